@@ -1,0 +1,45 @@
+/*
+ * What an attempt gave: the one thing that an executor reports, and what a result keeps of its last
+ * attempt.
+ *
+ * Owner: whoever holds the struct owns message, output and request_id (mem_free; answer_clear frees
+ * all three).
+ */
+#ifndef CORE_ANSWER_H
+#define CORE_ANSWER_H
+
+#include "base/time.h"
+#include "flow/advice.h"
+#include "weir/outcome.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct core_answer {
+    enum weir_outcome outcome;
+    enum weir_reason reason;
+    bool retryable; /* for WEIR_OUTCOME_FAILED: another attempt may succeed. Implied by timeout and
+                       lost */
+    int status;     /* HTTP status, or a number of the callback's own; 0: there was none */
+    char *message;  /* one line for a person, NUL-terminated; NULL: none */
+    char *output;   /* the bytes of the answer, with a NUL behind them; NULL: none */
+    size_t output_len; /* without that NUL */
+    char *request_id;  /* the service's own name for the request; NULL: none */
+    int64_t tokens;    /* that the service says it charged; -1: not told */
+    struct flow_advice advice;
+    struct instant started_at; /* when the work began, and when it ended, at the executor */
+    struct instant ended_at;
+};
+
+/* An answer that says nothing yet: outcome lost, reason no_outcome, nothing owned. */
+void answer_init(struct core_answer *a);
+/* Frees what it owns and makes it as after answer_init. */
+void answer_clear(struct core_answer *a);
+/* Moves everything from one to another; `from` is as after answer_init. */
+void answer_move(struct core_answer *to, struct core_answer *from);
+/* Sets the message to formatted text (replacing one); silently none when memory is out. */
+void answer_say(struct core_answer *a, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+#endif

@@ -1,0 +1,76 @@
+/*
+ * Port: what does the work.
+ *
+ * An executor starts attempts and reports how each ended. The engine gives it an attempt with
+ * start(); from then on the attempt is the executor's until it hands it back through
+ * host->report(), exactly once, with `answer` filled in.
+ *
+ * Threads: start, cancel, kick and close are called on the engine's thread. report() may be called
+ * from any thread, and from within start() or cancel(): it only puts the attempt into the engine's
+ * mailbox.
+ */
+#ifndef CORE_PORTS_EXECUTOR_H
+#define CORE_PORTS_EXECUTOR_H
+
+#include "core/answer.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* One try at a task, as the executor sees it. */
+struct core_attempt {
+    /* set by the engine before start() */
+    const void *payload; /* what the executor's kind expects; stays valid until report() */
+    size_t payload_len;
+    const char *key; /* the row's key */
+    uint64_t index;  /* the row's place in its batch */
+    uint64_t token;  /* unique in the engine's life; fences late reports (I5) */
+    uint32_t number; /* 1 for the row's first attempt */
+    /* set by cancel()'s caller: the work may look at it and stop early */
+    atomic_bool cancelled;
+    /* set by the executor before report() */
+    struct core_answer answer;
+    /* for the executor's own use between start() and report() */
+    void *edge;
+    /* chains attempts that are handed over together */
+    struct core_attempt *next;
+};
+
+/* The engine, as an executor sees it. */
+struct core_executor_host {
+    /* Hands back one attempt, or a chain of them (through next). */
+    void (*report)(struct core_executor_host *host, struct core_attempt *chain);
+    /* Now, on the engine's clock. Any thread. */
+    struct instant (*now)(struct core_executor_host *host);
+};
+
+struct core_executor;
+
+struct core_executor_ops {
+    const char *kind; /* "thread", "http", ...: the word of the design */
+    /*
+     * Whether cancel() ends an attempt at once (a socket can be closed) or can only ask (a thread's
+     * callback cannot be ended from outside). When it can only ask, a row that timed out gets its
+     * result without waiting, and the permit stays taken until the callback really returns.
+     */
+    bool cancels_at_once;
+    void (*start)(struct core_executor *ex, struct core_attempt *attempt);
+    /* Asks for an early end. The report still follows, exactly once. */
+    void (*cancel)(struct core_executor *ex, struct core_attempt *attempt);
+    /* All of this turn's start() calls have been made; wake whoever works. May be NULL. */
+    void (*kick)(struct core_executor *ex);
+    /*
+     * Begins to end the executor: nothing runs any more (all attempts were reported). The executor
+     * frees itself, at once or when the last handle it has on the loop is closed.
+     */
+    void (*close)(struct core_executor *ex);
+};
+
+/* First member of every executor. */
+struct core_executor {
+    const struct core_executor_ops *ops;
+};
+
+#endif

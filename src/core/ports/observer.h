@@ -1,0 +1,56 @@
+/*
+ * Port: who is told.
+ *
+ * The engine tells each step of each task as it happens (P7). An observer is called on the engine's
+ * thread, must not call back into the engine, must not block, and copies what it wants to keep.
+ */
+#ifndef CORE_PORTS_OBSERVER_H
+#define CORE_PORTS_OBSERVER_H
+
+#include "core/answer.h"
+
+#include <stdint.h>
+
+enum core_event_kind {
+    EVENT_BATCH_OPENED,
+    EVENT_BATCH_CLOSED,
+    EVENT_TASK_ACCEPTED,
+    EVENT_ATTEMPT_STARTED,
+    EVENT_ATTEMPT_ENDED, /* answer, and what follows from it: wait_ns, or nothing more */
+    EVENT_ATTEMPT_LATE,  /* a report that came after the attempt had been judged; ignored (I5) */
+    EVENT_TASK_RETRY,    /* will be tried again after wait_ns */
+    EVENT_TASK_FINISHED, /* the result stands: outcome and reason of answer */
+    EVENT_TASK_DELIVERED,
+    EVENT_THROTTLE_CHANGED, /* detail says how and why */
+    EVENT_POOL_HELD,        /* the service asked for a pause of wait_ns */
+    EVENT_KIND_COUNT
+};
+
+struct core_event {
+    enum core_event_kind kind;
+    struct instant at;
+    const char *pool;                 /* name; NULL when it does not concern one */
+    uint64_t batch;                   /* number of the batch; 0 when it does not concern one */
+    uint64_t index;                   /* of the row, for task and attempt events */
+    const char *key;                  /* of the row, or NULL */
+    uint32_t attempt;                 /* number of the attempt */
+    const struct core_answer *answer; /* or NULL */
+    duration_ns wait_ns;
+    const char *detail; /* or NULL */
+};
+
+/* "task.finished", "attempt.started", ...; the words of the event record. */
+const char *core_event_name(enum core_event_kind kind);
+
+struct core_observer;
+
+struct core_observer_ops {
+    void (*event)(struct core_observer *o, const struct core_event *ev);
+};
+
+/* First member of every observer. */
+struct core_observer {
+    const struct core_observer_ops *ops;
+};
+
+#endif
