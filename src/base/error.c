@@ -8,9 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What a message may take while it is made; the copy into the struct cuts it to size. */
-#define MESSAGE_SCRATCH_BYTES WEIR_ERROR_MESSAGE_BYTES
-
 /* Copies text in, and cuts it between characters: half a UTF-8 sequence would spoil the JSON that
  * the message may end up in. */
 static void message_store(struct weir_error *err, const char *text)
@@ -36,9 +33,24 @@ static void message_store(struct weir_error *err, const char *text)
     err->message[len] = '\0';
 }
 
+/* Writes ": " and more behind the n bytes in text, as far as there is room. */
+static void append(char text[WEIR_ERROR_MESSAGE_BYTES], size_t n, const char *more)
+{
+    size_t room = WEIR_ERROR_MESSAGE_BYTES - 1 - n;
+    size_t len = strlen(more);
+
+    if (room < 2)
+        return;
+    memcpy(text + n, ": ", 2);
+    if (len > room - 2)
+        len = room - 2;
+    memcpy(text + n + 2, more, len);
+    text[n + 2 + len] = '\0';
+}
+
 enum weir_status error_set(struct weir_error *err, enum weir_status status, const char *format, ...)
 {
-    char text[MESSAGE_SCRATCH_BYTES];
+    char text[WEIR_ERROR_MESSAGE_BYTES];
     va_list args;
     int n;
 
@@ -55,7 +67,7 @@ enum weir_status error_set(struct weir_error *err, enum weir_status status, cons
 enum weir_status error_set_errno(struct weir_error *err, enum weir_status status, int errnum,
                                  const char *format, ...)
 {
-    char text[MESSAGE_SCRATCH_BYTES];
+    char text[WEIR_ERROR_MESSAGE_BYTES];
     char reason[128];
     va_list args;
     int n;
@@ -65,13 +77,10 @@ enum weir_status error_set_errno(struct weir_error *err, enum weir_status status
     va_start(args, format);
     n = vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    if (n < 0)
-        n = 0;
-    if ((size_t)n < sizeof(text))
-        (void)snprintf(text + n, sizeof(text) - (size_t)n, ": %s",
-                       strerror_r(errnum, reason, sizeof(reason)));
+    if (n >= 0 && (size_t)n < sizeof(text))
+        append(text, (size_t)n, strerror_r(errnum, reason, sizeof(reason)));
     err->status = status;
-    message_store(err, text);
+    message_store(err, n < 0 ? weir_status_name(status) : text);
     return status;
 }
 
@@ -82,7 +91,7 @@ enum weir_status error_nomem(struct weir_error *err)
 
 enum weir_status error_prefix(struct weir_error *err, const char *format, ...)
 {
-    char text[MESSAGE_SCRATCH_BYTES];
+    char text[WEIR_ERROR_MESSAGE_BYTES];
     va_list args;
     int n;
 
@@ -93,7 +102,7 @@ enum weir_status error_prefix(struct weir_error *err, const char *format, ...)
     n = vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     if (n >= 0 && (size_t)n < sizeof(text)) {
-        (void)snprintf(text + n, sizeof(text) - (size_t)n, ": %s", err->message);
+        append(text, (size_t)n, err->message);
         message_store(err, text);
     }
     return err->status;
