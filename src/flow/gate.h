@@ -46,8 +46,8 @@
 
 struct gate_options {
     struct throttle_options throttle;
-    /* 0 to GATE_WAIT_MAX_NS; between any two dispatches of the pool, retries too. It is also the AIMD delay's lower
-     * bound: throttle.aimd.min_delay_ns is overwritten with it. */
+    /* 0 to GATE_WAIT_MAX_NS; between any two dispatches of the pool, retries too. It is also the
+     * AIMD delay's lower bound: throttle.aimd.min_delay_ns is overwritten with it. */
     duration_ns min_dispatch_delay_ns;
     double rate_per_s;              /* GATE_RATE_MIN to GATE_RATE_MAX; 0: no limit */
     int64_t requests_per_minute;    /* 1 to BUDGET_LIMIT_MAX; 0: no limit */

@@ -1,3 +1,7 @@
+/*
+ * An announced quota. Dispatches are numbered by the units sent so far, so that the answer to one
+ * of them tells both how new it is and how much was sent behind it.
+ */
 #include "flow/quota.h"
 
 #include <assert.h>
