@@ -1,0 +1,32 @@
+/*
+ * A batch: an ordered set of rows, with its own order, statistics and deadline.
+ */
+#ifndef CORE_BATCH_H
+#define CORE_BATCH_H
+
+#include "base/time.h"
+#include "weir/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Rows between submission and release, unless said otherwise. */
+#define BATCH_WINDOW_ROWS 16384
+/* The most that may be asked for. */
+#define BATCH_WINDOW_ROWS_MAX (UINT32_C(1) << 24)
+
+struct core_batch_options {
+    uint32_t window_rows;          /* 1 .. BATCH_WINDOW_ROWS_MAX */
+    uint64_t first_index;          /* of the first row that is submitted: a resumed batch goes on */
+    uint64_t first_complete_index; /* of the first row that finishes */
+    duration_ns deadline_ns;       /* from the opening; 0: none */
+    bool durable;                  /* results are delivered only after dispatcher_committed() */
+};
+
+void core_batch_options_init(struct core_batch_options *o);
+WEIR_MUST_CHECK enum weir_status core_batch_options_check(const struct core_batch_options *o,
+                                                          struct weir_error *err);
+
+struct core_batch;
+
+#endif

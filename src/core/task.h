@@ -1,0 +1,83 @@
+/*
+ * A task: one unit of work, here a row of a batch.
+ *
+ * Whoever submits a task allocates it (often as the first member of a larger struct), fills in the first part, and
+ * gives it away; the engine fills in the rest, hands the finished task out in its batch's order, and calls release()
+ * when nothing refers to it any more. All fields are touched by one side at a time: the submitter before the task is
+ * submitted, the engine's thread until it is delivered, the receiver until it gives the task back.
+ *
+ *      READY ◄────────────┐
+ *        │ start          │ its wait is over
+ *        ▼                │
+ *     RUNNING ──retry──► WAITING
+ *        │ judged: the result stands      (READY and WAITING can end too: deadline, shutdown, stop)
+ *        ▼
+ *     FINISHED ──the store has it──► COMMITTED ──its turn has come──► DELIVERED ──given back──► release()
+ */
+#ifndef CORE_TASK_H
+#define CORE_TASK_H
+
+#include "base/heap.h"
+#include "base/list.h"
+#include "core/answer.h"
+
+struct core_batch;
+struct core_attempt_slot;
+
+enum task_state {
+    TASK_NEW,
+    TASK_READY,
+    TASK_WAITING,
+    TASK_RUNNING,
+    TASK_FINISHED,
+    TASK_COMMITTED,
+    TASK_DELIVERED,
+    TASK_DROPPED, /* the batch was stopped before the task finished: it has no result */
+};
+
+struct core_task {
+    /* set by the submitter */
+    uint64_t index;      /* place in the batch */
+    const char *key;     /* never NULL nor empty */
+    const void *payload; /* what the pool's executor expects */
+    size_t payload_len;
+    int64_t tokens;            /* estimated cost, for the token budget; 0: none */
+    duration_ns deadline_ns;   /* from its submission; 0: none of its own */
+    uint64_t hash_hi, hash_lo; /* of the row's bytes, for the store; 0 without one */
+    uint32_t generation;       /* see core/ports/store.h */
+    bool
+        finished_before; /* the store has its result already: answer and the record below are filled in */
+    void (*release)(struct core_task *task);
+
+    /* the result and its record */
+    struct core_answer answer; /* of the last attempt */
+    uint64_t complete_index;
+    struct instant submit_at, start_at, complete_at,
+        deliver_at;    /* start: first attempt; NONE: it did not start */
+    uint32_t attempts; /* started, capacity ones included */
+    uint32_t capacity_retries;
+    duration_ns throttled_ns; /* spent waiting after capacity outcomes */
+
+    /* the engine's own */
+    enum task_state state;
+    uint32_t failures;  /* attempts that count against max_attempts */
+    uint32_t abandoned; /* attempts that timed out and still run: they read the payload */
+    bool given_back;    /* release() is due when `abandoned` is 0 */
+    struct instant deadline;
+    struct instant wake_at; /* when the timer is armed */
+    struct core_batch *batch;
+    struct core_attempt_slot *slot; /* while RUNNING */
+    struct list link;               /* the ready, running or waiting list of its batch */
+    struct heap_node timer;
+    struct heap_node retry; /* in the batch's heap of retries that are ready */
+    struct core_task *next; /* chains tasks that are handed over together */
+};
+
+/* Zeroes the task and makes the answer empty; call before filling it in. */
+void task_init(struct core_task *t);
+/* Frees what the engine's part of it owns (the answer); for a release() function to call. */
+void task_clear(struct core_task *t);
+
+const char *task_state_name(enum task_state state);
+
+#endif

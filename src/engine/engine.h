@@ -1,0 +1,117 @@
+/*
+ * The engine at work: a thread of its own that owns all state, and the calls by which other threads speak to it.
+ *
+ *     engine_new(&options, &engine, &err);
+ *     engine_add_pool(engine, &pool_options, make_executor, ctx, &pool, &err);
+ *     engine_open_batch(engine, pool, &batch_options, &batch, &err);
+ *     // one thread:                                     another:
+ *     engine_batch_add(batch, task, true, &err);         while (engine_batch_next(batch, &chain, &err) == WEIR_OK)
+ *     engine_batch_end(batch);                               for each task: use it; engine_batch_give_back(batch, chain);
+ *     engine_batch_close(batch);
+ *     engine_free(engine);
+ *
+ * Rows wait in a window: at most `window_rows` are between add and give_back, and engine_batch_add blocks (or says
+ * WEIR_E_AGAIN) when it is full. That bounds memory, and the reordering too. So results must be taken while
+ * rows are added: by another thread, or in turn.
+ *
+ * Threads: every call may be made from any thread but the engine's own. A batch has any number of adding threads
+ * (each row's index says its place) and one taking thread at a time.
+ */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include "core/batch.h"
+#include "core/pool.h"
+#include "core/ports/executor.h"
+#include "core/ports/observer.h"
+#include "core/ports/store.h"
+#include "core/stats.h"
+#include "core/task.h"
+
+struct uv_loop_s;
+struct engine;
+struct engine_batch;
+
+struct engine_options {
+    uint64_t seed; /* of all randomness; 0: from the system */
+    struct core_observer
+        *observer; /* told every step, on the engine's thread; may be NULL; outlives the engine */
+};
+
+/* Starts the engine's thread. */
+WEIR_MUST_CHECK enum weir_status engine_new(const struct engine_options *o, struct engine **ret,
+                                            struct weir_error *err);
+/* Shuts down (running attempts are cancelled), joins the thread, frees all. Batches must be closed before. NULL-safe. */
+void engine_free(struct engine *e);
+
+/*
+ * No new batch or row from now on; waiting rows end as cancelled (shutdown_requested). With wait, returns when the
+ * running attempts have ended by themselves; else they are cancelled, and it returns when they are gone. Repeatable.
+ */
+void engine_shutdown(struct engine *e, bool wait);
+
+/* Makes the executor of a pool; called once, on the engine's thread. */
+typedef enum weir_status (*engine_executor_fn)(void *ctx, const struct core_pool_options *options,
+                                               struct uv_loop_s *loop,
+                                               struct core_executor_host *host,
+                                               struct core_executor **ret, struct weir_error *err);
+
+/* The pool lives as long as the engine. */
+WEIR_MUST_CHECK enum weir_status engine_add_pool(struct engine *e,
+                                                 const struct core_pool_options *o,
+                                                 engine_executor_fn make, void *ctx,
+                                                 struct core_pool **ret, struct weir_error *err);
+void engine_pool_stats(struct engine *e, struct core_pool *pool, struct core_stats *ret);
+
+struct engine_batch_options {
+    struct core_batch_options core;
+    uint64_t
+        window_bytes; /* payloads and outputs between add and give_back; a soft limit; 0: 256 MiB */
+    struct core_store
+        *store; /* NULL: nothing outlives the process. Stays the caller's; outlives the batch */
+};
+
+WEIR_MUST_CHECK enum weir_status engine_open_batch(struct engine *e, struct core_pool *pool,
+                                                   const struct engine_batch_options *o,
+                                                   struct engine_batch **ret,
+                                                   struct weir_error *err);
+
+/*
+ * Gives a task to the batch, which owns it from then on if (and only if) this returns WEIR_OK. Indexes start at
+ * options.core.first_index and go up by one. block: waits for room; else WEIR_E_AGAIN when there is none.
+ * WEIR_E_SHUTDOWN: the engine is shut down. WEIR_E_END: the batch was stopped or has failed.
+ */
+WEIR_MUST_CHECK enum weir_status engine_batch_add(struct engine_batch *b, struct core_task *task,
+                                                  bool block, struct weir_error *err);
+/* No more rows come. */
+void engine_batch_end(struct engine_batch *b);
+
+/*
+ * The next results, in order: a chain (through next) of at least one task. Blocks until there is one, or until
+ * timeout_ns has passed (WEIR_E_AGAIN; negative: no limit). WEIR_E_END: there will be no more. WEIR_E_IO and others: the
+ * store failed; what was delivered before stands.
+ */
+WEIR_MUST_CHECK enum weir_status engine_batch_next(struct engine_batch *b, duration_ns timeout_ns,
+                                                   struct core_task **ret_chain,
+                                                   struct weir_error *err);
+/* The tasks of a chain are used up; makes room in the window, and releases them. */
+void engine_batch_give_back(struct engine_batch *b, struct core_task *chain);
+
+/*
+ * Starts nothing more. Running attempts finish (or are cancelled); rows whose turn comes without a gap are still
+ * delivered, then engine_batch_next says WEIR_E_END. Rows that did not finish have no result; a store lets a later batch
+ * run them. Repeatable, with cancel_running the second time.
+ */
+void engine_batch_stop(struct engine_batch *b, bool cancel_running);
+
+void engine_batch_stats(struct engine_batch *b, struct core_stats *ret);
+/* The wall-clock time (nanoseconds since the Unix epoch) of an engine's instant; 0 for INSTANT_NONE. */
+int64_t engine_wall_ns(const struct engine *e, struct instant t);
+/* The instant of a wall-clock time, for records from a store; INSTANT_NONE for 0. */
+struct instant engine_instant(const struct engine *e, int64_t wall_ns);
+struct instant engine_now(const struct engine *e);
+
+/* Stops the batch if it still runs, waits for what runs of it, and frees it with all tasks not given back. NULL-safe. */
+void engine_batch_close(struct engine_batch *b);
+
+#endif
