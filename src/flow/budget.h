@@ -10,7 +10,7 @@
  * Two rules hold at once.
  *
  * 1. Evenly spent: a bucket that fills at limit / 60 s and holds one second's worth spaces the
- *    dispatches. A dispatch may take it into debt, so that a large row is not starved by small ones.
+ *    dispatches. A dispatch may take it into debt, so that small rows do not starve a large one.
  *    It starts empty: no burst at the start.
  * 2. Never over: in no interval of 60 s, wherever it begins, its ends included, is more than the
  *    limit taken (P3). What was taken is counted in slots of 100 ms, and a slot is let go only when

@@ -17,7 +17,8 @@
  * what one says about a quota holds for the moment its request was sent. An attempt whose answer
  * never comes needs no call; its ticket is simply forgotten.
  *
- * Pure: time and randomness are arguments. One owner, one thread. Of fixed size; every call is O(1).
+ * Pure: time and randomness are arguments. One owner, one thread. Of fixed size; every call is
+ * O(1).
  */
 #ifndef FLOW_GATE_H
 #define FLOW_GATE_H
@@ -38,7 +39,7 @@
 /* The default ceiling on a wait that a service asks for; above it the row fails instead of freezing
  * the run. */
 #define GATE_RETRY_AFTER_MAX_NS (120 * NS_PER_S)
-/* Per second. Below it the next dispatch would be weeks away; above it a nanosecond is too coarse. */
+/* Per second. Below it the next dispatch is weeks away; above it a nanosecond is too coarse. */
 #define GATE_RATE_MIN 1e-6
 #define GATE_RATE_MAX 1e9
 /* A year: what any wait among the options may be at most, so that no sum of them is "never". */
