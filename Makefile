@@ -50,6 +50,11 @@ endif
 # No built-in rules: none is used, and looking through them takes time.
 MAKEFLAGS += -r
 
+# One short line for each command; V=1 shows the commands.
+V ?=
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
+
 # ---- Compilers and flags -----------------------------------------------------------------------------------
 
 ifeq ($(origin CC),default)
@@ -123,28 +128,33 @@ force:
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(PKG_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(PKG_CFLAGS) -MMD -MP -c -o $@ $<
 
 # All of the library's objects, with internal symbols: what the command and the tests link.
 $(BUILD)/internal.a: $(LIB_OBJ) $(BUILD)/flags
+	$(call say,AR,$@)
 	@rm -f $@
-	ar rcs $@ $(LIB_OBJ)
+	$(Q)ar rcs $@ $(LIB_OBJ)
 
 $(BUILD)/weir: $(CLI_OBJ) $(BUILD)/internal.a
-	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(CLI_OBJ) $(BUILD)/internal.a $(LIB_LIBS) $(CLI_LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(CLI_OBJ) $(BUILD)/internal.a $(LIB_LIBS) $(CLI_LIBS)
 
 # The file that programs are linked to says its soname; the soname's link stands beside it for those that run.
 $(BUILD)/libweir.so: $(LIB_OBJ) $(BUILD)/flags
-	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -shared -Wl,-soname,libweir.so.$(SOVERSION) -Wl,-z,defs -o $@ \
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -shared -Wl,-soname,libweir.so.$(SOVERSION) -Wl,-z,defs -o $@ \
 	    $(LIB_OBJ) $(LIB_LIBS)
 	@ln -sf libweir.so $(BUILD)/libweir.so.$(SOVERSION)
 
 # One object in which only weir_* is visible, so that the names inside cannot clash with a user's.
 $(BUILD)/libweir.a: $(LIB_OBJ) $(BUILD)/flags
+	$(call say,AR,$@)
 	@rm -f $@
-	ld -r -o $(BUILD)/libweir.o $(LIB_OBJ)
-	objcopy -w --keep-global-symbol='weir_*' $(BUILD)/libweir.o
-	ar rcs $@ $(BUILD)/libweir.o
+	$(Q)ld -r -o $(BUILD)/libweir.o $(LIB_OBJ)
+	$(Q)objcopy -w --keep-global-symbol='weir_*' $(BUILD)/libweir.o
+	$(Q)ar rcs $@ $(BUILD)/libweir.o
 
 # ---- Tests and examples ------------------------------------------------------------------------------------
 
@@ -156,19 +166,22 @@ INSIDE := $(CLI_TEST_OBJ) $(BUILD)/internal.a
 
 $(BUILD)/tests/%.o: CPPFLAGS_ALL += -Itests
 $(TEST_BIN): $(BUILD)/%: $(BUILD)/%.o $(SUPPORT_OBJ) $(INSIDE)
-	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(SUPPORT_OBJ) $(INSIDE) $(LIB_LIBS) $(CLI_LIBS) -lcmocka
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(SUPPORT_OBJ) $(INSIDE) $(LIB_LIBS) $(CLI_LIBS) -lcmocka
 
 # A fuzz target is linked with the fuzzer, or with what replays the inputs that it once found.
 FUZZ_MAIN := $(if $(FUZZ),,$(BUILD)/tests/fuzz/replay.o)
 $(FUZZ_BIN): $(BUILD)/%: $(BUILD)/%.o $(FUZZ_MAIN) $(INSIDE)
-	$(CC) $(CFLAGS_ALL) $(if $(FUZZ),-fsanitize=fuzzer) $(LDFLAGS_ALL) -o $@ $< $(FUZZ_MAIN) $(INSIDE) \
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) $(if $(FUZZ),-fsanitize=fuzzer) $(LDFLAGS_ALL) -o $@ $< $(FUZZ_MAIN) $(INSIDE) \
 	    $(LIB_LIBS) $(CLI_LIBS)
 $(FUZZ_SRC:%.c=$(BUILD)/%.o): WARNINGS += -Wno-missing-prototypes
 
 # An example sees what a user sees: the public headers and the shared library.
 $(EXAMPLE_BIN): $(BUILD)/%: %.c $(PUBLIC_HEADERS) $(BUILD)/libweir.so
 	@mkdir -p $(@D)
-	$(CC) -std=c17 -D_GNU_SOURCE -Wall -Wextra $(WERROR) -pthread $(CFLAGS) -Iinclude -o $@ $< \
+	$(call say,CC,$@)
+	$(Q)$(CC) -std=c17 -D_GNU_SOURCE -Wall -Wextra $(WERROR) -pthread $(CFLAGS) -Iinclude -o $@ $< \
 	    -L$(BUILD) -lweir -Wl,-rpath,'$$ORIGIN/..'
 
 .PHONY: tests examples
