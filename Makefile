@@ -191,7 +191,9 @@ examples: $(EXAMPLE_BIN)
 
 # ---- What a change must keep -------------------------------------------------------------------------------
 
-C_FILES = $(shell git ls-files --cached --others --exclude-standard -- '*.c' '*.h')
+# Also in an unpacked archive, and in a clone that belongs to somebody else (which git refuses to read).
+C_FILES = $(shell git ls-files --cached --others --exclude-standard -- '*.c' '*.h' 2>/dev/null | grep . || \
+    find include src tests examples bench -name '*.[ch]' 2>/dev/null)
 TIDY_SRC := $(LIB_SRC) $(CLI_SRC)
 
 .PHONY: lint-format lint-layers lint-headers lint-style lint-tidy format
