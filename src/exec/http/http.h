@@ -113,8 +113,8 @@ WEIR_MUST_CHECK enum weir_status http_executor_new(const struct http_options *op
                                                    struct weir_error *err);
 
 /*
- * Whether text is a URL that a request may have: absolute, http or https, with a host, without a
- * fragment's or a space's surprises. WEIR_E_INVALID with a message that does not repeat the URL,
+ * Whether text is a URL that a request may have: absolute, http or https, with a host and
+ * without a user or password. WEIR_E_INVALID with a message that does not repeat the URL,
  * which may hold a password.
  */
 WEIR_MUST_CHECK enum weir_status http_url_check(const char *url, struct weir_error *err);
