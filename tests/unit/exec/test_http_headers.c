@@ -87,13 +87,39 @@ static void retry_after_is_read_in_all_its_forms(void **state)
 static void nonsense_is_as_if_it_had_not_been_sent(void **state)
 {
     static const char *const values[] = {
-        "",          "-1",      "-0",          "+5",          "nan",      "NaN",
-        "inf",       "1e3",     "0x10",        "five",        "5 5",      "5x",
-        "5s5",       "s",       ".",           ".s",          "1.2.3",    "1,5",
-        "\"",        "\"\"",    "2026-13-01T00:00:00Z",       "2026-01-31", "2026-01-31T12:00",
-        "2026-01-31T12:00:00",  "2026-01-31T12:00:00+2",      "2026-01-31T12:00:00.Z",
-        "1969-12-31T23:59:59Z", "2026-01-31T25:00:00Z",       "Sat, 99 Foo 2026 12:01:00 GMT",
-        "Wednesday", "\xff\xfe", "1m-30s",     "m5",
+        "",
+        "-1",
+        "-0",
+        "+5",
+        "nan",
+        "NaN",
+        "inf",
+        "1e3",
+        "0x10",
+        "five",
+        "5 5",
+        "5x",
+        "5s5",
+        "s",
+        ".",
+        ".s",
+        "1.2.3",
+        "1,5",
+        "\"",
+        "\"\"",
+        "2026-13-01T00:00:00Z",
+        "2026-01-31",
+        "2026-01-31T12:00",
+        "2026-01-31T12:00:00",
+        "2026-01-31T12:00:00+2",
+        "2026-01-31T12:00:00.Z",
+        "1969-12-31T23:59:59Z",
+        "2026-01-31T25:00:00Z",
+        "Sat, 99 Foo 2026 12:01:00 GMT",
+        "Wednesday",
+        "\xff\xfe",
+        "1m-30s",
+        "m5",
         "Sat, 31 Jan 2026 12:01:00 GMT and so much more text that no date is as long as this",
     };
 
@@ -105,9 +131,8 @@ static void nonsense_is_as_if_it_had_not_been_sent(void **state)
 static void what_is_too_large_is_clamped(void **state)
 {
     static const char *const values[] = {
-        "99999999d",  "999999999999999999999999h", "9223372036854775807m", "367d",
-        "365d1000000h", "9999-12-31T23:59:59Z", "99999999999999999999999999999",
-        "9999999999",
+        "99999999d",    "999999999999999999999999h", "9223372036854775807m",          "367d",
+        "365d1000000h", "9999-12-31T23:59:59Z",      "99999999999999999999999999999", "9999999999",
     };
 
     (void)state;
@@ -133,10 +158,10 @@ static void milliseconds_are_preferred_to_seconds(void **state)
 static void a_date_is_taken_against_the_services_own_clock(void **state)
 {
     (void)state;
-    assert_int_equal(ADVICE("Retry-After: Thu, 01 Jan 2015 00:00:30 GMT",
-                            "Date: Thu, 01 Jan 2015 00:00:00 GMT")
-                         .retry_after_ns,
-                     30 * NS_PER_S);
+    assert_int_equal(
+        ADVICE("Retry-After: Thu, 01 Jan 2015 00:00:30 GMT", "Date: Thu, 01 Jan 2015 00:00:00 GMT")
+            .retry_after_ns,
+        30 * NS_PER_S);
     assert_int_equal(ADVICE("Retry-After: 2026-01-31T12:00:30Z", "Date: 17").retry_after_ns,
                      30 * NS_PER_S);
 }
@@ -163,8 +188,7 @@ static void quotas_of_requests_and_tokens_are_told_apart(void **state)
     a = ADVICE("anthropic-ratelimit-requests-limit: 1000",
                "anthropic-ratelimit-requests-remaining: 999",
                "anthropic-ratelimit-requests-reset: 2026-01-31T12:00:10Z",
-               "anthropic-ratelimit-tokens-limit: 80000",
-               "anthropic-ratelimit-tokens-remaining: 0",
+               "anthropic-ratelimit-tokens-limit: 80000", "anthropic-ratelimit-tokens-remaining: 0",
                "anthropic-ratelimit-tokens-reset: 2026-01-31T12:01:00Z",
                "anthropic-ratelimit-input-tokens-limit: 1");
     assert_quota(a.requests, 1000, 999, 10 * NS_PER_S);
@@ -178,13 +202,13 @@ static void plain_quotas_are_of_requests(void **state)
                         "X-RateLimit-Reset: 1769860860")
                      .requests,
                  5000, 4999, 60 * NS_PER_S);
-    assert_quota(ADVICE("RateLimit-Limit: 100, 100;w=60", "RateLimit-Remaining: 50.7",
-                        "RateLimit-Reset: 5")
-                     .requests,
-                 100, 50, 5 * NS_PER_S);
-    assert_quota(ADVICE("ratelimit-limit: many", "ratelimit-remaining: -3", "ratelimit-reset: -1")
-                     .requests,
-                 -1, -1, -1);
+    assert_quota(
+        ADVICE("RateLimit-Limit: 100, 100;w=60", "RateLimit-Remaining: 50.7", "RateLimit-Reset: 5")
+            .requests,
+        100, 50, 5 * NS_PER_S);
+    assert_quota(
+        ADVICE("ratelimit-limit: many", "ratelimit-remaining: -3", "ratelimit-reset: -1").requests,
+        -1, -1, -1);
     assert_quota(ADVICE("ratelimit-limit: 5x", "ratelimit-remaining:", "ratelimit-reset:").requests,
                  -1, -1, -1);
 }

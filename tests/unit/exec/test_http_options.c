@@ -82,8 +82,9 @@ static void other_bad_options_are_refused(void **state)
     assert_refused((struct http_options){.method = "POST /"}, "letters only");
     assert_refused((struct http_options){.method = "ABCDEFGHIJKLMNOPQRST"}, "1 to 16");
     assert_refused((struct http_options){.method = "CONNECT"}, "CONNECT");
-    assert_refused((struct http_options){.capacity_statuses = success, .capacity_statuses_count = 2},
-                   "status 200");
+    assert_refused(
+        (struct http_options){.capacity_statuses = success, .capacity_statuses_count = 2},
+        "status 200");
     assert_refused((struct http_options){.capacity_statuses = beyond, .capacity_statuses_count = 1},
                    "300..599");
     assert_refused((struct http_options){.connect_timeout_ns = -1}, "negative");
@@ -91,7 +92,8 @@ static void other_bad_options_are_refused(void **state)
     assert_refused((struct http_options){.proxy = "ftp://user:SECRET@host"}, "proxy");
     assert_refused((struct http_options){.proxy = "http://user:SECRET@host:99999999"}, "proxy");
     assert_refused((struct http_options){.cacert = "/nonexistent/ca.pem"}, "/nonexistent/ca.pem");
-    assert_refused((struct http_options){.client_cert = "/nonexistent/c.pem"}, "client certificate");
+    assert_refused((struct http_options){.client_cert = "/nonexistent/c.pem"},
+                   "client certificate");
     assert_refused((struct http_options){.client_key = "/dev/null"}, "client key");
     assert_refused((struct http_options){.unix_socket = long_path}, "107");
     assert_refused((struct http_options){.user_agent = "a\nb"}, "user agent");
@@ -99,7 +101,8 @@ static void other_bad_options_are_refused(void **state)
 
 static void proxies_of_all_kinds_are_taken(void **state)
 {
-    static const char *const proxies[] = {"", "http://host:3128", "socks5h://u:p@host", "host:3128"};
+    static const char *const proxies[] = {"", "http://host:3128", "socks5h://u:p@host",
+                                          "host:3128"};
 
     (void)state;
     for (size_t i = 0; i < sizeof(proxies) / sizeof(proxies[0]); i++)
