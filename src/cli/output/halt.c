@@ -16,7 +16,7 @@ static const char *const why_names[] = {
 };
 
 #define HALT_USAGE                                                                                 \
-    "write never, or soon|now,fail|success|done=N or N%, such as now,fail=1 or soon,fail=10%"
+    "write never, or soon|now,fail|success|done=N or N%%, such as now,fail=1 or soon,fail=10%%"
 
 static bool skip_word(const char **text, const char *word)
 {
