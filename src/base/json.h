@@ -75,9 +75,10 @@ bool json_iter_next(struct json_iter *it, struct slice *ret_key, struct slice *r
 void json_unquote(struct slice string, struct buf *out);
 /* Whether the JSON string (with quotes) is the same text as `text`. */
 bool json_string_equals(struct slice string, struct slice text);
-/* The number as an integer. False: not a number, has a fraction, or does not fit. */
+/* The number as an integer, by its value: 1e3 and 1000.0 are 1000. False: not a number, has a
+ * fraction, or does not fit. */
 bool json_int64(struct slice number, int64_t *ret);
-/* The number as a double. False: not a number. */
+/* The number as a double. False: not a number, or beyond what a double holds. */
 bool json_double(struct slice number, double *ret);
 
 /* Appends bytes as a JSON string with quotes. What is not UTF-8 becomes U+FFFD, so the output is

@@ -36,7 +36,8 @@ struct core_answer {
 void answer_init(struct core_answer *a);
 /* Frees what it owns and makes it as after answer_init. */
 void answer_clear(struct core_answer *a);
-/* Moves everything from one to another; `from` is as after answer_init. */
+/* Moves everything from one to another: what `to` held is overwritten, not freed (clear it first if
+ * it may own something), and `from` is as after answer_init. */
 void answer_move(struct core_answer *to, struct core_answer *from);
 /* Sets the message to formatted text (replacing one); silently none when memory is out. */
 void answer_say(struct core_answer *a, const char *format, ...)
