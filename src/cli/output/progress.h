@@ -57,17 +57,26 @@ struct progress_snapshot {
     uint64_t delivered;   /* rows whose line is written */
 };
 
+/* An exponentially weighted mean that is right from the first sample on: both the sum and the weights
+ * that went into it are kept. */
+struct progress_ewma {
+    double sum, weight;
+};
+
 /* What is derived from snapshots. */
 struct progress_rates {
     bool primed;
     struct instant at;
     uint64_t done, attempts, refused;
-    double rows_per_s; /* smoothed (exponentially, time constant 5 s) */
-    double attempts_per_s;
-    double refused_per_s;
+    struct progress_ewma rows_fast, rows_slow; /* rows per second; for the eye, and for the ETA */
+    struct progress_ewma sent, refusals;       /* attempts per second */
 };
 
 void progress_rates_update(struct progress_rates *r, const struct progress_snapshot *s);
+/* Rows per second just now (time constant 5 s); 0 when nothing is known. */
+double progress_rate(const struct progress_rates *r);
+/* Share of the attempts of the last seconds that were refused, 0 to 1. */
+double progress_refused_share(const struct progress_rates *r);
 /* Rows per second over the whole run; 0 when nothing is known. */
 double progress_mean_rate(const struct progress_snapshot *s);
 /* Expected time to the end; -1: cannot be said. */
