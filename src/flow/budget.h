@@ -37,7 +37,7 @@
 
 struct budget {
     int64_t limit;              /* per window; 0: no limit */
-    struct instant empty_until; /* rule 1: until when the bucket is not full */
+    struct instant full_at;     /* rule 1: when the bucket will be full; NONE before the first */
     int64_t newest_slot;        /* rule 2: number of the newest slot that is counted */
     int64_t total;              /* sum of used[] */
     int64_t used[BUDGET_SLOTS]; /* of slot number n at n modulo BUDGET_SLOTS; none negative */
