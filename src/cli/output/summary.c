@@ -357,28 +357,26 @@ static enum weir_status write_through(const char *path, struct slice json, struc
     return status;
 }
 
-/* A name of its own, by the system, so that two runs cannot take each other's. */
+/* The name holds the process id, so that two runs do not write into each other's. */
 static enum weir_status write_beside(const char *path, struct slice json, struct weir_error *err)
 {
     struct buf temporary = {0};
-    mode_t mask = umask(0);
     enum weir_status status;
     int fd;
 
-    umask(mask);
-    buf_printf(&temporary, "%s.XXXXXX", path);
+    buf_printf(&temporary, "%s.tmp-%ld", path, (long)getpid());
     if (temporary.failed) {
         buf_free(&temporary);
         return error_nomem(err);
     }
-    fd = mkostemp(temporary.data, O_CLOEXEC);
+    fd = open(temporary.data, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (fd < 0) {
         status = error_set_errno(err, WEIR_E_IO, errno, "%s cannot be created", path);
         buf_free(&temporary);
         return status;
     }
     status = write_fd(fd, path, json, err);
-    if (status == WEIR_OK && (fchmod(fd, 0666 & ~mask) != 0 || fsync(fd) != 0))
+    if (status == WEIR_OK && fsync(fd) != 0)
         status = error_set_errno(err, WEIR_E_IO, errno, "%s cannot be written", path);
     if (close(fd) != 0 && status == WEIR_OK)
         status = error_set_errno(err, WEIR_E_IO, errno, "%s cannot be written", path);
