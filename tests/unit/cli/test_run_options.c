@@ -296,8 +296,9 @@ static void a_lack_of_memory_is_told_and_leaks_nothing(void **state)
     do {
         run_options_free(&o);
         args_free(&args);
-        args = args_of("run --url http://u:p@h -o out --bearer-env WEIR_TEST_KEY --proxy http://p "
-                       "--capacity-status 420,421 a b c");
+        args =
+            args_of("run --url http://u:p@h -o out --header-env a=WEIR_TEST_KEY --proxy http://p "
+                    "--capacity-status 420,421 a b c");
         run_options_init(&o);
         mem_fail_at(++n);
         status = run_options_parse(&o, args.count, args.items, &err);
