@@ -56,6 +56,14 @@ static enum weir_status fail_busy(struct sqlite_store *js, struct weir_error *er
                      js->path);
 }
 
+enum weir_status journal_unwritable(struct sqlite_store *js, struct weir_error *err)
+{
+    return error_set(err, WEIR_E_IO,
+                     "journal %s cannot be written: make it and its folder writable, or name "
+                     "another one with --journal",
+                     js->path);
+}
+
 static enum weir_status fail_io(struct sqlite_store *js, int rc, const char *doing,
                                 struct weir_error *err)
 {
@@ -65,6 +73,8 @@ static enum weir_status fail_io(struct sqlite_store *js, int rc, const char *doi
      * again may well succeed without it). */
     if (rc == SQLITE_IOERR_FSYNC || rc == SQLITE_IOERR_DIR_FSYNC)
         js->broken = WEIR_E_IO;
+    if (errnum == EACCES || errnum == EPERM || errnum == EROFS)
+        return journal_unwritable(js, err);
     if (errnum == ENOSPC || errnum == EDQUOT || errnum == EFBIG)
         return error_set_errno(err, WEIR_E_IO, errnum,
                                "journal %s: no room for it (%s); free space and run the same "
@@ -109,10 +119,7 @@ enum weir_status journal_fail(struct sqlite_store *js, const char *doing, struct
     case SQLITE_READONLY:
     case SQLITE_PERM:
     case SQLITE_AUTH:
-        return error_set(err, WEIR_E_IO,
-                         "journal %s cannot be written (%s): make it and its folder writable, or "
-                         "name another one with --journal",
-                         js->path, sqlite3_errmsg(js->db));
+        return journal_unwritable(js, err);
     case SQLITE_CANTOPEN:
     case SQLITE_IOERR:
         return fail_io(js, rc, doing, err);

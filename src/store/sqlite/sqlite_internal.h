@@ -61,6 +61,9 @@ enum weir_status journal_fail(struct sqlite_store *js, const char *doing, struct
 /* The file holds what no journal holds. */
 enum weir_status journal_damaged(struct sqlite_store *js, const char *what, struct weir_error *err);
 
+/* The file or its folder is not ours to write. */
+enum weir_status journal_unwritable(struct sqlite_store *js, struct weir_error *err);
+
 /* Reads the committed mark. */
 enum weir_status journal_mark_read(struct sqlite_store *js, struct store_mark *ret,
                                    struct weir_error *err);

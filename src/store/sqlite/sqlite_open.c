@@ -27,7 +27,7 @@ static const char header_magic[16] = "SQLite format 3";
 
 /* What stands in the file before it is opened. */
 struct journal_peek {
-    sqlite3_int64 size_bytes;
+    int64_t size_bytes;
     bool is_sqlite;  /* begins as a database does, as far as it goes */
     bool has_header; /* ... and is long enough to say whose it is */
     bool has_log;    /* of a run that did not close it */
@@ -50,6 +50,7 @@ static enum weir_status peek(struct sqlite_store *js, struct journal_peek *ret,
                              struct weir_error *err)
 {
     const char *name = sqlite3_db_filename(js->db, "main");
+    struct stat st;
     unsigned char header[HEADER_BYTES] = {0};
     struct journal_peek p = {0};
     sqlite3_file *file = NULL;
@@ -62,12 +63,14 @@ static enum weir_status peek(struct sqlite_store *js, struct journal_peek *ret,
     sqlite3_file_control(js->db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
     if (!file || !file->pMethods)
         return error_set(err, WEIR_E_INTERNAL, "journal %s: SQLite has no file for it", js->path);
-    rc = file->pMethods->xFileSize(file, &p.size_bytes);
-    if (rc == SQLITE_OK)
-        rc = file->pMethods->xRead(file, header, HEADER_BYTES, 0);
+    rc = file->pMethods->xRead(file, header, HEADER_BYTES, 0);
     if (rc != SQLITE_OK && rc != SQLITE_IOERR_SHORT_READ)
         return error_set(err, rc == SQLITE_NOMEM ? WEIR_E_NOMEM : WEIR_E_IO,
                          "journal %s cannot be read", js->path);
+    /* Not xFileSize, which takes a file of one byte for an empty one. */
+    if (stat(name, &st) != 0)
+        return error_set_errno(err, WEIR_E_IO, errno, "journal %s cannot be read", js->path);
+    p.size_bytes = st.st_size;
     len = p.size_bytes < HEADER_BYTES ? (size_t)p.size_bytes : HEADER_BYTES;
     p.is_sqlite =
         memcmp(header, header_magic, len < sizeof(header_magic) ? len : sizeof(header_magic)) == 0;
@@ -159,7 +162,8 @@ static enum weir_status create_tables(struct sqlite_store *js, struct weir_error
     return status;
 }
 
-/* Runs a query that gives one row with one text, and compares it. */
+/* Runs a query that gives one row with one text, and compares it. `otherwise` is what to say when
+ * it differs; NULL: the text says it. */
 static enum weir_status check_query(struct sqlite_store *js, const char *sql, const char *want,
                                     const char *otherwise, struct weir_error *err)
 {
@@ -176,7 +180,7 @@ static enum weir_status check_query(struct sqlite_store *js, const char *sql, co
     if (!text && sqlite3_errcode(js->db) == SQLITE_NOMEM)
         status = error_nomem(err);
     else if (!text || strcmp(text, want) != 0)
-        status = journal_damaged(js, otherwise, err);
+        status = journal_damaged(js, otherwise ? otherwise : text ? text : "?", err);
 out:
     sqlite3_finalize(stmt);
     return status;
@@ -211,7 +215,7 @@ static enum weir_status check_content(struct sqlite_store *js, struct weir_error
         " AND NOT EXISTS (SELECT 1 FROM place WHERE idx NOT IN (SELECT idx FROM row))";
     enum weir_status status;
 
-    status = check_query(js, "PRAGMA quick_check(1)", "ok", "SQLite's own check fails", err);
+    status = check_query(js, "PRAGMA quick_check(1)", "ok", NULL, err);
     if (status == WEIR_OK)
         status = check_query(js, invariants, "1", "its tables contradict each other", err);
     return status;
@@ -259,8 +263,13 @@ static enum weir_status connect_file(struct sqlite_store *js, enum sqlite_store_
     buf_printf(&name, "%s%s", js->path[0] == '/' ? "" : "./", js->path);
     if (name.failed)
         return error_nomem(err);
-    if (sqlite3_open_v2(name.data, &js->db, flags, NULL) != SQLITE_OK)
+    if (sqlite3_open_v2(name.data, &js->db, flags, NULL) != SQLITE_OK) {
+        /* SQLite tells only of its second try, to open what is not there for reading. */
+        *strrchr(name.data, '/') = '\0';
+        if (access(name.data[0] ? name.data : "/", W_OK) != 0 && errno != ENOENT)
+            return journal_unwritable(js, err);
         return journal_fail(js, "opening it", err);
+    }
     if (sqlite3_db_readonly(js->db, "main") == 1)
         return error_set(err, WEIR_E_IO,
                          "journal %s cannot be written: make it and its folder writable, or name "

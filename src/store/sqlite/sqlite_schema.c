@@ -4,9 +4,12 @@
  */
 #include "store/sqlite/sqlite_internal.h"
 
-/* What row and past_row have in common. Words instead of numbers for outcome and reason: they are
+/* What row and past_row have in common, in this order, because rows are copied from one to the
+ * other. Columns of a key come first: SQLite 3.40's own check is wrong about other tables without
+ * rowid. Words instead of numbers for outcome and reason: they are
  * what an auditor reads, and the numbers are not stable. */
 #define ROW_COLUMNS_SQL                                                                            \
+    " generation INTEGER NOT NULL,"                                                                \
     " hash BLOB NOT NULL,"                                                                         \
     " key TEXT NOT NULL,"                                                                          \
     " outcome TEXT NOT NULL,"                                                                      \
@@ -20,8 +23,7 @@
     " complete_ns INTEGER NOT NULL,"                                                               \
     " attempts INTEGER NOT NULL,"                                                                  \
     " capacity_retries INTEGER NOT NULL,"                                                          \
-    " throttled_ns INTEGER NOT NULL,"                                                              \
-    " generation INTEGER NOT NULL"
+    " throttled_ns INTEGER NOT NULL"
 
 const char *const journal_tables[] = {
     "CREATE TABLE fact (name TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL) STRICT",
@@ -31,8 +33,8 @@ const char *const journal_tables[] = {
     "CREATE TABLE pending (idx INTEGER PRIMARY KEY, output BLOB NOT NULL) STRICT",
     /* The start is in the key because a run that was killed may try the same attempt again. */
     "CREATE TABLE attempt (idx INTEGER NOT NULL, generation INTEGER NOT NULL,"
-    " number INTEGER NOT NULL, outcome TEXT NOT NULL, reason TEXT NOT NULL,"
-    " status INTEGER NOT NULL, message TEXT, start_ns INTEGER NOT NULL, end_ns INTEGER NOT NULL,"
+    " number INTEGER NOT NULL, start_ns INTEGER NOT NULL, outcome TEXT NOT NULL,"
+    " reason TEXT NOT NULL, status INTEGER NOT NULL, message TEXT, end_ns INTEGER NOT NULL,"
     " wait_ns INTEGER NOT NULL,"
     " PRIMARY KEY (idx, generation, number, start_ns)) STRICT, WITHOUT ROWID",
     "CREATE TABLE place (idx INTEGER PRIMARY KEY, in_errors INTEGER NOT NULL,"

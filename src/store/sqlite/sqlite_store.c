@@ -125,23 +125,23 @@ static enum weir_status row_put(struct sqlite_store *js, const struct store_row 
 
     hash_write(r, hash);
     bind_number(stmt, 1, r->index);
-    sqlite3_bind_blob(stmt, 2, hash, sizeof(hash), SQLITE_STATIC);
-    rc = bind_text(stmt, 3, r->key);
-    bind_word(stmt, 4, weir_outcome_name(r->outcome));
-    bind_word(stmt, 5, weir_reason_name(r->reason));
-    sqlite3_bind_int(stmt, 6, r->status);
+    bind_number(stmt, 2, r->generation);
+    sqlite3_bind_blob(stmt, 3, hash, sizeof(hash), SQLITE_STATIC);
+    rc = bind_text(stmt, 4, r->key);
+    bind_word(stmt, 5, weir_outcome_name(r->outcome));
+    bind_word(stmt, 6, weir_reason_name(r->reason));
+    sqlite3_bind_int(stmt, 7, r->status);
     if (rc == SQLITE_OK)
-        rc = bind_text_or_null(stmt, 7, r->message);
+        rc = bind_text_or_null(stmt, 8, r->message);
     if (rc == SQLITE_OK)
-        rc = bind_text_or_null(stmt, 8, r->request_id);
-    bind_number(stmt, 9, r->complete_index);
-    sqlite3_bind_int64(stmt, 10, r->submit_ns);
-    sqlite3_bind_int64(stmt, 11, r->start_ns);
-    sqlite3_bind_int64(stmt, 12, r->complete_ns);
-    bind_number(stmt, 13, r->attempts);
-    bind_number(stmt, 14, r->capacity_retries);
-    sqlite3_bind_int64(stmt, 15, r->throttled_ns);
-    bind_number(stmt, 16, r->generation);
+        rc = bind_text_or_null(stmt, 9, r->request_id);
+    bind_number(stmt, 10, r->complete_index);
+    sqlite3_bind_int64(stmt, 11, r->submit_ns);
+    sqlite3_bind_int64(stmt, 12, r->start_ns);
+    sqlite3_bind_int64(stmt, 13, r->complete_ns);
+    bind_number(stmt, 14, r->attempts);
+    bind_number(stmt, 15, r->capacity_retries);
+    sqlite3_bind_int64(stmt, 16, r->throttled_ns);
     if (rc == SQLITE_OK)
         rc = sqlite3_step(stmt);
     if ((rc & 0xff) == SQLITE_CONSTRAINT)
@@ -149,7 +149,7 @@ static enum weir_status row_put(struct sqlite_store *js, const struct store_row 
     else if (rc != SQLITE_DONE)
         status = journal_fail(js, "writing a row", err);
     sqlite3_reset(stmt);
-    sqlite3_bind_null(stmt, 2); /* `hash` goes out of scope */
+    sqlite3_bind_null(stmt, 3); /* `hash` goes out of scope */
     return status != WEIR_OK || !r->has_output ? status : pending_put(js, r, err);
 }
 
@@ -161,12 +161,12 @@ static enum weir_status attempt_put(struct sqlite_store *js, const struct store_
     bind_number(stmt, 1, a->index);
     bind_number(stmt, 2, a->generation);
     bind_number(stmt, 3, a->number);
-    bind_word(stmt, 4, weir_outcome_name(a->outcome));
-    bind_word(stmt, 5, weir_reason_name(a->reason));
-    sqlite3_bind_int(stmt, 6, a->status);
-    if (bind_text_or_null(stmt, 7, a->message) != SQLITE_OK)
+    sqlite3_bind_int64(stmt, 4, a->start_ns);
+    bind_word(stmt, 5, weir_outcome_name(a->outcome));
+    bind_word(stmt, 6, weir_reason_name(a->reason));
+    sqlite3_bind_int(stmt, 7, a->status);
+    if (bind_text_or_null(stmt, 8, a->message) != SQLITE_OK)
         return journal_fail(js, "writing an attempt", err);
-    sqlite3_bind_int64(stmt, 8, a->start_ns);
     sqlite3_bind_int64(stmt, 9, a->end_ns);
     sqlite3_bind_int64(stmt, 10, a->wait_ns);
     return run(js, ST_ATTEMPT_PUT, "writing an attempt", err);
@@ -248,25 +248,24 @@ static bool reason_read(struct slice word, enum weir_reason *ret)
 /* The record of a row, its slices into the statement's. */
 static bool row_read(sqlite3_stmt *stmt, struct store_row *ret)
 {
-    struct slice hash = column_slice(stmt, 1);
+    struct slice hash = column_slice(stmt, 2);
     struct store_row r = {0};
 
     if (hash.len != 16 || !column_number(stmt, 0, STORE_NUMBER_MAX, &r.index) ||
-        !outcome_read(column_slice(stmt, 3), &r.outcome) ||
-        !reason_read(column_slice(stmt, 4), &r.reason) ||
-        !column_number(stmt, 8, STORE_NUMBER_MAX, &r.complete_index) ||
-        !column_u32(stmt, 12, &r.attempts) || !column_u32(stmt, 13, &r.capacity_retries) ||
-        !column_u32(stmt, 15, &r.generation))
+        !column_u32(stmt, 1, &r.generation) || !outcome_read(column_slice(stmt, 4), &r.outcome) ||
+        !reason_read(column_slice(stmt, 5), &r.reason) ||
+        !column_number(stmt, 9, STORE_NUMBER_MAX, &r.complete_index) ||
+        !column_u32(stmt, 13, &r.attempts) || !column_u32(stmt, 14, &r.capacity_retries))
         return false;
     hash_read((const unsigned char *)hash.data, &r.hash_hi, &r.hash_lo);
-    r.key = column_slice(stmt, 2);
-    r.status = sqlite3_column_int(stmt, 5);
-    r.message = column_slice(stmt, 6);
-    r.request_id = column_slice(stmt, 7);
-    r.submit_ns = sqlite3_column_int64(stmt, 9);
-    r.start_ns = sqlite3_column_int64(stmt, 10);
-    r.complete_ns = sqlite3_column_int64(stmt, 11);
-    r.throttled_ns = sqlite3_column_int64(stmt, 14);
+    r.key = column_slice(stmt, 3);
+    r.status = sqlite3_column_int(stmt, 6);
+    r.message = column_slice(stmt, 7);
+    r.request_id = column_slice(stmt, 8);
+    r.submit_ns = sqlite3_column_int64(stmt, 10);
+    r.start_ns = sqlite3_column_int64(stmt, 11);
+    r.complete_ns = sqlite3_column_int64(stmt, 12);
+    r.throttled_ns = sqlite3_column_int64(stmt, 15);
     *ret = r;
     return true;
 }
@@ -434,7 +433,7 @@ static enum weir_status sqlite_place(struct core_store *s, uint64_t index, struc
     sqlite3_stmt *stmt = js->statements[ST_PLACE_GET];
     enum weir_status status = enter(js, err);
     struct store_place p = {.index = index};
-    uint64_t in_errors;
+    uint64_t in_errors = 0;
     int rc;
 
     if (status != WEIR_OK)
