@@ -368,7 +368,8 @@ static enum weir_status run_rows(struct weir_batch *b, const struct weir_row *ro
         else if (status == WEIR_E_INVALID)
             status = error_prefix(err, "row %zu", added);
     }
-    if (status != WEIR_OK && status != WEIR_E_SHUTDOWN)
+    /* At an end that was not asked for the batch has failed; taking results says why. */
+    if (status != WEIR_OK && status != WEIR_E_SHUTDOWN && status != WEIR_E_END)
         return status;
     engine_batch_end(b->batch);
     status = collect(b, r, true, true, err);
