@@ -65,6 +65,7 @@ struct core_task {
     duration_ns backoff_ns;    /* the last wait after a failure */
     struct gate_ticket ticket; /* of the last attempt */
     uint32_t abandoned;        /* attempts that timed out and still run: they read the payload */
+    bool crowding;             /* counts in its pool's `crowding` while it waits */
     bool given_back;           /* release() is due when `abandoned` is 0 */
     struct instant deadline;
     struct instant wake_at; /* when the timer is armed */
