@@ -1,0 +1,124 @@
+/*
+ * The invariants (docs/INVARIANTS.md), checked over everything. Slow; for tests, the simulator and debug builds.
+ */
+#include "core/internal.h"
+
+static const char *check_pool(const struct core_pool *p, size_t *running)
+{
+    size_t busy = 0, idle = 0;
+
+    list_foreach (node, &p->busy_slots) {
+        const struct core_attempt_slot *s = list_entry(node, struct core_attempt_slot, link);
+
+        busy++;
+        if (!s->running)
+            return "I1: a slot that does not run holds a permit";
+        if (s->task && (s->task->slot != s || s->task->state != TASK_RUNNING))
+            return "I2: a slot and its task disagree";
+        if (!s->task && !s->abandoned_task)
+            return "I5: a slot runs for nobody";
+    }
+    list_foreach (node, &p->free_slots) {
+        idle++;
+        if (list_entry(node, struct core_attempt_slot, link)->running)
+            return "I1: a slot runs without a permit";
+    }
+    if (busy != p->permits.running)
+        return "I1: permits taken in a pool differ from the attempts that run in it";
+    if (busy + idle != p->options.size || busy > p->options.size)
+        return "P3: more places than the pool has";
+    *running += busy;
+    return NULL;
+}
+
+static bool list_is(const struct list *l, enum task_state state, uint64_t *ret_count)
+{
+    *ret_count = 0;
+    list_foreach (node, l) {
+        const struct core_task *t = list_entry(node, struct core_task, link);
+
+        if (t->state != state || (state != TASK_RUNNING && t->slot))
+            return false;
+        ++*ret_count;
+    }
+    return true;
+}
+
+static const char *check_counts(const struct core_batch *b, const uint64_t by_state[])
+{
+    const struct core_stats *s = &b->stats;
+
+    if (by_state[TASK_READY] != s->ready || by_state[TASK_WAITING] != s->waiting ||
+        by_state[TASK_RUNNING] != s->running)
+        return "I2: the counts of a batch differ from its tasks";
+    if (by_state[TASK_FINISHED] != b->uncommitted)
+        return "I3: uncommitted rows are miscounted";
+    if (by_state[TASK_DELIVERED] || by_state[TASK_NEW])
+        return "I2: a task is in the reorder buffer and elsewhere";
+    if (!b->stopping && by_state[TASK_DROPPED])
+        return "P1: a row was dropped from a batch that was not stopped";
+    if (s->accepted - s->delivered != b->order.held)
+        return "P2: accepted rows are neither delivered nor held";
+    if (s->delivered != b->order.next - b->options.first_index)
+        return "P2: the order has moved without a delivery";
+    if (!list_empty(&b->turn) != (s->ready > 0))
+        return "P5: a batch with ready rows is not in its pool's turn";
+    return NULL;
+}
+
+static const char *check_batch(const struct core_batch *b, uint64_t *live, uint64_t *timers)
+{
+    uint64_t by_state[TASK_DROPPED + 1] = {0};
+    uint64_t fresh, waiting, running;
+
+    for (uint64_t i = 0; i <= b->order.mask; i++) {
+        const struct core_task *t = b->order.slots[i];
+
+        if (!t)
+            continue;
+        by_state[t->state]++;
+        if (heap_contains(&t->timer))
+            ++*timers;
+        if (t->state >= TASK_FINISHED && heap_contains(&t->timer))
+            return "I2: a finished task has a timer";
+        if (t->state != TASK_RUNNING && t->slot)
+            return "I4: a task that does not run holds a slot";
+    }
+    if (!list_is(&b->fresh, TASK_READY, &fresh) || !list_is(&b->waiting, TASK_WAITING, &waiting) ||
+        !list_is(&b->running, TASK_RUNNING, &running))
+        return "I2: a task is on the wrong list";
+    if (fresh + b->retries.len != b->stats.ready || waiting != b->stats.waiting ||
+        running != b->stats.running)
+        return "I2: the lists of a batch differ from its counts";
+    if (!heap_is_valid(&b->retries))
+        return "the heap of retries is out of order";
+    *live += by_state[TASK_READY] + by_state[TASK_WAITING] + by_state[TASK_RUNNING];
+    return check_counts(b, by_state);
+}
+
+const char *dispatcher_check(const struct dispatcher *d)
+{
+    uint64_t live = 0, timers = 0;
+    size_t running = 0;
+    const char *wrong = NULL;
+
+    list_foreach (node, &d->pools) {
+        wrong = check_pool(list_entry(node, struct core_pool, link), &running);
+        if (wrong)
+            return wrong;
+    }
+    list_foreach (node, &d->batches) {
+        wrong = check_batch(list_entry(node, struct core_batch, link), &live, &timers);
+        if (wrong)
+            return wrong;
+    }
+    if (running != d->permits.running)
+        return "I1: the global count differs from the pools'";
+    if (d->permits.running > d->permits.limit)
+        return "P3: more attempts run than the global limit allows";
+    if (live != d->live)
+        return "I2: live tasks are miscounted";
+    if (timers != d->timers.len || !heap_is_valid(&d->timers))
+        return "the timers do not match the tasks";
+    return NULL;
+}

@@ -1,0 +1,142 @@
+/*
+ * Which row runs next, and starting it.
+ *
+ * A permit that is free goes to the pool's batches in turn, so that a batch of ten rows is not stuck behind one of a
+ * million. Within a batch a retry that is ready goes first, the least index before others: it is what holds up the
+ * order; then the rows as they came.
+ */
+#include "core/internal.h"
+
+static struct core_task *task_of_retry(struct heap_node *n)
+{
+    return list_entry(n, struct core_task, retry);
+}
+
+void timer_arm(struct core_task *t, struct instant when)
+{
+    struct heap *timers = &t->batch->dispatcher->timers;
+
+    if (instant_is_never(when)) {
+        heap_remove(timers, &t->timer);
+        t->wake_at = when;
+        return;
+    }
+    t->wake_at = when;
+    if (heap_contains(&t->timer))
+        heap_moved(timers, &t->timer);
+    else
+        heap_push(timers, &t->timer);
+}
+
+void choose_make_ready(struct core_task *t)
+{
+    struct core_batch *b = t->batch;
+
+    t->state = TASK_READY;
+    b->stats.ready++;
+    if (t->attempts == 0)
+        list_push_back(&b->fresh, &t->link);
+    else
+        heap_push(&b->retries, &t->retry);
+    if (list_empty(&b->turn))
+        list_push_back(&b->pool->turn, &b->turn);
+    timer_arm(t, t->deadline);
+}
+
+/* The row leaves the ready queue; so does its batch when it was the last. */
+void choose_unready(struct core_task *t)
+{
+    struct core_batch *b = t->batch;
+
+    list_remove(&t->link);
+    heap_remove(&b->retries, &t->retry);
+    b->stats.ready--;
+    if (b->stats.ready == 0)
+        list_remove(&b->turn);
+}
+
+static struct core_task *first_ready(struct core_batch *b)
+{
+    struct heap_node *retry = heap_first(&b->retries);
+
+    if (retry)
+        return task_of_retry(retry);
+    return list_entry(list_front(&b->fresh), struct core_task, link);
+}
+
+static void fill_attempt(struct core_attempt_slot *s, struct core_task *t)
+{
+    struct core_attempt *a = &s->attempt;
+
+    a->payload = t->payload;
+    a->payload_len = t->payload_len;
+    a->key = t->key;
+    a->index = t->index;
+    a->token = ++t->batch->dispatcher->last_token;
+    a->number = ++t->attempts;
+    atomic_store_explicit(&a->cancelled, false, memory_order_relaxed);
+    answer_init(&a->answer);
+    a->edge = NULL;
+    a->next = NULL;
+}
+
+static void start(struct core_pool *p, struct core_task *t, struct gate_ticket ticket,
+                  struct instant now)
+{
+    struct core_batch *b = t->batch;
+    struct core_attempt_slot *s =
+        list_entry(list_pop_front(&p->free_slots), struct core_attempt_slot, link);
+
+    choose_unready(t);
+    list_push_back(&p->busy_slots, &s->link);
+    list_push_back(&b->running, &t->link);
+    fill_attempt(s, t);
+    s->batch = b;
+    s->task = t;
+    s->abandoned_task = NULL;
+    s->running = true;
+    s->ended_by = WEIR_REASON_NONE;
+    s->ticket = t->ticket = ticket;
+    t->slot = s;
+    t->state = TASK_RUNNING;
+    if (instant_is_none(t->start_at))
+        t->start_at = now;
+    b->stats.running++;
+    b->stats.attempts++;
+    p->stats.attempts++;
+    if (b->stats.running > b->stats.max_concurrent_reached)
+        b->stats.max_concurrent_reached = b->stats.running;
+    timer_arm(t, p->options.timeout_ns > 0
+                     ? instant_min(instant_add(now, p->options.timeout_ns), t->deadline)
+                     : t->deadline);
+    tell_task(t, EVENT_ATTEMPT_STARTED, 0, NULL, now);
+    p->kick = true;
+    p->executor->ops->start(p->executor, &s->attempt);
+}
+
+/* Starts what may start in one pool. Returns when the gate opens next; NEVER: the pool waits for something else. */
+struct instant choose_and_start(struct core_pool *p, struct instant now)
+{
+    struct list *turn;
+
+    while ((turn = list_front(&p->turn))) {
+        struct core_batch *b = list_entry(turn, struct core_batch, turn);
+        struct core_task *t = first_ready(b);
+        struct gate_ticket ticket;
+        struct instant when;
+
+        if (!permit_available(&p->permits, gate_window(&p->gate)))
+            return INSTANT_NEVER;
+        when = gate_when(&p->gate, now, t->tokens);
+        if (instant_before(now, when))
+            return when;
+        if (!permit_take(&p->permits, gate_window(&p->gate)))
+            return INSTANT_NEVER;
+        ticket = gate_take(&p->gate, now, t->tokens);
+        /* To the back of the turn first: starting the last ready row takes the batch off it. */
+        list_remove(&b->turn);
+        list_push_back(&p->turn, &b->turn);
+        start(p, t, ticket, now);
+    }
+    return INSTANT_NEVER;
+}

@@ -1,0 +1,414 @@
+/*
+ * Making and taking apart; the calls by which the driver of the engine tells what happened. See internal.h for the
+ * other files.
+ */
+#include "core/dispatcher.h"
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "core/internal.h"
+
+#include <assert.h>
+
+/* Order of two tasks with the same time: as they came. Also what makes a run repeatable (I7). */
+static bool task_before(const struct core_task *a, const struct core_task *b)
+{
+    if (a->batch->number != b->batch->number)
+        return a->batch->number < b->batch->number;
+    return a->index < b->index;
+}
+
+static bool timer_less(const struct heap_node *x, const struct heap_node *y)
+{
+    const struct core_task *a = list_entry(x, struct core_task, timer);
+    const struct core_task *b = list_entry(y, struct core_task, timer);
+
+    if (a->wake_at.ns != b->wake_at.ns)
+        return a->wake_at.ns < b->wake_at.ns;
+    return task_before(a, b);
+}
+
+static bool retry_less(const struct heap_node *x, const struct heap_node *y)
+{
+    return list_entry(x, struct core_task, retry)->index <
+           list_entry(y, struct core_task, retry)->index;
+}
+
+/* Room for `count` nodes, doubling, so that growing one by one stays cheap. */
+static bool heap_grow(struct heap *h, uint64_t count)
+{
+    size_t want = h->cap ? h->cap : 64;
+
+    if (count <= h->cap)
+        return true;
+    while (want < count)
+        want *= 2;
+    return heap_reserve(h, want);
+}
+
+enum weir_status dispatcher_new(const struct dispatcher_options *o, struct dispatcher **ret,
+                                struct weir_error *err)
+{
+    struct dispatcher *d = mem_calloc(1, sizeof *d);
+
+    assert(o->host);
+    if (!d)
+        return error_nomem(err);
+    d->options = *o;
+    rng_seed(&d->rng, o->seed);
+    permits_init(&d->permits, o->global_limit ? o->global_limit : PERMITS_UNLIMITED);
+    heap_init(&d->timers, timer_less);
+    list_init(&d->pools);
+    list_init(&d->batches);
+    *ret = d;
+    return WEIR_OK;
+}
+
+static void free_pool(struct core_pool *p)
+{
+    assert(p->permits.running == 0);
+    list_remove(&p->link);
+    if (p->executor)
+        p->executor->ops->close(p->executor);
+    mem_free(p->slots);
+    mem_free(p->name);
+    mem_free(p);
+}
+
+void dispatcher_free(struct dispatcher *d)
+{
+    struct list *l;
+
+    if (!d)
+        return;
+    assert(list_empty(&d->batches));
+    while ((l = list_front(&d->pools)))
+        free_pool(list_entry(l, struct core_pool, link));
+    heap_free(&d->timers);
+    mem_free(d);
+}
+
+static void init_slots(struct core_pool *p)
+{
+    list_init(&p->free_slots);
+    list_init(&p->busy_slots);
+    for (size_t i = 0; i < p->options.size; i++) {
+        struct core_attempt_slot *s = &p->slots[i];
+
+        s->pool = p;
+        answer_init(&s->attempt.answer);
+        list_push_back(&p->free_slots, &s->link);
+    }
+}
+
+enum weir_status dispatcher_add_pool(struct dispatcher *d, const struct core_pool_options *o,
+                                     struct core_executor *executor, struct core_pool **ret,
+                                     struct weir_error *err)
+{
+    enum weir_status status = core_pool_options_check(o, err);
+    struct core_pool *p;
+
+    if (status != WEIR_OK)
+        return status;
+    p = mem_calloc(1, sizeof *p);
+    if (!p)
+        return error_nomem(err);
+    p->slots = mem_calloc(o->size, sizeof *p->slots);
+    p->name = mem_strdup(o->name ? o->name : executor->ops->kind);
+    if (!p->slots || !p->name) {
+        mem_free(p->slots);
+        mem_free(p->name);
+        mem_free(p);
+        return error_nomem(err);
+    }
+    p->dispatcher = d;
+    p->options = *o;
+    p->options.name = p->name;
+    p->executor = executor;
+    gate_init(&p->gate, &o->gate, &d->rng);
+    permit_account_init(&p->permits, &d->permits, o->size);
+    init_slots(p);
+    list_init(&p->turn);
+    list_push_back(&d->pools, &p->link);
+    p->stats.pool_size = o->size;
+    p->stats.max_capacity_retry_ns = o->max_capacity_retry_ns;
+    *ret = p;
+    return WEIR_OK;
+}
+
+enum weir_status dispatcher_open_batch(struct dispatcher *d, struct core_pool *pool,
+                                       const struct core_batch_options *o, void *owner,
+                                       struct instant now, struct core_batch **ret,
+                                       struct weir_error *err)
+{
+    enum weir_status status = core_batch_options_check(o, err);
+    struct core_batch *b;
+
+    if (status != WEIR_OK)
+        return status;
+    if (d->shutting_down)
+        return error_set(err, WEIR_E_SHUTDOWN, "the engine is shut down; it takes no new batch");
+    b = mem_calloc(1, sizeof *b);
+    if (!b)
+        return error_nomem(err);
+    if (!reorder_init(&b->order, o->window_rows, o->first_index)) {
+        mem_free(b);
+        return error_nomem(err);
+    }
+    b->dispatcher = d;
+    b->pool = pool;
+    b->options = *o;
+    b->owner = owner;
+    b->number = ++d->last_batch;
+    b->deadline = o->deadline_ns ? instant_add(now, o->deadline_ns) : INSTANT_NEVER;
+    b->next_complete_index = o->first_complete_index;
+    list_init(&b->fresh);
+    list_init(&b->waiting);
+    list_init(&b->running);
+    list_init(&b->turn);
+    heap_init(&b->retries, retry_less);
+    b->stats.pool_size = pool->options.size;
+    b->stats.max_capacity_retry_ns = pool->options.max_capacity_retry_ns;
+    /* The delay is the pool's and outlives a batch; the peak starts at the delay in force. */
+    b->stats.peak_delay_ns = gate_delay(&pool->gate);
+    list_push_back(&d->batches, &b->link);
+    tell_batch(b, EVENT_BATCH_OPENED, now);
+    *ret = b;
+    return WEIR_OK;
+}
+
+void *core_batch_owner(const struct core_batch *b)
+{
+    return b->owner;
+}
+
+uint64_t core_batch_number(const struct core_batch *b)
+{
+    return b->number;
+}
+
+static enum weir_status refuse(const struct core_batch *b, struct weir_error *err)
+{
+    if (b->dispatcher->shutting_down)
+        return error_set(err, WEIR_E_SHUTDOWN, "the engine is shut down; it takes no more rows");
+    if (b->stopping)
+        return error_set(err, WEIR_E_END, "the batch was stopped; it takes no more rows");
+    if (b->ended)
+        return error_set(err, WEIR_E_END, "the batch was ended; it takes no more rows");
+    return WEIR_OK;
+}
+
+/* Everything that a row may need later is had now, so that nothing after this point can run out of memory. */
+static enum weir_status make_room(struct core_batch *b, struct core_task *t, struct weir_error *err)
+{
+    struct dispatcher *d = b->dispatcher;
+
+    if (!heap_grow(&d->timers, d->live + 1) || !heap_grow(&b->retries, b->order.held + 1))
+        return error_nomem(err);
+    if (!reorder_enter(&b->order, t->index, t))
+        return error_set(err, WEIR_E_LIMIT,
+                         "row %llu is not within the window of %llu rows from row %llu",
+                         (unsigned long long)t->index, (unsigned long long)b->order.window,
+                         (unsigned long long)b->order.next);
+    return WEIR_OK;
+}
+
+static void refuse_over_budget(struct core_task *t, struct instant now)
+{
+    const struct gate_options *g = &t->batch->pool->options.gate;
+
+    answer_clear(&t->answer);
+    t->answer.outcome = WEIR_OUTCOME_FAILED;
+    t->answer.reason = WEIR_REASON_OVER_BUDGET;
+    answer_say(&t->answer,
+               "the row needs about %lld tokens and the budget is %lld a minute: it could never be "
+               "sent; raise the budget or make the row smaller",
+               (long long)t->tokens, (long long)g->tokens_per_minute);
+    finish_task(t, now);
+}
+
+static void hold(struct core_task *t, struct instant now)
+{
+    struct core_batch *b = t->batch;
+
+    b->dispatcher->live++;
+    t->deadline = b->deadline;
+    if (t->deadline_ns > 0)
+        t->deadline = instant_min(t->deadline, instant_add(now, t->deadline_ns));
+    if (t->refused) {
+        finish_task(t, now);
+    } else if (!gate_fits(&b->pool->gate, t->tokens)) {
+        refuse_over_budget(t, now);
+    } else if (!instant_before(now, t->deadline)) {
+        answer_clear(&t->answer);
+        t->answer.outcome = WEIR_OUTCOME_TIMEOUT;
+        t->answer.reason = WEIR_REASON_DEADLINE;
+        answer_say(&t->answer, "the deadline had passed before the row came");
+        finish_task(t, now);
+    } else {
+        choose_make_ready(t);
+    }
+}
+
+enum weir_status dispatcher_submit(struct dispatcher *d, struct core_batch *b, struct core_task *t,
+                                   struct instant now, struct weir_error *err)
+{
+    enum weir_status status = refuse(b, err);
+
+    (void)d;
+    if (status == WEIR_OK)
+        status = make_room(b, t, err);
+    if (status != WEIR_OK)
+        return status;
+    t->batch = b;
+    t->state = TASK_NEW;
+    b->stats.accepted++;
+    if (!t->finished_before) {
+        t->submit_at = now;
+        tell_task(t, EVENT_TASK_ACCEPTED, 0, NULL, now);
+        hold(t, now);
+        return WEIR_OK;
+    }
+    b->stats.finished++;
+    t->state = TASK_COMMITTED;
+    deliver_in_order(b, now);
+    return WEIR_OK;
+}
+
+void dispatcher_end(struct dispatcher *d, struct core_batch *b, struct instant now)
+{
+    (void)d;
+    (void)now;
+    b->ended = true;
+    close_if_done(b);
+}
+
+void dispatcher_report(struct dispatcher *d, struct core_attempt *a, struct instant now)
+{
+    struct core_attempt_slot *s = (struct core_attempt_slot *)(void *)a;
+
+    (void)d;
+    if (!s->running) {
+        s->pool->stats.late_reports++;
+        answer_clear(&a->answer);
+        return;
+    }
+    finish_attempt(s, now);
+}
+
+void dispatcher_committed(struct dispatcher *d, struct core_task *t, struct instant now)
+{
+    struct core_batch *b = t->batch;
+
+    (void)d;
+    assert(t->state == TASK_FINISHED && b->uncommitted > 0);
+    b->uncommitted--;
+    t->state = TASK_COMMITTED;
+    deliver_in_order(b, now);
+}
+
+void dispatcher_uncommitted(struct dispatcher *d, struct core_task *t)
+{
+    struct core_batch *b = t->batch;
+
+    (void)d;
+    assert(b->aborted && t->state == TASK_FINISHED && b->uncommitted > 0);
+    b->uncommitted--;
+    t->state = TASK_DROPPED;
+}
+
+void dispatcher_give_back(struct dispatcher *d, struct core_task *t)
+{
+    (void)d;
+    assert(t->state == TASK_DELIVERED && t->batch->lent > 0);
+    t->batch->lent--;
+    t->given_back = true;
+    task_release_if_unused(t);
+}
+
+static void fire_timers(struct dispatcher *d, struct instant now)
+{
+    struct heap_node *n;
+
+    while ((n = heap_first(&d->timers))) {
+        struct core_task *t = list_entry(n, struct core_task, timer);
+
+        if (instant_before(now, t->wake_at))
+            break;
+        stop_timer_fired(t, now);
+    }
+}
+
+struct instant dispatcher_run(struct dispatcher *d, struct instant now)
+{
+    struct instant wake = INSTANT_NEVER;
+    struct heap_node *first;
+
+    fire_timers(d, now);
+    list_foreach (node, &d->pools) {
+        struct core_pool *p = list_entry(node, struct core_pool, link);
+
+        wake = instant_min(wake, choose_and_start(p, now));
+        if (p->kick && p->executor->ops->kick)
+            p->executor->ops->kick(p->executor);
+        p->kick = false;
+    }
+    first = heap_first(&d->timers);
+    if (first)
+        wake = instant_min(wake, list_entry(first, struct core_task, timer)->wake_at);
+    return wake;
+}
+
+bool dispatcher_batch_idle(const struct core_batch *b)
+{
+    return b->stats.running == 0 && b->abandoned == 0 && b->uncommitted == 0 && b->lent == 0;
+}
+
+void dispatcher_free_batch(struct dispatcher *d, struct core_batch *b)
+{
+    struct core_task *t;
+
+    (void)d;
+    assert(b->closed && dispatcher_batch_idle(b));
+    while ((t = reorder_drain(&b->order)))
+        t->release(t);
+    list_remove(&b->turn);
+    list_remove(&b->link);
+    heap_free(&b->retries);
+    reorder_free(&b->order);
+    mem_free(b);
+}
+
+void dispatcher_batch_stats(const struct core_batch *b, struct core_stats *ret)
+{
+    *ret = b->stats;
+    ret->current_delay_ns = gate_delay(&b->pool->gate);
+}
+
+void dispatcher_pool_stats(const struct core_pool *p, struct core_stats *ret)
+{
+    *ret = p->stats;
+    ret->current_delay_ns = gate_delay(&p->gate);
+    ret->max_concurrent_reached = p->permits.peak;
+    ret->running = p->permits.running;
+}
+
+const struct core_pool_options *core_pool_get_options(const struct core_pool *p)
+{
+    return &p->options;
+}
+
+struct instant core_pool_held_until(const struct core_pool *p)
+{
+    return gate_held_until(&p->gate);
+}
+
+size_t dispatcher_running(const struct dispatcher *d)
+{
+    return d->permits.running;
+}
+
+bool dispatcher_batch_closed(const struct core_batch *b)
+{
+    return b->closed;
+}

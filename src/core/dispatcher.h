@@ -1,0 +1,124 @@
+/*
+ * The dispatcher: accept, hold, choose, permit, start, judge, order, deliver.
+ *
+ * The heart of the engine, without a clock, a thread or a byte of I/O. Whoever drives it (the engine's thread over
+ * libuv, or the simulator in virtual time) tells it what happened and calls dispatcher_run():
+ *
+ *     dispatcher_submit(d, batch, task, now, &err);
+ *     dispatcher_report(d, attempt, now);            // an executor has ended an attempt
+ *     dispatcher_committed(d, task, now);            // the store has a result
+ *     wake = dispatcher_run(d, now);                 // start what may start; come back at `wake` at the latest
+ *
+ * and it calls back through its host and the executors. Callbacks never come from anything but these calls, and must
+ * not call the dispatcher in turn: they queue what they have to say.
+ *
+ * Given the same calls with the same times and the same seed it does the same (I7). One thread.
+ */
+#ifndef CORE_DISPATCHER_H
+#define CORE_DISPATCHER_H
+
+#include "core/batch.h"
+#include "core/pool.h"
+#include "core/ports/executor.h"
+#include "core/ports/observer.h"
+#include "core/stats.h"
+#include "core/task.h"
+
+struct dispatcher;
+
+struct dispatcher_host {
+    /*
+     * A row has its result. Of a durable batch: make it durable, then call dispatcher_committed(), or
+     * dispatcher_abort() and dispatcher_uncommitted() when that failed.
+     */
+    void (*finished)(struct dispatcher_host *h, struct core_batch *b, struct core_task *t);
+    /* An attempt has ended that is not the row's last; its answer is in the task. */
+    void (*retrying)(struct dispatcher_host *h, struct core_batch *b, const struct core_task *t,
+                     duration_ns wait_ns);
+    /* The next result in order. The task is the host's until dispatcher_give_back(). */
+    void (*deliver)(struct dispatcher_host *h, struct core_batch *b, struct core_task *t);
+    /* Nothing more will be delivered. Once per batch. */
+    void (*closed)(struct dispatcher_host *h, struct core_batch *b);
+};
+
+struct dispatcher_options {
+    uint64_t seed;
+    size_t global_limit;            /* attempts over all pools; 0: none */
+    struct core_observer *observer; /* may be NULL */
+    struct dispatcher_host *host;
+};
+
+WEIR_MUST_CHECK enum weir_status dispatcher_new(const struct dispatcher_options *o,
+                                                struct dispatcher **ret, struct weir_error *err);
+/* Closes the executors. All batches are freed and nothing runs (asserted). NULL-safe. */
+void dispatcher_free(struct dispatcher *d);
+
+/* The options are checked. On success the executor is the pool's; it is closed with the dispatcher. */
+WEIR_MUST_CHECK enum weir_status
+dispatcher_add_pool(struct dispatcher *d, const struct core_pool_options *o,
+                    struct core_executor *executor, struct core_pool **ret, struct weir_error *err);
+
+/* owner: whatever the host wants to find again with core_batch_owner(). */
+WEIR_MUST_CHECK enum weir_status dispatcher_open_batch(struct dispatcher *d, struct core_pool *pool,
+                                                       const struct core_batch_options *o,
+                                                       void *owner, struct instant now,
+                                                       struct core_batch **ret,
+                                                       struct weir_error *err);
+void *core_batch_owner(const struct core_batch *b);
+uint64_t core_batch_number(const struct core_batch *b);
+
+/*
+ * Gives a row to a batch. On WEIR_OK the task is the dispatcher's. WEIR_E_LIMIT: its index is not within the window;
+ * WEIR_E_SHUTDOWN; WEIR_E_END: the batch was ended or stopped; WEIR_E_NOMEM.
+ */
+WEIR_MUST_CHECK enum weir_status dispatcher_submit(struct dispatcher *d, struct core_batch *b,
+                                                   struct core_task *t, struct instant now,
+                                                   struct weir_error *err);
+/* No more rows come. */
+void dispatcher_end(struct dispatcher *d, struct core_batch *b, struct instant now);
+
+/* An executor reports one attempt. A second report of the same attempt is counted and ignored (I5). */
+void dispatcher_report(struct dispatcher *d, struct core_attempt *a, struct instant now);
+/* The store has the result of a task that host->finished() was told of. */
+void dispatcher_committed(struct dispatcher *d, struct core_task *t, struct instant now);
+/* The store could not take the result, after dispatcher_abort(): the row counts as dropped. */
+void dispatcher_uncommitted(struct dispatcher *d, struct core_task *t);
+/* A delivered task is used up. */
+void dispatcher_give_back(struct dispatcher *d, struct core_task *t);
+
+/* Fires timers and starts what may start. Returns when to call again at the latest; INSTANT_NEVER: only when told. */
+struct instant dispatcher_run(struct dispatcher *d, struct instant now);
+
+/*
+ * Stops a batch: rows that wait are dropped without a result; running ones finish, or are cancelled and dropped.
+ * What is finished and next in order is still delivered; then host->closed().
+ */
+void dispatcher_stop(struct dispatcher *d, struct core_batch *b, bool cancel_running,
+                     struct instant now);
+/* The same, and what is not yet committed never will be: the store has failed. */
+void dispatcher_abort(struct dispatcher *d, struct core_batch *b, struct instant now);
+/*
+ * All batches: rows that wait end as cancelled (shutdown_requested); running ones finish, or are cancelled and end
+ * the same way. From now on submit says WEIR_E_SHUTDOWN. Repeatable.
+ */
+void dispatcher_shutdown(struct dispatcher *d, bool cancel_running, struct instant now);
+
+/* Whether host->closed() has been told of it. */
+bool dispatcher_batch_closed(const struct core_batch *b);
+/* Whether nothing of the batch runs and nothing of it is with the host or the store. */
+bool dispatcher_batch_idle(const struct core_batch *b);
+/* Frees a batch that is closed and idle (asserted), and its tasks. */
+void dispatcher_free_batch(struct dispatcher *d, struct core_batch *b);
+
+void dispatcher_batch_stats(const struct core_batch *b, struct core_stats *ret);
+void dispatcher_pool_stats(const struct core_pool *p, struct core_stats *ret);
+const struct core_pool_options *core_pool_get_options(const struct core_pool *p);
+/* Until when the service itself asked the pool to pause; INSTANT_NONE: it did not. */
+struct instant core_pool_held_until(const struct core_pool *p);
+/* Attempts that run now, over all pools. */
+size_t dispatcher_running(const struct dispatcher *d);
+
+/* Checks I1, I2, I3, I4 and the sanity of every structure. NULL: all hold; else which does not. O(everything). */
+const char *dispatcher_check(const struct dispatcher *d);
+
+#endif

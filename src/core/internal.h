@@ -1,0 +1,110 @@
+/*
+ * The dispatcher's own structures, shared by the files that make it up and by nobody else:
+ *
+ *     dispatcher.c   making and taking apart; the calls of dispatcher.h
+ *     choose.c       which row runs next, and starting it
+ *     finish.c       what follows from an attempt's end: judge, order, deliver
+ *     stop.c         deadlines, stop, shutdown
+ *     check.c        the invariants
+ */
+#ifndef CORE_INTERNAL_H
+#define CORE_INTERNAL_H
+
+#include "base/heap.h"
+#include "base/list.h"
+#include "base/rng.h"
+#include "core/dispatcher.h"
+#include "core/permits.h"
+#include "core/reorder.h"
+
+/* A place in a pool where an attempt runs; holds one permit while `running`. */
+struct core_attempt_slot {
+    struct core_attempt attempt; /* first: an executor's pointer to it is a pointer to the slot */
+    struct core_pool *pool;
+    struct core_batch *batch;
+    struct core_task *task; /* NULL while running: abandoned, its row has been judged without it */
+    struct core_task *abandoned_task; /* whose payload it still reads */
+    bool running;
+    enum weir_reason ended_by; /* why we cancelled it; NONE: we did not */
+    struct gate_ticket ticket;
+    struct list link; /* the pool's free or busy list */
+};
+
+struct core_pool {
+    struct dispatcher *dispatcher;
+    struct core_pool_options options;
+    char *name;
+    struct gate gate;
+    struct permit_account permits;
+    struct core_executor *executor;
+    struct core_attempt_slot *slots; /* options.size of them */
+    struct list free_slots, busy_slots;
+    struct list turn; /* batches that have a row ready; the first is served next */
+    bool kick;        /* something was started since the last kick */
+    struct core_stats stats;
+    struct list link;
+};
+
+struct core_batch {
+    struct dispatcher *dispatcher;
+    struct core_pool *pool;
+    struct core_batch_options options;
+    void *owner;
+    uint64_t number;
+    struct instant deadline;
+
+    struct list fresh;   /* READY, never started; in order of arrival */
+    struct heap retries; /* READY again; least index first, since it holds up the order most */
+    struct list waiting, running;
+    struct reorder order;
+
+    uint64_t next_complete_index;
+    uint64_t uncommitted; /* FINISHED, with the store */
+    uint64_t lent;        /* DELIVERED, with the host */
+    uint64_t abandoned;   /* attempts that still run for rows already judged */
+    bool ended, stopping, aborted, closed;
+    struct core_stats stats;
+    struct list turn; /* in its pool's turn list */
+    struct list link;
+};
+
+struct dispatcher {
+    struct dispatcher_options options;
+    struct rng rng;
+    struct permits permits;
+    struct heap timers; /* tasks by wake_at */
+    uint64_t live;      /* READY, WAITING and RUNNING tasks: what timers must have room for */
+    uint64_t last_token, last_batch;
+    bool shutting_down;
+    struct list pools, batches;
+};
+
+/* choose.c */
+void choose_make_ready(struct core_task *t);
+void choose_unready(struct core_task *t);
+struct instant choose_and_start(struct core_pool *p, struct instant now);
+void timer_arm(struct core_task *t, struct instant when);
+
+/* finish.c */
+void finish_task(struct core_task *t, struct instant now);
+void finish_cancelled(struct core_task *t, enum weir_outcome outcome, enum weir_reason reason,
+                      const char *message, struct instant now);
+void finish_attempt(struct core_attempt_slot *s, struct instant now);
+void finish_abandon(struct core_attempt_slot *s, struct instant now);
+void finish_drop(struct core_task *t);
+void deliver_in_order(struct core_batch *b, struct instant now);
+void close_if_done(struct core_batch *b);
+/* Takes a live task off its list, its heaps and its timer. */
+void task_unlink(struct core_task *t);
+void task_release_if_unused(struct core_task *t);
+
+/* stop.c */
+void stop_timer_fired(struct core_task *t, struct instant now);
+void stop_cancel(struct core_task *t, enum weir_reason why, struct instant now);
+
+/* Tells the observer, if there is one. */
+void tell_task(const struct core_task *t, enum core_event_kind kind, duration_ns wait_ns,
+               const char *detail, struct instant now);
+void tell_batch(const struct core_batch *b, enum core_event_kind kind, struct instant now);
+
+#endif

@@ -1,0 +1,36 @@
+#include "core/pool.h"
+
+#include "base/error.h"
+
+/* More places than this in one pool are a mistake, not a wish: each costs a slot. */
+#define POOL_SIZE_MAX 1000000
+
+void core_pool_options_init(struct core_pool_options *o)
+{
+    *o = (struct core_pool_options){
+        .size = 1,
+        .max_attempts = 3,
+        .max_capacity_retry_ns = 3600 * NS_PER_S,
+    };
+    gate_options_init(&o->gate);
+    backoff_options_init(&o->backoff);
+}
+
+enum weir_status core_pool_options_check(const struct core_pool_options *o, struct weir_error *err)
+{
+    enum weir_status status;
+
+    if (o->size < 1 || o->size > POOL_SIZE_MAX)
+        return error_set(err, WEIR_E_INVALID, "size is %zu; it must be 1 to %d", o->size,
+                         POOL_SIZE_MAX);
+    if (o->max_attempts < 1)
+        return error_set(err, WEIR_E_INVALID, "max_attempts is 0; it must be 1 or more");
+    if (o->timeout_ns < 0)
+        return error_set(err, WEIR_E_INVALID, "timeout is negative; it must be 0 (none) or more");
+    if (o->max_capacity_retry_ns <= 0)
+        return error_set(err, WEIR_E_INVALID, "max_capacity_retry must be more than 0 seconds");
+    status = gate_options_check(&o->gate, err);
+    if (status == WEIR_OK)
+        status = backoff_options_check(&o->backoff, err);
+    return status;
+}

@@ -1,0 +1,69 @@
+#include "core/reorder.h"
+
+#include "base/mem.h"
+
+#include <assert.h>
+
+bool reorder_init(struct reorder *r, uint64_t window, uint64_t first_index)
+{
+    uint64_t places = 1;
+    void **slots;
+
+    assert(window >= 1);
+    while (places < window)
+        places *= 2;
+    slots = mem_calloc((size_t)places, sizeof *slots);
+    if (!slots)
+        return false;
+    *r =
+        (struct reorder){.slots = slots, .mask = places - 1, .window = window, .next = first_index};
+    return true;
+}
+
+bool reorder_enter(struct reorder *r, uint64_t index, void *item)
+{
+    void **slot = &r->slots[index & r->mask];
+
+    assert(item);
+    /* Unsigned: an index below next wraps to a huge distance and is refused too. */
+    if (index - r->next >= r->window || *slot)
+        return false;
+    *slot = item;
+    r->held++;
+    return true;
+}
+
+void *reorder_first(const struct reorder *r)
+{
+    return r->slots[r->next & r->mask];
+}
+
+void reorder_advance(struct reorder *r)
+{
+    void **slot = &r->slots[r->next & r->mask];
+
+    assert(*slot && r->held > 0);
+    *slot = NULL;
+    r->held--;
+    r->next++;
+}
+
+void *reorder_drain(struct reorder *r)
+{
+    for (uint64_t i = 0; r->held > 0 && i <= r->mask; i++) {
+        void **slot = &r->slots[(r->next + i) & r->mask];
+        void *item = *slot;
+
+        if (!item)
+            continue;
+        *slot = NULL;
+        r->held--;
+        return item;
+    }
+    return NULL;
+}
+
+void reorder_free(struct reorder *r)
+{
+    r->slots = mem_free(r->slots);
+}

@@ -1,0 +1,37 @@
+/*
+ * The reorder buffer of a batch: items come in any order within a window and leave in the order of their index.
+ *
+ *     reorder_init(&r, window, first_index)
+ *     reorder_enter(&r, index, task)        // when the row is accepted; its place is taken
+ *     while ((task = reorder_first(&r)) && task_is_done(task)) reorder_advance(&r);
+ *
+ * A ring indexed by the row's index: every call is O(1), and nothing is allocated after reorder_init. Pure.
+ */
+#ifndef CORE_REORDER_H
+#define CORE_REORDER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct reorder {
+    void **slots;
+    uint64_t mask;
+    uint64_t window; /* indexes from next to next + window - 1 have a place */
+    uint64_t next;   /* index of the item that leaves next */
+    uint64_t held;   /* items inside */
+};
+
+/* window >= 1. False: no memory. */
+bool reorder_init(struct reorder *r, uint64_t window, uint64_t first_index);
+/* False: the index has left already, is beyond the window, or its place is taken. item is not NULL. */
+bool reorder_enter(struct reorder *r, uint64_t index, void *item);
+/* The item that leaves next, or NULL when it has not entered yet. */
+void *reorder_first(const struct reorder *r);
+/* Takes the first item out; there is one (asserted). */
+void reorder_advance(struct reorder *r);
+/* Any item inside, taken out regardless of order; NULL when empty. For taking a stopped batch apart. */
+void *reorder_drain(struct reorder *r);
+void reorder_free(struct reorder *r);
+
+#endif

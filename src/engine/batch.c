@@ -1,0 +1,493 @@
+/*
+ * A batch seen from outside: adding rows, taking results, and the lock between those threads and the engine's.
+ *
+ * Tasks travel in chains: adders append to `staged` and post one mail, however many rows come before the engine reads
+ * it; the engine gathers a turn's results in `out` and hands them over at once. So the cost of a lock and of waking a
+ * thread is shared by as many rows as there are.
+ */
+#include "base/error.h"
+#include "base/mem.h"
+#include "engine/engine.h"
+#include "engine/internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#define WINDOW_BYTES_DEFAULT (UINT64_C(256) << 20)
+
+static void chain_append(struct core_task ***tail, struct core_task *first)
+{
+    **tail = first;
+    while (first->next)
+        first = first->next;
+    *tail = &first->next;
+}
+
+static struct core_task *chain_take(struct core_task **head, struct core_task ***tail)
+{
+    struct core_task *first = *head;
+
+    *head = NULL;
+    *tail = head;
+    return first;
+}
+
+/* Under the batch's lock. */
+static void post_once(struct engine_batch *b)
+{
+    if (b->posted)
+        return;
+    b->posted = true;
+    engine_post(b->engine, &b->mail);
+}
+
+/* Under the batch's lock: no more rows, for this reason. */
+static void refuse(struct engine_batch *b, enum weir_status why)
+{
+    if (!b->refusing)
+        b->refusal = why;
+    b->refusing = true;
+    pthread_cond_broadcast(&b->room);
+}
+
+/* ---- engine's thread ---- */
+
+void batch_touch(struct engine_batch *b)
+{
+    if (b->is_touched)
+        return;
+    b->is_touched = true;
+    b->next_touched = b->engine->touched;
+    b->engine->touched = b;
+}
+
+/* A row that the core would not take: the batch was stopped, or shut down, between its adding and now. */
+static void submit_failed(struct engine_batch *b, struct core_task *t, enum weir_status status,
+                          const struct weir_error *err)
+{
+    pthread_mutex_lock(&b->lock);
+    b->rows--;
+    b->bytes -= t->payload_len;
+    if (status != WEIR_E_SHUTDOWN && status != WEIR_E_END && b->failure.status == WEIR_OK)
+        b->failure = *err;
+    refuse(b, status);
+    pthread_mutex_unlock(&b->lock);
+    t->release(t);
+    if (status != WEIR_E_SHUTDOWN && status != WEIR_E_END)
+        dispatcher_stop(b->engine->dispatcher, b->core, false, b->engine->now);
+}
+
+static void submit_chain(struct engine_batch *b, struct core_task *t)
+{
+    while (t) {
+        struct core_task *next = t->next;
+        struct weir_error err;
+        enum weir_status status;
+
+        t->next = NULL;
+        status = dispatcher_submit(b->engine->dispatcher, b->core, t, b->engine->now, &err);
+        if (status != WEIR_OK)
+            submit_failed(b, t, status, &err);
+        t = next;
+    }
+}
+
+static void apply_commits(struct engine_batch *b, struct core_task *t, bool failed)
+{
+    struct engine *e = b->engine;
+
+    if (failed)
+        dispatcher_abort(e->dispatcher, b->core, e->now);
+    while (t) {
+        struct core_task *next = t->next;
+
+        t->next = NULL;
+        if (failed)
+            dispatcher_uncommitted(e->dispatcher, t);
+        else
+            dispatcher_committed(e->dispatcher, t, e->now);
+        t = next;
+    }
+}
+
+void batch_run_mail(struct engine *e, struct mail *m)
+{
+    struct engine_batch *b = list_entry(m, struct engine_batch, mail);
+    struct core_task *staged, *returned, *committed;
+    bool ended, failed;
+
+    pthread_mutex_lock(&b->lock);
+    b->posted = false;
+    staged = chain_take(&b->staged, &b->staged_tail);
+    returned = chain_take(&b->returned, &b->returned_tail);
+    committed = chain_take(&b->committed, &b->committed_tail);
+    ended = b->ended;
+    failed = b->commit_failed;
+    pthread_mutex_unlock(&b->lock);
+
+    while (returned) {
+        struct core_task *next = returned->next;
+
+        dispatcher_give_back(e->dispatcher, returned);
+        returned = next;
+    }
+    if (committed || failed)
+        apply_commits(b, committed, failed);
+    submit_chain(b, staged);
+    if (ended && !b->end_told) {
+        b->end_told = true;
+        dispatcher_end(e->dispatcher, b->core, e->now);
+    }
+    batch_touch(b);
+}
+
+void batch_finished(struct engine_batch *b, struct core_task *t)
+{
+    b->finished_bytes += t->answer.output_len;
+    if (b->committer)
+        committer_put(b->committer, t);
+    batch_touch(b);
+}
+
+void batch_retrying(struct engine_batch *b, const struct core_task *t, duration_ns wait_ns)
+{
+    if (!b->committer)
+        return;
+    committer_attempt(b->committer, t, wait_ns);
+    batch_touch(b);
+}
+
+void batch_deliver(struct engine_batch *b, struct core_task *t)
+{
+    t->next = NULL;
+    *b->out_tail = t;
+    b->out_tail = &t->next;
+    batch_touch(b);
+}
+
+void batch_closed(struct engine_batch *b)
+{
+    pthread_mutex_lock(&b->lock);
+    refuse(b, b->engine->shut_down ? WEIR_E_SHUTDOWN : WEIR_E_END);
+    pthread_mutex_unlock(&b->lock);
+    batch_touch(b);
+}
+
+/*
+ * Under the lock. The core's side can go when whoever is outside has said close, nothing of it is anywhere else, and
+ * no mail about it is on its way.
+ */
+static void free_if_idle(struct engine_batch *b)
+{
+    if (!b->closing || b->posted || !dispatcher_batch_idle(b->core))
+        return;
+    dispatcher_free_batch(b->engine->dispatcher, b->core);
+    b->core = NULL;
+    b->engine->batches--;
+    b->freed = true;
+}
+
+void batch_flush(struct engine_batch *b)
+{
+    struct core_task *out;
+    bool closed;
+
+    if (b->committer)
+        committer_kick(b->committer);
+    out = chain_take(&b->out, &b->out_tail);
+    closed = dispatcher_batch_closed(b->core);
+    pthread_mutex_lock(&b->lock);
+    b->bytes += b->finished_bytes;
+    b->finished_bytes = 0;
+    if (out)
+        chain_append(&b->results_tail, out);
+    free_if_idle(b);
+    if (out || (closed && !b->closed) || b->freed)
+        pthread_cond_broadcast(&b->ready);
+    b->closed = b->closed || closed;
+    /* Unlocked last: once it is freed, whoever closes may take it away. */
+    pthread_mutex_unlock(&b->lock);
+}
+
+/* ---- committer's thread ---- */
+
+static void on_committed(void *ctx, struct core_task *chain, enum weir_status status,
+                         const struct weir_error *err)
+{
+    struct engine_batch *b = ctx;
+
+    pthread_mutex_lock(&b->lock);
+    if (chain)
+        chain_append(&b->committed_tail, chain);
+    if (status != WEIR_OK) {
+        if (b->failure.status == WEIR_OK)
+            b->failure = *err;
+        b->commit_failed = true;
+        refuse(b, WEIR_E_END);
+    }
+    if (!b->freed)
+        post_once(b);
+    pthread_mutex_unlock(&b->lock);
+}
+
+/* ---- any other thread ---- */
+
+struct open_batch {
+    struct engine_batch *b;
+    struct core_pool *pool;
+    const struct engine_batch_options *options;
+    struct weir_error *err;
+    enum weir_status status;
+};
+
+static void open_batch(struct engine *e, void *ctx)
+{
+    struct open_batch *o = ctx;
+    struct core_batch_options core = o->options->core;
+
+    core.durable = o->options->store != NULL;
+    o->status =
+        dispatcher_open_batch(e->dispatcher, o->pool, &core, o->b, e->now, &o->b->core, o->err);
+    if (o->status == WEIR_OK)
+        e->batches++;
+}
+
+static struct engine_batch *allocate(struct engine *e, const struct engine_batch_options *o)
+{
+    struct engine_batch *b = mem_calloc(1, sizeof *b);
+    pthread_condattr_t monotonic;
+
+    if (!b)
+        return NULL;
+    b->engine = e;
+    b->window_rows = o->core.window_rows;
+    b->window_bytes = o->window_bytes ? o->window_bytes : WINDOW_BYTES_DEFAULT;
+    b->mail.run = batch_run_mail;
+    b->staged_tail = &b->staged;
+    b->results_tail = &b->results;
+    b->returned_tail = &b->returned;
+    b->committed_tail = &b->committed;
+    b->out_tail = &b->out;
+    pthread_mutex_init(&b->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&b->room, &monotonic);
+    pthread_cond_init(&b->ready, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    return b;
+}
+
+static void free_batch(struct engine_batch *b)
+{
+    committer_free(b->committer);
+    pthread_cond_destroy(&b->ready);
+    pthread_cond_destroy(&b->room);
+    pthread_mutex_destroy(&b->lock);
+    mem_free(b);
+}
+
+enum weir_status engine_open_batch(struct engine *e, struct core_pool *pool,
+                                   const struct engine_batch_options *o, struct engine_batch **ret,
+                                   struct weir_error *err)
+{
+    struct open_batch open = {.pool = pool, .options = o, .err = err};
+    enum weir_status status = core_batch_options_check(&o->core, err);
+
+    if (status != WEIR_OK)
+        return status;
+    open.b = allocate(e, o);
+    if (!open.b)
+        return error_nomem(err);
+    if (o->store)
+        status = committer_new(o->store, e->wall_offset_ns, on_committed, open.b,
+                               &open.b->committer, err);
+    if (status == WEIR_OK) {
+        engine_call(e, open_batch, &open);
+        status = open.status;
+    }
+    if (status != WEIR_OK) {
+        free_batch(open.b);
+        return status;
+    }
+    *ret = open.b;
+    return WEIR_OK;
+}
+
+/* Under the lock. */
+static bool has_room(const struct engine_batch *b)
+{
+    return b->rows < b->window_rows && (b->bytes < b->window_bytes || b->rows == 0);
+}
+
+static enum weir_status refused(const struct engine_batch *b, struct weir_error *err)
+{
+    if (b->refusal == WEIR_E_SHUTDOWN)
+        return error_set(err, WEIR_E_SHUTDOWN, "the engine is shut down; it takes no more rows");
+    if (b->failure.status != WEIR_OK)
+        return error_set(err, WEIR_E_END, "the batch has failed: %s", b->failure.message);
+    return error_set(err, WEIR_E_END, "the batch takes no more rows: it was ended or stopped");
+}
+
+enum weir_status engine_batch_add(struct engine_batch *b, struct core_task *task, bool block,
+                                  struct weir_error *err)
+{
+    enum weir_status status = WEIR_OK;
+
+    pthread_mutex_lock(&b->lock);
+    while (block && !b->refusing && !b->ended && !has_room(b))
+        pthread_cond_wait(&b->room, &b->lock);
+    if (b->refusing || b->ended) {
+        status = refused(b, err);
+    } else if (!has_room(b)) {
+        status = error_set(err, WEIR_E_AGAIN,
+                           "the window is full (%llu rows): take results before adding more",
+                           (unsigned long long)b->rows);
+    } else {
+        task->next = NULL;
+        *b->staged_tail = task;
+        b->staged_tail = &task->next;
+        b->rows++;
+        b->bytes += task->payload_len + task->answer.output_len;
+        post_once(b);
+    }
+    pthread_mutex_unlock(&b->lock);
+    return status;
+}
+
+void engine_batch_end(struct engine_batch *b)
+{
+    pthread_mutex_lock(&b->lock);
+    b->ended = true;
+    pthread_cond_broadcast(&b->room);
+    post_once(b);
+    pthread_mutex_unlock(&b->lock);
+}
+
+/* Under the lock: waits for a result or the end. False: the time is up. */
+static bool wait_ready(struct engine_batch *b, duration_ns timeout_ns)
+{
+    struct instant until = instant_add(loop_clock(), timeout_ns);
+    struct timespec ts = {.tv_sec = until.ns / NS_PER_S, .tv_nsec = until.ns % NS_PER_S};
+
+    while (!b->results && !b->closed) {
+        if (timeout_ns < 0)
+            pthread_cond_wait(&b->ready, &b->lock);
+        else if (pthread_cond_timedwait(&b->ready, &b->lock, &ts) == ETIMEDOUT)
+            return b->results || b->closed;
+    }
+    return true;
+}
+
+enum weir_status engine_batch_next(struct engine_batch *b, duration_ns timeout_ns,
+                                   struct core_task **ret_chain, struct weir_error *err)
+{
+    enum weir_status status = WEIR_OK;
+
+    pthread_mutex_lock(&b->lock);
+    if (!wait_ready(b, timeout_ns)) {
+        status = WEIR_E_AGAIN;
+    } else if (b->results) {
+        *ret_chain = chain_take(&b->results, &b->results_tail);
+    } else if (b->failure.status != WEIR_OK) {
+        status = b->failure.status;
+        if (err)
+            *err = b->failure;
+    } else {
+        status = WEIR_E_END;
+    }
+    pthread_mutex_unlock(&b->lock);
+    return status;
+}
+
+void engine_batch_give_back(struct engine_batch *b, struct core_task *chain)
+{
+    uint64_t rows = 0, bytes = 0;
+
+    if (!chain)
+        return;
+    for (struct core_task *t = chain; t; t = t->next) {
+        rows++;
+        bytes += t->payload_len + t->answer.output_len;
+    }
+    pthread_mutex_lock(&b->lock);
+    chain_append(&b->returned_tail, chain);
+    b->rows -= rows;
+    b->bytes = b->bytes > bytes ? b->bytes - bytes : 0;
+    pthread_cond_broadcast(&b->room);
+    post_once(b);
+    pthread_mutex_unlock(&b->lock);
+}
+
+struct stop_batch {
+    struct engine_batch *b;
+    bool cancel_running;
+};
+
+static void stop_batch(struct engine *e, void *ctx)
+{
+    struct stop_batch *s = ctx;
+
+    dispatcher_stop(e->dispatcher, s->b->core, s->cancel_running, e->now);
+    batch_touch(s->b);
+}
+
+void engine_batch_stop(struct engine_batch *b, bool cancel_running)
+{
+    struct stop_batch s = {b, cancel_running};
+
+    pthread_mutex_lock(&b->lock);
+    refuse(b, WEIR_E_END);
+    pthread_mutex_unlock(&b->lock);
+    engine_call(b->engine, stop_batch, &s);
+}
+
+struct batch_stats {
+    struct engine_batch *b;
+    struct core_stats *ret;
+};
+
+static void batch_stats(struct engine *e, void *ctx)
+{
+    struct batch_stats *s = ctx;
+
+    (void)e;
+    dispatcher_batch_stats(s->b->core, s->ret);
+}
+
+void engine_batch_stats(struct engine_batch *b, struct core_stats *ret)
+{
+    struct batch_stats s = {b, ret};
+
+    engine_call(b->engine, batch_stats, &s);
+}
+
+static void close_batch(struct engine *e, void *ctx)
+{
+    struct engine_batch *b = ctx;
+
+    (void)e;
+    b->closing = true;
+    batch_touch(b);
+}
+
+void engine_batch_close(struct engine_batch *b)
+{
+    if (!b)
+        return;
+    engine_batch_stop(b, true);
+    engine_call(b->engine, close_batch, b);
+    pthread_mutex_lock(&b->lock);
+    while (!b->freed) {
+        struct core_task *unread = chain_take(&b->results, &b->results_tail);
+
+        if (unread) {
+            chain_append(&b->returned_tail, unread);
+            post_once(b);
+        }
+        pthread_cond_wait(&b->ready, &b->lock);
+    }
+    pthread_mutex_unlock(&b->lock);
+    free_batch(b);
+}

@@ -1,0 +1,97 @@
+/*
+ * The engine's own structures, shared by engine.c (the thread, the mailbox, pools) and batch.c (batches seen from
+ * outside), and by nobody else.
+ */
+#ifndef ENGINE_INTERNAL_H
+#define ENGINE_INTERNAL_H
+
+#include "core/dispatcher.h"
+#include "engine/committer.h"
+#include "engine/engine.h"
+#include "loop/loop.h"
+
+#include <pthread.h>
+
+/* Something to be done on the engine's thread. Whoever posts it owns it until it has run. */
+struct mail {
+    void (*run)(struct engine *e, struct mail *m);
+    struct mail *next;
+};
+
+struct engine {
+    struct dispatcher_host dispatcher_host;
+    struct core_executor_host executor_host;
+    struct loop *loop;
+    struct dispatcher *dispatcher;
+    struct core_observer *observer;
+    int64_t wall_offset_ns;
+    pthread_t thread;
+
+    /* the mailbox, under the lock */
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* a call has run, or the engine has become quiet */
+    struct mail *mails, **mails_tail;
+    struct core_attempt *reports, **reports_tail;
+    bool awake;     /* a turn is due already */
+    size_t running; /* attempts, at the end of the last turn */
+
+    /* engine's thread only */
+    struct instant now;           /* of this turn */
+    struct engine_batch *touched; /* batches with something to flush at the end of the turn */
+    size_t batches;               /* open ones */
+    bool shut_down;
+    bool quit;
+};
+
+/* How much of a batch is somewhere; under its lock. */
+struct engine_batch {
+    struct engine *engine;
+    struct core_batch *core;
+    struct committer *committer; /* NULL without a store */
+    uint32_t window_rows;
+    uint64_t window_bytes;
+
+    pthread_mutex_t lock;
+    pthread_cond_t room;  /* something was given back, or the batch takes no more */
+    pthread_cond_t ready; /* a result has come, or there will be no more */
+    struct core_task *staged, **staged_tail;     /* added, not yet with the engine */
+    struct core_task *results, **results_tail;   /* delivered, not yet taken */
+    struct core_task *returned, **returned_tail; /* given back, not yet with the engine */
+    uint64_t rows, bytes;                        /* between add and give_back */
+    bool ended;                                  /* the adding side has said so */
+    bool refusing;                               /* stopped, failed, or shut down: no more rows */
+    bool closed;                                 /* no more results */
+    bool freed;                                  /* the core's side is gone */
+    bool posted;                                 /* `mail` is in the mailbox */
+    struct weir_error failure;                   /* of the store; status OK: none */
+    enum weir_status refusal;                    /* why it takes no more rows */
+
+    struct mail mail; /* "look at staged, returned, ended" */
+
+    /* committer's thread -> engine, under the lock */
+    struct core_task *committed, **committed_tail;
+    bool commit_failed;
+
+    /* engine's thread only */
+    bool end_told, closing, is_touched;
+    struct core_task *out, **out_tail; /* delivered in this turn */
+    uint64_t finished_bytes;           /* of outputs, since the last flush */
+    struct engine_batch *next_touched;
+};
+
+/* Puts mail into the mailbox. Any thread. */
+void engine_post(struct engine *e, struct mail *m);
+/* Runs fn(e, ctx) on the engine's thread and waits for it. Not from the engine's thread. */
+void engine_call(struct engine *e, void (*fn)(struct engine *e, void *ctx), void *ctx);
+
+/* batch.c, called on the engine's thread */
+void batch_run_mail(struct engine *e, struct mail *m);
+void batch_finished(struct engine_batch *b, struct core_task *t);
+void batch_retrying(struct engine_batch *b, const struct core_task *t, duration_ns wait_ns);
+void batch_deliver(struct engine_batch *b, struct core_task *t);
+void batch_closed(struct engine_batch *b);
+/* Hands what this turn has given to whoever waits for it; frees the core's side when it is closing and idle. */
+void batch_flush(struct engine_batch *b);
+void batch_touch(struct engine_batch *b);
+
+#endif

@@ -1,0 +1,192 @@
+/*
+ * The gate: the latest of what each part says is when a dispatch may go, and each part is told of
+ * each dispatch and answer. What it decides by itself is only how far Retry-After is believed.
+ */
+#include "flow/gate.h"
+
+#include "base/error.h"
+
+#include <assert.h>
+#include <math.h>
+
+void gate_options_init(struct gate_options *o)
+{
+    *o = (struct gate_options){.retry_after_max_ns = GATE_RETRY_AFTER_MAX_NS};
+    throttle_options_init(&o->throttle);
+}
+
+/* The pool's static delay is also the lower bound of the AIMD delay: one option of the user's. */
+static struct throttle_options throttle_options_of(const struct gate_options *o)
+{
+    struct throttle_options throttle = o->throttle;
+
+    throttle.aimd.min_delay_ns = o->min_dispatch_delay_ns;
+    return throttle;
+}
+
+static enum weir_status per_minute_check(const char *name, int64_t limit, struct weir_error *err)
+{
+    if (limit >= 0 && limit <= BUDGET_LIMIT_MAX)
+        return WEIR_OK;
+    return error_set(err, WEIR_E_INVALID,
+                     "%s is %lld; it must be from 1 to %lld, or 0 for no limit", name,
+                     (long long)limit, (long long)BUDGET_LIMIT_MAX);
+}
+
+enum weir_status gate_options_check(const struct gate_options *o, struct weir_error *err)
+{
+    struct throttle_options throttle = throttle_options_of(o);
+    enum weir_status status;
+
+    if (o->min_dispatch_delay_ns < 0 || o->min_dispatch_delay_ns > GATE_WAIT_MAX_NS)
+        return error_set(err, WEIR_E_INVALID,
+                         "min_dispatch_delay_ms is %g; it must be 0 or more, a year at most",
+                         duration_ms(o->min_dispatch_delay_ns));
+    if (o->rate_per_s != 0 && !(o->rate_per_s >= GATE_RATE_MIN && o->rate_per_s <= GATE_RATE_MAX))
+        return error_set(err, WEIR_E_INVALID,
+                         "rate is %g per second; it must be from %g to %g, or 0 for no limit",
+                         o->rate_per_s, GATE_RATE_MIN, GATE_RATE_MAX);
+    if (o->retry_after_max_ns <= 0 || o->retry_after_max_ns > GATE_WAIT_MAX_NS)
+        return error_set(err, WEIR_E_INVALID,
+                         "retry_after_max is %g s; it must be above 0, a year at most",
+                         duration_seconds(o->retry_after_max_ns));
+    status = per_minute_check("requests_per_minute", o->requests_per_minute, err);
+    if (status == WEIR_OK)
+        status = per_minute_check("tokens_per_minute", o->tokens_per_minute, err);
+    if (status == WEIR_OK)
+        status = throttle_options_check(&throttle, err);
+    return status;
+}
+
+void gate_init(struct gate *g, const struct gate_options *o, struct rng *jitter)
+{
+    g->options = *o;
+    g->options.throttle = throttle_options_of(o);
+    g->held_until = INSTANT_NONE;
+    g->jitter = jitter;
+    throttle_init(&g->throttle, &g->options.throttle, jitter);
+    pacer_init(&g->pacer, o->min_dispatch_delay_ns);
+    pacer_init(&g->rate, pacer_gap_of_rate(o->rate_per_s));
+    budget_init(&g->requests, o->requests_per_minute);
+    budget_init(&g->tokens, o->tokens_per_minute);
+    quota_init(&g->told_requests);
+    quota_init(&g->told_tokens);
+}
+
+bool gate_fits(const struct gate *g, int64_t tokens)
+{
+    /* What the service announces is no reason to give a row up: it may announce another limit. */
+    return budget_fits(&g->tokens, tokens);
+}
+
+struct instant gate_when(const struct gate *g, struct instant now, int64_t tokens)
+{
+    struct instant when = instant_max(now, g->held_until);
+
+    when = instant_max(when, throttle_when(&g->throttle));
+    when = instant_max(when, pacer_when(&g->pacer));
+    when = instant_max(when, pacer_when(&g->rate));
+    when = instant_max(when, quota_when(&g->told_requests, now, 1));
+    when = instant_max(when, quota_when(&g->told_tokens, now, tokens));
+    when = instant_max(when, budget_when(&g->requests, now, 1));
+    return instant_max(when, budget_when(&g->tokens, now, tokens));
+}
+
+size_t gate_window(const struct gate *g)
+{
+    return throttle_window(&g->throttle);
+}
+
+struct gate_ticket gate_take(struct gate *g, struct instant now, int64_t tokens)
+{
+    assert(gate_when(g, now, tokens).ns == now.ns);
+    throttle_sent(&g->throttle, now);
+    pacer_take(&g->pacer, now);
+    pacer_take(&g->rate, now);
+    budget_take(&g->requests, now, 1);
+    budget_take(&g->tokens, now, tokens);
+    return (struct gate_ticket){
+        .taken_at = now,
+        .tokens = tokens,
+        .requests_mark = quota_take(&g->told_requests, 1),
+        .tokens_mark = quota_take(&g->told_tokens, tokens),
+    };
+}
+
+void gate_settle(struct gate *g, const struct gate_ticket *ticket, int64_t used_tokens)
+{
+    budget_settle(&g->tokens, ticket->taken_at, ticket->tokens, used_tokens);
+}
+
+static void believe_quotas(struct gate *g, struct instant now, const struct gate_ticket *ticket,
+                           const struct flow_advice *advice)
+{
+    duration_ns ceiling = g->options.retry_after_max_ns;
+
+    if (!advice)
+        return;
+    quota_told(&g->told_requests, now, ticket->requests_mark, &advice->requests, ceiling,
+               g->jitter);
+    quota_told(&g->told_tokens, now, ticket->tokens_mark, &advice->tokens, ceiling, g->jitter);
+}
+
+/* Holds the pool for as long as the service asks, and a little more by chance; never shortens a
+ * hold that is in force. False: it asked for more than the ceiling, and is not followed. */
+static bool believe_retry_after(struct gate *g, struct instant now,
+                                const struct flow_advice *advice)
+{
+    struct instant until;
+
+    if (!advice || advice->retry_after_ns <= 0)
+        return true;
+    if (advice->retry_after_ns > g->options.retry_after_max_ns)
+        return false;
+    until = instant_add(now, advice->retry_after_ns);
+    until = instant_add(until, flow_jitter(advice->retry_after_ns, g->jitter));
+    g->held_until = instant_max(g->held_until, until);
+    return true;
+}
+
+struct gate_verdict gate_refused(struct gate *g, struct instant now,
+                                 const struct gate_ticket *ticket, const struct flow_advice *advice)
+{
+    struct gate_verdict v = {.row_wait_ns = throttle_refused(&g->throttle, now)};
+
+    believe_quotas(g, now, ticket, advice);
+    v.asked_too_long = !believe_retry_after(g, now, advice);
+    if (instant_before(now, g->held_until)) {
+        duration_ns left = instant_diff(g->held_until, now);
+
+        v.held = true;
+        if (left > v.row_wait_ns)
+            v.row_wait_ns = left;
+    }
+    return v;
+}
+
+void gate_accepted(struct gate *g, struct instant now, const struct gate_ticket *ticket,
+                   const struct flow_advice *advice)
+{
+    throttle_accepted(&g->throttle, now);
+    believe_quotas(g, now, ticket, advice);
+}
+
+void gate_answered(struct gate *g, struct instant now, const struct gate_ticket *ticket,
+                   const struct flow_advice *advice)
+{
+    believe_quotas(g, now, ticket, advice);
+    (void)believe_retry_after(g, now, advice);
+}
+
+duration_ns gate_delay(const struct gate *g)
+{
+    return throttle_delay(&g->throttle);
+}
+
+struct instant gate_held_until(const struct gate *g)
+{
+    struct instant told =
+        instant_max(quota_held_until(&g->told_requests), quota_held_until(&g->told_tokens));
+
+    return instant_max(g->held_until, told);
+}

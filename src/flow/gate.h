@@ -1,0 +1,128 @@
+/*
+ * The gate of a pool: when may the next attempt be dispatched?
+ *
+ * It joins all that spaces dispatches: the pacer (least time between two of them), a rate, budgets
+ * of requests and tokens per minute, what the service announced (Retry-After, x-ratelimit-*), and
+ * the throttle. How many may be in flight at once is not its business but the permits'; except for
+ * the throttle's window.
+ *
+ *     when = gate_when(&gate, now, cost);
+ *     if (instant_before(now, when)) ... come back then
+ *     attempt->ticket = gate_take(&gate, now, cost);            // and dispatch
+ *     ...
+ *     gate_settle(&gate, &attempt->ticket, used);
+ *     verdict = gate_refused(&gate, now, &attempt->ticket, &advice);
+ *
+ * The answer to a dispatch comes with the ticket of that dispatch: answers arrive out of order, and
+ * what one says about a quota holds for the moment its request was sent. An attempt whose answer
+ * never comes needs no call; its ticket is simply forgotten.
+ *
+ * Pure: time and randomness are arguments. One owner, one thread. Of fixed size; every call is
+ * O(1).
+ */
+#ifndef FLOW_GATE_H
+#define FLOW_GATE_H
+
+#include "base/rng.h"
+#include "base/time.h"
+#include "flow/advice.h"
+#include "flow/budget.h"
+#include "flow/pacer.h"
+#include "flow/quota.h"
+#include "flow/throttle.h"
+#include "weir/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The default ceiling on a wait that a service asks for; above it the row fails instead of freezing
+ * the run. */
+#define GATE_RETRY_AFTER_MAX_NS (120 * NS_PER_S)
+/* Per second. Below it the next dispatch is weeks away; above it a nanosecond is too coarse. */
+#define GATE_RATE_MIN 1e-6
+#define GATE_RATE_MAX 1e9
+/* A year: what any wait among the options may be at most, so that no sum of them is "never". */
+#define GATE_WAIT_MAX_NS (INT64_C(365) * 86400 * NS_PER_S)
+
+struct gate_options {
+    struct throttle_options throttle;
+    /* 0 to GATE_WAIT_MAX_NS; between any two dispatches of the pool, retries too. It is also the
+     * AIMD delay's lower bound: throttle.aimd.min_delay_ns is overwritten with it. */
+    duration_ns min_dispatch_delay_ns;
+    double rate_per_s;              /* GATE_RATE_MIN to GATE_RATE_MAX; 0: no limit */
+    int64_t requests_per_minute;    /* 1 to BUDGET_LIMIT_MAX; 0: no limit */
+    int64_t tokens_per_minute;      /* 1 to BUDGET_LIMIT_MAX; 0: no limit */
+    duration_ns retry_after_max_ns; /* > 0, to GATE_WAIT_MAX_NS */
+};
+
+/* The defaults of design 3: AIMD, nothing else limited. */
+void gate_options_init(struct gate_options *o);
+/* Checks every field's range; the message names the field, its value and what is allowed. */
+WEIR_MUST_CHECK enum weir_status gate_options_check(const struct gate_options *o,
+                                                    struct weir_error *err);
+
+struct gate; /* complete below; its fields are the gate's own */
+
+/* Of one dispatch; the attempt keeps it, by value, until its answer comes. */
+struct gate_ticket {
+    struct instant taken_at;
+    int64_t tokens;        /* as estimated */
+    int64_t requests_mark; /* quota_take() */
+    int64_t tokens_mark;
+};
+
+/* Options must have been checked; `jitter` must outlive the gate. */
+void gate_init(struct gate *g, const struct gate_options *o, struct rng *jitter);
+
+/* Whether a row of that many tokens can ever pass; false: it is larger than a whole budget. */
+bool gate_fits(const struct gate *g, int64_t tokens);
+/* The earliest instant for a dispatch of that many tokens; `now` itself: it may go at once.
+ * INSTANT_NEVER only when it does not fit. Ask again after any other call: an answer may have moved
+ * it. */
+struct instant gate_when(const struct gate *g, struct instant now, int64_t tokens);
+/* The throttle's most in flight; SIZE_MAX when it sets none. */
+size_t gate_window(const struct gate *g);
+/* A dispatch is made now; gate_when() has allowed it (asserted). */
+struct gate_ticket gate_take(struct gate *g, struct instant now, int64_t tokens);
+/* What that dispatch really cost; used < 0: not told, nothing changes. */
+void gate_settle(struct gate *g, const struct gate_ticket *ticket, int64_t used_tokens);
+
+/* What followed from a refusal. */
+struct gate_verdict {
+    duration_ns row_wait_ns; /* how long the refused row itself waits */
+    bool asked_too_long;     /* the service asked for a wait above the ceiling: the row fails */
+    bool held;               /* the whole pool pauses because the service asked for it */
+};
+/* A capacity outcome came. advice may be NULL, here and below. */
+struct gate_verdict gate_refused(struct gate *g, struct instant now,
+                                 const struct gate_ticket *ticket,
+                                 const struct flow_advice *advice);
+/* An attempt succeeded. Its Retry-After, if any, means something else and is not looked at. */
+void gate_accepted(struct gate *g, struct instant now, const struct gate_ticket *ticket,
+                   const struct flow_advice *advice);
+/* An answer came that is neither (a failure): only its headers say something. A Retry-After above
+ * the ceiling is not followed. */
+void gate_answered(struct gate *g, struct instant now, const struct gate_ticket *ticket,
+                   const struct flow_advice *advice);
+
+/* The AIMD delay in force, 0 for throttles that have none; for the statistics. */
+duration_ns gate_delay(const struct gate *g);
+/* Until when the service's own word (Retry-After, nothing remaining) holds the whole pool; in the
+ * past or INSTANT_NONE: it does not. */
+struct instant gate_held_until(const struct gate *g);
+
+struct gate {
+    struct gate_options options;
+    struct throttle throttle;
+    struct pacer pacer;
+    struct pacer rate;
+    struct budget requests;
+    struct budget tokens;
+    struct quota told_requests;
+    struct quota told_tokens;
+    struct instant held_until;
+    struct rng *jitter;
+};
+
+#endif

@@ -1,0 +1,140 @@
+/* The kinds of throttle behind their common calls. */
+#include "flow_test.h"
+
+#include "flow/throttle.h"
+
+static struct throttle throttle_of(enum throttle_kind kind, struct rng *rng)
+{
+    struct throttle_options o;
+    struct throttle t;
+
+    throttle_options_init(&o);
+    o.kind = kind;
+    assert_int_equal(throttle_options_check(&o, NULL), WEIR_OK);
+    rng_seed(rng, 7);
+    throttle_init(&t, &o, rng);
+    return t;
+}
+
+static void names_lead_there_and_back(void **state)
+{
+    (void)state;
+    for (int i = 0; i < THROTTLE_KINDS; i++) {
+        enum throttle_kind kind = THROTTLE_KINDS;
+
+        assert_true(throttle_kind_from_name(throttle_kind_name((enum throttle_kind)i), &kind));
+        assert_int_equal(kind, i);
+    }
+    assert_string_equal(throttle_kind_name(THROTTLE_KINDS), "unknown");
+    assert_string_equal(throttle_kind_name((enum throttle_kind) - 1), "unknown");
+}
+
+static void unknown_name_leaves_the_output_alone(void **state)
+{
+    enum throttle_kind kind = THROTTLE_AIMD;
+
+    (void)state;
+    assert_false(throttle_kind_from_name("fast", &kind));
+    assert_false(throttle_kind_from_name("", &kind));
+    assert_false(throttle_kind_from_name("AIMD", &kind));
+    assert_int_equal(kind, THROTTLE_AIMD);
+}
+
+static void default_is_aimd(void **state)
+{
+    struct throttle_options o;
+
+    (void)state;
+    throttle_options_init(&o);
+    assert_int_equal(o.kind, THROTTLE_AIMD);
+    assert_int_equal(throttle_options_check(&o, NULL), WEIR_OK);
+}
+
+static void unknown_kind_is_refused(void **state)
+{
+    struct throttle_options o;
+    struct weir_error err;
+
+    (void)state;
+    throttle_options_init(&o);
+    o.kind = THROTTLE_KINDS;
+    assert_refused(throttle_options_check(&o, &err), err, "throttle");
+    o.kind = (enum throttle_kind) - 1;
+    assert_refused(throttle_options_check(&o, &err), err, "throttle");
+}
+
+static void aimd_options_matter_to_aimd_only(void **state)
+{
+    struct throttle_options o;
+    struct weir_error err;
+
+    (void)state;
+    throttle_options_init(&o);
+    o.aimd.multiplier = 1;
+    assert_refused(throttle_options_check(&o, &err), err, "backoff_multiplier");
+    o.kind = THROTTLE_NONE;
+    assert_int_equal(throttle_options_check(&o, &err), WEIR_OK);
+}
+
+static void no_kind_here_delays_other_rows_or_limits_the_flight(void **state)
+{
+    (void)state;
+    for (int i = 0; i < THROTTLE_KINDS; i++) {
+        struct rng rng;
+        struct throttle t = throttle_of((enum throttle_kind)i, &rng);
+
+        for (int k = 0; k < 20; k++) {
+            throttle_sent(&t, at_ms(k));
+            throttle_refused(&t, at_ms(k));
+        }
+        assert_true(instant_is_none(throttle_when(&t)));
+        assert_true(throttle_window(&t) == SIZE_MAX);
+    }
+}
+
+static void none_makes_a_refused_row_wait_its_floor_with_jitter(void **state)
+{
+    struct rng rng;
+    struct throttle t = throttle_of(THROTTLE_NONE, &rng);
+    duration_ns least = INT64_MAX, most = 0;
+
+    (void)state;
+    for (int i = 0; i < 1000; i++) {
+        duration_ns wait = throttle_refused(&t, at_ms(i));
+
+        least = wait < least ? wait : least;
+        most = wait > most ? wait : most;
+    }
+    assert_in_range(least, THROTTLE_NONE_WAIT_NS, THROTTLE_NONE_WAIT_NS * 11 / 10);
+    assert_in_range(most, THROTTLE_NONE_WAIT_NS * 19 / 10, THROTTLE_NONE_WAIT_NS * 2);
+    assert_int_equal(throttle_delay(&t), 0);
+}
+
+static void aimd_waits_its_delay_and_tells_it(void **state)
+{
+    struct rng rng;
+    struct throttle t = throttle_of(THROTTLE_AIMD, &rng);
+
+    (void)state;
+    assert_int_equal(throttle_delay(&t), 0);
+    assert_int_equal(throttle_refused(&t, at_ms(0)), 50 * NS_PER_MS);
+    assert_int_equal(throttle_refused(&t, at_ms(0)), 100 * NS_PER_MS);
+    throttle_accepted(&t, at_ms(1));
+    assert_int_equal(throttle_delay(&t), 50 * NS_PER_MS);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(names_lead_there_and_back),
+        cmocka_unit_test(unknown_name_leaves_the_output_alone),
+        cmocka_unit_test(default_is_aimd),
+        cmocka_unit_test(unknown_kind_is_refused),
+        cmocka_unit_test(aimd_options_matter_to_aimd_only),
+        cmocka_unit_test(no_kind_here_delays_other_rows_or_limits_the_flight),
+        cmocka_unit_test(none_makes_a_refused_row_wait_its_floor_with_jitter),
+        cmocka_unit_test(aimd_waits_its_delay_and_tells_it),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
