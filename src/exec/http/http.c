@@ -298,11 +298,10 @@ enum weir_status http_executor_new(const struct http_options *options, uv_loop_t
     return WEIR_OK;
 }
 
-struct http_counters http_executor_counters(const struct core_executor *base)
+struct http_counters http_executor_counters(const struct core_executor *ex)
 {
-    const struct http_executor *ex = of(base);
-    struct http_counters counters = ex->counters;
+    struct http_counters counters = of(ex)->counters;
 
-    counters.connections_opened = ex->sockets.opened;
+    counters.connections_opened = of(ex)->sockets.opened;
     return counters;
 }
