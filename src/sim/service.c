@@ -396,8 +396,8 @@ static void draw_fault(struct sim_service *s, struct rng *content, struct sim_an
     }
 }
 
-static void accept(struct sim_service *s, const struct sim_request *q, int64_t tokens,
-                   struct sim_answer *a)
+static void admit(struct sim_service *s, const struct sim_request *q, int64_t tokens,
+                  struct sim_answer *a)
 {
     struct rng of_content;
     struct rng *faults = &s->chance[CHANCE_FAULTS];
@@ -474,7 +474,7 @@ void sim_service_arrive(struct sim_service *s, struct instant now,
     s->tokens_seen += (double)tokens;
     a.limit = judge(s, tokens, &wait_ns);
     if (a.limit == SIM_LIMIT_NONE)
-        accept(s, request, tokens, &a);
+        admit(s, request, tokens, &a);
     else
         refuse(s, &a);
     a.told = tell(s, a.limit, wait_ns);
