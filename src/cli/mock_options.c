@@ -258,16 +258,14 @@ void mock_help_put(struct buf *out)
 {
     const char *group = "";
 
-    buf_puts(
-        out,
-        "Usage: weir mock [options]\n"
-        "\n"
-        "A service to rehearse with: an HTTP server on loopback that is as good or as\n"
-        "bad as told. POST /v1/chat/completions is answered as a chat completion, all\n"
-        "else is echoed; GET /stats has the counters, GET /healthz says ok. Without\n"
-        "options it takes everything at once.\n"
-        "\n"
-        "  weir mock --rate 5..20 --phase 20s..120s --latency lognormal:1.2s,0.2\n");
+    buf_puts(out, "Usage: weir mock [options]\n"
+                  "\n"
+                  "A service to rehearse with: an HTTP server on loopback that is as good or as\n"
+                  "bad as told. POST /v1/chat/completions is answered as a chat completion, all\n"
+                  "else is echoed; GET /stats has the counters, GET /healthz says ok. Without\n"
+                  "options it takes everything at once.\n"
+                  "\n"
+                  "  weir mock --rate 5..20 --phase 20s..120s --latency lognormal:1.2s,0.2\n");
     for (size_t i = 0; i < sim_option_count(); i++) {
         const struct sim_option *o = sim_option_at(i);
 
@@ -280,8 +278,7 @@ void mock_help_put(struct buf *out)
     buf_puts(out, "\nThe server:\n");
     for (size_t i = 0; i < OWN_COUNT; i++)
         put_option(out, own_options[i].name, own_options[i].argument, own_options[i].help);
-    buf_puts(out,
-             "\nTimes are written 1.5s, 200ms, 2m; ranges 5..20 or 20s..120s. What stands\n"
-             "in parentheses is the default. It prints \"listening on http://HOST:PORT\"\n"
-             "and ends at SIGINT or SIGTERM.\n");
+    buf_puts(out, "\nTimes are written 1.5s, 200ms, 2m; ranges 5..20 or 20s..120s. What stands\n"
+                  "in parentheses is the default. It prints \"listening on http://HOST:PORT\"\n"
+                  "and ends at SIGINT or SIGTERM.\n");
 }

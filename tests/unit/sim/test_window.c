@@ -54,7 +54,7 @@ static void sliding_bears_the_limit_in_any_minute(void **state)
         if (count > LIMIT)
             assert_true(taken[count - 1] - taken[count - 1 - LIMIT] > 60 - 1e-6);
     }
-    assert_true(count > STEPS / 2 / 60 * LIMIT * 0.9);
+    assert_true((double)count > 0.9 * STEPS * 0.5 / 60 * LIMIT);
     sim_window_free(&w);
 }
 
