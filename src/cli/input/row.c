@@ -23,6 +23,8 @@ struct rows {
     struct program *template;
     struct program *key;
     struct buf text, key_text, body, url; /* scratch of one row */
+    struct row_seen seen;                 /* of the last row; its key stands in seen_key */
+    char seen_key[ROW_KEY_BYTES_MAX];
 };
 
 /* What was found in a line, before the row is made; slices point into the line or the scratch. */
@@ -215,9 +217,14 @@ static enum weir_status find_key(struct rows *r, const struct line *line, struct
     } else {
         return WEIR_OK;
     }
+    status = judge_key(line, source, buf_slice(&r->key_text), err);
+    if (status != WEIR_OK)
+        return status;
     found->key = buf_slice(&r->key_text);
     found->keyed = true;
-    return judge_key(line, source, found->key, err);
+    memcpy(r->seen_key, found->key.data, found->key.len);
+    r->seen.key = (struct slice){r->seen_key, found->key.len};
+    return WEIR_OK;
 }
 
 /* The members of a Batch row, but for its key. */
@@ -225,7 +232,6 @@ static enum weir_status read_batch(struct rows *r, const struct line *line, stru
                                    struct slice url, struct slice method, struct found *found,
                                    struct weir_error *err)
 {
-    found->kind = ROW_BATCH;
     if (json_kind(custom_id) != JSON_STRING)
         return bad(line, err, "\"custom_id\" must be a string, as in the OpenAI Batch form");
     if (json_kind(method) == JSON_STRING) {
@@ -270,7 +276,7 @@ static enum weir_status read_json(struct rows *r, const struct line *line, struc
     struct slice none = {"", 0}, custom_id = none, url = none, method = none, body = none;
     struct json_fault fault;
     struct slice value;
-    enum weir_status status = WEIR_OK;
+    enum weir_status status;
 
     if (!json_check(line->text, &fault))
         return broken_json(line, &fault, err);
@@ -281,16 +287,17 @@ static enum weir_status read_json(struct rows *r, const struct line *line, struc
         bool has_url = json_member(value, "url", &url);
         bool has_method = json_member(value, "method", &method);
 
-        if (has_url || has_method) {
-            found->body = body;
-            status = read_batch(r, line, custom_id, url, method, found, err);
-        }
+        if (has_url || has_method)
+            found->kind = ROW_BATCH;
     }
-    if (status == WEIR_OK)
-        status = find_key(r, line, value, custom_id, found, err);
-    if (status == WEIR_OK && r->template)
-        found->body = value;
-    return status;
+    r->seen.form = true;
+    r->seen.kind = found->kind;
+    status = find_key(r, line, value, custom_id, found, err);
+    if (status != WEIR_OK || found->kind == ROW_PLAIN)
+        return status;
+    if (!r->template)
+        found->body = body;
+    return read_batch(r, line, custom_id, url, method, found, err);
 }
 
 static enum weir_status read_text(struct rows *r, const struct line *line, struct found *found,
@@ -421,6 +428,7 @@ enum weir_status rows_build(struct rows *r, const struct line *line, uint64_t in
     enum weir_status status;
     struct run_row *row;
 
+    r->seen = (struct row_seen){.form = r->options.lines, .kind = ROW_PLAIN, .key = {"", 0}};
     if (line->too_long)
         return bad(line, err,
                    "the line has %" PRIu64 " bytes, more than --max-line allows; split "
@@ -447,10 +455,16 @@ out:
     return status;
 }
 
-enum weir_status row_bad(const struct line *line, uint64_t index, const char *message,
-                         struct run_row **ret, struct weir_error *err)
+struct row_seen rows_seen(const struct rows *r)
 {
-    struct found found = {.kind = ROW_PLAIN};
+    return r->seen;
+}
+
+enum weir_status row_bad(const struct line *line, uint64_t index, enum row_kind kind,
+                         struct slice key, const char *message, struct run_row **ret,
+                         struct weir_error *err)
+{
+    struct found found = {.kind = kind, .key = key};
     struct run_row *row = new_row(line, index, &found);
     char *copy = mem_strdup(message);
 

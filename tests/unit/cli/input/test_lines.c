@@ -191,7 +191,8 @@ static void a_line_of_a_gigabyte_costs_no_memory(void **state)
     assert_int_equal(lines_next(l, &line, NULL), WEIR_OK);
     assert_int_equal(line.number, 2);
     assert_memory_equal(line.text.data, "last", 4);
-    assert_true(peak_kib() - before < 8 * 1024);
+    if (MEMORY_IS_MEASURABLE)
+        assert_true(peak_kib() - before < 8 * 1024);
     lines_close(l);
 }
 
