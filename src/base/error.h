@@ -3,9 +3,9 @@
  *
  *     return error_set(err, WEIR_E_INVALID, "size is %ld; it must be 1 or more", size);
  *
- * Every function here accepts err == NULL, and returns the status that it was given, so that it can
- * be the operand of `return` (error_prefix: the status that err holds). Messages name the place and the remedy, begin in lower case, and end
- * without a period.
+ * Every function here accepts err == NULL, and returns the status that it was given (error_prefix:
+ * the one that err holds), so that it can be the operand of `return`. Messages name the place and
+ * the remedy, begin in lower case, and end without a period.
  */
 #ifndef BASE_ERROR_H
 #define BASE_ERROR_H

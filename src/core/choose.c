@@ -80,7 +80,8 @@ static void fill_attempt(struct core_attempt_slot *s, struct core_task *t)
     a->next = NULL;
 }
 
-static void start(struct core_pool *p, struct core_task *t, struct instant now)
+static void start(struct core_pool *p, struct core_task *t, struct gate_ticket ticket,
+                  struct instant now)
 {
     struct core_batch *b = t->batch;
     struct core_attempt_slot *s =
@@ -95,7 +96,7 @@ static void start(struct core_pool *p, struct core_task *t, struct instant now)
     s->abandoned_task = NULL;
     s->running = true;
     s->ended_by = WEIR_REASON_NONE;
-    s->taken_at = now;
+    s->ticket = t->ticket = ticket;
     t->slot = s;
     t->state = TASK_RUNNING;
     if (instant_is_none(t->start_at))
@@ -121,6 +122,7 @@ struct instant choose_and_start(struct core_pool *p, struct instant now)
     while ((turn = list_front(&p->turn))) {
         struct core_batch *b = list_entry(turn, struct core_batch, turn);
         struct core_task *t = first_ready(b);
+        struct gate_ticket ticket;
         struct instant when;
 
         if (!permit_available(&p->permits, gate_window(&p->gate)))
@@ -130,11 +132,11 @@ struct instant choose_and_start(struct core_pool *p, struct instant now)
             return when;
         if (!permit_take(&p->permits, gate_window(&p->gate)))
             return INSTANT_NEVER;
-        gate_take(&p->gate, now, t->tokens);
+        ticket = gate_take(&p->gate, now, t->tokens);
         /* To the back of the turn first: starting the last ready row takes the batch off it. */
         list_remove(&b->turn);
         list_push_back(&p->turn, &b->turn);
-        start(p, t, now);
+        start(p, t, ticket, now);
     }
     return INSTANT_NEVER;
 }

@@ -26,7 +26,7 @@ struct core_attempt_slot {
     struct core_task *abandoned_task; /* whose payload it still reads */
     bool running;
     enum weir_reason ended_by; /* why we cancelled it; NONE: we did not */
-    struct instant taken_at;
+    struct gate_ticket ticket;
     struct list link; /* the pool's free or busy list */
 };
 

@@ -20,6 +20,7 @@
 #include "base/heap.h"
 #include "base/list.h"
 #include "core/answer.h"
+#include "flow/gate.h"
 
 struct core_batch;
 struct core_attempt_slot;
@@ -60,9 +61,11 @@ struct core_task {
 
     /* the engine's own */
     enum task_state state;
-    uint32_t failures;  /* attempts that count against max_attempts */
-    uint32_t abandoned; /* attempts that timed out and still run: they read the payload */
-    bool given_back;    /* release() is due when `abandoned` is 0 */
+    uint32_t failures;         /* attempts that count against max_attempts */
+    duration_ns backoff_ns;    /* the last wait after a failure */
+    struct gate_ticket ticket; /* of the last attempt */
+    uint32_t abandoned;        /* attempts that timed out and still run: they read the payload */
+    bool given_back;           /* release() is due when `abandoned` is 0 */
     struct instant deadline;
     struct instant wake_at; /* when the timer is armed */
     struct core_batch *batch;

@@ -1,0 +1,140 @@
+/*
+ * From what SQLite says to what the user is told: the file, what is wrong with it, and what to do.
+ */
+#include "base/error.h"
+#include "store/sqlite/sqlite_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+/* From /proc/locks: to ask with fcntl() would take a descriptor, and closing that would drop every
+ * lock that this process has on the file. */
+long journal_holder(const char *path)
+{
+    char line[256], kind[16], mode[16];
+    unsigned major_no, minor_no;
+    unsigned long inode;
+    long pid, found = 0;
+    struct stat st;
+    FILE *f;
+
+    if (stat(path, &st) != 0)
+        return 0;
+    f = fopen("/proc/locks", "re");
+    if (!f)
+        return 0;
+    while (!found && fgets(line, sizeof(line), f)) {
+        if (sscanf(line, "%*d: %15s %*s %15s %ld %x:%x:%lu", kind, mode, &pid, &major_no, &minor_no,
+                   &inode) != 6)
+            continue;
+        if (strcmp(kind, "POSIX") == 0 && pid > 0 && inode == st.st_ino &&
+            major_no == major(st.st_dev) && minor_no == minor(st.st_dev))
+            found = pid;
+    }
+    fclose(f);
+    return found;
+}
+
+static enum weir_status fail_busy(struct sqlite_store *js, struct weir_error *err)
+{
+    long pid = journal_holder(js->path);
+
+    if (pid == (long)getpid())
+        return error_set(err, WEIR_E_BUSY, "journal %s is in use by this very process", js->path);
+    if (pid)
+        return error_set(err, WEIR_E_BUSY,
+                         "journal %s is in use by process %ld; wait until that has ended, or name "
+                         "another one with --journal",
+                         js->path, pid);
+    return error_set(err, WEIR_E_BUSY,
+                     "journal %s is in use by another process; wait until that has ended, or name "
+                     "another one with --journal",
+                     js->path);
+}
+
+enum weir_status journal_unwritable(struct sqlite_store *js, struct weir_error *err)
+{
+    return error_set(err, WEIR_E_IO,
+                     "journal %s cannot be written: make it and its folder writable, or name "
+                     "another one with --journal",
+                     js->path);
+}
+
+static enum weir_status fail_io(struct sqlite_store *js, int rc, const char *doing,
+                                struct weir_error *err)
+{
+    int errnum = sqlite3_system_errno(js->db);
+
+    /* Past the sync that failed, what is on the disk is anybody's guess (and a sync that is tried
+     * again may well succeed without it). */
+    if (rc == SQLITE_IOERR_FSYNC || rc == SQLITE_IOERR_DIR_FSYNC)
+        js->broken = WEIR_E_IO;
+    if (errnum == EACCES || errnum == EPERM || errnum == EROFS)
+        return journal_unwritable(js, err);
+    if (errnum == ENOSPC || errnum == EDQUOT || errnum == EFBIG)
+        return error_set_errno(err, WEIR_E_IO, errnum,
+                               "journal %s: no room for it (%s); free space and run the same "
+                               "command again",
+                               js->path, doing);
+    if (errnum)
+        return error_set_errno(err, WEIR_E_IO, errnum,
+                               "journal %s: %s failed; run the same command again when that is "
+                               "mended",
+                               js->path, doing);
+    return error_set(err, WEIR_E_IO,
+                     "journal %s: %s failed: %s; run the same command again when that is mended",
+                     js->path, doing, sqlite3_errmsg(js->db));
+}
+
+enum weir_status journal_damaged(struct sqlite_store *js, const char *what, struct weir_error *err)
+{
+    js->broken = WEIR_E_FORMAT;
+    return error_set(err, WEIR_E_FORMAT,
+                     "journal %s is damaged (%s); put back a copy of it, or start over with "
+                     "--fresh",
+                     js->path, what);
+}
+
+enum weir_status journal_fail(struct sqlite_store *js, const char *doing, struct weir_error *err)
+{
+    int rc = js->db ? sqlite3_extended_errcode(js->db) : SQLITE_NOMEM;
+
+    if (rc == SQLITE_IOERR_NOMEM)
+        return error_nomem(err);
+    switch (rc & 0xff) {
+    case SQLITE_NOMEM:
+        return error_nomem(err);
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return fail_busy(js, err);
+    case SQLITE_FULL:
+        return error_set(err, WEIR_E_IO,
+                         "journal %s: the disk is full (%s); free space and run the same command "
+                         "again",
+                         js->path, doing);
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+        return journal_unwritable(js, err);
+    case SQLITE_CANTOPEN:
+    case SQLITE_IOERR:
+        return fail_io(js, rc, doing, err);
+    case SQLITE_NOTADB:
+    case SQLITE_CORRUPT:
+    case SQLITE_CONSTRAINT: /* what put() cannot cause and has not caught */
+    case SQLITE_MISMATCH:
+    case SQLITE_SCHEMA:
+        return journal_damaged(js, sqlite3_errmsg(js->db), err);
+    case SQLITE_TOOBIG:
+        return error_set(err, WEIR_E_LIMIT,
+                         "journal %s: a value is over SQLite's limit of %d bytes (%s)", js->path,
+                         sqlite3_limit(js->db, SQLITE_LIMIT_LENGTH, -1), doing);
+    default:
+        return error_set(err, WEIR_E_INTERNAL, "journal %s: %s: %s", js->path, doing,
+                         sqlite3_errmsg(js->db));
+    }
+}

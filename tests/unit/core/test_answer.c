@@ -1,0 +1,97 @@
+/*
+ * What an attempt gave: who owns its texts, and what it says before anything is known.
+ */
+#include "base/mem.h"
+#include "core/answer.h"
+
+#include <string.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+static void an_answer_begins_as_lost_and_owns_nothing(void **state)
+{
+    struct core_answer a;
+
+    (void)state;
+    memset(&a, 0xAA, sizeof(a));
+    answer_init(&a);
+    assert_int_equal(a.outcome, WEIR_OUTCOME_LOST);
+    assert_int_equal(a.reason, WEIR_REASON_NO_OUTCOME);
+    assert_null(a.message);
+    assert_null(a.output);
+    assert_null(a.request_id);
+    assert_int_equal(a.output_len, 0);
+    assert_true(a.tokens == -1);
+    assert_true(a.advice.retry_after_ns == -1);
+    assert_true(a.advice.tokens.remaining == -1);
+    assert_true(instant_is_none(a.started_at));
+}
+
+static void moving_hands_everything_over(void **state)
+{
+    struct core_answer from;
+    struct core_answer to;
+
+    (void)state;
+    answer_init(&from);
+    from.output = mem_strdup("out");
+    from.output_len = 3;
+    from.request_id = mem_strdup("req");
+    from.outcome = WEIR_OUTCOME_OK;
+    answer_say(&from, "said %d", 1);
+    answer_move(&to, &from);
+    assert_null(from.output);
+    assert_int_equal(from.outcome, WEIR_OUTCOME_LOST);
+    assert_string_equal(to.output, "out");
+    assert_string_equal(to.request_id, "req");
+    assert_string_equal(to.message, "said 1");
+    answer_move(&to, &to);
+    assert_string_equal(to.output, "out");
+    answer_clear(&to);
+    assert_null(to.output);
+    assert_null(to.message);
+    answer_clear(&to);
+}
+
+static void a_message_replaces_the_one_before_and_is_one_line(void **state)
+{
+    struct core_answer a;
+
+    (void)state;
+    answer_init(&a);
+    answer_say(&a, "first");
+    answer_say(&a, "second\r\nof %s", a.message);
+    assert_string_equal(a.message, "second  of first");
+    answer_clear(&a);
+}
+
+static void without_memory_there_is_no_message(void **state)
+{
+    struct core_answer a;
+
+    (void)state;
+    answer_init(&a);
+    answer_say(&a, "first");
+    mem_fail_at(1);
+    answer_say(&a, "second");
+    mem_fail_at(0);
+    assert_null(a.message);
+    answer_clear(&a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_answer_begins_as_lost_and_owns_nothing),
+        cmocka_unit_test(moving_hands_everything_over),
+        cmocka_unit_test(a_message_replaces_the_one_before_and_is_one_line),
+        cmocka_unit_test(without_memory_there_is_no_message),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
