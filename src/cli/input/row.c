@@ -530,20 +530,20 @@ static enum weir_status compile_exprs(struct rows *r, struct weir_error *err)
 enum weir_status rows_new(const struct row_options *o, struct rows **ret, struct weir_error *err)
 {
     size_t origin_len = url_origin_len(slice_of(o->url));
-    const char *method = find_method(slice_of(o->method ? o->method : "POST"));
+    const char *method = o->method ? o->method : "POST", *known = find_method(slice_of(method));
     enum weir_status status;
     struct rows *r;
 
     if (origin_len == 0)
         return error_set(err, WEIR_E_INVALID,
                          "--url: must be absolute and begin with http:// or https://");
-    if (!method)
-        return error_set(err, WEIR_E_INVALID, "--method: must be one of " ROW_METHODS);
+    if (!known && http_method_check(method, err) != WEIR_OK)
+        return error_prefix(err, "--method");
     r = mem_calloc(1, sizeof(*r));
     if (!r)
         return error_nomem(err);
     r->options = *o;
-    r->method = method;
+    r->method = known ? known : method;
     r->origin_len = origin_len;
     status = compile_exprs(r, err);
     if (status != WEIR_OK) {

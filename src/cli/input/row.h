@@ -53,7 +53,7 @@ struct row_options {
     const char *template_expr; /* jq; NULL: none */
     const char *key_expr;      /* jq; NULL: none */
     const char *url;           /* absolute; outlives the rows */
-    const char *method;        /* one of ROW_METHODS; NULL: POST */
+    const char *method;        /* a token of letters; NULL: POST */
 };
 
 /* The methods that a row may name; also in lower case. */
@@ -82,7 +82,7 @@ struct rows;
 
 /*
  * Compiles the expressions. WEIR_E_INVALID with the option's name: an expression does not compile, the
- * URL is not absolute http or https, or the method is not one of ROW_METHODS.
+ * URL is not absolute http or https, or the method is none that HTTP can have.
  */
 WEIR_MUST_CHECK enum weir_status rows_new(const struct row_options *o, struct rows **ret,
                                           struct weir_error *err);
