@@ -474,7 +474,7 @@ enum weir_status row_bad(const struct line *line, uint64_t index, enum row_kind 
         return error_nomem(err);
     }
     row->bad = true;
-    row->task.finished_before = true;
+    row->task.refused = true;
     row->task.answer.outcome = WEIR_OUTCOME_FAILED;
     row->task.answer.reason = WEIR_REASON_BAD_ROW;
     row->task.answer.message = copy;
@@ -537,8 +537,10 @@ enum weir_status rows_new(const struct row_options *o, struct rows **ret, struct
     if (origin_len == 0)
         return error_set(err, WEIR_E_INVALID,
                          "--url: must be absolute and begin with http:// or https://");
-    if (!known && http_method_check(method, err) != WEIR_OK)
-        return error_prefix(err, "--method");
+    if (!known && http_method_check(method, err) != WEIR_OK) {
+        (void)error_prefix(err, "--method"); /* err may be NULL: the status is said here */
+        return WEIR_E_INVALID;
+    }
     r = mem_calloc(1, sizeof(*r));
     if (!r)
         return error_nomem(err);

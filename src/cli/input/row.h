@@ -101,7 +101,7 @@ struct row_seen rows_seen(const struct rows *r);
 
 /*
  * A row that stands for a bad line (--skip-bad): its answer is there already (failed, bad_row, the
- * message), with task.finished_before set so that nothing is sent. No store has a record of it yet.
+ * message), with task.refused set so that no attempt is made. A store records it as any other row.
  * An empty key stands for the row's number.
  */
 WEIR_MUST_CHECK enum weir_status row_bad(const struct line *line, uint64_t index,

@@ -66,7 +66,7 @@ static void check_row(struct rows *rows, const struct row_case *c)
     assert_int_equal(row->line, 17);
     assert_string_equal(row->file, "rows.jsonl");
     assert_false(row->bad);
-    assert_false(row->task.finished_before);
+    assert_false(row->task.refused);
     assert_null(row->request.idempotency_key);
     row->task.release(&row->task);
 }
@@ -349,7 +349,8 @@ static void a_bad_row_has_its_result_already(void **state)
     assert_int_equal(row_bad(&line, 9, ROW_BATCH, SLICE(""), "rows.jsonl:17: no", &row, NULL),
                      WEIR_OK);
     assert_true(row->bad);
-    assert_true(row->task.finished_before);
+    assert_true(row->task.refused);
+    assert_false(row->task.finished_before);
     assert_int_equal(row->task.answer.outcome, WEIR_OUTCOME_FAILED);
     assert_int_equal(row->task.answer.reason, WEIR_REASON_BAD_ROW);
     assert_string_equal(row->task.answer.message, "rows.jsonl:17: no");
