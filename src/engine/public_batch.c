@@ -263,16 +263,19 @@ static enum weir_status keep(struct run_results *r, const struct weir_result *on
                              struct weir_error *err)
 {
     struct weir_result *to = &r->items[r->public.count];
-    size_t message_bytes = strlen(one->message) + 1;
-    char *p = mem_alloc(one->output_len + 1 + message_bytes + strlen(one->key) + 1);
+    size_t output_bytes = one->output_len + 1, message_bytes = strlen(one->message) + 1;
+    size_t key_bytes = strlen(one->key) + 1;
+    char *p = mem_alloc(output_bytes + message_bytes + key_bytes);
 
     if (!p)
         return error_nomem(err);
     *to = *one;
-    to->output = memcpy(p, one->output, one->output_len + 1);
-    p += one->output_len + 1;
-    to->message = strcpy(p, one->message);
-    to->key = strcpy(p + message_bytes, one->key);
+    if (one->output_len > 0)
+        memcpy(p, one->output, one->output_len);
+    p[one->output_len] = '\0';
+    to->output = p;
+    to->message = memcpy(p + output_bytes, one->message, message_bytes);
+    to->key = memcpy(p + output_bytes + message_bytes, one->key, key_bytes);
     r->public.count++;
     return WEIR_OK;
 }
