@@ -1,79 +1,81 @@
 /*
- * The options of a modelled service (sim/script.h) from bytes: lines of "name value", or "name" alone.
+ * Fuzzes what reads the command line of weir run (src/cli/options.h, run_options.h, run_url.h, halt.h).
  *
- * Nothing that is given may crash, and whatever passes sim_script_check() must give a service that
- * can be asked.
+ * The input is the arguments, one per line. What must hold whatever comes: a refusal has a message that
+ * begins with the command; options that are accepted have a fingerprint that is JSON, agrees with
+ * itself, and holds no user or password; and the whole is freed.
  */
-#include "base/mem.h"
-#include "sim/service.h"
+#include "base/json.h"
+#include "cli/run_options.h"
+#include "cli/run_url.h"
 
-#include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define SERVERS_MAX 1000 /* no more memory than a fuzzer's run should take */
+#define ARGUMENTS_MAX 64
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void set_line(struct sim_script *s, char *line)
+static void must(bool holds)
 {
-    char *value = strchr(line, ' ');
-    struct sim_script before = *s;
-    struct weir_error err = {0};
-    enum weir_status status;
-
-    if (value)
-        *value++ = '\0';
-    status = sim_script_set(s, line, value, &err);
-    if (status == WEIR_OK)
-        return;
-    assert(err.status == status && err.message[0] != '\0');
-    assert(memcmp(&before, s, sizeof before) == 0);
+    if (!holds)
+        abort();
 }
 
-static void use(const struct sim_script *script)
+static void check_accepted(const struct run_options *o)
 {
-    struct sim_service *s = NULL;
-    struct instant now = {0};
-    struct sim_request q = {.tokens = 100};
-    struct sim_stats stats;
+    struct buf a = {0}, told = {0};
 
-    if (sim_service_new(script, now, &s, NULL) != WEIR_OK)
-        return;
-    for (int i = 0; i < 50; i++) {
-        struct sim_answer a;
-
-        q.identity++;
-        now = instant_add(now, 7 * NS_PER_MS);
-        sim_service_arrive(s, now, &q, &a);
-        assert(a.latency_ns >= 0);
-        if (i % 2)
-            sim_service_leave(s, now, &a, true);
+    run_options_fingerprint(o, &a);
+    must(!a.failed);
+    /* Arguments may be no UTF-8; the writer of strings makes them so. */
+    must(json_check(buf_slice(&a), NULL));
+    must(!run_options_conflict(buf_slice(&a), buf_slice(&a), &told));
+    must(told.len == 0);
+    must(run_url_userinfo(slice_of(o->url)).len == 0);
+    must(o->jobs >= 1 && o->backoff_multiplier > 1);
+    must(o->min_dispatch_delay_ns <= o->max_dispatch_delay_ns);
+    for (size_t i = 0; i < o->header_count; i++) {
+        must(o->headers[i].line[o->headers[i].name_len] == ':');
+        must(!strpbrk(o->headers[i].line, "\r\n"));
     }
-    sim_service_stats(s, now, &stats);
-    assert(stats.seen == 50 && stats.accepted + stats.refused == 50);
-    sim_service_free(s);
+    buf_free(&a);
+    buf_free(&told);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char *text = mem_copy(data, size);
-    struct sim_script script;
+    char *text = malloc(size + 1);
+    char *argv[ARGUMENTS_MAX + 1];
+    char name[] = "run";
     char *rest = text;
+    int argc = 1;
+    struct run_options o;
+    struct weir_error err = {0};
+    struct buf help = {0};
+    enum weir_status status;
 
     if (!text)
         return 0;
-    sim_script_init(&script);
-    while (rest) {
-        char *line = rest;
-
-        rest = strchr(line, '\n');
-        if (rest)
-            *rest++ = '\0';
-        set_line(&script, line);
-    }
-    if (script.servers <= SERVERS_MAX && script.queue_max <= SERVERS_MAX &&
-        sim_script_check(&script, NULL) == WEIR_OK)
-        use(&script);
-    mem_free(text);
+    memcpy(text, data, size);
+    text[size] = '\0';
+    argv[0] = name;
+    /* Each argument in memory of its own, so that a read or write beyond it is seen. */
+    for (char *line; argc < ARGUMENTS_MAX && (line = strsep(&rest, "\n"));)
+        argv[argc++] = strdup(line);
+    argv[argc] = NULL;
+    run_options_init(&o);
+    status = run_options_parse(&o, argc, argv, &err);
+    if (status != WEIR_OK)
+        must(strncmp(err.message, "weir run: ", 10) == 0);
+    else if (o.help)
+        run_options_help(&help);
+    else
+        check_accepted(&o);
+    run_options_free(&o);
+    buf_free(&help);
+    for (int i = 1; i < argc; i++)
+        free(argv[i]);
+    free(text);
     return 0;
 }
