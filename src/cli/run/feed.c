@@ -123,13 +123,8 @@ static enum weir_status recall(struct feeding *f, struct run_row *row, struct we
 /* WEIR_E_END: the batch takes no more. */
 static enum weir_status feed_row(struct feeding *f, struct run_row *row, struct weir_error *err)
 {
-    enum weir_status status;
+    enum weir_status status = recall(f, row, err);
 
-    if (row->bad) {
-        row->task.finished_before = false;
-        row->task.refused = true;
-    }
-    status = recall(f, row, err);
     if (status == WEIR_OK)
         status = engine_batch_add(f->run->batch, &row->task, true, err);
     if (status != WEIR_OK)
