@@ -523,9 +523,8 @@ static void a_crash_between_the_two_renames_is_finished(void **state)
 
 static void a_changed_output_is_refused_and_left_alone(void **state)
 {
-    static const char *const files[] = {"", "short\n",
-                                        "long enough but without a line that ends where it should"
-                                        "........................................................"};
+    static const char *const files[] = {
+        "", "short\n", "long enough, but with no line end .............................."};
 
     (void)state;
     assert_int_equal(run(false, 3), WEIR_OK);
