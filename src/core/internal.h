@@ -80,6 +80,8 @@ struct dispatcher {
     struct list pools, batches;
 };
 
+/* New rows start while at most this many rows more than the pool has places run or wait after a refusal. */
+#define CROWDING_ROWS_MAX 16
 /*
  * Rows refused this often no longer hold back new ones: a row that the service will never take must
  * not stop the others.

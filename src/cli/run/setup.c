@@ -122,7 +122,7 @@ static enum weir_status own_journal(struct run *r, struct weir_error *err)
 
     if (status != WEIR_OK && !first)
         return status;
-    if (new && r->options.retry_failed)
+    if (first && r->options.retry_failed)
         return error_set(
             err, WEIR_E_CONFLICT,
             "%s holds no run yet: there is nothing whose failed rows could be run again; "
