@@ -23,7 +23,7 @@ char *buf_reserve(struct buf *b, size_t extra)
         return NULL;
     if (extra < cap - b->len && cap > 0)
         return b->data + b->len;
-    if (__builtin_add_overflow(b->len, extra, &need) || need == SIZE_MAX) {
+    if (__builtin_add_overflow(b->len, extra, &need) || need >= PTRDIFF_MAX) {
         b->failed = true;
         return NULL;
     }
@@ -31,7 +31,7 @@ char *buf_reserve(struct buf *b, size_t extra)
     if (cap < BUF_CAP_MIN)
         cap = BUF_CAP_MIN;
     while (cap < need)
-        cap = cap > SIZE_MAX / 2 ? need : cap * 2;
+        cap = cap > PTRDIFF_MAX / 2 ? need : cap * 2;
     data = mem_realloc(b->data, cap);
     if (!data) {
         b->failed = true;

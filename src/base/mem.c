@@ -38,9 +38,11 @@ void *mem_alloc(size_t size)
 
 void *mem_calloc(size_t count, size_t size)
 {
-    if (must_fail())
+    size_t bytes;
+
+    if (must_fail() || __builtin_mul_overflow(count, size, &bytes))
         return NULL;
-    return count && size ? calloc(count, size) : calloc(1, 1);
+    return bytes ? calloc(count, size) : calloc(1, 1);
 }
 
 void *mem_realloc(void *old, size_t size)

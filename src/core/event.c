@@ -1,3 +1,4 @@
+/* The words of the event record: what each kind of event is called there. */
 #include "core/ports/observer.h"
 
 const char *core_event_name(enum core_event_kind kind)

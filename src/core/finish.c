@@ -56,6 +56,8 @@ void task_unlink(struct core_task *t)
     case TASK_WAITING:
         list_remove(&t->link);
         b->stats.waiting--;
+        b->pool->crowding -= t->crowding;
+        t->crowding = false;
         break;
     case TASK_RUNNING:
         list_remove(&t->link);
@@ -166,6 +168,9 @@ static void wait_or_ready(struct core_task *t, duration_ns wait_ns, struct insta
     t->state = TASK_WAITING;
     list_push_back(&b->waiting, &t->link);
     b->stats.waiting++;
+    t->crowding =
+        t->answer.outcome == WEIR_OUTCOME_CAPACITY && t->capacity_retries <= CROWDING_REFUSALS_MAX;
+    b->pool->crowding += t->crowding;
     timer_arm(t, instant_min(instant_add(now, wait_ns), t->deadline));
 }
 
@@ -225,7 +230,7 @@ static void judge_refusal(struct core_task *t, struct instant now)
         fail_for(t, j.reason, p->options.max_capacity_retry_ns, elapsed, now);
         return;
     }
-    v = gate_refused(&p->gate, now, &t->answer.advice);
+    v = gate_refused(&p->gate, now, &t->ticket, &t->answer.advice);
     if (gate_delay(&p->gate) > b->stats.peak_delay_ns)
         b->stats.peak_delay_ns = gate_delay(&p->gate);
     if (gate_delay(&p->gate) > p->stats.peak_delay_ns)
@@ -254,17 +259,18 @@ static void judge_rest(struct core_task *t, struct instant now)
     struct judgement j;
 
     if (a->outcome == WEIR_OUTCOME_OK) {
-        gate_accepted(&p->gate, now, &a->advice);
+        gate_accepted(&p->gate, now, &t->ticket, &a->advice);
         p->stats.successes++;
         tell_throttle(t, before, NULL, now);
     } else {
-        gate_answered(&p->gate, now, &a->advice);
+        gate_answered(&p->gate, now, &t->ticket, &a->advice);
         p->stats.failures++;
     }
     if (judge_counts(a))
         t->failures++;
-    j = judge_answer(&p->options, a, t->failures, &b->dispatcher->rng);
+    j = judge_answer(&p->options, a, t->failures, t->backoff_ns, &b->dispatcher->rng);
     if (j.verdict == JUDGE_RETRY) {
+        t->backoff_ns = j.wait_ns;
         b->stats.retries++;
         p->stats.retries++;
         wait_or_ready(t, j.wait_ns, now);
@@ -365,7 +371,7 @@ void finish_attempt(struct core_attempt_slot *s, struct instant now)
 {
     struct core_task *t = s->task;
 
-    gate_settle(&s->pool->gate, s->taken_at, t ? t->tokens : 0, t ? s->attempt.answer.tokens : -1);
+    gate_settle(&s->pool->gate, &s->ticket, s->attempt.answer.tokens);
     if (!t) {
         end_abandoned(s, now);
         return;
@@ -389,7 +395,7 @@ void finish_abandon(struct core_attempt_slot *s, struct instant now)
     t->abandoned++;
     b->abandoned++;
     answer_clear(&t->answer);
-    t->answer.started_at = s->taken_at;
+    t->answer.started_at = s->ticket.taken_at;
     t->answer.ended_at = now;
     t->answer.reason = s->ended_by;
     t->answer.retryable = s->ended_by == WEIR_REASON_TIMEOUT;

@@ -13,7 +13,7 @@ struct judgement judge_capacity(const struct core_pool_options *o, duration_ns e
 }
 
 struct judgement judge_answer(const struct core_pool_options *o, const struct core_answer *a,
-                              uint32_t failures, struct rng *jitter)
+                              uint32_t failures, duration_ns last_wait_ns, struct rng *jitter)
 {
     bool retryable = a->outcome == WEIR_OUTCOME_TIMEOUT || a->outcome == WEIR_OUTCOME_LOST ||
                      (a->outcome == WEIR_OUTCOME_FAILED && a->retryable);
@@ -22,6 +22,6 @@ struct judgement judge_answer(const struct core_pool_options *o, const struct co
         return (struct judgement){.verdict = JUDGE_FINISH};
     return (struct judgement){
         .verdict = JUDGE_RETRY,
-        .wait_ns = backoff_wait(&o->backoff, failures, 0, jitter),
+        .wait_ns = backoff_wait(&o->backoff, failures, last_wait_ns, jitter),
     };
 }

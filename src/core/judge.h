@@ -27,11 +27,11 @@ struct judgement {
 struct judgement judge_capacity(const struct core_pool_options *o, duration_ns elapsed_ns);
 
 /*
- * Any other outcome. failures: attempts of the row that counted, this one included.
+ * Any other outcome. failures: attempts of the row that counted, this one included; last_wait_ns: the wait before it.
  * ok: finish. failed and permanent, cancelled: finish. retryable, timeout, lost: retry while failures < max_attempts.
  */
 struct judgement judge_answer(const struct core_pool_options *o, const struct core_answer *a,
-                              uint32_t failures, struct rng *jitter);
+                              uint32_t failures, duration_ns last_wait_ns, struct rng *jitter);
 
 /* Whether the outcome counts against max_attempts (P4: capacity never does). */
 bool judge_counts(const struct core_answer *a);

@@ -1,3 +1,4 @@
+/* The AIMD delay: three lines of arithmetic, and the checks that keep them meaningful. */
 #include "flow/aimd.h"
 
 #include "base/error.h"

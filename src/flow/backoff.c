@@ -1,3 +1,4 @@
+/* The curves of the waits between attempts, as a table; ceiling and jitter are the same for all. */
 #include "flow/backoff.h"
 
 #include "base/error.h"

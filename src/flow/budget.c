@@ -1,3 +1,11 @@
+/*
+ * A budget per minute under two rules at once; budget.h says which and why.
+ *
+ * Rule 1, the bucket, is kept as the instant at which it will be full again: a dispatch may go
+ * while that is no further off than the bucket's depth. Rule 2, the window, is a ring of slots
+ * numbered from the clock's start. It moves on only with a dispatch, so that asking changes
+ * nothing; until then budget_when() steps over the slots that are too old.
+ */
 #include "flow/budget.h"
 
 #include <assert.h>

@@ -7,12 +7,14 @@
  *     budget_take(&b, now, cost);
  *     budget_settle(&b, taken_at, cost, used);       // once the real cost is known
  *
- * Two rules hold at once. (1) Evenly spent: a bucket that fills at limit / 60 s and holds one second's
- * worth spaces the dispatches. A dispatch may take it into debt, so that a large row is not starved
- * by small ones. It starts empty: no burst at the start. (2) Never over: in no interval of 60 s, wherever it
- * begins and its ends included, is more than the limit taken (P3). For this what was taken is
- * counted in slots of 100 ms, and a slot is let go only when all of it is older than 60 s; which
- * costs at most 0.17 % of the budget.
+ * Two rules hold at once.
+ *
+ * 1. Evenly spent: a bucket that fills at limit / 60 s and holds one second's worth spaces the
+ *    dispatches. A dispatch may take it into debt, so that small rows do not starve a large one.
+ *    It starts empty: no burst at the start.
+ * 2. Never over: in no interval of 60 s, wherever it begins, its ends included, is more than the
+ *    limit taken (P3). What was taken is counted in slots of 100 ms, and a slot is let go only when
+ *    all of it is older than 60 s; this costs at most 0.17 % of the budget.
  *
  * Settling corrects both where the estimate was taken. It can raise the count above the limit: the
  * next dispatch then waits until enough has left the window. Fixed size (5 kB); a call costs one

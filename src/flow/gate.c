@@ -1,3 +1,7 @@
+/*
+ * The gate: the latest of what each part says is when a dispatch may go, and each part is told of
+ * each dispatch and answer. What it decides by itself is only how far Retry-After is believed.
+ */
 #include "flow/gate.h"
 
 #include "base/error.h"

@@ -17,7 +17,8 @@
  * what one says about a quota holds for the moment its request was sent. An attempt whose answer
  * never comes needs no call; its ticket is simply forgotten.
  *
- * Pure: time and randomness are arguments. One owner, one thread. Of fixed size; every call is O(1).
+ * Pure: time and randomness are arguments. One owner, one thread. Of fixed size; every call is
+ * O(1).
  */
 #ifndef FLOW_GATE_H
 #define FLOW_GATE_H
@@ -38,7 +39,7 @@
 /* The default ceiling on a wait that a service asks for; above it the row fails instead of freezing
  * the run. */
 #define GATE_RETRY_AFTER_MAX_NS (120 * NS_PER_S)
-/* Per second. Below it the next dispatch would be weeks away; above it a nanosecond is too coarse. */
+/* Per second. Below it the next dispatch is weeks away; above it a nanosecond is too coarse. */
 #define GATE_RATE_MIN 1e-6
 #define GATE_RATE_MAX 1e9
 /* A year: what any wait among the options may be at most, so that no sum of them is "never". */
@@ -46,8 +47,8 @@
 
 struct gate_options {
     struct throttle_options throttle;
-    /* 0 to GATE_WAIT_MAX_NS; between any two dispatches of the pool, retries too. It is also the AIMD delay's lower
-     * bound: throttle.aimd.min_delay_ns is overwritten with it. */
+    /* 0 to GATE_WAIT_MAX_NS; between any two dispatches of the pool, retries too. It is also the
+     * AIMD delay's lower bound: throttle.aimd.min_delay_ns is overwritten with it. */
     duration_ns min_dispatch_delay_ns;
     double rate_per_s;              /* GATE_RATE_MIN to GATE_RATE_MAX; 0: no limit */
     int64_t requests_per_minute;    /* 1 to BUDGET_LIMIT_MAX; 0: no limit */

@@ -1,3 +1,4 @@
+/* The least time between two dispatches, kept as the instant at which the next one may go. */
 #include "flow/pacer.h"
 
 #include <assert.h>

@@ -1,3 +1,7 @@
+/*
+ * An announced quota. Dispatches are numbered by the units sent so far, so that the answer to one
+ * of them tells both how new it is and how much was sent behind it.
+ */
 #include "flow/quota.h"
 
 #include <assert.h>
@@ -49,7 +53,7 @@ void quota_told(struct quota *q, struct instant now, int64_t mark, const struct 
 
 struct instant quota_when(const struct quota *q, struct instant now, int64_t cost)
 {
-    /* Nothing left holds even what costs nothing: a cost of 0 may just be one that nobody guessed. */
+    /* Nothing left holds even a cost of 0: it may just be one that nobody guessed. */
     if (q->left > 0 && cost <= q->left)
         return now;
     return instant_max(q->until, now);

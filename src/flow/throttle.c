@@ -1,3 +1,7 @@
+/*
+ * The kinds of throttle, as a table: a new kind is its functions and one line in `kinds`. The calls
+ * at the end only look the verb up.
+ */
 #include "flow/throttle.h"
 
 #include "base/error.h"

@@ -4,7 +4,7 @@
  *     throttle_init(&t, &options, &rng);
  *     if (instant_before(now, throttle_when(&t))) ... not yet
  *     throttle_sent(&t, now);
- *     wait = throttle_refused(&t, now);      // or throttle_accepted(&t, now); a lost answer: neither
+ *     wait = throttle_refused(&t, now);  // or throttle_accepted(&t, now); a lost answer: neither
  *
  * A kind is one line in the table in throttle.c. The kinds:
  *

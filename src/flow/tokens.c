@@ -1,3 +1,4 @@
+/* The guess at a request's tokens: its length, and what it says of the answer's. */
 #include "flow/tokens.h"
 
 #include "base/json.h"

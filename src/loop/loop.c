@@ -165,6 +165,7 @@ void loop_run(struct loop *l)
 void loop_stop(struct loop *l)
 {
     l->stopped = true;
+    uv_stop(&l->uv); /* this round must not sleep */
 }
 
 void loop_wake(struct loop *l)

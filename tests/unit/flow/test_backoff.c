@@ -125,6 +125,7 @@ static void decorrelated_lies_between_initial_and_three_times_the_last(void **st
 {
     struct backoff_options o = plain(BACKOFF_DECORRELATED);
     duration_ns wait = 0, most = 0;
+    bool tripled = false;
     struct rng rng;
 
     (void)state;
@@ -135,9 +136,11 @@ static void decorrelated_lies_between_initial_and_three_times_the_last(void **st
 
         wait = backoff_wait(&o, i, wait, &rng);
         assert_in_range(wait, o.initial_ns, bound);
+        tripled = tripled || wait > last * 28 / 10;
         most = wait > most ? wait : most;
     }
     assert_true(most > 29 * NS_PER_S);
+    assert_true(tripled);
 }
 
 int main(void)

@@ -81,6 +81,7 @@ static void large_row_waits_while_a_small_one_may_go(void **state)
     tell(&s, at_s(0), quota_take(&s.q, 1), 50, 4 * NS_PER_S);
     assert_false(is_open(&s, at_s(1), 51));
     assert_true(is_open(&s, at_s(1), 50));
+    assert_true(instant_is_none(quota_held_until(&s.q)));
     assert_true(is_open(&s, at_s(5), 51)); /* and when nothing is known any more it goes */
 }
 

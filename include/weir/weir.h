@@ -1,0 +1,251 @@
+/*
+ * libweir: runs rows of work on a pool, exactly as fast as it can bear, and hands the results back in order.
+ *
+ *     struct weir_engine *engine;
+ *     struct weir_pool *pool;
+ *     struct weir_pool_options options;
+ *     struct weir_results *results;
+ *     struct weir_error err;
+ *
+ *     weir_pool_options_init(&options);
+ *     options.size = 16;
+ *     if (weir_open(NULL, &engine, &err) || weir_pool_open_thread(engine, &options, work, NULL, &pool, &err) ||
+ *         weir_run(pool, rows, row_count, NULL, &results, &err))
+ *         fprintf(stderr, "%s\n", err.message);
+ *     ...
+ *     weir_results_free(results);
+ *     weir_close(engine, &err);
+ *
+ * Every function may be called from any thread, but for what is said at it. None of them prints, exits, installs a
+ * signal handler or touches anything global. A NULL where an object is needed, an option out of its range, a call
+ * after shutdown: an error with a message, never a crash. Durations in options are in milliseconds unless the name says
+ * otherwise; times in results are nanoseconds since the Unix epoch.
+ */
+#ifndef WEIR_WEIR_H
+#define WEIR_WEIR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <weir/outcome.h>
+#include <weir/status.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct weir_engine;
+struct weir_pool;
+struct weir_batch;
+
+/* The library's version, "0.1.0". */
+WEIR_API const char *weir_version(void);
+
+/* ---- engine ---- */
+
+struct weir_options {
+    uint64_t seed; /* of all randomness (jitter); 0: from the system */
+};
+
+/* Starts an engine with a thread of its own. options may be NULL. */
+WEIR_API WEIR_MUST_CHECK enum weir_status
+weir_open(const struct weir_options *options, struct weir_engine **ret, struct weir_error *err);
+
+/*
+ * From now on no new pool, batch or row is taken (WEIR_E_SHUTDOWN). Rows that wait end at once as cancelled, reason
+ * shutdown_requested, whatever their backoff. wait: running attempts are let finish; else they are told to stop
+ * (weir_answer_cancelled) and their rows end as cancelled. Returns when nothing runs any more. May be repeated.
+ */
+WEIR_API enum weir_status weir_shutdown(struct weir_engine *engine, bool wait,
+                                        struct weir_error *err);
+
+/*
+ * Shuts down without waiting for more than the callbacks that run, and frees the engine and its pools. WEIR_E_BUSY:
+ * a batch is still open (nothing was done). NULL: WEIR_OK.
+ */
+WEIR_API enum weir_status weir_close(struct weir_engine *engine, struct weir_error *err);
+
+/* ---- pools ---- */
+
+enum weir_throttle {
+    WEIR_THROTTLE_NONE, /* as fast as the other limits allow */
+    WEIR_THROTTLE_AIMD, /* a refused row waits; the wait grows by a factor and shrinks by steps */
+};
+
+struct weir_pool_options {
+    const char *name; /* copied; NULL: "thread" */
+    uint64_t size;    /* 1 to 1,000,000: attempts that run at once, at most; default 1 */
+
+    enum weir_throttle throttle;       /* default AIMD */
+    int64_t min_dispatch_delay_ms;     /* >= 0, default 0: least time between any two dispatches */
+    int64_t max_dispatch_delay_ms;     /* > 0, >= min, default 5000: ceiling of the AIMD delay */
+    double backoff_multiplier;         /* > 1, finite, default 2 */
+    int64_t recovery_step_ms;          /* >= 0, default 50; it and min are not both 0 */
+    double max_capacity_retry_seconds; /* > 0, default 3600: per row, from its first dispatch */
+
+    double rate_per_second;      /* > 0; 0 (default): no limit */
+    int64_t requests_per_minute; /* > 0; 0 (default): no limit */
+
+    uint32_t max_attempts; /* >= 1, default 3; refusals for lack of capacity do not count */
+    int64_t
+        retry_delay_ms; /* > 0, default 500: before the first retry; doubles, up to 30 s, with jitter */
+    int64_t timeout_ms; /* > 0: of one attempt; 0 (default): none */
+};
+
+/* Fills in the defaults; call before setting anything. NULL is ignored. */
+WEIR_API void weir_pool_options_init(struct weir_pool_options *options);
+
+/* One row of work. */
+struct weir_row {
+    const void *data; /* len bytes; copied when the row is added. May be NULL if len is 0 */
+    size_t len;
+    const char *key;     /* not empty; copied. NULL: the row's index as text */
+    int64_t deadline_ms; /* from when it is added; 0: none of its own */
+    void *user;          /* handed back in the result; weir does not look at it */
+};
+
+/* What a callback says about its row. It exists during the callback only. */
+struct weir_answer;
+
+/* The row is done. output is copied; len may be 0. False: no memory (the row then fails, and says so). */
+WEIR_API bool weir_answer_ok(struct weir_answer *answer, const void *output, size_t len);
+/* The service is full: the row will be tried again, and the pool slows down. message is copied; NULL: none. */
+WEIR_API void weir_answer_capacity(struct weir_answer *answer, int status, const char *message);
+/* With weir_answer_capacity: the service asks for at least this long a pause of the whole pool. >= 0. */
+WEIR_API void weir_answer_retry_after(struct weir_answer *answer, int64_t milliseconds);
+/* The row failed. retryable: another attempt may succeed. message is copied; NULL: none. */
+WEIR_API void weir_answer_failed(struct weir_answer *answer, bool retryable, int status,
+                                 const char *message);
+/* Whether nobody waits for this answer any more (timeout, deadline, shutdown): the callback may return early. */
+WEIR_API bool weir_answer_cancelled(const struct weir_answer *answer);
+
+/*
+ * Does one row. Runs on a thread of the pool, on several at once; row is valid until it returns. It says how it went by one of
+ * weir_answer_ok, _capacity and _failed (the last one counts); returning without any is the outcome "lost". It must not call
+ * weir_shutdown or weir_close, nor wait for its own batch.
+ */
+typedef void (*weir_work_fn)(void *ctx, const struct weir_row *row, struct weir_answer *answer);
+
+/* A pool of threads that call work(ctx, ...). It lives as long as the engine. */
+WEIR_API WEIR_MUST_CHECK enum weir_status
+weir_pool_open_thread(struct weir_engine *engine, const struct weir_pool_options *options,
+                      weir_work_fn work, void *ctx, struct weir_pool **ret, struct weir_error *err);
+
+/* ---- statistics ---- */
+
+struct weir_stats {
+    struct {
+        uint64_t pool_size;
+        double max_capacity_retry_seconds;
+        double dispatch_delay_at_completion_ms; /* in force when the batch's last row finished */
+    } pool_config;
+    struct {
+        uint64_t capacity_retries;
+        uint64_t successes;
+        uint64_t failures;
+        double peak_delay_ms;
+        double current_delay_ms;
+        double total_throttle_time_ms;
+        uint64_t max_concurrent_reached;
+    } pool_stats;
+    uint64_t accepted;  /* rows (of a batch) */
+    uint64_t finished;  /* rows that have their result (of a batch) */
+    uint64_t delivered; /* results taken or ready to be taken (of a batch) */
+    uint64_t pending;   /* rows that wait or run: 0 after a shutdown */
+    uint64_t attempts;  /* started */
+};
+
+WEIR_API enum weir_status weir_pool_stats(struct weir_pool *pool, struct weir_stats *ret,
+                                          struct weir_error *err);
+
+/* ---- results ---- */
+
+struct weir_result {
+    uint64_t submit_index;   /* place among the rows of the batch, from 0 */
+    uint64_t complete_index; /* place in the order in which they finished, from 0 */
+    int64_t submit_time_ns;
+    int64_t start_time_ns; /* of the first attempt; 0: there was none */
+    int64_t complete_time_ns;
+    int64_t deliver_time_ns;
+    int64_t buffer_wait_ns; /* deliver - complete: what keeping the order cost this row */
+    uint32_t attempts;
+    uint32_t capacity_retries;
+    int64_t throttled_ns; /* spent waiting after refusals */
+    enum weir_outcome outcome;
+    enum weir_reason reason;
+    int status;          /* as the callback said; 0: none */
+    const char *message; /* never NULL */
+    const char *key;
+    const void *output; /* output_len bytes and a NUL; never NULL */
+    size_t output_len;
+    void *user; /* as in the row */
+};
+
+/* ---- a batch in one call ---- */
+
+struct weir_batch_options {
+    uint32_t window_rows;  /* rows between add and next, at most; default 16384 */
+    uint64_t window_bytes; /* of their data and outputs, softly; default 256 MiB */
+    int64_t deadline_ms;   /* from opening; 0 (default): none */
+};
+
+/* Fills in the defaults. NULL is ignored. */
+WEIR_API void weir_batch_options_init(struct weir_batch_options *options);
+
+struct weir_results {
+    size_t count; /* as many as rows */
+    const struct weir_result *items;
+    struct weir_stats stats;
+};
+
+/*
+ * Runs rows and waits for all of them. Every row has its result, in order; that some failed is not an error of the
+ * call. options may be NULL. count 0 returns at once. *ret is to be freed with weir_results_free.
+ */
+WEIR_API WEIR_MUST_CHECK enum weir_status weir_run(struct weir_pool *pool,
+                                                   const struct weir_row *rows, size_t count,
+                                                   const struct weir_batch_options *options,
+                                                   struct weir_results **ret,
+                                                   struct weir_error *err);
+WEIR_API void weir_results_free(struct weir_results *results);
+
+/* ---- a batch, streamed ---- */
+
+/*
+ * Any number of batches may be open on one pool; each has its own order, statistics and deadline. Rows may be added by
+ * any threads (their order is the order of the calls); results are taken by one thread at a time.
+ */
+WEIR_API WEIR_MUST_CHECK enum weir_status weir_batch_open(struct weir_pool *pool,
+                                                          const struct weir_batch_options *options,
+                                                          struct weir_batch **ret,
+                                                          struct weir_error *err);
+/*
+ * Adds a row. When the window is full: waits for a result to be taken (wait), or says WEIR_E_AGAIN. A thread that both
+ * adds and takes must not wait. WEIR_E_END: the batch was ended or stopped; WEIR_E_SHUTDOWN.
+ */
+WEIR_API WEIR_MUST_CHECK enum weir_status weir_batch_add(struct weir_batch *batch,
+                                                         const struct weir_row *row, bool wait,
+                                                         struct weir_error *err);
+/* No more rows come. */
+WEIR_API enum weir_status weir_batch_end(struct weir_batch *batch, struct weir_error *err);
+/*
+ * The next result, as soon as it and all before it are done; valid until the next call of this function, or of
+ * weir_batch_close. timeout_ms < 0: waits as long as it takes. WEIR_E_AGAIN: none came in time. WEIR_E_END: there are no more.
+ */
+WEIR_API WEIR_MUST_CHECK enum weir_status weir_batch_next(struct weir_batch *batch,
+                                                          int64_t timeout_ms,
+                                                          const struct weir_result **ret,
+                                                          struct weir_error *err);
+/* Starts no more rows. Running ones finish, or are told to stop; results whose turn comes can still be taken. */
+WEIR_API enum weir_status weir_batch_stop(struct weir_batch *batch, bool cancel_running,
+                                          struct weir_error *err);
+WEIR_API enum weir_status weir_batch_stats(struct weir_batch *batch, struct weir_stats *ret,
+                                           struct weir_error *err);
+/* Stops what still runs, waits for its callbacks, and frees the batch. NULL: nothing. No other call on it may run. */
+WEIR_API void weir_batch_close(struct weir_batch *batch);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,295 @@
+/*
+ * The public face (include/weir/weir.h): engine and pools. Checks what comes from outside, and translates between the
+ * library's words and the engine's.
+ */
+#include "weir/weir.h"
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "engine/public.h"
+#include "exec/thread/thread.h"
+
+#include <math.h>
+#include <pthread.h>
+
+const char *weir_version(void)
+{
+    return WEIR_VERSION;
+}
+
+enum weir_status public_null(struct weir_error *err, const char *what)
+{
+    return error_set(err, WEIR_E_INVALID, "%s is NULL", what);
+}
+
+enum weir_status weir_open(const struct weir_options *options, struct weir_engine **ret,
+                           struct weir_error *err)
+{
+    struct engine_options o = {.seed = options ? options->seed : 0};
+    struct weir_engine *w;
+    enum weir_status status;
+
+    if (!ret)
+        return public_null(err, "ret");
+    w = mem_calloc(1, sizeof *w);
+    if (!w)
+        return error_nomem(err);
+    status = engine_new(&o, &w->engine, err);
+    if (status != WEIR_OK) {
+        mem_free(w);
+        return status;
+    }
+    pthread_mutex_init(&w->lock, NULL);
+    *ret = w;
+    return WEIR_OK;
+}
+
+enum weir_status weir_shutdown(struct weir_engine *engine, bool wait, struct weir_error *err)
+{
+    if (!engine)
+        return public_null(err, "engine");
+    engine_shutdown(engine->engine, wait);
+    return WEIR_OK;
+}
+
+enum weir_status weir_close(struct weir_engine *engine, struct weir_error *err)
+{
+    size_t open;
+
+    if (!engine)
+        return WEIR_OK;
+    pthread_mutex_lock(&engine->lock);
+    open = engine->open_batches;
+    pthread_mutex_unlock(&engine->lock);
+    if (open > 0)
+        return error_set(err, WEIR_E_BUSY,
+                         "%zu batches are still open: close them before the engine", open);
+    engine_free(engine->engine);
+    while (engine->pools) {
+        struct weir_pool *p = engine->pools;
+
+        engine->pools = p->next;
+        mem_free(p);
+    }
+    pthread_mutex_destroy(&engine->lock);
+    mem_free(engine);
+    return WEIR_OK;
+}
+
+void weir_pool_options_init(struct weir_pool_options *options)
+{
+    if (!options)
+        return;
+    *options = (struct weir_pool_options){
+        .size = 1,
+        .throttle = WEIR_THROTTLE_AIMD,
+        .max_dispatch_delay_ms = 5000,
+        .backoff_multiplier = 2.0,
+        .recovery_step_ms = 50,
+        .max_capacity_retry_seconds = 3600,
+        .max_attempts = 3,
+        .retry_delay_ms = 500,
+    };
+}
+
+static enum weir_status translate(const struct weir_pool_options *from,
+                                  struct core_pool_options *to, struct weir_error *err)
+{
+    struct aimd_options *aimd = &to->gate.throttle.aimd;
+
+    core_pool_options_init(to);
+    if (from->throttle != WEIR_THROTTLE_NONE && from->throttle != WEIR_THROTTLE_AIMD)
+        return error_set(err, WEIR_E_INVALID,
+                         "throttle is %d; it must be one of enum weir_throttle",
+                         (int)from->throttle);
+    if (from->retry_delay_ms <= 0)
+        return error_set(err, WEIR_E_INVALID, "retry_delay_ms is %lld; it must be more than 0",
+                         (long long)from->retry_delay_ms);
+    if (!(from->max_capacity_retry_seconds > 0) || !isfinite(from->max_capacity_retry_seconds))
+        return error_set(err, WEIR_E_INVALID,
+                         "max_capacity_retry_seconds is %g; it must be more than 0 and finite",
+                         from->max_capacity_retry_seconds);
+    to->name = from->name;
+    to->size = (size_t)from->size;
+    to->gate.throttle.kind = from->throttle == WEIR_THROTTLE_AIMD ? THROTTLE_AIMD : THROTTLE_NONE;
+    to->gate.min_dispatch_delay_ns = duration_from_ms(from->min_dispatch_delay_ms);
+    aimd->min_delay_ns = to->gate.min_dispatch_delay_ns;
+    aimd->max_delay_ns = duration_from_ms(from->max_dispatch_delay_ms);
+    aimd->multiplier = from->backoff_multiplier;
+    aimd->step_ns = duration_from_ms(from->recovery_step_ms);
+    to->gate.rate_per_s = from->rate_per_second;
+    to->gate.requests_per_minute = from->requests_per_minute;
+    to->max_attempts = from->max_attempts;
+    to->backoff.initial_ns = duration_from_ms(from->retry_delay_ms);
+    if (to->backoff.ceiling_ns < to->backoff.initial_ns)
+        to->backoff.ceiling_ns = to->backoff.initial_ns;
+    to->timeout_ns = duration_from_ms(from->timeout_ms);
+    to->max_capacity_retry_ns = duration_from_seconds(from->max_capacity_retry_seconds);
+    return core_pool_options_check(to, err);
+}
+
+/* What a callback gets as its struct weir_answer. */
+struct weir_answer {
+    struct core_attempt *attempt;
+};
+
+static void work(void *ctx, struct core_attempt *a)
+{
+    struct weir_pool *p = ctx;
+    struct weir_answer answer = {a};
+    const struct public_row *r = a->payload;
+
+    p->work(p->ctx, &r->row, &answer);
+}
+
+bool weir_answer_ok(struct weir_answer *answer, const void *output, size_t len)
+{
+    struct core_answer *a;
+    char *copy;
+
+    if (!answer)
+        return false;
+    a = &answer->attempt->answer;
+    public_answer_clear(a);
+    copy = mem_copy(output, output ? len : 0);
+    if (!copy) {
+        a->outcome = WEIR_OUTCOME_FAILED;
+        a->reason = WEIR_REASON_INTERNAL;
+        a->retryable = true;
+        return false;
+    }
+    a->outcome = WEIR_OUTCOME_OK;
+    a->reason = WEIR_REASON_NONE;
+    a->output = copy;
+    a->output_len = output ? len : 0;
+    return true;
+}
+
+void public_answer_clear(struct core_answer *a)
+{
+    struct instant started = a->started_at;
+    struct flow_advice advice = a->advice;
+
+    answer_clear(a);
+    a->started_at = started;
+    a->advice = advice;
+}
+
+void weir_answer_capacity(struct weir_answer *answer, int status, const char *message)
+{
+    struct core_answer *a;
+
+    if (!answer)
+        return;
+    a = &answer->attempt->answer;
+    public_answer_clear(a);
+    a->outcome = WEIR_OUTCOME_CAPACITY;
+    a->reason = WEIR_REASON_CALLBACK;
+    a->status = status;
+    if (message)
+        answer_say(a, "%s", message);
+}
+
+void weir_answer_retry_after(struct weir_answer *answer, int64_t milliseconds)
+{
+    if (answer && milliseconds >= 0)
+        answer->attempt->answer.advice.retry_after_ns = duration_from_ms(milliseconds);
+}
+
+void weir_answer_failed(struct weir_answer *answer, bool retryable, int status, const char *message)
+{
+    struct core_answer *a;
+
+    if (!answer)
+        return;
+    a = &answer->attempt->answer;
+    public_answer_clear(a);
+    a->outcome = WEIR_OUTCOME_FAILED;
+    a->reason = WEIR_REASON_CALLBACK;
+    a->retryable = retryable;
+    a->status = status;
+    if (message)
+        answer_say(a, "%s", message);
+}
+
+bool weir_answer_cancelled(const struct weir_answer *answer)
+{
+    return !answer || atomic_load_explicit(&answer->attempt->cancelled, memory_order_relaxed);
+}
+
+static enum weir_status make_thread_executor(void *ctx, const struct core_pool_options *options,
+                                             struct uv_loop_s *loop,
+                                             struct core_executor_host *host,
+                                             struct core_executor **ret, struct weir_error *err)
+{
+    struct thread_options o = {.threads = options->size, .work = work, .ctx = ctx};
+
+    (void)loop;
+    return thread_executor_new(&o, host, ret, err);
+}
+
+enum weir_status weir_pool_open_thread(struct weir_engine *engine,
+                                       const struct weir_pool_options *options, weir_work_fn fn,
+                                       void *ctx, struct weir_pool **ret, struct weir_error *err)
+{
+    struct core_pool_options o;
+    struct weir_pool *p;
+    enum weir_status status;
+
+    if (!engine || !options || !fn || !ret)
+        return public_null(err, !engine ? "engine" : !options ? "options" : !fn ? "work" : "ret");
+    status = translate(options, &o, err);
+    if (status != WEIR_OK)
+        return status;
+    p = mem_calloc(1, sizeof *p);
+    if (!p)
+        return error_nomem(err);
+    p->owner = engine;
+    p->work = fn;
+    p->ctx = ctx;
+    status = engine_add_pool(engine->engine, &o, make_thread_executor, p, &p->core, err);
+    if (status != WEIR_OK) {
+        mem_free(p);
+        return status;
+    }
+    pthread_mutex_lock(&engine->lock);
+    p->next = engine->pools;
+    engine->pools = p;
+    pthread_mutex_unlock(&engine->lock);
+    *ret = p;
+    return WEIR_OK;
+}
+
+void public_stats(const struct core_stats *from, struct weir_stats *to)
+{
+    *to = (struct weir_stats){
+        .pool_config = {.pool_size = from->pool_size,
+                        .max_capacity_retry_seconds = duration_seconds(from->max_capacity_retry_ns),
+                        .dispatch_delay_at_completion_ms =
+                            duration_ms(from->dispatch_delay_at_completion_ns)},
+        .pool_stats = {.capacity_retries = from->capacity_retries,
+                       .successes = from->successes,
+                       .failures = from->failures,
+                       .peak_delay_ms = duration_ms(from->peak_delay_ns),
+                       .current_delay_ms = duration_ms(from->current_delay_ns),
+                       .total_throttle_time_ms = duration_ms(from->total_throttle_time_ns),
+                       .max_concurrent_reached = from->max_concurrent_reached},
+        .accepted = from->accepted,
+        .finished = from->finished,
+        .delivered = from->delivered,
+        .pending = from->ready + from->waiting + from->running,
+        .attempts = from->attempts,
+    };
+}
+
+enum weir_status weir_pool_stats(struct weir_pool *pool, struct weir_stats *ret,
+                                 struct weir_error *err)
+{
+    struct core_stats stats;
+
+    if (!pool || !ret)
+        return public_null(err, pool ? "ret" : "pool");
+    engine_pool_stats(pool->owner->engine, pool->core, &stats);
+    public_stats(&stats, ret);
+    return WEIR_OK;
+}

@@ -1,0 +1,381 @@
+/*
+ * The public face (include/weir/weir.h): batches and results.
+ */
+#include "base/error.h"
+#include "base/mem.h"
+#include "engine/public.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Room for a row's index as text. */
+#define INDEX_TEXT_BYTES 24
+
+struct weir_batch {
+    struct weir_engine *owner;
+    struct engine_batch *batch;
+    pthread_mutex_t lock; /* makes the order of adding the order of the indexes */
+    uint64_t next_index;
+    /* the taking thread's: the chain at hand, and the one result that is lent */
+    struct core_task *chain, *used, **used_tail;
+    struct weir_result result;
+};
+
+void weir_batch_options_init(struct weir_batch_options *options)
+{
+    struct core_batch_options core;
+
+    if (!options)
+        return;
+    core_batch_options_init(&core);
+    *options = (struct weir_batch_options){.window_rows = core.window_rows,
+                                           .window_bytes = UINT64_C(256) << 20};
+}
+
+enum weir_status weir_batch_open(struct weir_pool *pool, const struct weir_batch_options *options,
+                                 struct weir_batch **ret, struct weir_error *err)
+{
+    struct weir_batch_options defaults;
+    struct engine_batch_options o = {0};
+    struct weir_batch *b;
+    enum weir_status status;
+
+    if (!pool || !ret)
+        return public_null(err, pool ? "ret" : "pool");
+    weir_batch_options_init(&defaults);
+    if (!options)
+        options = &defaults;
+    core_batch_options_init(&o.core);
+    o.core.window_rows = options->window_rows;
+    o.core.deadline_ns = duration_from_ms(options->deadline_ms);
+    o.window_bytes = options->window_bytes;
+    b = mem_calloc(1, sizeof *b);
+    if (!b)
+        return error_nomem(err);
+    b->owner = pool->owner;
+    b->used_tail = &b->used;
+    status = engine_open_batch(pool->owner->engine, pool->core, &o, &b->batch, err);
+    if (status != WEIR_OK) {
+        mem_free(b);
+        return status;
+    }
+    pthread_mutex_init(&b->lock, NULL);
+    pthread_mutex_lock(&b->owner->lock);
+    b->owner->open_batches++;
+    pthread_mutex_unlock(&b->owner->lock);
+    *ret = b;
+    return WEIR_OK;
+}
+
+static void release_row(struct core_task *t)
+{
+    task_clear(t);
+    mem_free(t);
+}
+
+static enum weir_status check_row(const struct weir_row *row, struct weir_error *err)
+{
+    if (!row->data && row->len > 0)
+        return error_set(err, WEIR_E_INVALID, "the row's data is NULL but its len is %zu",
+                         row->len);
+    if (row->key && !row->key[0])
+        return error_set(err, WEIR_E_INVALID, "the row's key is empty; give it a name, or NULL");
+    if (row->deadline_ms < 0)
+        return error_set(err, WEIR_E_INVALID,
+                         "the row's deadline_ms is %" PRId64 "; it must be 0 (none) or more",
+                         row->deadline_ms);
+    return WEIR_OK;
+}
+
+/* One allocation: the task, the row, its data with a NUL, its key. */
+static struct public_row *copy_row(const struct weir_row *row)
+{
+    size_t key_bytes = row->key ? strlen(row->key) + 1 : INDEX_TEXT_BYTES;
+    struct public_row *r = mem_alloc(sizeof *r + row->len + 1 + key_bytes);
+    char *key;
+
+    if (!r)
+        return NULL;
+    task_init(&r->task);
+    if (row->len > 0)
+        memcpy(r->bytes, row->data, row->len);
+    r->bytes[row->len] = '\0';
+    key = r->bytes + row->len + 1;
+    if (row->key)
+        memcpy(key, row->key, key_bytes);
+    r->row = *row;
+    r->row.data = r->bytes;
+    r->row.key = key;
+    r->task.key = key;
+    r->task.payload = r;
+    r->task.payload_len = row->len;
+    r->task.deadline_ns = duration_from_ms(row->deadline_ms);
+    r->task.release = release_row;
+    return r;
+}
+
+enum weir_status weir_batch_add(struct weir_batch *batch, const struct weir_row *row, bool wait,
+                                struct weir_error *err)
+{
+    enum weir_status status;
+    struct public_row *r;
+
+    if (!batch || !row)
+        return public_null(err, batch ? "row" : "batch");
+    status = check_row(row, err);
+    if (status != WEIR_OK)
+        return status;
+    r = copy_row(row);
+    if (!r)
+        return error_nomem(err);
+    /* Held while waiting for room: whoever comes later gets a later index. */
+    pthread_mutex_lock(&batch->lock);
+    r->task.index = batch->next_index;
+    if (!row->key)
+        snprintf((char *)(uintptr_t)r->row.key, INDEX_TEXT_BYTES, "%" PRIu64, batch->next_index);
+    status = engine_batch_add(batch->batch, &r->task, wait, err);
+    if (status == WEIR_OK)
+        batch->next_index++;
+    pthread_mutex_unlock(&batch->lock);
+    if (status != WEIR_OK)
+        release_row(&r->task);
+    return status;
+}
+
+enum weir_status weir_batch_end(struct weir_batch *batch, struct weir_error *err)
+{
+    if (!batch)
+        return public_null(err, "batch");
+    engine_batch_end(batch->batch);
+    return WEIR_OK;
+}
+
+static void fill_result(const struct engine *e, const struct core_task *t, struct weir_result *r)
+{
+    const struct public_row *row = t->payload;
+    const struct core_answer *a = &t->answer;
+
+    *r = (struct weir_result){
+        .submit_index = t->index,
+        .complete_index = t->complete_index,
+        .submit_time_ns = engine_wall_ns(e, t->submit_at),
+        .start_time_ns = engine_wall_ns(e, t->start_at),
+        .complete_time_ns = engine_wall_ns(e, t->complete_at),
+        .deliver_time_ns = engine_wall_ns(e, t->deliver_at),
+        .buffer_wait_ns = instant_diff(t->deliver_at, t->complete_at),
+        .attempts = t->attempts,
+        .capacity_retries = t->capacity_retries,
+        .throttled_ns = t->throttled_ns,
+        .outcome = a->outcome,
+        .reason = a->reason,
+        .status = a->status,
+        .message = a->message ? a->message : "",
+        .key = t->key,
+        .output = a->output ? a->output : "",
+        .output_len = a->output_len,
+        .user = row->row.user,
+    };
+}
+
+/* The result that was lent is done with. Whole chains go back, so that the lock is taken once for many rows. */
+static void give_back_used(struct weir_batch *b)
+{
+    if (b->chain || !b->used)
+        return;
+    engine_batch_give_back(b->batch, b->used);
+    b->used = NULL;
+    b->used_tail = &b->used;
+}
+
+enum weir_status weir_batch_next(struct weir_batch *batch, int64_t timeout_ms,
+                                 const struct weir_result **ret, struct weir_error *err)
+{
+    struct core_task *t;
+
+    if (!batch || !ret)
+        return public_null(err, batch ? "ret" : "batch");
+    give_back_used(batch);
+    if (!batch->chain) {
+        enum weir_status status = engine_batch_next(
+            batch->batch, timeout_ms < 0 ? -1 : duration_from_ms(timeout_ms), &batch->chain, err);
+
+        if (status == WEIR_E_AGAIN)
+            return error_set(err, status, "no result came in time");
+        if (status == WEIR_E_END)
+            return error_set(err, status, "there are no more results");
+        if (status != WEIR_OK)
+            return status;
+    }
+    t = batch->chain;
+    batch->chain = t->next;
+    t->next = NULL;
+    *batch->used_tail = t;
+    batch->used_tail = &t->next;
+    fill_result(batch->owner->engine, t, &batch->result);
+    *ret = &batch->result;
+    return WEIR_OK;
+}
+
+enum weir_status weir_batch_stop(struct weir_batch *batch, bool cancel_running,
+                                 struct weir_error *err)
+{
+    if (!batch)
+        return public_null(err, "batch");
+    engine_batch_stop(batch->batch, cancel_running);
+    return WEIR_OK;
+}
+
+enum weir_status weir_batch_stats(struct weir_batch *batch, struct weir_stats *ret,
+                                  struct weir_error *err)
+{
+    struct core_stats stats;
+
+    if (!batch || !ret)
+        return public_null(err, batch ? "ret" : "batch");
+    engine_batch_stats(batch->batch, &stats);
+    public_stats(&stats, ret);
+    return WEIR_OK;
+}
+
+void weir_batch_close(struct weir_batch *batch)
+{
+    if (!batch)
+        return;
+    *batch->used_tail = batch->chain;
+    batch->chain = NULL;
+    give_back_used(batch);
+    engine_batch_close(batch->batch);
+    pthread_mutex_lock(&batch->owner->lock);
+    batch->owner->open_batches--;
+    pthread_mutex_unlock(&batch->owner->lock);
+    pthread_mutex_destroy(&batch->lock);
+    mem_free(batch);
+}
+
+/* What weir_run gives back: one allocation for the list, one for the bytes of each result. */
+struct run_results {
+    struct weir_results public;
+    struct weir_result items[];
+};
+
+static enum weir_status keep(struct run_results *r, const struct weir_result *one,
+                             struct weir_error *err)
+{
+    struct weir_result *to = &r->items[r->public.count];
+    size_t output_bytes = one->output_len + 1, message_bytes = strlen(one->message) + 1;
+    size_t key_bytes = strlen(one->key) + 1;
+    char *p = mem_alloc(output_bytes + message_bytes + key_bytes);
+
+    if (!p)
+        return error_nomem(err);
+    *to = *one;
+    if (one->output_len > 0)
+        memcpy(p, one->output, one->output_len);
+    p[one->output_len] = '\0';
+    to->output = p;
+    to->message = memcpy(p + output_bytes, one->message, message_bytes);
+    to->key = memcpy(p + output_bytes + message_bytes, one->key, key_bytes);
+    r->public.count++;
+    return WEIR_OK;
+}
+
+/* Takes all results that are there; waits for the first (wait), or for all of them (to_end). */
+static enum weir_status collect(struct weir_batch *b, struct run_results *r, bool wait, bool to_end,
+                                struct weir_error *err)
+{
+    const struct weir_result *one;
+    enum weir_status status;
+
+    while ((status = weir_batch_next(b, wait ? -1 : 0, &one, err)) == WEIR_OK) {
+        status = keep(r, one, err);
+        if (status != WEIR_OK)
+            return status;
+        wait = to_end;
+    }
+    return status == WEIR_E_AGAIN || status == WEIR_E_END ? WEIR_OK : status;
+}
+
+/* The engine was shut down before these rows could be added: that is their result. */
+static enum weir_status keep_refused(struct run_results *r, const struct weir_row *rows,
+                                     size_t count, struct weir_error *err)
+{
+    enum weir_status status = WEIR_OK;
+
+    while (r->public.count < count && status == WEIR_OK) {
+        const struct weir_row *row = &rows[r->public.count];
+        char index[INDEX_TEXT_BYTES];
+        struct weir_result refused = {
+            .submit_index = r->public.count,
+            .complete_index = r->public.count,
+            .outcome = WEIR_OUTCOME_CANCELLED,
+            .reason = WEIR_REASON_SHUTDOWN_REQUESTED,
+            .message = "the engine was shut down before the row could be added",
+            .key = row->key ? row->key : index,
+            .output = "",
+            .user = row->user,
+        };
+
+        snprintf(index, sizeof index, "%zu", r->public.count);
+        status = keep(r, &refused, err);
+    }
+    return status;
+}
+
+static enum weir_status run_rows(struct weir_batch *b, const struct weir_row *rows, size_t count,
+                                 struct run_results *r, struct weir_error *err)
+{
+    enum weir_status status = WEIR_OK;
+    size_t added = 0;
+
+    while (added < count && status == WEIR_OK) {
+        status = weir_batch_add(b, &rows[added], false, err);
+        if (status == WEIR_OK)
+            added++;
+        else if (status == WEIR_E_AGAIN) /* the window is full, so a result must come */
+            status = collect(b, r, true, false, err);
+    }
+    if (status != WEIR_OK && status != WEIR_E_SHUTDOWN)
+        return status;
+    engine_batch_end(b->batch);
+    status = collect(b, r, true, true, err);
+    return status == WEIR_OK ? keep_refused(r, rows, count, err) : status;
+}
+
+enum weir_status weir_run(struct weir_pool *pool, const struct weir_row *rows, size_t count,
+                          const struct weir_batch_options *options, struct weir_results **ret,
+                          struct weir_error *err)
+{
+    struct run_results *r;
+    struct weir_batch *b;
+    enum weir_status status;
+
+    if (!pool || !ret || (!rows && count > 0))
+        return public_null(err, !pool ? "pool" : !ret ? "ret" : "rows");
+    r = mem_calloc(1, sizeof *r + count * sizeof r->items[0]);
+    if (!r)
+        return error_nomem(err);
+    r->public.items = r->items;
+    status = weir_batch_open(pool, options, &b, err);
+    if (status == WEIR_OK) {
+        status = run_rows(b, rows, count, r, err);
+        if (status == WEIR_OK)
+            status = weir_batch_stats(b, &r->public.stats, err);
+        weir_batch_close(b);
+    }
+    if (status != WEIR_OK) {
+        weir_results_free(&r->public);
+        return status;
+    }
+    *ret = &r->public;
+    return WEIR_OK;
+}
+
+void weir_results_free(struct weir_results *results)
+{
+    if (!results)
+        return;
+    for (size_t i = 0; i < results->count; i++)
+        mem_free((void *)(uintptr_t)results->items[i].output);
+    mem_free(results);
+}
