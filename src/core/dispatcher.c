@@ -388,6 +388,14 @@ void dispatcher_batch_stats(const struct core_batch *b, struct core_stats *ret)
 void dispatcher_pool_stats(const struct core_pool *p, struct core_stats *ret)
 {
     *ret = p->stats;
+    list_foreach (node, &p->dispatcher->batches) {
+        const struct core_batch *b = list_entry(node, struct core_batch, link);
+
+        if (b->pool != p)
+            continue;
+        ret->ready += b->stats.ready;
+        ret->waiting += b->stats.waiting;
+    }
     ret->current_delay_ns = gate_delay(&p->gate);
     ret->max_concurrent_reached = p->permits.peak;
     ret->running = p->permits.running;
