@@ -114,12 +114,12 @@ static void start(struct core_pool *p, struct core_task *t, struct gate_ticket t
     p->executor->ops->start(p->executor, &s->attempt);
 }
 
-/* Starts what may start in one pool. Returns when the gate opens next; NEVER: the pool waits for something else. */
-struct instant choose_and_start(struct core_pool *p, struct instant now)
+/* Starts what may start in one pool, `most` attempts at most. Returns when the gate opens next; NEVER: the pool waits for something else. */
+struct instant choose_and_start(struct core_pool *p, size_t most, struct instant now)
 {
     struct list *turn;
 
-    while ((turn = list_front(&p->turn))) {
+    while (most > 0 && (turn = list_front(&p->turn))) {
         struct core_batch *b = list_entry(turn, struct core_batch, turn);
         struct core_task *t = first_ready(b);
         struct gate_ticket ticket;
@@ -137,6 +137,7 @@ struct instant choose_and_start(struct core_pool *p, struct instant now)
         list_remove(&b->turn);
         list_push_back(&p->turn, &b->turn);
         start(p, t, ticket, now);
+        most--;
     }
     return INSTANT_NEVER;
 }
