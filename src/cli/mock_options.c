@@ -60,8 +60,10 @@ static enum weir_status set_listen(struct mock_options *o, const char *value,
     int64_t port;
     enum weir_status status = parse_count(port_text, 0, 65535, &port, err);
 
-    if (status != WEIR_OK)
-        return error_prefix(err, "the port");
+    if (status != WEIR_OK) {
+        (void)error_prefix(err, "the port");
+        return status;
+    }
     if (len >= 2 && from[0] == '[' && from[len - 1] == ']') {
         from++;
         len -= 2;
@@ -155,7 +157,9 @@ static enum weir_status set_own(struct mock_options *o, const struct own_option 
     if (!own->argument && value)
         return error_set(err, WEIR_E_INVALID, "--%s: takes no value", own->name);
     status = own->set(o, value, err);
-    return status == WEIR_OK ? WEIR_OK : error_prefix(err, "--%s", own->name);
+    if (status != WEIR_OK)
+        (void)error_prefix(err, "--%s", own->name);
+    return status;
 }
 
 /* One option with its value, which may be the next word. *at moves over what was used. */
@@ -254,16 +258,14 @@ void mock_help_put(struct buf *out)
 {
     const char *group = "";
 
-    buf_puts(
-        out,
-        "Usage: weir mock [options]\n"
-        "\n"
-        "A service to rehearse with: an HTTP server on loopback that is as good or as bad as\n"
-        "told. POST /v1/chat/completions is answered as a chat completion, all else is echoed;\n"
-        "GET /stats has the counters, GET /healthz says ok. Without options it takes everything\n"
-        "at once.\n"
-        "\n"
-        "  weir mock --rate 5..20 --phase 20s..120s --latency lognormal:1.2s,0.2\n");
+    buf_puts(out, "Usage: weir mock [options]\n"
+                  "\n"
+                  "A service to rehearse with: an HTTP server on loopback that is as good or as\n"
+                  "bad as told. POST /v1/chat/completions is answered as a chat completion, all\n"
+                  "else is echoed; GET /stats has the counters, GET /healthz says ok. Without\n"
+                  "options it takes everything at once.\n"
+                  "\n"
+                  "  weir mock --rate 5..20 --phase 20s..120s --latency lognormal:1.2s,0.2\n");
     for (size_t i = 0; i < sim_option_count(); i++) {
         const struct sim_option *o = sim_option_at(i);
 
@@ -276,8 +278,7 @@ void mock_help_put(struct buf *out)
     buf_puts(out, "\nThe server:\n");
     for (size_t i = 0; i < OWN_COUNT; i++)
         put_option(out, own_options[i].name, own_options[i].argument, own_options[i].help);
-    buf_puts(out,
-             "\nTimes are written 1.5s, 200ms, 2m; ranges 5..20 or 20s..120s. What stands in\n"
-             "parentheses is the default. It prints \"listening on http://HOST:PORT\" and ends\n"
-             "at SIGINT or SIGTERM.\n");
+    buf_puts(out, "\nTimes are written 1.5s, 200ms, 2m; ranges 5..20 or 20s..120s. What stands\n"
+                  "in parentheses is the default. It prints \"listening on http://HOST:PORT\"\n"
+                  "and ends at SIGINT or SIGTERM.\n");
 }

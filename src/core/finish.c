@@ -56,6 +56,8 @@ void task_unlink(struct core_task *t)
     case TASK_WAITING:
         list_remove(&t->link);
         b->stats.waiting--;
+        b->pool->crowding -= t->crowding;
+        t->crowding = false;
         break;
     case TASK_RUNNING:
         list_remove(&t->link);
@@ -166,6 +168,9 @@ static void wait_or_ready(struct core_task *t, duration_ns wait_ns, struct insta
     t->state = TASK_WAITING;
     list_push_back(&b->waiting, &t->link);
     b->stats.waiting++;
+    t->crowding =
+        t->answer.outcome == WEIR_OUTCOME_CAPACITY && t->capacity_retries <= CROWDING_REFUSALS_MAX;
+    b->pool->crowding += t->crowding;
     timer_arm(t, instant_min(instant_add(now, wait_ns), t->deadline));
 }
 

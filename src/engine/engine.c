@@ -324,6 +324,26 @@ void engine_pool_stats(struct engine *e, struct core_pool *pool, struct core_sta
     engine_call(e, pool_stats, &s);
 }
 
+struct pool_state {
+    struct core_pool *pool;
+    struct engine_pool_state *ret;
+};
+
+static void pool_state(struct engine *e, void *ctx)
+{
+    struct pool_state *s = ctx;
+    struct instant until = core_pool_held_until(s->pool);
+
+    s->ret->held_ns = instant_before(e->now, until) ? instant_diff(until, e->now) : 0;
+}
+
+void engine_pool_state(struct engine *e, struct core_pool *pool, struct engine_pool_state *ret)
+{
+    struct pool_state s = {pool, ret};
+
+    engine_call(e, pool_state, &s);
+}
+
 static void shut_down(struct engine *e, void *ctx)
 {
     e->shut_down = true;

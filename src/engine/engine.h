@@ -63,6 +63,12 @@ WEIR_MUST_CHECK enum weir_status engine_add_pool(struct engine *e,
                                                  struct core_pool **ret, struct weir_error *err);
 void engine_pool_stats(struct engine *e, struct core_pool *pool, struct core_stats *ret);
 
+/* How a pool is fed just now; for displays. */
+struct engine_pool_state {
+    duration_ns held_ns; /* the service asked for a pause that lasts this long still; 0: none */
+};
+void engine_pool_state(struct engine *e, struct core_pool *pool, struct engine_pool_state *ret);
+
 struct engine_batch_options {
     struct core_batch_options core;
     uint64_t

@@ -536,7 +536,9 @@ enum weir_status sim_script_set(struct sim_script *s, const char *name, const ch
     if (!o->argument && value)
         return error_set(err, WEIR_E_INVALID, "--%s: takes no value", name);
     status = o->set(s, value, err);
-    return status == WEIR_OK ? WEIR_OK : error_prefix(err, "--%s", name);
+    if (status != WEIR_OK)
+        (void)error_prefix(err, "--%s", name);
+    return status;
 }
 
 enum weir_status sim_script_check(const struct sim_script *s, struct weir_error *err)

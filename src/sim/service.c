@@ -10,8 +10,10 @@
 #include <math.h>
 #include <string.h>
 
-/* A token may be short by what rounding takes: 1e-9 of a request. */
+/* A request may be short by what rounding takes: a client that keeps the pace exactly arrives at
+ * whole nanoseconds, one early at the most. */
 #define TOKEN_SLACK 1e-9
+#define EARLY_S     2e-9
 
 /* Streams of chance, each with a generator of its own. */
 enum { CHANCE_PHASES, CHANCE_OUTAGES, CHANCE_REFUSALS, CHANCE_LATENCY, CHANCE_FAULTS, CHANCES };
@@ -281,7 +283,7 @@ static duration_ns draw_latency(const struct sim_latency *l, struct rng *r)
 
 static duration_ns bucket_wait(const struct sim_service *s)
 {
-    if (s->script.rate_rps.hi <= 0 || s->bucket + TOKEN_SLACK >= 1)
+    if (s->script.rate_rps.hi <= 0 || s->bucket + TOKEN_SLACK + s->rate_rps * EARLY_S >= 1)
         return 0;
     /* One more, so that after the wait it is there whatever rounding took. */
     return duration_from_seconds((1 - s->bucket) / s->rate_rps) + 1;
@@ -396,8 +398,8 @@ static void draw_fault(struct sim_service *s, struct rng *content, struct sim_an
     }
 }
 
-static void accept(struct sim_service *s, const struct sim_request *q, int64_t tokens,
-                   struct sim_answer *a)
+static void admit(struct sim_service *s, const struct sim_request *q, int64_t tokens,
+                  struct sim_answer *a)
 {
     struct rng of_content;
     struct rng *faults = &s->chance[CHANCE_FAULTS];
@@ -474,7 +476,7 @@ void sim_service_arrive(struct sim_service *s, struct instant now,
     s->tokens_seen += (double)tokens;
     a.limit = judge(s, tokens, &wait_ns);
     if (a.limit == SIM_LIMIT_NONE)
-        accept(s, request, tokens, &a);
+        admit(s, request, tokens, &a);
     else
         refuse(s, &a);
     a.told = tell(s, a.limit, wait_ns);

@@ -84,6 +84,10 @@ static enum weir_status check_line(const struct check_options *o, const struct l
 
     if (status == WEIR_OK && o->keys)
         status = check_key(o->keys, row, line, &why);
+    if (status == WEIR_OK && !report->any_good) {
+        report->any_good = true;
+        report->first_kind = row->kind;
+    }
     row_free(row);
     if (status == WEIR_E_FORMAT)
         note_fault(report, &why);

@@ -34,7 +34,9 @@ struct check_report {
     uint64_t bytes; /* of the files that were read */
     uint64_t bad;   /* rows that cannot be sent; doubles of a key count when keys are checked */
     struct fingerprint digest; /* of all lines, in order: the identity of the content */
-    size_t fault_count;        /* filled in below */
+    bool any_good;             /* first_kind is that of the first row that is not bad */
+    enum row_kind first_kind;
+    size_t fault_count; /* filled in below */
     char faults[CHECK_FAULTS_MAX][WEIR_ERROR_MESSAGE_BYTES];
 };
 

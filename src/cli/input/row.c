@@ -23,6 +23,8 @@ struct rows {
     struct program *template;
     struct program *key;
     struct buf text, key_text, body, url; /* scratch of one row */
+    struct row_seen seen;                 /* of the last row; its key stands in seen_key */
+    char seen_key[ROW_KEY_BYTES_MAX];
 };
 
 /* What was found in a line, before the row is made; slices point into the line or the scratch. */
@@ -215,9 +217,14 @@ static enum weir_status find_key(struct rows *r, const struct line *line, struct
     } else {
         return WEIR_OK;
     }
+    status = judge_key(line, source, buf_slice(&r->key_text), err);
+    if (status != WEIR_OK)
+        return status;
     found->key = buf_slice(&r->key_text);
     found->keyed = true;
-    return judge_key(line, source, found->key, err);
+    memcpy(r->seen_key, found->key.data, found->key.len);
+    r->seen.key = (struct slice){r->seen_key, found->key.len};
+    return WEIR_OK;
 }
 
 /* The members of a Batch row, but for its key. */
@@ -225,7 +232,6 @@ static enum weir_status read_batch(struct rows *r, const struct line *line, stru
                                    struct slice url, struct slice method, struct found *found,
                                    struct weir_error *err)
 {
-    found->kind = ROW_BATCH;
     if (json_kind(custom_id) != JSON_STRING)
         return bad(line, err, "\"custom_id\" must be a string, as in the OpenAI Batch form");
     if (json_kind(method) == JSON_STRING) {
@@ -270,7 +276,7 @@ static enum weir_status read_json(struct rows *r, const struct line *line, struc
     struct slice none = {"", 0}, custom_id = none, url = none, method = none, body = none;
     struct json_fault fault;
     struct slice value;
-    enum weir_status status = WEIR_OK;
+    enum weir_status status;
 
     if (!json_check(line->text, &fault))
         return broken_json(line, &fault, err);
@@ -281,16 +287,17 @@ static enum weir_status read_json(struct rows *r, const struct line *line, struc
         bool has_url = json_member(value, "url", &url);
         bool has_method = json_member(value, "method", &method);
 
-        if (has_url || has_method) {
-            found->body = body;
-            status = read_batch(r, line, custom_id, url, method, found, err);
-        }
+        if (has_url || has_method)
+            found->kind = ROW_BATCH;
     }
-    if (status == WEIR_OK)
-        status = find_key(r, line, value, custom_id, found, err);
-    if (status == WEIR_OK && r->template)
-        found->body = value;
-    return status;
+    r->seen.form = true;
+    r->seen.kind = found->kind;
+    status = find_key(r, line, value, custom_id, found, err);
+    if (status != WEIR_OK || found->kind == ROW_PLAIN)
+        return status;
+    if (!r->template)
+        found->body = body;
+    return read_batch(r, line, custom_id, url, method, found, err);
 }
 
 static enum weir_status read_text(struct rows *r, const struct line *line, struct found *found,
@@ -421,6 +428,7 @@ enum weir_status rows_build(struct rows *r, const struct line *line, uint64_t in
     enum weir_status status;
     struct run_row *row;
 
+    r->seen = (struct row_seen){.form = r->options.lines, .kind = ROW_PLAIN, .key = {"", 0}};
     if (line->too_long)
         return bad(line, err,
                    "the line has %" PRIu64 " bytes, more than --max-line allows; split "
@@ -447,10 +455,16 @@ out:
     return status;
 }
 
-enum weir_status row_bad(const struct line *line, uint64_t index, const char *message,
-                         struct run_row **ret, struct weir_error *err)
+struct row_seen rows_seen(const struct rows *r)
 {
-    struct found found = {.kind = ROW_PLAIN};
+    return r->seen;
+}
+
+enum weir_status row_bad(const struct line *line, uint64_t index, enum row_kind kind,
+                         struct slice key, const char *message, struct run_row **ret,
+                         struct weir_error *err)
+{
+    struct found found = {.kind = kind, .key = key};
     struct run_row *row = new_row(line, index, &found);
     char *copy = mem_strdup(message);
 
@@ -460,7 +474,7 @@ enum weir_status row_bad(const struct line *line, uint64_t index, const char *me
         return error_nomem(err);
     }
     row->bad = true;
-    row->task.finished_before = true;
+    row->task.refused = true;
     row->task.answer.outcome = WEIR_OUTCOME_FAILED;
     row->task.answer.reason = WEIR_REASON_BAD_ROW;
     row->task.answer.message = copy;
@@ -516,20 +530,22 @@ static enum weir_status compile_exprs(struct rows *r, struct weir_error *err)
 enum weir_status rows_new(const struct row_options *o, struct rows **ret, struct weir_error *err)
 {
     size_t origin_len = url_origin_len(slice_of(o->url));
-    const char *method = find_method(slice_of(o->method ? o->method : "POST"));
+    const char *method = o->method ? o->method : "POST", *known = find_method(slice_of(method));
     enum weir_status status;
     struct rows *r;
 
     if (origin_len == 0)
         return error_set(err, WEIR_E_INVALID,
                          "--url: must be absolute and begin with http:// or https://");
-    if (!method)
-        return error_set(err, WEIR_E_INVALID, "--method: must be one of " ROW_METHODS);
+    if (!known && http_method_check(method, err) != WEIR_OK) {
+        (void)error_prefix(err, "--method"); /* err may be NULL: the status is said here */
+        return WEIR_E_INVALID;
+    }
     r = mem_calloc(1, sizeof(*r));
     if (!r)
         return error_nomem(err);
     r->options = *o;
-    r->method = method;
+    r->method = known ? known : method;
     r->origin_len = origin_len;
     status = compile_exprs(r, err);
     if (status != WEIR_OK) {

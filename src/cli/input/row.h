@@ -53,7 +53,7 @@ struct row_options {
     const char *template_expr; /* jq; NULL: none */
     const char *key_expr;      /* jq; NULL: none */
     const char *url;           /* absolute; outlives the rows */
-    const char *method;        /* one of ROW_METHODS; NULL: POST */
+    const char *method;        /* a token of letters; NULL: POST */
 };
 
 /* The methods that a row may name; also in lower case. */
@@ -82,7 +82,7 @@ struct rows;
 
 /*
  * Compiles the expressions. WEIR_E_INVALID with the option's name: an expression does not compile, the
- * URL is not absolute http or https, or the method is not one of ROW_METHODS.
+ * URL is not absolute http or https, or the method is none that HTTP can have.
  */
 WEIR_MUST_CHECK enum weir_status rows_new(const struct row_options *o, struct rows **ret,
                                           struct weir_error *err);
@@ -91,14 +91,22 @@ WEIR_MUST_CHECK enum weir_status rows_new(const struct row_options *o, struct ro
 WEIR_MUST_CHECK enum weir_status rows_build(struct rows *r, const struct line *line, uint64_t index,
                                             struct run_row **ret, struct weir_error *err);
 
+/* What rows_build could read of the last line, though the row was bad. */
+struct row_seen {
+    bool form;          /* kind is that of the line; false: it could not be told */
+    enum row_kind kind; /* ROW_PLAIN when it could not be told */
+    struct slice key;   /* empty: none, or a bad one. Valid until the next rows_build */
+};
+struct row_seen rows_seen(const struct rows *r);
+
 /*
- * A row that stands for a bad line (--skip-bad): its key is its number, and its answer is there
- * already (failed, bad_row, the message), with task.finished_before set so that nothing is sent. No
- * store has a record of it yet.
+ * A row that stands for a bad line (--skip-bad): its answer is there already (failed, bad_row, the
+ * message), with task.refused set so that no attempt is made. A store records it as any other row.
+ * An empty key stands for the row's number.
  */
 WEIR_MUST_CHECK enum weir_status row_bad(const struct line *line, uint64_t index,
-                                         const char *message, struct run_row **ret,
-                                         struct weir_error *err);
+                                         enum row_kind kind, struct slice key, const char *message,
+                                         struct run_row **ret, struct weir_error *err);
 
 /* NULL-safe. */
 void rows_free(struct rows *r);

@@ -21,6 +21,9 @@ struct source {
     int64_t file_seen;                 /* index of the file of the last line; -1: none yet */
 
     uint64_t index;
+    /* The form of the last row that had one: what a line is taken for that cannot be read. With
+     * skip_bad every row is built, also those passed over, so a resumed run takes it for the same. */
+    enum row_kind kind;
     struct fingerprint digest;
     struct weir_error failed; /* status WEIR_OK: nothing */
 };
@@ -85,6 +88,7 @@ enum weir_status source_check(struct source *s, struct check_report *ret, struct
         return status;
     s->checked = true;
     s->checked_rows = ret->rows;
+    s->kind = ret->first_kind;
     if (ret->bad == 0 || s->options.skip_bad)
         return WEIR_OK;
     return error_set(err, WEIR_E_FORMAT,
@@ -157,6 +161,17 @@ static bool key_is_new(const struct source *s, const struct line *line)
     return !s->checked || line->streamed || s->options.skip_bad;
 }
 
+/* The row that stands for a bad one, with as much of it as could be read. */
+static enum weir_status build_bad(struct source *s, const struct line *line, const char *message,
+                                  struct run_row **ret, struct weir_error *err)
+{
+    struct row_seen seen = rows_seen(s->rows);
+
+    if (seen.form)
+        s->kind = seen.kind;
+    return row_bad(line, s->index, s->kind, seen.key, message, ret, err);
+}
+
 static enum weir_status build(struct source *s, const struct line *line, struct run_row **ret,
                               struct weir_error *err)
 {
@@ -167,12 +182,13 @@ static enum weir_status build(struct source *s, const struct line *line, struct 
     if (status == WEIR_OK && key_is_new(s, line))
         status = check_key(&s->keys, row, line, &why);
     if (status == WEIR_OK) {
+        s->kind = row->kind;
         *ret = row;
         return WEIR_OK;
     }
     row_free(row);
     if (status == WEIR_E_FORMAT && s->options.skip_bad)
-        return row_bad(line, s->index, why.message, ret, err);
+        return build_bad(s, line, why.message, ret, err);
     *err = why;
     return status;
 }

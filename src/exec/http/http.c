@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "exec/http/slot.h"
 #include "exec/http/sockets.h"
+#include "loop/loop.h"
 
 #include <assert.h>
 #include <string.h>
@@ -38,9 +39,7 @@ static struct http_executor *of(const struct core_executor *ex)
 
 static int64_t system_unix_seconds(void)
 {
-    uv_timeval64_t tv;
-
-    return uv_gettimeofday(&tv) == 0 ? tv.tv_sec : 0;
+    return loop_wall_clock_ns() / NS_PER_S;
 }
 
 static struct http_slot *take_slot(struct http_executor *ex)
@@ -87,7 +86,7 @@ static void http_start(struct core_executor *base, struct core_attempt *attempt)
     struct core_answer *answer = &attempt->answer;
     struct http_slot *slot = take_slot(ex);
 
-    assert(attempt->payload && attempt->payload_len == sizeof(struct http_request));
+    assert(attempt->payload);
     ex->counters.started++;
     answer_init(answer);
     answer->started_at = ex->host->now(ex->host);
@@ -299,11 +298,10 @@ enum weir_status http_executor_new(const struct http_options *options, uv_loop_t
     return WEIR_OK;
 }
 
-struct http_counters http_executor_counters(const struct core_executor *base)
+struct http_counters http_executor_counters(const struct core_executor *ex)
 {
-    const struct http_executor *ex = of(base);
-    struct http_counters counters = ex->counters;
+    struct http_counters counters = of(ex)->counters;
 
-    counters.connections_opened = ex->sockets.opened;
+    counters.connections_opened = of(ex)->sockets.opened;
     return counters;
 }

@@ -312,8 +312,14 @@ static long curl_version_of(enum http_version version, bool tls)
 CURLcode http_options_set_version(enum http_version version, bool tls, CURL *easy)
 {
     long curls = curl_version_of(version, tls);
+    /* libcurl 7.88 breaks such a connection when it uses it a second time (the curl command too:
+     * "Error in the HTTP2 framing layer"): each request gets one of its own. */
+    bool fresh = curls == CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE && !tls &&
+                 curl_version_info(CURLVERSION_NOW)->version_num < 0x080000;
     CURLcode code = CURLE_OK;
 
+    SET(CURLOPT_FRESH_CONNECT, fresh ? 1L : 0L);
+    SET(CURLOPT_FORBID_REUSE, fresh ? 1L : 0L);
     SET(CURLOPT_HTTP_VERSION, curls);
     SET(CURLOPT_PIPEWAIT, curls == CURL_HTTP_VERSION_1_1 ? 0L : 1L);
     return code;

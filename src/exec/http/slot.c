@@ -183,7 +183,9 @@ static bool set_type_line(struct http_slot *slot, const char *type, bool has_bod
     size_t len;
 
     if (!has_body) {
-        strcpy(slot->type_line, "Content-Type:");
+        static const char no_type[] = "Content-Type:";
+
+        memcpy(slot->type_line, no_type, sizeof no_type);
         return true;
     }
     if (!type)

@@ -64,10 +64,26 @@ enum weir_status journal_unwritable(struct sqlite_store *js, struct weir_error *
                      js->path);
 }
 
+/* The system's reason. SQLite forgets it when a commit fails; the files, the log first, do not. */
+static int last_errno(struct sqlite_store *js)
+{
+    static const int pointers[] = {SQLITE_FCNTL_JOURNAL_POINTER, SQLITE_FCNTL_FILE_POINTER};
+    int errnum = sqlite3_system_errno(js->db);
+
+    for (size_t i = 0; i < sizeof(pointers) / sizeof(pointers[0]) && !errnum; i++) {
+        sqlite3_file *file = NULL;
+
+        sqlite3_file_control(js->db, "main", pointers[i], &file);
+        if (file && file->pMethods)
+            file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &errnum);
+    }
+    return errnum;
+}
+
 static enum weir_status fail_io(struct sqlite_store *js, int rc, const char *doing,
                                 struct weir_error *err)
 {
-    int errnum = sqlite3_system_errno(js->db);
+    int errnum = last_errno(js);
 
     /* Past the sync that failed, what is on the disk is anybody's guess (and a sync that is tried
      * again may well succeed without it). */

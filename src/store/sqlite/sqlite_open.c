@@ -20,6 +20,7 @@
 
 /* https://www.sqlite.org/fileformat2.html, "The Database Header" */
 #define HEADER_BYTES      100
+#define HEADER_PAGE_AT    16
 #define HEADER_VERSION_AT 60
 #define HEADER_APP_ID_AT  68
 
@@ -31,7 +32,7 @@ struct journal_peek {
     bool is_sqlite;  /* begins as a database does, as far as it goes */
     bool has_header; /* ... and is long enough to say whose it is */
     bool has_log;    /* of a run that did not close it */
-    uint32_t app_id, version;
+    uint32_t page_bytes, app_id, version;
 };
 
 static uint32_t big_endian_32(const unsigned char *p)
@@ -76,6 +77,7 @@ static enum weir_status peek(struct sqlite_store *js, struct journal_peek *ret,
         memcmp(header, header_magic, len < sizeof(header_magic) ? len : sizeof(header_magic)) == 0;
     p.has_header = p.is_sqlite && len == HEADER_BYTES;
     p.has_log = file_has_bytes(sqlite3_filename_wal(name));
+    p.page_bytes = (uint32_t)header[HEADER_PAGE_AT] << 8 | header[HEADER_PAGE_AT + 1];
     p.version = big_endian_32(header + HEADER_VERSION_AT);
     p.app_id = big_endian_32(header + HEADER_APP_ID_AT);
     *ret = p;
@@ -102,7 +104,8 @@ static enum weir_status check_is_journal(struct sqlite_store *js, const struct j
 static enum weir_status check_version(struct sqlite_store *js, const struct journal_peek *p,
                                       struct weir_error *err)
 {
-    if (!p->has_header)
+    /* With a log, the end of the file may be one that was being written back from it. */
+    if (!p->has_header || (!p->has_log && p->page_bytes && p->size_bytes % p->page_bytes))
         return journal_damaged(js, "it is cut short", err);
     if (p->version == SQLITE_STORE_VERSION)
         return WEIR_OK;

@@ -345,6 +345,8 @@ static inline void mini_service_drop_all(struct mini_service *s)
 static inline void mini_service_unref(struct mini_service *s)
 {
     uv_unref((uv_handle_t *)&s->listener);
+    for (struct mini_connection *c = s->first; c; c = c->next)
+        uv_unref((uv_handle_t *)&c->tcp);
 }
 
 static inline void mini_service_stop(struct mini_service *s)

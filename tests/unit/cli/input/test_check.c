@@ -161,7 +161,8 @@ static void a_million_rows_take_flat_memory(void **state)
     assert_int_equal(getrusage(RUSAGE_SELF, &after), 0);
     assert_int_equal(report.rows, 1000000);
     assert_int_equal(report.bad, 0);
-    assert_true(after.ru_maxrss - before.ru_maxrss < 64 * 1024);
+    if (MEMORY_IS_MEASURABLE)
+        assert_true(after.ru_maxrss - before.ru_maxrss < 64 * 1024);
     check_keys_free(&keys);
     trail_free(&trail);
     rows_free(rows);

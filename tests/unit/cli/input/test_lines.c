@@ -73,6 +73,7 @@ static void lines_end_as_an_editor_says(void **state)
         {"\xef\nb", "1:\xef|2:b|"},
         {"12345678\n", "1:12345678|"},
         {"12345678\r\n", "1:12345678|"},
+        {"12345678\r\nb", "1:12345678|2:b|"},
         {"12345678", "1:12345678|"},
         {"123456789\nb\n", "1:!9|2:b|"},
         {"123456789\r\nb", "1:!10|2:b|"},
@@ -191,7 +192,8 @@ static void a_line_of_a_gigabyte_costs_no_memory(void **state)
     assert_int_equal(lines_next(l, &line, NULL), WEIR_OK);
     assert_int_equal(line.number, 2);
     assert_memory_equal(line.text.data, "last", 4);
-    assert_true(peak_kib() - before < 8 * 1024);
+    if (MEMORY_IS_MEASURABLE)
+        assert_true(peak_kib() - before < 8 * 1024);
     lines_close(l);
 }
 

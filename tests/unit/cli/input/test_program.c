@@ -27,80 +27,80 @@ static struct program *compile(const char *expr, bool empty_is_null)
 static const char ROW[] = "{\"a\":{\"b\":12345678901234567890,\"c d\":[1.0,[\"x\\n\",null]]},"
                           "\"s\":\"\\u00e9\",\"n\":1e2,\"t\":true,\"z\":null,\"d\":1,\"d\":2}";
 
+static const struct {
+    const char *expr;
+    bool path;
+    enum program_form form;
+    const char *gives; /* NULL: an error */
+    const char *error;
+} RUNS[] = {
+    {".", true, PROGRAM_JSON, ROW, NULL},
+    {" . ", true, PROGRAM_JSON, ROW, NULL},
+    {".a.b", true, PROGRAM_JSON, "12345678901234567890", NULL},
+    {".a.b", true, PROGRAM_TEXT, "12345678901234567890", NULL},
+    {".a[\"c d\"][0]", true, PROGRAM_JSON, "1.0", NULL},
+    {".[\"a\"][\"c d\"][1][0]", true, PROGRAM_JSON, "\"x\\n\"", NULL},
+    {".[\"a\"][\"c d\"][1][0]", true, PROGRAM_TEXT, "x\n", NULL},
+    {".a[\"c d\"][7]", true, PROGRAM_JSON, "null", NULL},
+    {".nope", true, PROGRAM_JSON, "null", NULL},
+    {".nope.deeper[3]", true, PROGRAM_JSON, "null", NULL},
+    {".z.deeper", true, PROGRAM_JSON, "null", NULL},
+    {".d", true, PROGRAM_JSON, "2", NULL},
+    {".s", true, PROGRAM_TEXT, "\xc3\xa9", NULL},
+    {".n", true, PROGRAM_TEXT, "1e2", NULL},
+    {".t", true, PROGRAM_TEXT, NULL, "gives a boolean"},
+    {".nope", true, PROGRAM_TEXT, NULL, "gives null"},
+    {".a", true, PROGRAM_TEXT, NULL, "gives an object"},
+    {".s.x", true, PROGRAM_JSON, NULL, ".x is asked of a string"},
+    {".a[0]", true, PROGRAM_JSON, NULL, "[0] is asked of an object"},
+    {".n", true, PROGRAM_JSON, "1e2", NULL},
+
+    {".n + 1", false, PROGRAM_JSON, "101", NULL},
+    {".a[\"c d\"][-1]", false, PROGRAM_JSON, "[\"x\\n\",null]", NULL},
+    {".s + \"-\" + .s", false, PROGRAM_TEXT, "\xc3\xa9-\xc3\xa9", NULL},
+    {"\"a\\u0000b\" | length", false, PROGRAM_TEXT, "3", NULL},
+    {"{prompt: .s, n: [.d]}", false, PROGRAM_JSON, "{\"prompt\":\"\xc3\xa9\",\"n\":[2]}", NULL},
+    {"# just a remark", false, PROGRAM_JSON, NULL, NULL},
+    {"def f: .s; f", false, PROGRAM_TEXT, "\xc3\xa9", NULL},
+    {"[.[]?] | length", false, PROGRAM_JSON, "6", NULL},
+    {"empty", false, PROGRAM_JSON, NULL, "gives no value"},
+    {"1, 2", false, PROGRAM_JSON, NULL, "more than one value"},
+    {"1, error(\"late\")", false, PROGRAM_JSON, NULL, "late"},
+    {".s | tonumber", false, PROGRAM_JSON, NULL, "--key: "},
+    {"error(\"no luck\\nat all\")", false, PROGRAM_JSON, NULL, "no luck"},
+    {"error({a:1})", false, PROGRAM_JSON, NULL, "{\"a\":1}"},
+    {"error(null)", false, PROGRAM_JSON, NULL, "--key: "},
+    {"input", false, PROGRAM_JSON, NULL, "sees one row"},
+    {"[inputs]", false, PROGRAM_JSON, NULL, "sees one row"},
+    {"halt", false, PROGRAM_JSON, NULL, "halt would"},
+    {"\"x\" | halt_error", false, PROGRAM_JSON, NULL, "halt would"},
+    {".s | debug | stderr", false, PROGRAM_TEXT, "\xc3\xa9", NULL},
+    {"[.] | tojson | length > 0", false, PROGRAM_TEXT, NULL, "gives boolean"},
+    {"nan", false, PROGRAM_JSON, "null", NULL},
+    {"input_filename", false, PROGRAM_JSON, "null", NULL},
+};
+
 static void one_value_is_given_or_an_error(void **state)
 {
-    static const struct {
-        const char *expr;
-        bool path;
-        enum program_form form;
-        const char *gives; /* NULL: an error */
-        const char *error;
-    } cases[] = {
-        {".", true, PROGRAM_JSON, ROW, NULL},
-        {" . ", true, PROGRAM_JSON, ROW, NULL},
-        {".a.b", true, PROGRAM_JSON, "12345678901234567890", NULL},
-        {".a.b", true, PROGRAM_TEXT, "12345678901234567890", NULL},
-        {".a[\"c d\"][0]", true, PROGRAM_JSON, "1.0", NULL},
-        {".[\"a\"][\"c d\"][1][0]", true, PROGRAM_JSON, "\"x\\n\"", NULL},
-        {".[\"a\"][\"c d\"][1][0]", true, PROGRAM_TEXT, "x\n", NULL},
-        {".a[\"c d\"][7]", true, PROGRAM_JSON, "null", NULL},
-        {".nope", true, PROGRAM_JSON, "null", NULL},
-        {".nope.deeper[3]", true, PROGRAM_JSON, "null", NULL},
-        {".z.deeper", true, PROGRAM_JSON, "null", NULL},
-        {".d", true, PROGRAM_JSON, "2", NULL},
-        {".s", true, PROGRAM_TEXT, "\xc3\xa9", NULL},
-        {".n", true, PROGRAM_TEXT, "1e2", NULL},
-        {".t", true, PROGRAM_TEXT, NULL, "gives a boolean"},
-        {".nope", true, PROGRAM_TEXT, NULL, "gives null"},
-        {".a", true, PROGRAM_TEXT, NULL, "gives an object"},
-        {".s.x", true, PROGRAM_JSON, NULL, ".x is asked of a string"},
-        {".a[0]", true, PROGRAM_JSON, NULL, "[0] is asked of an object"},
-        {".n", true, PROGRAM_JSON, "1e2", NULL},
-
-        {".n + 1", false, PROGRAM_JSON, "101", NULL},
-        {".a[\"c d\"][-1]", false, PROGRAM_JSON, "[\"x\\n\",null]", NULL},
-        {".s + \"-\" + .s", false, PROGRAM_TEXT, "\xc3\xa9-\xc3\xa9", NULL},
-        {"\"a\\u0000b\" | length", false, PROGRAM_TEXT, "3", NULL},
-        {"{prompt: .s, n: [.d]}", false, PROGRAM_JSON, "{\"prompt\":\"\xc3\xa9\",\"n\":[2]}", NULL},
-        {"# just a remark", false, PROGRAM_JSON, NULL, NULL},
-        {"def f: .s; f", false, PROGRAM_TEXT, "\xc3\xa9", NULL},
-        {"[.[]?] | length", false, PROGRAM_JSON, "6", NULL},
-        {"empty", false, PROGRAM_JSON, NULL, "gives no value"},
-        {"1, 2", false, PROGRAM_JSON, NULL, "more than one value"},
-        {"1, error(\"late\")", false, PROGRAM_JSON, NULL, "late"},
-        {".s | tonumber", false, PROGRAM_JSON, NULL, "--key: "},
-        {"error(\"no luck\\nat all\")", false, PROGRAM_JSON, NULL, "no luck"},
-        {"error({a:1})", false, PROGRAM_JSON, NULL, "{\"a\":1}"},
-        {"error(null)", false, PROGRAM_JSON, NULL, "--key: "},
-        {"input", false, PROGRAM_JSON, NULL, "sees one row"},
-        {"[inputs]", false, PROGRAM_JSON, NULL, "sees one row"},
-        {"halt", false, PROGRAM_JSON, NULL, "halt would"},
-        {"\"x\" | halt_error", false, PROGRAM_JSON, NULL, "halt would"},
-        {".s | debug | stderr", false, PROGRAM_TEXT, "\xc3\xa9", NULL},
-        {"[.] | tojson | length > 0", false, PROGRAM_TEXT, NULL, "gives boolean"},
-        {"nan", false, PROGRAM_JSON, "null", NULL},
-        {"input_filename", false, PROGRAM_JSON, "null", NULL},
-    };
-
     (void)state;
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        struct program *p = compile(cases[i].expr, false);
+    for (size_t i = 0; i < sizeof(RUNS) / sizeof(RUNS[0]); i++) {
+        struct program *p = compile(RUNS[i].expr, false);
         struct buf out = {0};
 
-        assert_int_equal(program_is_path(p), cases[i].path);
+        assert_int_equal(program_is_path(p), RUNS[i].path);
         buf_puts(&out, "before");
         for (int again = 0; again < 3; again++) {
             struct weir_error err = {0};
-            enum weir_status status = program_run(p, slice_of(ROW), cases[i].form, &out, &err);
-            if (cases[i].gives) {
+            enum weir_status status = program_run(p, slice_of(ROW), RUNS[i].form, &out, &err);
+            if (RUNS[i].gives) {
                 if (status != WEIR_OK)
-                    fail_msg("%s: %s", cases[i].expr, err.message);
-                assert_string_equal(out.data + 6, cases[i].gives);
+                    fail_msg("%s: %s", RUNS[i].expr, err.message);
+                assert_string_equal(out.data + 6, RUNS[i].gives);
                 out.len = 6;
-            } else if (cases[i].error) {
+            } else if (RUNS[i].error) {
                 assert_int_equal(status, WEIR_E_FORMAT);
-                if (!strstr(err.message, cases[i].error))
-                    fail_msg("%s: %s", cases[i].expr, err.message);
+                if (!strstr(err.message, RUNS[i].error))
+                    fail_msg("%s: %s", RUNS[i].expr, err.message);
                 assert_memory_equal(err.message, "--key: ", 7);
                 assert_null(strchr(err.message, '\n'));
                 assert_string_equal(out.data, "before");

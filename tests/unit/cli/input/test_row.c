@@ -66,7 +66,7 @@ static void check_row(struct rows *rows, const struct row_case *c)
     assert_int_equal(row->line, 17);
     assert_string_equal(row->file, "rows.jsonl");
     assert_false(row->bad);
-    assert_false(row->task.finished_before);
+    assert_false(row->task.refused);
     assert_null(row->request.idempotency_key);
     row->task.release(&row->task);
 }
@@ -300,7 +300,7 @@ static void bad_options_are_refused(void **state)
                      WEIR_E_INVALID);
     assert_non_null(strstr(err.message, "--url"));
     assert_int_equal(rows_new(&(struct row_options){.url = NULL}, &rows, &err), WEIR_E_INVALID);
-    assert_int_equal(rows_new(&(struct row_options){.url = URL, .method = "FETCH"}, &rows, &err),
+    assert_int_equal(rows_new(&(struct row_options){.url = URL, .method = "FE TCH"}, &rows, &err),
                      WEIR_E_INVALID);
     assert_non_null(strstr(err.message, "--method"));
     assert_int_equal(rows_new(&(struct row_options){.url = URL, .key_expr = "("}, &rows, &err),
@@ -312,15 +312,45 @@ static void bad_options_are_refused(void **state)
     assert_null(rows);
 }
 
+static void what_could_be_read_of_a_bad_row_is_told(void **state)
+{
+    static const struct {
+        const char *line;
+        bool form;
+        enum row_kind kind;
+        const char *key;
+    } cases[] = {
+        {"{", false, ROW_PLAIN, ""},
+        {"{\"custom_id\":\"a\",\"url\":\"x\",\"body\":1}", true, ROW_BATCH, "a"},
+        {"{\"custom_id\":\"\",\"url\":\"/x\",\"body\":1}", true, ROW_BATCH, ""},
+        {"{\"custom_id\":\"\\n\",\"body\":1}", true, ROW_PLAIN, ""},
+    };
+    struct rows *rows = make(&PLAIN);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct line line = line_of(slice_of(cases[i].line));
+        struct run_row *row = NULL;
+
+        assert_int_equal(rows_build(rows, &line, 0, &row, NULL), WEIR_E_FORMAT);
+        assert_int_equal(rows_seen(rows).form, cases[i].form);
+        assert_int_equal(rows_seen(rows).kind, cases[i].kind);
+        assert_true(slice_equal(rows_seen(rows).key, slice_of(cases[i].key)));
+    }
+    rows_free(rows);
+}
+
 static void a_bad_row_has_its_result_already(void **state)
 {
     struct line line = line_of(SLICE("x"));
     struct run_row *row = NULL;
 
     (void)state;
-    assert_int_equal(row_bad(&line, 9, "rows.jsonl:17: no", &row, NULL), WEIR_OK);
+    assert_int_equal(row_bad(&line, 9, ROW_BATCH, SLICE(""), "rows.jsonl:17: no", &row, NULL),
+                     WEIR_OK);
     assert_true(row->bad);
-    assert_true(row->task.finished_before);
+    assert_true(row->task.refused);
+    assert_false(row->task.finished_before);
     assert_int_equal(row->task.answer.outcome, WEIR_OUTCOME_FAILED);
     assert_int_equal(row->task.answer.reason, WEIR_REASON_BAD_ROW);
     assert_string_equal(row->task.answer.message, "rows.jsonl:17: no");
@@ -384,7 +414,7 @@ static void no_memory_is_an_error_at_every_allocation(void **state)
             if (status == WEIR_OK)
                 status = rows_build(rows, &line, 0, &row, NULL);
             if (status == WEIR_OK)
-                status = row_bad(&line, 0, "m", &bad, NULL);
+                status = row_bad(&line, 0, ROW_PLAIN, SLICE("k"), "m", &bad, NULL);
             swept = !mem_has_failed();
             mem_fail_at(0);
             assert_int_equal(status, swept ? WEIR_OK : WEIR_E_NOMEM);
@@ -407,6 +437,7 @@ int main(void)
         cmocka_unit_test(expressions_fail_per_row),
         cmocka_unit_test(a_line_over_the_limit_is_told_with_its_length),
         cmocka_unit_test(bad_options_are_refused),
+        cmocka_unit_test(what_could_be_read_of_a_bad_row_is_told),
         cmocka_unit_test(a_bad_row_has_its_result_already),
         cmocka_unit_test(the_idempotency_key_depends_on_run_place_content_and_generation_alone),
         cmocka_unit_test(no_memory_is_an_error_at_every_allocation),

@@ -155,6 +155,36 @@ static void bad_rows_keep_their_place_when_skipped(void **state)
     source_close(s);
 }
 
+/* A line that cannot be read is taken for what its neighbours are, in a resumed run too. */
+static void bad_rows_have_the_form_of_the_input(void **state)
+{
+    const char *file = folder_text("a", "{\n{\"custom_id\":\"k\",\"url\":\"/x\",\"body\":1}\n{\n"
+                                        "{\"custom_id\":\"k\",\"url\":\"/x\",\"body\":1}\n2\n{\n");
+    static const enum row_kind kinds[] = {ROW_BATCH, ROW_BATCH, ROW_BATCH,
+                                          ROW_BATCH, ROW_PLAIN, ROW_PLAIN};
+    static const char *const keys[] = {"0", "k", "2", "k", "4", "5"};
+    struct source_options o = options_of(&file, 1);
+
+    (void)state;
+    o.skip_bad = true;
+    for (uint64_t passed = 0; passed < 6; passed++) {
+        struct source *s = open_source(&o);
+
+        check_ok(s);
+        assert_int_equal(source_skip(s, passed, NULL, NULL, NULL), WEIR_OK);
+        for (uint64_t i = passed; i < 6; i++) {
+            struct run_row *row = NULL;
+
+            assert_int_equal(source_next(s, &row, NULL), WEIR_OK);
+            assert_int_equal(row->kind, kinds[i]);
+            assert_string_equal(row->task.key, keys[i]);
+            assert_int_equal(row->bad, i != 1 && i != 4);
+            row_free(row);
+        }
+        source_close(s);
+    }
+}
+
 static void a_stream_is_checked_as_it_comes(void **state)
 {
     struct source_options o = options_of(NULL, 0);
@@ -462,6 +492,7 @@ int main(void)
         IN_FOLDER(an_empty_file_is_an_empty_input),
         IN_FOLDER(bad_files_are_refused_whole),
         IN_FOLDER(bad_rows_keep_their_place_when_skipped),
+        IN_FOLDER(bad_rows_have_the_form_of_the_input),
         cmocka_unit_test(a_stream_is_checked_as_it_comes),
         IN_FOLDER(keys_of_files_and_streams_are_one_set),
         IN_FOLDER(a_file_replaced_after_the_check_is_refused_before_its_rows),
