@@ -55,7 +55,7 @@ struct run {
     struct store_summary before; /* what earlier runs left */
 
     struct eventlog *events; /* --events; NULL: none */
-    struct program *select;       /* the engine thread's; NULL: none */
+    struct program *select;  /* the engine thread's; NULL: none */
     struct buf selected;
     struct watch watch;
     struct engine *engine;
