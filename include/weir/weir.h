@@ -158,17 +158,14 @@ struct weir_stats {
         double total_throttle_time_ms;
         uint64_t max_concurrent_reached;
     } pool_stats;
-    uint64_t accepted;  /* rows (of a batch; of a pool: 0) */
-    uint64_t finished;  /* rows that have their result (of a batch; of a pool: 0) */
-    uint64_t delivered; /* results taken or ready to be taken (of a batch; of a pool: 0) */
+    uint64_t accepted;  /* rows, so far */
+    uint64_t finished;  /* rows that have their result */
+    uint64_t delivered; /* results taken or ready to be taken */
     uint64_t pending;   /* rows that wait or run: 0 after a shutdown */
     uint64_t attempts;  /* started */
 };
 
-/*
- * Of a pool since it was opened; successes and failures then count attempts, and those of a batch (weir_batch_stats)
- * rows. The delays of both are the pool's.
- */
+/* Of all batches of a pool, since it was opened. A batch's own: weir_batch_stats. The delay in both is the pool's. */
 WEIR_API enum weir_status weir_pool_stats(struct weir_pool *pool, struct weir_stats *ret,
                                           struct weir_error *err);
 

@@ -3,9 +3,9 @@
  */
 #include "core/internal.h"
 
-static const char *check_pool(const struct core_pool *p, size_t *running)
+static const char *check_pool(const struct core_pool *p, size_t *running, uint64_t *abandoned)
 {
-    size_t busy = 0, idle = 0, ahead = 0;
+    size_t busy = 0, idle = 0;
 
     list_foreach (node, &p->busy_slots) {
         const struct core_attempt_slot *s = list_entry(node, struct core_attempt_slot, link);
@@ -17,12 +17,27 @@ static const char *check_pool(const struct core_pool *p, size_t *running)
             return "I2: a slot and its task disagree";
         if (!s->task && !s->abandoned_task)
             return "I5: a slot runs for nobody";
+        if (s->abandoned_task)
+            ++*abandoned;
     }
     list_foreach (node, &p->free_slots) {
         idle++;
         if (list_entry(node, struct core_attempt_slot, link)->running)
             return "I1: a slot runs without a permit";
     }
+    if (busy != p->permits.running)
+        return "I1: permits taken in a pool differ from the attempts that run in it";
+    if (busy + idle + p->ahead_count != p->slot_count || busy > p->options.size)
+        return "P3: more places than the pool has";
+    *running += busy;
+    return NULL;
+}
+
+/* Attempts without a permit: few, and only while all permits of the pool are taken. */
+static const char *check_ahead(const struct core_pool *p, uint64_t *ret_ahead)
+{
+    size_t ahead = 0;
+
     list_foreach (node, &p->ahead) {
         const struct core_attempt_slot *s = list_entry(node, struct core_attempt_slot, link);
 
@@ -34,11 +49,7 @@ static const char *check_pool(const struct core_pool *p, size_t *running)
     if (ahead != p->ahead_count || ahead > p->ahead_max ||
         (ahead > 0 && p->permits.running != p->options.size))
         return "P3: attempts are ahead although there are places, or too many are";
-    if (busy != p->permits.running)
-        return "I1: permits taken in a pool differ from the attempts that run in it";
-    if (busy + idle + ahead != p->slot_count || busy > p->options.size)
-        return "P3: more places than the pool has";
-    *running += busy;
+    *ret_ahead += ahead;
     return NULL;
 }
 
@@ -125,24 +136,32 @@ static const char *check_batch(const struct core_batch *b, uint64_t *live, uint6
 
 const char *dispatcher_check(const struct dispatcher *d)
 {
-    uint64_t live = 0, timers = 0;
+    uint64_t live = 0, timers = 0, abandoned = 0, left_behind = 0, judged = 0, ahead = 0;
     size_t running = 0;
     const char *wrong = NULL;
 
     list_foreach (node, &d->pools) {
         const struct core_pool *p = list_entry(node, struct core_pool, link);
 
-        wrong = check_pool(p, &running);
+        wrong = check_pool(p, &running, &abandoned);
+        if (!wrong)
+            wrong = check_ahead(p, &ahead);
         if (!wrong)
             wrong = check_crowding(d, p);
         if (wrong)
             return wrong;
     }
     list_foreach (node, &d->batches) {
-        wrong = check_batch(list_entry(node, struct core_batch, link), &live, &timers);
+        const struct core_batch *b = list_entry(node, struct core_batch, link);
+
+        wrong = check_batch(b, &live, &timers);
         if (wrong)
             return wrong;
+        left_behind += b->abandoned;
+        judged += b->stats.running;
     }
+    if (abandoned != left_behind || abandoned + judged != running + ahead)
+        return "I5: attempts that were left behind are miscounted";
     if (running != d->permits.running)
         return "I1: the global count differs from the pools'";
     if (d->permits.running > d->permits.limit)

@@ -168,12 +168,15 @@ static void start(struct core_pool *p, struct core_task *t, struct gate_ticket t
     p->executor->ops->start(p->executor, &s->attempt);
 }
 
-/* Starts what may start in one pool. Returns when the gate opens next; NEVER: the pool waits for something else. */
-struct instant choose_and_start(struct core_pool *p, struct instant now)
+/*
+ * Starts what may start in one pool, `most` attempts at most. Returns when the gate opens next; NEVER: the pool waits for
+ * something else.
+ */
+struct instant choose_and_start(struct core_pool *p, size_t most, struct instant now)
 {
     struct core_batch *b;
 
-    while ((b = next_batch(p))) {
+    while (most > 0 && (b = next_batch(p))) {
         struct core_task *t = first_ready(b);
         bool permit = permit_available(&p->permits, gate_window(&p->gate));
         struct gate_ticket ticket;
@@ -191,6 +194,7 @@ struct instant choose_and_start(struct core_pool *p, struct instant now)
         list_remove(&b->turn);
         list_push_back(&p->turn, &b->turn);
         start(p, t, ticket, permit, now);
+        most--;
     }
     return INSTANT_NEVER;
 }

@@ -6,6 +6,7 @@
  *     finish.c       what follows from an attempt's end: judge, order, deliver
  *     ahead.c        short attempts that are handed over before there is a place for them
  *     stop.c         deadlines, stop, shutdown
+ *     tell.c         events for the observer
  *     check.c        the invariants
  */
 #ifndef CORE_INTERNAL_H
@@ -85,7 +86,9 @@ struct dispatcher {
     uint64_t live;      /* READY, WAITING and RUNNING tasks: what timers must have room for */
     uint64_t last_token, last_batch;
     bool shutting_down;
-    struct list pools, batches;
+    struct list pools; /* with a global limit: the first is served next */
+    size_t pool_count;
+    struct list batches;
 };
 
 /* New rows start while at most this many rows more than the pool has places run or wait after a refusal. */
@@ -101,7 +104,7 @@ void choose_make_ready(struct core_task *t);
 void choose_unready(struct core_task *t);
 /* A row that was handed over ahead and never began: ready again, before all others. */
 void choose_put_back(struct core_task *t);
-struct instant choose_and_start(struct core_pool *p, struct instant now);
+struct instant choose_and_start(struct core_pool *p, size_t most, struct instant now);
 void timer_arm(struct core_task *t, struct instant when);
 
 /* ahead.c */
@@ -129,7 +132,7 @@ void finish_attempt(struct core_attempt_slot *s, struct instant now);
 void finish_abandon(struct core_attempt_slot *s, struct instant now);
 void finish_drop(struct core_task *t);
 void deliver_in_order(struct core_batch *b, struct instant now);
-void close_if_done(struct core_batch *b);
+void close_if_done(struct core_batch *b, struct instant now);
 /* Takes a live task off its list, its heaps and its timer. */
 void task_unlink(struct core_task *t);
 void task_release_if_unused(struct core_task *t);
@@ -138,7 +141,7 @@ void task_release_if_unused(struct core_task *t);
 void stop_timer_fired(struct core_task *t, struct instant now);
 void stop_cancel(struct core_task *t, enum weir_reason why, struct instant now);
 
-/* Tells the observer, if there is one. */
+/* tell.c: tells the observer, if there is one. */
 void tell_task(const struct core_task *t, enum core_event_kind kind, duration_ns wait_ns,
                const char *detail, struct instant now);
 void tell_batch(const struct core_batch *b, enum core_event_kind kind, struct instant now);
