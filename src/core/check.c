@@ -5,13 +5,13 @@
 
 static const char *check_pool(const struct core_pool *p, size_t *running, uint64_t *abandoned)
 {
-    size_t busy = 0, idle = 0;
+    size_t busy = 0, idle = 0, ahead = 0;
 
     list_foreach (node, &p->busy_slots) {
         const struct core_attempt_slot *s = list_entry(node, struct core_attempt_slot, link);
 
         busy++;
-        if (!s->running)
+        if (!s->running || !s->permit)
             return "I1: a slot that does not run holds a permit";
         if (s->task && (s->task->slot != s || s->task->state != TASK_RUNNING))
             return "I2: a slot and its task disagree";
@@ -25,9 +25,20 @@ static const char *check_pool(const struct core_pool *p, size_t *running, uint64
         if (list_entry(node, struct core_attempt_slot, link)->running)
             return "I1: a slot runs without a permit";
     }
+    list_foreach (node, &p->ahead) {
+        const struct core_attempt_slot *s = list_entry(node, struct core_attempt_slot, link);
+
+        ahead++;
+        if (!s->running || s->permit || !s->task || s->task->slot != s ||
+            s->task->state != TASK_RUNNING)
+            return "I2: a slot that is ahead and its task disagree";
+    }
+    if (ahead != p->ahead_count || ahead > p->ahead_max ||
+        (ahead > 0 && p->permits.running != p->options.size))
+        return "P3: attempts are ahead although there are places, or too many are";
     if (busy != p->permits.running)
         return "I1: permits taken in a pool differ from the attempts that run in it";
-    if (busy + idle != p->options.size || busy > p->options.size)
+    if (busy + idle + ahead != p->slot_count || busy > p->options.size)
         return "P3: more places than the pool has";
     *running += busy;
     return NULL;
@@ -116,7 +127,7 @@ static const char *check_batch(const struct core_batch *b, uint64_t *live, uint6
 
 const char *dispatcher_check(const struct dispatcher *d)
 {
-    uint64_t live = 0, timers = 0, abandoned = 0, left_behind = 0, judged = 0;
+    uint64_t live = 0, timers = 0, abandoned = 0, left_behind = 0, judged = 0, ahead = 0;
     size_t running = 0;
     const char *wrong = NULL;
 
@@ -124,6 +135,7 @@ const char *dispatcher_check(const struct dispatcher *d)
         const struct core_pool *p = list_entry(node, struct core_pool, link);
 
         wrong = check_pool(p, &running, &abandoned);
+        ahead += p->ahead_count;
         if (!wrong)
             wrong = check_crowding(d, p);
         if (wrong)
@@ -138,7 +150,7 @@ const char *dispatcher_check(const struct dispatcher *d)
         left_behind += b->abandoned;
         judged += b->stats.running;
     }
-    if (abandoned != left_behind || abandoned + judged != running)
+    if (abandoned != left_behind || abandoned + judged != running + ahead)
         return "I5: attempts that were left behind are miscounted";
     if (running != d->permits.running)
         return "I1: the global count differs from the pools'";

@@ -83,6 +83,39 @@ static struct core_batch *next_batch(struct core_pool *p)
     return NULL;
 }
 
+void choose_put_back(struct core_task *t)
+{
+    struct core_batch *b = t->batch;
+
+    t->attempts--;
+    t->start_at = INSTANT_NONE;
+    b->stats.attempts--;
+    b->pool->stats.attempts--;
+    choose_make_ready(t);
+    list_remove(&t->link);
+    list_push_front(&b->fresh, &t->link);
+}
+
+void slot_tell_started(struct core_attempt_slot *s, struct instant now)
+{
+    if (!s->told)
+        tell_task(s->task, EVENT_ATTEMPT_STARTED, 0, NULL, now);
+    s->told = true;
+}
+
+void slot_placed(struct core_attempt_slot *s, struct instant now)
+{
+    struct core_batch *b = s->batch;
+
+    s->permit = true;
+    b->places++;
+    if (b->places > b->stats.max_concurrent_reached)
+        b->stats.max_concurrent_reached = b->places;
+    /* Nobody knows whether one that was called in has begun; its report will say. */
+    if (!s->called_in)
+        slot_tell_started(s, now);
+}
+
 static void fill_attempt(struct core_attempt_slot *s, struct core_task *t)
 {
     struct core_attempt *a = &s->attempt;
@@ -99,7 +132,8 @@ static void fill_attempt(struct core_attempt_slot *s, struct core_task *t)
     a->next = NULL;
 }
 
-static void start(struct core_pool *p, struct core_task *t, struct gate_ticket ticket,
+/* Hands the row over; with a permit that was taken for it, or ahead of one. */
+static void start(struct core_pool *p, struct core_task *t, struct gate_ticket ticket, bool permit,
                   struct instant now)
 {
     struct core_batch *b = t->batch;
@@ -107,13 +141,15 @@ static void start(struct core_pool *p, struct core_task *t, struct gate_ticket t
         list_entry(list_pop_front(&p->free_slots), struct core_attempt_slot, link);
 
     choose_unready(t);
-    list_push_back(&p->busy_slots, &s->link);
+    list_push_back(permit ? &p->busy_slots : &p->ahead, &s->link);
+    p->ahead_count += !permit;
     list_push_back(&b->running, &t->link);
     fill_attempt(s, t);
     s->batch = b;
     s->task = t;
     s->abandoned_task = NULL;
     s->running = true;
+    s->permit = s->called_in = s->told = false;
     s->ended_by = WEIR_REASON_NONE;
     s->ticket = t->ticket = ticket;
     t->slot = s;
@@ -123,12 +159,11 @@ static void start(struct core_pool *p, struct core_task *t, struct gate_ticket t
     b->stats.running++;
     b->stats.attempts++;
     p->stats.attempts++;
-    if (b->stats.running > b->stats.max_concurrent_reached)
-        b->stats.max_concurrent_reached = b->stats.running;
     timer_arm(t, p->options.timeout_ns > 0
                      ? instant_min(instant_add(now, p->options.timeout_ns), t->deadline)
                      : t->deadline);
-    tell_task(t, EVENT_ATTEMPT_STARTED, 0, NULL, now);
+    if (permit)
+        slot_placed(s, now);
     p->kick = true;
     p->executor->ops->start(p->executor, &s->attempt);
 }
@@ -143,21 +178,22 @@ struct instant choose_and_start(struct core_pool *p, size_t most, struct instant
 
     while (most > 0 && (b = next_batch(p))) {
         struct core_task *t = first_ready(b);
+        bool permit = permit_available(&p->permits, gate_window(&p->gate));
         struct gate_ticket ticket;
         struct instant when;
 
-        if (!permit_available(&p->permits, gate_window(&p->gate)))
+        if (!permit && !ahead_may_start(p, t, now))
             return INSTANT_NEVER;
         when = gate_when(&p->gate, now, t->tokens);
         if (instant_before(now, when))
             return when;
-        if (!permit_take(&p->permits, gate_window(&p->gate)))
+        if (permit && !permit_take(&p->permits, gate_window(&p->gate)))
             return INSTANT_NEVER;
         ticket = gate_take(&p->gate, now, t->tokens);
         /* To the back of the turn first: starting the last ready row takes the batch off it. */
         list_remove(&b->turn);
         list_push_back(&p->turn, &b->turn);
-        start(p, t, ticket, now);
+        start(p, t, ticket, permit, now);
         most--;
     }
     return INSTANT_NEVER;

@@ -92,7 +92,7 @@ static void init_slots(struct core_pool *p)
 {
     list_init(&p->free_slots);
     list_init(&p->busy_slots);
-    for (size_t i = 0; i < p->options.size; i++) {
+    for (size_t i = 0; i < p->slot_count; i++) {
         struct core_attempt_slot *s = &p->slots[i];
 
         s->pool = p;
@@ -113,7 +113,12 @@ enum weir_status dispatcher_add_pool(struct dispatcher *d, const struct core_poo
     p = mem_calloc(1, sizeof *p);
     if (!p)
         return error_nomem(err);
-    p->slots = mem_calloc(o->size, sizeof *p->slots);
+    p->dispatcher = d;
+    p->options = *o;
+    p->executor = executor;
+    gate_init(&p->gate, &o->gate, &d->rng);
+    ahead_init(p);
+    p->slots = mem_calloc(p->slot_count, sizeof *p->slots);
     p->name = mem_strdup(o->name ? o->name : executor->ops->kind);
     if (!p->slots || !p->name) {
         mem_free(p->slots);
@@ -121,11 +126,7 @@ enum weir_status dispatcher_add_pool(struct dispatcher *d, const struct core_poo
         mem_free(p);
         return error_nomem(err);
     }
-    p->dispatcher = d;
-    p->options = *o;
     p->options.name = p->name;
-    p->executor = executor;
-    gate_init(&p->gate, &o->gate, &d->rng);
     permit_account_init(&p->permits, &d->permits, o->size);
     init_slots(p);
     list_init(&p->turn);
@@ -421,7 +422,7 @@ void dispatcher_pool_stats(const struct core_pool *p, struct core_stats *ret)
     *ret = p->stats;
     ret->current_delay_ns = gate_delay(&p->gate);
     ret->max_concurrent_reached = p->permits.peak;
-    ret->running = p->permits.running;
+    ret->running = p->permits.running + p->ahead_count;
     list_foreach (node, &p->dispatcher->batches) {
         const struct core_batch *b = list_entry(node, struct core_batch, link);
 

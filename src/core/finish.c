@@ -365,13 +365,38 @@ static void take_answer(struct core_attempt_slot *s, struct core_task *t)
         t->start_at = t->answer.started_at;
 }
 
-static void free_slot(struct core_attempt_slot *s)
+static void free_slot(struct core_attempt_slot *s, struct instant now)
 {
-    s->running = false;
+    struct core_pool *p = s->pool;
+    bool permit = s->permit;
+
+    if (s->task && permit)
+        s->batch->places--;
+    p->ahead_count -= !permit;
+    s->running = s->permit = false;
     s->task = NULL;
     list_remove(&s->link);
-    list_push_front(&s->pool->free_slots, &s->link);
-    permit_return(&s->pool->permits);
+    list_push_front(&p->free_slots, &s->link);
+    if (permit && !ahead_pass_permit(p, now))
+        permit_return(&p->permits);
+}
+
+/* It was handed over ahead and has not begun: the row is where it was before, or ends as such rows do now. */
+static void take_back(struct core_attempt_slot *s, struct instant now)
+{
+    struct core_task *t = s->task;
+    struct core_batch *b = s->batch;
+
+    answer_clear(&s->attempt.answer);
+    free_slot(s, now);
+    task_unlink(t);
+    choose_put_back(t);
+    if (b->stopping)
+        finish_drop(t);
+    else if (b->dispatcher->shutting_down)
+        finish_cancelled(t, WEIR_OUTCOME_CANCELLED, WEIR_REASON_SHUTDOWN_REQUESTED,
+                         "the engine was shut down before the row could run", now);
+    close_if_done(b, now);
 }
 
 /* With the answer that came too late: the row's own may be with its receiver by now. */
@@ -405,7 +430,7 @@ static void end_abandoned(struct core_attempt_slot *s, struct instant now)
     tell_late(s, now);
     answer_clear(&s->attempt.answer);
     s->abandoned_task = NULL;
-    free_slot(s);
+    free_slot(s, now);
     t->abandoned--;
     b->abandoned--;
     task_release_if_unused(t);
@@ -421,9 +446,15 @@ void finish_attempt(struct core_attempt_slot *s, struct instant now)
         end_abandoned(s, now);
         return;
     }
+    if (ahead_came_back(s)) {
+        take_back(s, now);
+        return;
+    }
+    slot_tell_started(s, now);
+    ahead_learn(s->pool, &s->attempt.answer);
     apply_ended_by(s);
     take_answer(s, t);
-    free_slot(s);
+    free_slot(s, now);
     judge(t, now);
     close_if_done(s->batch, now);
 }
@@ -434,7 +465,8 @@ void finish_abandon(struct core_attempt_slot *s, struct instant now)
     struct core_task *t = s->task;
     struct core_batch *b = s->batch;
 
-    assert(s->running && t);
+    assert(s->running && s->permit && t);
+    b->places--;
     s->task = NULL;
     s->abandoned_task = t;
     t->abandoned++;

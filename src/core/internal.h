@@ -4,6 +4,7 @@
  *     dispatcher.c   making and taking apart; the calls of dispatcher.h
  *     choose.c       which row runs next, and starting it
  *     finish.c       what follows from an attempt's end: judge, order, deliver
+ *     ahead.c        short attempts that are handed over before there is a place for them
  *     stop.c         deadlines, stop, shutdown
  *     tell.c         events for the observer
  *     check.c        the invariants
@@ -18,17 +19,20 @@
 #include "core/permits.h"
 #include "core/reorder.h"
 
-/* A place in a pool where an attempt runs; holds one permit while `running`. */
+/* An attempt with an executor. It has a permit (a place in the pool), or will get one: see ahead.c. */
 struct core_attempt_slot {
     struct core_attempt attempt; /* first: an executor's pointer to it is a pointer to the slot */
     struct core_pool *pool;
     struct core_batch *batch;
     struct core_task *task; /* NULL while running: abandoned, its row has been judged without it */
     struct core_task *abandoned_task; /* whose payload it still reads */
-    bool running;
-    enum weir_reason ended_by; /* why we cancelled it; NONE: we did not */
+    bool running;                     /* handed over, and not reported yet */
+    bool permit;                      /* false while it is ahead */
+    bool called_in;                   /* ahead, and asked to come back */
+    bool told;                        /* the observer knows that it has begun */
+    enum weir_reason ended_by;        /* why we cancelled it; NONE: we did not */
     struct gate_ticket ticket;
-    struct list link; /* the pool's free or busy list */
+    struct list link; /* the pool's free, busy or ahead list */
 };
 
 struct core_pool {
@@ -38,11 +42,14 @@ struct core_pool {
     struct gate gate;
     struct permit_account permits;
     struct core_executor *executor;
-    struct core_attempt_slot *slots; /* options.size of them */
+    struct core_attempt_slot *slots; /* slot_count of them: options.size, and ahead_max */
+    size_t slot_count, ahead_max, ahead_count;
     struct list free_slots, busy_slots;
-    struct list turn; /* batches that have a row ready; the first is served next */
-    bool kick;        /* something was started since the last kick */
-    size_t crowding;  /* rows that wait after a refusal and hold back new ones; see choose.c */
+    struct list ahead;   /* slots without a permit, in the order of start() */
+    duration_ns work_ns; /* how long attempts have lately run: a moving mean */
+    struct list turn;    /* batches that have a row ready; the first is served next */
+    bool kick;           /* something was started since the last kick */
+    size_t crowding;     /* rows that wait after a refusal and hold back new ones; see choose.c */
     struct core_stats stats;
     struct list link;
 };
@@ -63,6 +70,7 @@ struct core_batch {
     uint64_t next_complete_index;
     uint64_t uncommitted; /* FINISHED, with the store */
     uint64_t lent;        /* DELIVERED, with the host */
+    uint64_t places;      /* attempts that hold a permit, for rows not yet judged */
     uint64_t abandoned;   /* attempts that still run for rows already judged */
     bool ended, stopping, aborted, closed;
     struct core_stats stats;
@@ -94,8 +102,27 @@ struct dispatcher {
 /* choose.c */
 void choose_make_ready(struct core_task *t);
 void choose_unready(struct core_task *t);
+/* A row that was handed over ahead and never began: ready again, before all others. */
+void choose_put_back(struct core_task *t);
 struct instant choose_and_start(struct core_pool *p, size_t most, struct instant now);
 void timer_arm(struct core_task *t, struct instant when);
+
+/* ahead.c */
+void ahead_init(struct core_pool *p);
+/* Whether a row may be handed over although every place is taken. */
+bool ahead_may_start(const struct core_pool *p, const struct core_task *t, struct instant now);
+/* An attempt has run that long. */
+void ahead_learn(struct core_pool *p, const struct core_answer *a);
+/* What has not begun is to come back. of: of this batch only; NULL: all. */
+void ahead_call_in(struct core_pool *p, const struct core_batch *of);
+/* A place has become free: true if an attempt that was ahead has taken it over. */
+bool ahead_pass_permit(struct core_pool *p, struct instant now);
+/* Whether the report says that the attempt has come back without having begun. */
+bool ahead_came_back(const struct core_attempt_slot *s);
+
+/* choose.c: the slot has got its permit; its attempt has begun */
+void slot_placed(struct core_attempt_slot *s, struct instant now);
+void slot_tell_started(struct core_attempt_slot *s, struct instant now);
 
 /* finish.c */
 void finish_task(struct core_task *t, struct instant now);

@@ -74,6 +74,7 @@ void dispatcher_stop(struct dispatcher *d, struct core_batch *b, bool cancel, st
     if (b->closed)
         return;
     b->stopping = true;
+    ahead_call_in(b->pool, b);
     drop_ready(b);
     if (cancel)
         cancel_running(b, now);
@@ -109,6 +110,7 @@ void dispatcher_shutdown(struct dispatcher *d, bool cancel, struct instant now)
     list_foreach (node, &d->batches) {
         struct core_batch *b = list_entry(node, struct core_batch, link);
 
+        ahead_call_in(b->pool, b);
         end_waiting(b, now);
         if (cancel)
             cancel_running(b, now);

@@ -18,9 +18,9 @@ static bool on_own_thread(const struct engine *e)
 /* Under the lock. The first one to find the engine asleep wakes it; on its own thread the turn looks again by itself. */
 static void wake(struct engine *e)
 {
-    if (e->awake)
+    if (!e->asleep)
         return;
-    e->awake = true;
+    e->asleep = false;
     if (!on_own_thread(e))
         loop_wake(e->loop);
 }
@@ -133,7 +133,7 @@ static bool read_mailbox(struct engine *e)
     e->mails_tail = &e->mails;
     e->reports = NULL;
     e->reports_tail = &e->reports;
-    e->awake = false;
+    e->asleep = false;
     pthread_mutex_unlock(&e->lock);
     if (!mails && !reports)
         return false;
@@ -194,6 +194,7 @@ static struct instant turn(void *ctx)
         pthread_mutex_lock(&e->lock);
         /* An executor may have reported from within start(). */
         again = e->mails || e->reports;
+        e->asleep = !again;
         pthread_mutex_unlock(&e->lock);
     } while (again);
 #ifdef WEIR_DEBUG
@@ -239,6 +240,7 @@ static struct engine *allocate(const struct engine_options *o)
                                                   .closed = host_closed};
     e->executor_host = (struct core_executor_host){.report = report, .now = host_now};
     e->observer = o->observer;
+    e->asleep = true;
     list_init(&e->open);
     e->mails_tail = &e->mails;
     e->reports_tail = &e->reports;

@@ -33,7 +33,7 @@ struct engine {
     pthread_cond_t changed; /* a call has run, or the engine has become quiet */
     struct mail *mails, **mails_tail;
     struct core_attempt *reports, **reports_tail;
-    bool awake;     /* a turn is due already */
+    bool asleep;    /* no turn is under way nor due: it must be woken */
     size_t running; /* attempts, at the end of the last turn */
 
     /* engine's thread only */

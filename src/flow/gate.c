@@ -190,3 +190,11 @@ struct instant gate_held_until(const struct gate *g)
 
     return instant_max(g->held_until, told);
 }
+
+bool gate_is_unpaced(const struct gate *g)
+{
+    const struct gate_options *o = &g->options;
+
+    return o->min_dispatch_delay_ns == 0 && o->rate_per_s <= 0 && o->requests_per_minute == 0 &&
+           o->tokens_per_minute == 0;
+}

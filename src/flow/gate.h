@@ -106,6 +106,8 @@ void gate_accepted(struct gate *g, struct instant now, const struct gate_ticket 
 void gate_answered(struct gate *g, struct instant now, const struct gate_ticket *ticket,
                    const struct flow_advice *advice);
 
+/* Whether nothing among the options spaces dispatches or counts them over time. */
+bool gate_is_unpaced(const struct gate *g);
 /* The AIMD delay in force, 0 for throttles that have none; for the statistics. */
 duration_ns gate_delay(const struct gate *g);
 /* Until when the service's own word (Retry-After, nothing remaining) holds the whole pool; in the

@@ -56,6 +56,13 @@ struct core_executor_ops {
      * result without waiting, and the permit stays taken until the callback really returns.
      */
     bool cancels_at_once;
+    /*
+     * Attempts that start() may hand over beyond the pool's size, per place; 0: none. Only for an
+     * executor that by itself runs no more than `size` at once, begins attempts in the order of
+     * start(), and reports one before it begins another in its place. It lets many short attempts
+     * go back and forth in groups; see core/ahead.c.
+     */
+    size_t ahead_per_place;
     void (*start)(struct core_executor *ex, struct core_attempt *attempt);
     /* Asks for an early end. The report still follows, exactly once. */
     void (*cancel)(struct core_executor *ex, struct core_attempt *attempt);
