@@ -68,6 +68,22 @@ static const char *check_counts(const struct core_batch *b, const uint64_t by_st
     return NULL;
 }
 
+/* Rows of a pool that hold back new ones are counted right. */
+static const char *check_crowding(const struct dispatcher *d, const struct core_pool *p)
+{
+    size_t crowding = 0;
+
+    list_foreach (node, &d->batches) {
+        const struct core_batch *b = list_entry(node, struct core_batch, link);
+
+        if (b->pool != p)
+            continue;
+        list_foreach (waiting, &b->waiting)
+            crowding += list_entry(waiting, struct core_task, link)->crowding;
+    }
+    return crowding == p->crowding ? NULL : "rows that hold back new ones are miscounted";
+}
+
 static const char *check_batch(const struct core_batch *b, uint64_t *live, uint64_t *timers)
 {
     uint64_t by_state[TASK_DROPPED + 1] = {0};
@@ -105,7 +121,11 @@ const char *dispatcher_check(const struct dispatcher *d)
     const char *wrong = NULL;
 
     list_foreach (node, &d->pools) {
-        wrong = check_pool(list_entry(node, struct core_pool, link), &running, &abandoned);
+        const struct core_pool *p = list_entry(node, struct core_pool, link);
+
+        wrong = check_pool(p, &running, &abandoned);
+        if (!wrong)
+            wrong = check_crowding(d, p);
         if (wrong)
             return wrong;
     }

@@ -4,6 +4,11 @@
  * A permit that is free goes to the pool's batches in turn, so that a batch of ten rows is not stuck behind one of a
  * million. Within a batch a retry that is ready goes first, the least index before others: it is what holds up the
  * order; then the rows as they came.
+ *
+ * A row that waits after a refusal holds no permit (P5), so each free permit could send the next new row into the
+ * same full service, until the whole window had been refused and came back in waves: nearly all requests refused,
+ * hardly any work done. So new rows are held back while the rows that run and the rows that wait so are more than the
+ * pool has places, by CROWDING_ROWS_MAX; whatever succeeds lets the next one in.
  */
 #include "core/internal.h"
 
@@ -64,6 +69,20 @@ static struct core_task *first_ready(struct core_batch *b)
     return list_entry(list_front(&b->fresh), struct core_task, link);
 }
 
+/* The batch whose turn it is; NULL: none has a row that may start. */
+static struct core_batch *next_batch(struct core_pool *p)
+{
+    bool crowded = p->permits.running + p->crowding >= p->options.size + CROWDING_ROWS_MAX;
+
+    list_foreach (node, &p->turn) {
+        struct core_batch *b = list_entry(node, struct core_batch, turn);
+
+        if (!crowded || heap_first(&b->retries))
+            return b;
+    }
+    return NULL;
+}
+
 static void fill_attempt(struct core_attempt_slot *s, struct core_task *t)
 {
     struct core_attempt *a = &s->attempt;
@@ -114,13 +133,15 @@ static void start(struct core_pool *p, struct core_task *t, struct gate_ticket t
     p->executor->ops->start(p->executor, &s->attempt);
 }
 
-/* Starts what may start in one pool, `most` attempts at most. Returns when the gate opens next; NEVER: the pool waits for something else. */
+/*
+ * Starts what may start in one pool, `most` attempts at most. Returns when the gate opens next; NEVER: the pool waits for
+ * something else.
+ */
 struct instant choose_and_start(struct core_pool *p, size_t most, struct instant now)
 {
-    struct list *turn;
+    struct core_batch *b;
 
-    while (most > 0 && (turn = list_front(&p->turn))) {
-        struct core_batch *b = list_entry(turn, struct core_batch, turn);
+    while (most > 0 && (b = next_batch(p))) {
         struct core_task *t = first_ready(b);
         struct gate_ticket ticket;
         struct instant when;

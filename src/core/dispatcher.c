@@ -236,7 +236,9 @@ static void hold(struct core_task *t, struct instant now)
     t->deadline = b->deadline;
     if (t->deadline_ns > 0)
         t->deadline = instant_min(t->deadline, instant_add(now, t->deadline_ns));
-    if (!gate_fits(&b->pool->gate, t->tokens)) {
+    if (t->refused) {
+        finish_task(t, now);
+    } else if (!gate_fits(&b->pool->gate, t->tokens)) {
         refuse_over_budget(t, now);
     } else if (!instant_before(now, t->deadline)) {
         answer_clear(&t->answer);

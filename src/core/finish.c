@@ -56,6 +56,8 @@ void task_unlink(struct core_task *t)
     case TASK_WAITING:
         list_remove(&t->link);
         b->stats.waiting--;
+        b->pool->crowding -= t->crowding;
+        t->crowding = false;
         break;
     case TASK_RUNNING:
         list_remove(&t->link);
@@ -182,6 +184,14 @@ static bool ends_instead(struct core_task *t, struct instant now)
     return true;
 }
 
+/*
+ * The share of a wait that is left to chance, on top of it. Rows refused together would come back together, and of
+ * each such wave a service without burst takes one: on one of 5 to 20 requests/s and 64 places that is 30 % of what
+ * it offers without the chance, and 57 % with it.
+ */
+#define WAIT_JITTER 0.1
+
+/* wait_ns is what the record says; the row waits that long at least. */
 static void wait_or_ready(struct core_task *t, duration_ns wait_ns, struct instant now)
 {
     struct core_batch *b = t->batch;
@@ -197,6 +207,10 @@ static void wait_or_ready(struct core_task *t, duration_ns wait_ns, struct insta
     t->state = TASK_WAITING;
     list_push_back(&b->waiting, &t->link);
     b->stats.waiting++;
+    t->crowding =
+        t->answer.outcome == WEIR_OUTCOME_CAPACITY && t->capacity_retries <= CROWDING_REFUSALS_MAX;
+    b->pool->crowding += t->crowding;
+    wait_ns += (duration_ns)((double)wait_ns * WAIT_JITTER * rng_unit(&b->dispatcher->rng));
     timer_arm(t, instant_min(instant_add(now, wait_ns), t->deadline));
 }
 

@@ -41,6 +41,7 @@ struct core_pool {
     struct list free_slots, busy_slots;
     struct list turn; /* batches that have a row ready; the first is served next */
     bool kick;        /* something was started since the last kick */
+    size_t crowding;  /* rows that wait after a refusal and hold back new ones; see choose.c */
     struct core_stats stats;
     struct list link;
 };
@@ -80,6 +81,14 @@ struct dispatcher {
     size_t pool_count;
     struct list batches;
 };
+
+/* New rows start while at most this many rows more than the pool has places run or wait after a refusal. */
+#define CROWDING_ROWS_MAX 16
+/*
+ * Rows refused this often no longer hold back new ones: a row that the service will never take must
+ * not stop the others.
+ */
+#define CROWDING_REFUSALS_MAX 8
 
 /* choose.c */
 void choose_make_ready(struct core_task *t);

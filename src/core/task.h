@@ -46,16 +46,16 @@ struct core_task {
     duration_ns deadline_ns;   /* from its submission; 0: none of its own */
     uint64_t hash_hi, hash_lo; /* of the row's bytes, for the store; 0 without one */
     uint32_t generation;       /* see core/ports/store.h */
-    bool
-        finished_before; /* the store has its result already: answer and the record below are filled in */
+    bool refused;              /* it has its answer already (a bad row): no attempt is made */
+    bool finished_before; /* the store has its result already; answer and record are filled in */
     void (*release)(struct core_task *task);
 
     /* the result and its record */
     struct core_answer answer; /* of the last attempt */
     uint64_t complete_index;
-    struct instant submit_at, start_at, complete_at,
-        deliver_at;    /* start: first attempt; NONE: it did not start */
-    uint32_t attempts; /* started, capacity ones included */
+    struct instant submit_at, complete_at, deliver_at;
+    struct instant start_at; /* of the first attempt; NONE: it did not start */
+    uint32_t attempts;       /* started, capacity ones included */
     uint32_t capacity_retries;
     duration_ns throttled_ns; /* spent waiting after capacity outcomes */
 
@@ -65,6 +65,7 @@ struct core_task {
     duration_ns backoff_ns;    /* the last wait after a failure */
     struct gate_ticket ticket; /* of the last attempt */
     uint32_t abandoned;        /* attempts that timed out and still run: they read the payload */
+    bool crowding;             /* counts in its pool's `crowding` while it waits */
     bool given_back;           /* release() is due when `abandoned` is 0 */
     struct instant deadline;
     struct instant wake_at; /* when the timer is armed */

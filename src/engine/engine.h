@@ -63,6 +63,12 @@ WEIR_MUST_CHECK enum weir_status engine_add_pool(struct engine *e,
                                                  struct core_pool **ret, struct weir_error *err);
 void engine_pool_stats(struct engine *e, struct core_pool *pool, struct core_stats *ret);
 
+/* How a pool is fed just now; for displays. */
+struct engine_pool_state {
+    duration_ns held_ns; /* the service asked for a pause that lasts this long still; 0: none */
+};
+void engine_pool_state(struct engine *e, struct core_pool *pool, struct engine_pool_state *ret);
+
 struct engine_batch_options {
     struct core_batch_options core;
     uint64_t
@@ -83,6 +89,8 @@ WEIR_MUST_CHECK enum weir_status engine_open_batch(struct engine *e, struct core
  */
 WEIR_MUST_CHECK enum weir_status engine_batch_add(struct engine_batch *b, struct core_task *task,
                                                   bool block, struct weir_error *err);
+/* Waits until there is room, or until no row is taken any more. Somebody else may be faster to use it. */
+void engine_batch_wait_room(struct engine_batch *b);
 /* No more rows come. */
 void engine_batch_end(struct engine_batch *b);
 

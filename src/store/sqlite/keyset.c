@@ -33,12 +33,16 @@ struct keyset {
     sqlite3_stmt *insert, *find;
 };
 
-/* The slot of a key, or the free one where it belongs: the high bits choose, so that any number of
- * slots will do (Lemire's multiply and shift). There is a free slot. */
+/* The slot of a key, or the free one where it belongs. The halves are mixed, for callers whose
+ * halves have to do with each other; the high bits choose, so that any number of slots will do
+ * (Lemire's multiply and shift). There is a free slot. */
 static size_t slot_of(const struct keyset_entry *table, size_t slots, uint64_t hi, uint64_t lo)
 {
-    size_t at = (size_t)(((unsigned __int128)(hi ^ lo) * slots) >> 64);
+    uint64_t mixed = (hi ^ (lo >> 32)) * UINT64_C(0x9E3779B97F4A7C15) + lo;
+    size_t at;
 
+    mixed = (mixed ^ (mixed >> 31)) * UINT64_C(0xD6E8FEB86659FD93);
+    at = (size_t)(((unsigned __int128)mixed * slots) >> 64);
     while (table[at].row_plus_1 && (table[at].hi != hi || table[at].lo != lo))
         at = at + 1 == slots ? 0 : at + 1;
     return at;

@@ -1,0 +1,140 @@
+/*
+ * weir: finds the subcommand and hands over to it.
+ *
+ *     weir run ... | weir mock ... | weir help [COMMAND] | weir --version
+ *
+ * A new subcommand is one line in the table below and one file beside this one.
+ */
+#include "base/buf.h"
+#include "cli/commands.h"
+#include "cli/options.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct command {
+    const char *name;
+    const char *help;
+    int (*run)(int argc, char **argv);
+};
+
+static const struct command commands[] = {
+    {"run", "push a file of rows through an HTTP service, in order, with nothing lost", cmd_run},
+    {"mock", "a service to rehearse with, on loopback", cmd_mock},
+    {"version", "say which weir this is", cmd_version},
+    {"help", "this, or the help of a command: weir help run", cmd_help},
+};
+
+#define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
+
+/* Output that could not be written is a failure: nobody got what they asked for. */
+static int flushed(void)
+{
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        perror("weir: standard output");
+        return CLI_FAILED;
+    }
+    return CLI_OK;
+}
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    }
+    return NULL;
+}
+
+static int unknown_command(const char *name)
+{
+    const char *names[COMMAND_COUNT + 1] = {NULL};
+    const char *nearest;
+
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        names[i] = commands[i].name;
+    nearest = options_nearest(name, names);
+    if (nearest)
+        fprintf(stderr, "weir: unknown command \"%s\"; did you mean %s?\n", name, nearest);
+    else
+        fprintf(stderr, "weir: unknown command \"%s\"; weir help lists all\n", name);
+    return CLI_USAGE;
+}
+
+static void print_usage(FILE *to)
+{
+    fputs(
+        "Usage: weir COMMAND [options]\n"
+        "\n"
+        "A dispatch engine: takes work that somebody has, and runs it on whatever does the work,\n"
+        "exactly as fast as that can bear, in order, with nothing lost.\n"
+        "\n"
+        "Commands:\n",
+        to);
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].help);
+    fputs("\n"
+          "weir COMMAND --help says what a command takes; man weir has all of it.\n"
+          "\n"
+          "Exit status: 0 all rows ok; 1 some rows failed; 2 usage or input error; 3 stopped, the\n"
+          "same command goes on; 4 stopped by --halt.\n",
+          to);
+}
+
+int cmd_version(int argc, char **argv)
+{
+    (void)argv;
+    if (argc > 1) {
+        fprintf(stderr, "weir version: takes no arguments\n");
+        return CLI_USAGE;
+    }
+    printf("weir %s\n", WEIR_VERSION);
+    return flushed();
+}
+
+int cmd_help(int argc, char **argv)
+{
+    static char help_option[] = "--help";
+    const struct command *command;
+
+    if (argc < 2 || strcmp(argv[1], "help") == 0) {
+        print_usage(stdout);
+        return flushed();
+    }
+    if (argc > 2) {
+        fprintf(stderr, "weir help: takes one command\n");
+        return CLI_USAGE;
+    }
+    command = find_command(argv[1]);
+    if (!command)
+        return unknown_command(argv[1]);
+    if (command->run == cmd_version) {
+        printf("Usage: weir version\n");
+        return flushed();
+    }
+    return command->run(2, (char *[]){argv[1], help_option, NULL});
+}
+
+int main(int argc, char **argv)
+{
+    const struct command *command;
+    const char *name = argc > 1 ? argv[1] : NULL;
+
+    if (!name) {
+        print_usage(stderr);
+        return CLI_USAGE;
+    }
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        return cmd_help(1, (char *[]){argv[1], NULL});
+    if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
+        return cmd_version(1, (char *[]){argv[1], NULL});
+    if (name[0] == '-') {
+        fprintf(stderr, "weir: unknown option %s; weir --help says what there is\n", name);
+        return CLI_USAGE;
+    }
+    command = find_command(name);
+    if (!command)
+        return unknown_command(name);
+    return command->run(argc - 1, argv + 1);
+}

@@ -1,0 +1,85 @@
+/*
+ * Command line options from a table: the parser, the help text, and the errors.
+ *
+ *     static const struct option_spec specs[] = {
+ *         {.name = "jobs", .letter = 'j', .kind = OPTION_COUNT, .argument = "N", .min = 1, .max = 1e6,
+ *          .at = offsetof(struct my, jobs), .help = "most in flight (default 8)", .group = "Flow"},
+ *     };
+ *     options_parse(&table, argc, argv, &my, &err)      // argv[0] is the command's own name
+ *
+ * Understood: --name=value, --name value, -j8, -j 8, -qv (flags together), `--` (all that follows
+ * is positional), "-" (positional), and positional arguments between options. A long name may not be
+ * abbreviated: an abbreviation that is unique today is another option tomorrow.
+ *
+ * Everything stored points into argv, which must outlive it; lists grow by mem_realloc and are the
+ * caller's. On failure `into` may be half filled in. Pure but for that memory; no thread of its own.
+ */
+#ifndef CLI_OPTIONS_H
+#define CLI_OPTIONS_H
+
+#include "base/buf.h"
+#include "weir/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum option_kind {
+    OPTION_FLAG,     /* bool; takes no argument */
+    OPTION_TEXT,     /* const char *; the last one counts */
+    OPTION_LIST,     /* struct option_list; each one counts */
+    OPTION_COUNT,    /* int64_t in [min, max] (parse_count) */
+    OPTION_NUMBER,   /* double in [min, max] */
+    OPTION_DURATION, /* duration_ns in [min, max] seconds */
+    OPTION_SIZE,     /* uint64_t bytes in [min, max] */
+    OPTION_CHOICE,   /* int: the index in choices */
+    OPTION_SET,      /* set() does it */
+};
+
+struct option_list {
+    const char **items;
+    size_t count;
+};
+
+struct option_spec {
+    const char *name; /* without "--" */
+    char letter;      /* 0: none */
+    enum option_kind kind;
+    const char *argument; /* its name in the help; NULL for a flag */
+    const char *help;
+    const char *group;   /* heading in the help; options of a group stand together */
+    size_t at;           /* offsetof the field in `into` */
+    double min, max;     /* both 0: parse's own range */
+    const char *choices; /* OPTION_CHOICE: "auto|1.1|2" */
+    /* OPTION_SET: value is NULL for an option without an argument name. */
+    enum weir_status (*set)(void *into, const char *value, struct weir_error *err);
+};
+
+struct options_table {
+    const char *command; /* "weir run"; the prefix of errors is the caller's business */
+    const char *usage;   /* "[options] [FILE...]" */
+    const char *intro;   /* below the usage line */
+    const char *outro;   /* at the end of the help */
+    const struct option_spec *specs;
+    size_t count;
+    size_t positional_at; /* offsetof a struct option_list for positional arguments */
+    bool takes_positional;
+};
+
+/* Errors read "--tpm: ...": put the command's name before them with error_prefix. WEIR_E_INVALID or
+ * WEIR_E_NOMEM. */
+WEIR_MUST_CHECK enum weir_status options_parse(const struct options_table *table, int argc,
+                                               char **argv, void *into, struct weir_error *err);
+/* The whole help text, in lines of at most `width` columns (40 or more). */
+void options_help(const struct options_table *table, size_t width, struct buf *out);
+/* Frees the array of a list and empties it. */
+void option_list_free(struct option_list *list);
+WEIR_MUST_CHECK enum weir_status option_list_add(struct option_list *list, const char *item,
+                                                 struct weir_error *err);
+
+/*
+ * The name that `word` was most likely meant to be: the nearest by edit distance (transpositions
+ * count one), or NULL when none is near. names: NULL at the end.
+ */
+const char *options_nearest(const char *word, const char *const *names);
+
+#endif

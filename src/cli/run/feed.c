@@ -1,0 +1,174 @@
+/*
+ * The feeding thread: rows from the source into the engine, and what an earlier run knows of them.
+ *
+ * With a journal, a row that has finished before is not sent again: its result comes from the journal. That holds only
+ * if it is the same row, so the content of each is compared by its fingerprint.
+ */
+#include "base/error.h"
+#include "base/mem.h"
+#include "cli/run/run.h"
+
+#include <inttypes.h>
+
+struct feeding {
+    struct run *run;
+    uint64_t known_left; /* rows that the journal has a result for and that have not come by yet */
+    struct buf hold;
+};
+
+static enum weir_status changed(const struct feeding *f, uint64_t index, const char *file,
+                                uint64_t line, struct weir_error *err)
+{
+    return error_set(err, WEIR_E_CONFLICT,
+                     "%s:%" PRIu64 ": row %" PRIu64
+                     " is not the row that was run before: %s knows another "
+                     "content; give it the same input, or start over with --fresh",
+                     file, line, index, f->run->options.journal);
+}
+
+/* WEIR_E_END: the journal knows nothing of the row. */
+static enum weir_status look_up(struct feeding *f, uint64_t index, struct store_row *ret,
+                                struct weir_error *err)
+{
+    struct core_store *store = f->run->store;
+    enum weir_status status;
+
+    if (!store || f->known_left == 0)
+        return WEIR_E_END;
+    status = store->ops->get(store, index, ret, &f->hold, err);
+    if (status == WEIR_OK)
+        f->known_left--;
+    return status;
+}
+
+static enum weir_status compare_skipped(void *ctx, uint64_t index, const struct line *line,
+                                        struct weir_error *err)
+{
+    struct feeding *f = ctx;
+    struct store_row known;
+    enum weir_status status = look_up(f, index, &known, err);
+
+    if (status == WEIR_E_END)
+        return WEIR_OK;
+    if (status != WEIR_OK)
+        return status;
+    if (known.hash_hi != line->hash.hi || known.hash_lo != line->hash.lo)
+        return changed(f, index, line->file, line->number, err);
+    return WEIR_OK;
+}
+
+static char *copy_slice(struct slice s)
+{
+    return s.len > 0 ? mem_copy(s.data, s.len) : NULL;
+}
+
+/* The row gets the result that the journal has. */
+static enum weir_status restore(struct run *r, struct core_task *t, const struct store_row *known,
+                                struct weir_error *err)
+{
+    struct core_answer *a = &t->answer;
+
+    answer_clear(a);
+    a->outcome = known->outcome;
+    a->reason = known->reason;
+    a->status = known->status;
+    a->message = copy_slice(known->message);
+    a->request_id = copy_slice(known->request_id);
+    if (known->has_output) {
+        a->output = mem_copy(known->output.data, known->output.len);
+        a->output_len = known->output.len;
+    }
+    if ((known->has_output && !a->output) || (known->message.len > 0 && !a->message) ||
+        (known->request_id.len > 0 && !a->request_id))
+        return error_nomem(err);
+    t->complete_index = known->complete_index;
+    t->submit_at = engine_instant(r->engine, known->submit_ns);
+    t->start_at = engine_instant(r->engine, known->start_ns);
+    t->complete_at = engine_instant(r->engine, known->complete_ns);
+    t->attempts = known->attempts;
+    t->capacity_retries = known->capacity_retries;
+    t->throttled_ns = known->throttled_ns;
+    t->generation = known->generation;
+    t->refused = false;
+    t->finished_before = true;
+    return WEIR_OK;
+}
+
+/* What the journal knows of the row, put into it. */
+static enum weir_status recall(struct feeding *f, struct run_row *row, struct weir_error *err)
+{
+    struct run *r = f->run;
+    struct core_task *t = &row->task;
+    struct store_row known;
+    uint32_t generation = 0;
+    enum weir_status status = look_up(f, t->index, &known, err);
+
+    if (status == WEIR_OK) {
+        if (known.hash_hi != t->hash_hi || known.hash_lo != t->hash_lo)
+            return changed(f, t->index, row->file, row->line, err);
+        return restore(r, t, &known, err);
+    }
+    if (status != WEIR_E_END)
+        return status;
+    if (r->start.retrying) {
+        status = r->store->ops->generation(r->store, t->index, &generation, err);
+        if (status != WEIR_OK)
+            return status;
+    }
+    row_set_idempotency(row, buf_slice(&r->run_id), generation);
+    t->generation = generation;
+    return WEIR_OK;
+}
+
+/* WEIR_E_END: the batch takes no more. */
+static enum weir_status feed_row(struct feeding *f, struct run_row *row, struct weir_error *err)
+{
+    enum weir_status status = recall(f, row, err);
+
+    if (status == WEIR_OK)
+        status = engine_batch_add(f->run->batch, &row->task, true, err);
+    if (status != WEIR_OK)
+        row_free(row);
+    else
+        atomic_fetch_add(&f->run->rows_fed, 1);
+    return status;
+}
+
+static enum weir_status feed(struct feeding *f, struct weir_error *err)
+{
+    struct run *r = f->run;
+    enum weir_status status = WEIR_OK;
+
+    if (r->start.mark.next > 0) {
+        status = source_skip(r->source, r->start.mark.next, compare_skipped, f, err);
+        if (status == WEIR_E_END)
+            return error_set(err, WEIR_E_CONFLICT,
+                             "the input has fewer rows than %s has results for (%" PRIu64
+                             "); give it the same input, or start over with --fresh",
+                             r->options.journal, r->start.mark.next);
+    }
+    while (status == WEIR_OK) {
+        struct run_row *row;
+
+        status = source_next(r->source, &row, err);
+        if (status == WEIR_E_END) {
+            atomic_store(&r->all_fed, true);
+            return WEIR_OK;
+        }
+        if (status == WEIR_OK)
+            status = feed_row(f, row, err);
+    }
+    return status;
+}
+
+void *feed_main(void *run)
+{
+    struct run *r = run;
+    struct feeding f = {.run = r, .known_left = r->before.finished};
+
+    r->fed.status = feed(&f, &r->fed.err);
+    buf_free(&f.hold);
+    /* What was accepted goes on to its end, whatever stopped the reading. */
+    engine_batch_end(r->batch);
+    return NULL;
+}

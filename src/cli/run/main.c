@@ -1,0 +1,354 @@
+/*
+ * weir run: pushes the rows of a file through an HTTP service, as fast as it bears, in order, with nothing lost.
+ *
+ * This file is the order of things: options, input, journal and files, engine, then wait (progress, signals, --halt),
+ * and put the end together. Everything that can be refused is refused before a row is sent.
+ */
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/run/run.h"
+#include "loop/loop.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+/* Between two looks at the state of the run; progress decides itself when it draws. */
+#define LOOK_MS 100
+
+static void complain(const struct weir_error *err)
+{
+    const char *prefix = strncmp(err->message, "weir run: ", 10) == 0 ? "" : "weir run: ";
+
+    fprintf(stderr, "%s%s\n", prefix, err->message);
+}
+
+/* The faults of the input, one a line, then what to do. */
+static void complain_input(const struct run *r, const struct weir_error *err)
+{
+    if (err->status == WEIR_E_FORMAT && r->report) {
+        for (size_t i = 0; i < r->report->fault_count; i++)
+            fprintf(stderr, "weir run: %s\n", r->report->faults[i]);
+    }
+    complain(err);
+}
+
+static void ignore_signal(int number)
+{
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+
+    sigaction(number, &ignore, NULL);
+}
+
+/* From here on the signals that stop a run are read from a descriptor. Before, they end the process: nothing has been sent yet. */
+static enum weir_status take_signals(struct run *r, struct weir_error *err)
+{
+    sigset_t stopping;
+
+    sigemptyset(&stopping);
+    sigaddset(&stopping, SIGINT);
+    sigaddset(&stopping, SIGTERM);
+    sigaddset(&stopping, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &stopping, NULL);
+    r->signal_fd = signalfd(-1, &stopping, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (r->signal_fd < 0)
+        return error_set_errno(err, WEIR_E_IO, errno, "cannot watch for signals");
+    return WEIR_OK;
+}
+
+static enum weir_status open_fds(struct run *r, struct weir_error *err)
+{
+    r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    r->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (r->wake_fd < 0 || r->stop_fd < 0)
+        return error_set_errno(err, WEIR_E_IO, errno, "cannot create an event descriptor");
+    return WEIR_OK;
+}
+
+static void close_fd(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
+static void take_snapshot(struct run *r, struct progress_snapshot *s)
+{
+    struct engine_pool_state pool;
+    struct core_stats stats;
+    uint64_t total;
+
+    engine_batch_stats(r->batch, &stats);
+    engine_pool_state(r->engine, r->pool, &pool);
+    *s = (struct progress_snapshot){
+        .now = engine_now(r->engine),
+        .phase = r->phase,
+        .done_before = r->before.finished,
+        .done = r->before.finished + atomic_load(&r->watch.ok) + atomic_load(&r->watch.failed),
+        .failed = r->before.failed + atomic_load(&r->watch.failed),
+        .in_flight = stats.running,
+        .waiting = stats.waiting,
+        .attempts = stats.attempts,
+        .refused = stats.refused,
+        .retries = stats.retries,
+        .tokens = stats.tokens,
+        .throttle = r->options.throttle == RUN_THROTTLE_AIMD ? "aimd" : "none",
+        .delay_ns = stats.current_delay_ns,
+        .held_ns = pool.held_ns,
+        .delivered = r->start.mark.next + atomic_load(&r->rows_delivered),
+    };
+    s->elapsed_ns = instant_diff(s->now, r->started_at);
+    s->total_known = atomic_load(&r->all_fed) || source_rows_known(r->source, &total);
+    if (s->total_known)
+        s->total =
+            atomic_load(&r->all_fed) ? r->start.mark.next + atomic_load(&r->rows_fed) : total;
+}
+
+static void stop_starting(struct run *r, bool cancel)
+{
+    r->phase = cancel ? PROGRESS_CANCELLING : PROGRESS_STOPPING;
+    run_signal_fd(r->stop_fd);
+    engine_batch_stop(r->batch, cancel);
+}
+
+static void on_signal(struct run *r)
+{
+    struct signalfd_siginfo info;
+
+    while (read(r->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        r->signals++;
+        if (r->signals == 1) {
+            progress_note(
+                r->progress,
+                "stopping: nothing more is started, what runs finishes; once more cancels it");
+            stop_starting(r, false);
+        } else if (r->signals == 2) {
+            progress_note(r->progress, "cancelling what runs");
+            stop_starting(r, true);
+        }
+    }
+}
+
+static void on_wake(struct run *r)
+{
+    enum halt_verdict verdict = (enum halt_verdict)atomic_load(&r->watch.verdict);
+    uint64_t count;
+
+    while (read(r->wake_fd, &count, sizeof count) == (ssize_t)sizeof count)
+        ;
+    if (verdict == HALT_NONE || verdict == r->halted)
+        return;
+    r->halted = verdict;
+    stop_starting(r, verdict == HALT_NOW);
+}
+
+/* Waits for the deliverer's end, telling how it goes. */
+static void attend(struct run *r)
+{
+    struct pollfd fds[] = {{.fd = r->signal_fd, .events = POLLIN},
+                           {.fd = r->wake_fd, .events = POLLIN}};
+    struct progress_snapshot s;
+
+    while (!atomic_load(&r->deliverer_done)) {
+        take_snapshot(r, &s);
+        progress_update(r->progress, &s);
+        if (poll(fds, 2, LOOK_MS) <= 0)
+            continue;
+        if (fds[0].revents)
+            on_signal(r);
+        if (fds[1].revents)
+            on_wake(r);
+    }
+}
+
+static enum weir_status run_threads(struct run *r, struct weir_error *err)
+{
+    int rc = pthread_create(&r->deliverer, NULL, deliver_main, r);
+
+    if (rc == 0) {
+        rc = pthread_create(&r->feeder, NULL, feed_main, r);
+        if (rc != 0) {
+            engine_batch_stop(r->batch, true);
+            pthread_join(r->deliverer, NULL);
+        }
+    }
+    if (rc != 0)
+        return error_set_errno(err, WEIR_E_NOMEM, rc, "cannot start a thread");
+    attend(r);
+    /* Where the batch was stopped, the source may still wait for input. */
+    run_signal_fd(r->stop_fd);
+    pthread_join(r->deliverer, NULL);
+    pthread_join(r->feeder, NULL);
+    return WEIR_OK;
+}
+
+/* Every row of the input has its line. */
+static bool is_complete(const struct run *r)
+{
+    return atomic_load(&r->all_fed) && r->delivered.status == WEIR_OK &&
+           atomic_load(&r->rows_delivered) == atomic_load(&r->rows_fed);
+}
+
+/* Why the run ended early, and with what status. why is NULL when it did not. */
+static int judge_end(struct run *r, struct buf *why, enum summary_end *ret_end)
+{
+    bool fed_badly =
+        r->fed.status != WEIR_OK && r->fed.status != WEIR_E_END && r->fed.status != WEIR_E_SHUTDOWN;
+
+    *ret_end = SUMMARY_COMPLETE;
+    if (r->delivered.status != WEIR_OK) {
+        *ret_end = SUMMARY_STOPPED;
+        buf_puts(why, r->delivered.err.message);
+        return r->store ? CLI_STOPPED : CLI_FAILED;
+    }
+    if (fed_badly) {
+        *ret_end = SUMMARY_STOPPED;
+        buf_puts(why, r->fed.err.message);
+        return CLI_USAGE;
+    }
+    if (is_complete(r))
+        return r->before.failed + atomic_load(&r->watch.failed) > 0 ? CLI_FAILED : CLI_OK;
+    if (r->halted != HALT_NONE) {
+        *ret_end = SUMMARY_HALTED;
+        halt_describe(&r->watch.halt, why);
+        return CLI_HALTED;
+    }
+    *ret_end = SUMMARY_STOPPED;
+    buf_puts(why, r->signals > 0 ? "stopped by a signal" : "stopped");
+    return CLI_STOPPED;
+}
+
+static void fill_summary(struct run *r, struct summary *s)
+{
+    const struct run_options *o = &r->options;
+
+    s->rows_before = r->before.finished;
+    s->rows_ok = r->before.finished - r->before.failed + atomic_load(&r->watch.ok);
+    s->rows_failed = r->before.failed + atomic_load(&r->watch.failed);
+    s->total_known = atomic_load(&r->all_fed) || source_rows_known(r->source, &s->rows_total);
+    if (atomic_load(&r->all_fed))
+        s->rows_total = r->start.mark.next + atomic_load(&r->rows_fed);
+    s->elapsed_ns = instant_diff(engine_now(r->engine), r->started_at);
+    s->started_ns = r->started_ns;
+    engine_batch_stats(r->batch, &s->batch);
+    s->throttle = o->throttle == RUN_THROTTLE_AIMD ? "aimd" : "none";
+    s->output = o->output;
+    s->errors = o->errors;
+    s->journal = o->journal;
+    s->resume =
+        r->store && s->end != SUMMARY_COMPLETE ? "the same command goes on from here" : NULL;
+}
+
+static int tell_summary(struct run *r, int exit_status)
+{
+    _cleanup_buf_ struct buf out = {0};
+    struct weir_error err;
+
+    if (!r->options.quiet) {
+        summary_render_text(&r->summary, &out);
+        fwrite(buf_slice(&out).data, 1, out.len, stderr);
+        buf_clear(&out);
+    }
+    if (!r->options.summary)
+        return exit_status;
+    summary_render_json(&r->summary, &out);
+    if (out.failed || summary_write(r->options.summary, buf_slice(&out), &err) != WEIR_OK) {
+        if (out.failed)
+            error_nomem(&err);
+        complain(&err);
+        return exit_status == CLI_OK ? CLI_FAILED : exit_status;
+    }
+    return exit_status;
+}
+
+static int end_run(struct run *r)
+{
+    _cleanup_buf_ struct buf why = {0};
+    struct progress_snapshot s;
+    int exit_status;
+
+    if (r->delivered.status == WEIR_OK)
+        r->delivered.status = writer_finish(r->writer, is_complete(r), &r->delivered.err);
+    exit_status = judge_end(r, &why, &r->summary.end);
+    r->phase = PROGRESS_DONE;
+    take_snapshot(r, &s);
+    progress_finish(r->progress, &s);
+    r->summary.why = why.len > 0 ? why.data : NULL;
+    r->summary.exit_status = exit_status;
+    fill_summary(r, &r->summary);
+    if (r->options.quiet && r->summary.why)
+        fprintf(stderr, "weir run: %s\n", r->summary.why);
+    return tell_summary(r, exit_status);
+}
+
+static int go(struct run *r)
+{
+    struct weir_error err = {0};
+    enum weir_status status = open_fds(r, &err);
+
+    if (status == WEIR_OK)
+        status = setup_input(r, &err);
+    if (status != WEIR_OK) {
+        complain_input(r, &err);
+        return CLI_USAGE;
+    }
+    status = take_signals(r, &err);
+    if (status == WEIR_OK)
+        status = setup_output(r, &err);
+    if (status == WEIR_OK)
+        status = setup_engine(r, &err);
+    if (status == WEIR_OK)
+        status =
+            progress_new(&(struct progress_options){.mode = (enum progress_mode)r->options.progress,
+                                                    .fd = STDERR_FILENO},
+                         &r->progress, &err);
+    if (status != WEIR_OK) {
+        complain(&err);
+        return CLI_USAGE;
+    }
+    r->started_at = engine_now(r->engine);
+    r->started_ns = loop_wall_clock_ns();
+    r->phase = PROGRESS_RUNNING;
+    status = run_threads(r, &err);
+    if (status != WEIR_OK) {
+        complain(&err);
+        return CLI_FAILED;
+    }
+    return end_run(r);
+}
+
+int cmd_run(int argc, char **argv)
+{
+    struct run r = {.wake_fd = -1, .stop_fd = -1, .signal_fd = -1};
+    struct weir_error err;
+    int exit_status;
+
+    ignore_signal(SIGPIPE);
+    ignore_signal(SIGXFSZ);
+    run_options_init(&r.options);
+    if (run_options_parse(&r.options, argc, argv, &err) != WEIR_OK) {
+        complain(&err);
+        run_options_free(&r.options);
+        return CLI_USAGE;
+    }
+    if (r.options.help) {
+        _cleanup_buf_ struct buf help = {0};
+
+        run_options_help(&help);
+        fwrite(buf_slice(&help).data, 1, help.len, stdout);
+        run_options_free(&r.options);
+        return CLI_OK;
+    }
+    exit_status = go(&r);
+    setup_close(&r);
+    progress_free(r.progress);
+    close_fd(r.wake_fd);
+    close_fd(r.stop_fd);
+    close_fd(r.signal_fd);
+    run_options_free(&r.options);
+    return exit_status;
+}

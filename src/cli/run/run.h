@@ -1,0 +1,100 @@
+/*
+ * `weir run`, in parts. What they share is one struct run, and who touches what is said at each field.
+ *
+ *     main.c     the order of things; signals, progress, the end            the main thread
+ *     setup.c    what is opened before the first row is sent                the main thread
+ *     feed.c     rows from the source into the engine                       a thread of its own
+ *     deliver.c  results from the engine into the files                     a thread of its own
+ *     watch.c    counts what finishes, for --halt and the progress          the engine's thread
+ *
+ * The threads end in that order of dependence: the source is at its end (or was stopped), the engine has delivered
+ * all it can, the files are written; then the main thread puts the end together.
+ */
+#ifndef CLI_RUN_RUN_H
+#define CLI_RUN_RUN_H
+
+#include "cli/input/program.h"
+#include "cli/input/source.h"
+#include "cli/output/halt.h"
+#include "cli/output/progress.h"
+#include "cli/output/summary.h"
+#include "cli/output/writer.h"
+#include "cli/run_options.h"
+#include "core/ports/observer.h"
+#include "engine/engine.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* Counts what finishes. Called on the engine's thread; read by the main thread. */
+struct watch {
+    struct core_observer base;
+    struct core_observer *next; /* told everything too; NULL: nobody */
+    struct halt halt;
+    int wake_fd; /* an eventfd: the main thread is to look at `verdict` */
+    atomic_int verdict;
+    atomic_uint_fast64_t ok, failed;
+};
+
+/* How one of the threads ended. */
+struct outcome_of_thread {
+    enum weir_status status;
+    struct weir_error err;
+};
+
+struct run {
+    struct run_options options;
+    struct progress *progress;
+    struct check_report *report; /* what source_check said */
+    struct source *source;       /* the feeding thread's, once it runs */
+    struct core_store *store;    /* NULL: no journal */
+    struct buf run_id;
+    struct writer *writer; /* the delivering thread's, once it runs */
+    struct writer_start start;
+    struct store_summary before; /* what earlier runs left */
+
+    struct core_observer *events; /* --events; NULL: none */
+    struct program *select;       /* the engine thread's; NULL: none */
+    struct buf selected;
+    struct watch watch;
+    struct engine *engine;
+    struct core_pool *pool;
+    struct engine_batch *batch;
+
+    int wake_fd; /* eventfd: something for the main thread */
+    int stop_fd; /* eventfd: the source stops reading */
+    int signal_fd;
+
+    pthread_t feeder, deliverer;
+    struct outcome_of_thread fed, delivered; /* read after the join */
+    atomic_bool all_fed; /* the source is at its end: the number of rows is known */
+    atomic_uint_fast64_t rows_fed;
+    atomic_bool deliverer_done;
+    atomic_uint_fast64_t rows_delivered;
+    struct summary summary; /* the delivering thread counts; then the main thread's */
+
+    int signals; /* that asked to stop, so far */
+    enum halt_verdict halted;
+    enum progress_phase phase;
+    struct instant started_at;
+    int64_t started_ns;
+};
+
+/* setup.c: each opens what it says. On failure the message is for the user; what was opened is for run_close. */
+WEIR_MUST_CHECK enum weir_status setup_input(struct run *r, struct weir_error *err);
+WEIR_MUST_CHECK enum weir_status setup_output(struct run *r, struct weir_error *err);
+WEIR_MUST_CHECK enum weir_status setup_engine(struct run *r, struct weir_error *err);
+void setup_close(struct run *r);
+
+/* feed.c, deliver.c: thread functions over a struct run. */
+void *feed_main(void *run);
+void *deliver_main(void *run);
+
+/* watch.c */
+void watch_init(struct watch *w, const struct halt_rule *rule, struct core_observer *next,
+                int wake_fd);
+
+/* Makes an eventfd readable. Any thread. */
+void run_signal_fd(int fd);
+
+#endif

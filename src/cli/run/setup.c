@@ -1,0 +1,341 @@
+/*
+ * What a run opens before it sends its first row, in the order in which it may still refuse: the input is checked
+ * whole, the journal must belong to it, the files must be what the journal says; only then is anything changed.
+ */
+#include "base/error.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "cli/run/run.h"
+#include "exec/http/http.h"
+#include "loop/loop.h"
+#include "store/sqlite/sqlite_store.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Facts in the journal that say whose it is. */
+#define FACT_RUN_ID  "run.id"
+#define FACT_OPTIONS "run.options"
+#define FACT_DIGEST  "input.digest"
+#define FACT_ROWS    "input.rows"
+
+enum weir_status setup_input(struct run *r, struct weir_error *err)
+{
+    const struct run_options *o = &r->options;
+    struct source_options s = {
+        .lines = {.files = o->inputs.items,
+                  .file_count = o->inputs.count,
+                  .line_max_bytes = o->max_line_bytes,
+                  .stdin_fd = STDIN_FILENO,
+                  .stop_fd = r->stop_fd},
+        .rows = {.lines = o->lines,
+                 .template_expr = o->template_expr,
+                 .key_expr = o->key_expr,
+                 .url = o->url,
+                 .method = o->method},
+        .skip_bad = o->skip_bad,
+    };
+    enum weir_status status = source_open(&s, &r->source, err);
+
+    if (status != WEIR_OK)
+        return status;
+    r->report = mem_calloc(1, sizeof *r->report);
+    if (!r->report)
+        return error_nomem(err);
+    return source_check(r->source, r->report, err);
+}
+
+static enum weir_status new_run_id(struct run *r, struct weir_error *err)
+{
+    buf_clear(&r->run_id);
+    buf_printf(&r->run_id, "%016" PRIx64 "%016" PRIx64, loop_entropy(), loop_entropy());
+    return r->run_id.failed ? error_nomem(err) : WEIR_OK;
+}
+
+/* A fact that is there must be `now`; one that is not is set. what: for the message. */
+static enum weir_status agree(struct run *r, const char *fact, struct slice now, const char *what,
+                              struct weir_error *err)
+{
+    _cleanup_buf_ struct buf before = {0};
+    enum weir_status status = r->store->ops->fact(r->store, fact, &before, err);
+
+    if (status == WEIR_E_END)
+        return r->store->ops->set(r->store, fact, now, err);
+    if (status != WEIR_OK)
+        return status;
+    if (slice_equal(buf_slice(&before), now))
+        return WEIR_OK;
+    return error_set(
+        err, WEIR_E_CONFLICT,
+        "%s: the input is not the one that this journal was begun with (%s was %.*s, is %.*s); "
+        "give it the same input, or start over with --fresh",
+        r->options.journal, what, (int)before.len, before.data ? before.data : "", (int)now.len,
+        now.data);
+}
+
+static enum weir_status same_input(struct run *r, struct weir_error *err)
+{
+    char digest[FINGERPRINT_HEX_BYTES], rows[24];
+    enum weir_status status;
+    uint64_t count;
+
+    if (!source_rows_known(r->source, &count))
+        return WEIR_OK; /* a stream: each row is compared as it comes */
+    snprintf(rows, sizeof rows, "%" PRIu64, count);
+    fingerprint_hex(r->report->digest, digest);
+    status = agree(r, FACT_ROWS, slice_of(rows), "the number of rows", err);
+    if (status == WEIR_OK)
+        status = agree(r, FACT_DIGEST, slice_of(digest), "the fingerprint of its content", err);
+    return status;
+}
+
+static enum weir_status same_options(struct run *r, struct weir_error *err)
+{
+    _cleanup_buf_ struct buf before = {0}, now = {0}, differences = {0};
+    enum weir_status status;
+
+    run_options_fingerprint(&r->options, &now);
+    if (now.failed)
+        return error_nomem(err);
+    status = r->store->ops->fact(r->store, FACT_OPTIONS, &before, err);
+    if (status == WEIR_E_END)
+        return r->store->ops->set(r->store, FACT_OPTIONS, buf_slice(&now), err);
+    if (status != WEIR_OK)
+        return status;
+    if (!run_options_conflict(buf_slice(&before), buf_slice(&now), &differences))
+        return WEIR_OK;
+    while (differences.len > 0 && differences.data[differences.len - 1] == '\n')
+        differences.data[--differences.len] = '\0';
+    return error_set(
+        err, WEIR_E_CONFLICT,
+        "%s was begun with other options; use the same ones, or start over with --fresh:\n%s",
+        r->options.journal, differences.data ? differences.data : "");
+}
+
+/* The run's name is set last: a journal that has one has all the other facts too. */
+static enum weir_status own_journal(struct run *r, struct weir_error *err)
+{
+    enum weir_status status = r->store->ops->fact(r->store, FACT_RUN_ID, &r->run_id, err);
+    bool first = status == WEIR_E_END;
+
+    if (status != WEIR_OK && !first)
+        return status;
+    if (first && r->options.retry_failed)
+        return error_set(
+            err, WEIR_E_CONFLICT,
+            "%s holds no run yet: there is nothing whose failed rows could be run again; "
+            "leave --retry-failed out",
+            r->options.journal);
+    status = same_options(r, err);
+    if (status == WEIR_OK)
+        status = same_input(r, err);
+    if (status != WEIR_OK || !first)
+        return status;
+    status = new_run_id(r, err);
+    if (status != WEIR_OK)
+        return status;
+    return r->store->ops->set(r->store, FACT_RUN_ID, buf_slice(&r->run_id), err);
+}
+
+static enum weir_status open_journal(struct run *r, struct weir_error *err)
+{
+    const struct run_options *o = &r->options;
+    enum sqlite_store_mode mode = o->fresh          ? SQLITE_STORE_FRESH
+                                  : o->retry_failed ? SQLITE_STORE_MUST_EXIST
+                                                    : SQLITE_STORE_CREATE;
+    enum weir_status status = sqlite_store_open(o->journal, mode, &r->store, err);
+
+    if (status == WEIR_E_END)
+        return error_set(err, WEIR_E_CONFLICT,
+                         "%s: there is no journal, so there are no failed rows to run again; leave "
+                         "--retry-failed out",
+                         o->journal);
+    return status == WEIR_OK ? own_journal(r, err) : status;
+}
+
+/* Files that the output must not be written over: the inputs and the journal. */
+static enum weir_status open_writer(struct run *r, struct weir_error *err)
+{
+    const struct run_options *o = &r->options;
+    size_t count = 0;
+    const char **kept_apart = mem_calloc(o->inputs.count + 1, sizeof *kept_apart);
+    struct writer_options w = {.output = o->output,
+                               .errors = o->errors,
+                               .store = r->store,
+                               .retry_failed = o->retry_failed,
+                               .overwrite = o->fresh};
+    enum weir_status status;
+
+    if (!kept_apart)
+        return error_nomem(err);
+    for (size_t i = 0; i < o->inputs.count; i++) {
+        if (strcmp(o->inputs.items[i], "-") != 0)
+            kept_apart[count++] = o->inputs.items[i];
+    }
+    if (o->journal)
+        kept_apart[count++] = o->journal;
+    w.not_these = kept_apart;
+    w.not_these_count = count;
+    status = writer_open(&w, &r->writer, err);
+    mem_free(kept_apart);
+    return status;
+}
+
+enum weir_status setup_output(struct run *r, struct weir_error *err)
+{
+    enum weir_status status = r->options.journal ? open_journal(r, err) : new_run_id(r, err);
+
+    if (status == WEIR_OK)
+        status = open_writer(r, err);
+    if (status == WEIR_OK)
+        status = writer_start(r->writer, &r->start, err);
+    if (status == WEIR_OK && r->store)
+        status = r->store->ops->summary(r->store, &r->before, err);
+    return status;
+}
+
+/* --select: the answer's output becomes what the expression picks from it. On the engine's thread. */
+static bool select_output(void *ctx, struct core_answer *a)
+{
+    struct run *r = ctx;
+    struct slice body = {a->output ? a->output : "", a->output_len};
+    struct weir_error err;
+    size_t len;
+    char *picked;
+
+    buf_clear(&r->selected);
+    if (!json_check(body, NULL)) {
+        answer_say(a, "--select: the answer is not JSON");
+        a->reason = WEIR_REASON_SELECT_FAILED;
+        return false;
+    }
+    if (program_run(r->select, body, PROGRAM_JSON, &r->selected, &err) != WEIR_OK) {
+        answer_say(a, "%s", err.message);
+        a->reason = WEIR_REASON_SELECT_FAILED;
+        return false;
+    }
+    len = r->selected.len;
+    picked = mem_copy(r->selected.data, len);
+    if (!picked) {
+        a->outcome = WEIR_OUTCOME_FAILED;
+        a->reason = WEIR_REASON_INTERNAL;
+        answer_say(a, "memory ran out");
+        return false;
+    }
+    mem_free(a->output);
+    a->output = picked;
+    a->output_len = len;
+    return true;
+}
+
+static enum weir_status make_http(void *ctx, const struct core_pool_options *options,
+                                  struct uv_loop_s *loop, struct core_executor_host *host,
+                                  struct core_executor **ret, struct weir_error *err)
+{
+    static const enum http_version versions[] = {[RUN_HTTP_AUTO] = HTTP_VERSION_AUTO,
+                                                 [RUN_HTTP_1_1] = HTTP_VERSION_1_1,
+                                                 [RUN_HTTP_2] = HTTP_VERSION_2,
+                                                 [RUN_HTTP_2_PRIOR] =
+                                                     HTTP_VERSION_2_PRIOR_KNOWLEDGE};
+    struct run *r = ctx;
+    const struct run_options *o = &r->options;
+    const char **headers = mem_calloc(o->header_count + 1, sizeof *headers);
+    struct http_options h = HTTP_OPTIONS_DEFAULT;
+    enum weir_status status;
+
+    if (!headers)
+        return error_nomem(err);
+    for (size_t i = 0; i < o->header_count; i++)
+        headers[i] = o->headers[i].line;
+    if (o->method)
+        h.method = o->method;
+    h.headers = headers;
+    h.headers_count = o->header_count;
+    h.connect_timeout_ns = o->connect_timeout_ns;
+    h.response_max_bytes = o->response_max_bytes;
+    h.http_version = versions[o->http];
+    h.proxy = o->proxy;
+    h.no_proxy = o->no_proxy;
+    h.cacert = o->cacert;
+    h.client_cert = o->cert;
+    h.client_key = o->key_file;
+    h.insecure = o->insecure;
+    h.unix_socket = o->unix_socket;
+    h.max_connections = options->size;
+    h.capacity_statuses = o->capacity_statuses;
+    h.capacity_statuses_count = o->capacity_status_count;
+    if (r->select)
+        h.accept = (struct http_accept){select_output, r};
+    status = http_executor_new(&h, loop, host, ret, err);
+    mem_free(headers);
+    return status;
+}
+
+static void fill_pool(const struct run_options *o, struct core_pool_options *p)
+{
+    struct aimd_options *aimd = &p->gate.throttle.aimd;
+
+    core_pool_options_init(p);
+    p->name = "http";
+    p->size = (size_t)o->jobs;
+    p->gate.throttle.kind = o->throttle == RUN_THROTTLE_AIMD ? THROTTLE_AIMD : THROTTLE_NONE;
+    p->gate.min_dispatch_delay_ns = aimd->min_delay_ns = o->min_dispatch_delay_ns;
+    aimd->max_delay_ns = o->max_dispatch_delay_ns;
+    aimd->multiplier = o->backoff_multiplier;
+    aimd->step_ns = o->recovery_step_ns;
+    p->gate.rate_per_s = o->rate_per_s;
+    p->gate.requests_per_minute = o->rpm;
+    p->gate.tokens_per_minute = o->tpm;
+    p->gate.retry_after_max_ns = o->retry_after_max_ns;
+    p->max_attempts = (uint32_t)o->retries + 1;
+    p->backoff.initial_ns = o->retry_delay_ns;
+    if (p->backoff.ceiling_ns < p->backoff.initial_ns)
+        p->backoff.ceiling_ns = p->backoff.initial_ns;
+    p->timeout_ns = o->timeout_ns;
+    p->max_capacity_retry_ns = o->max_capacity_retry_ns;
+}
+
+enum weir_status setup_engine(struct run *r, struct weir_error *err)
+{
+    const struct run_options *o = &r->options;
+    struct engine_options e = {.seed = (uint64_t)o->seed, .observer = &r->watch.base};
+    struct engine_batch_options b = {.store = r->store};
+    struct core_pool_options p;
+    enum weir_status status = WEIR_OK;
+
+    watch_init(&r->watch, &o->halt, r->events, r->wake_fd);
+    if (o->select_expr)
+        status = program_new(&(struct program_options){.name = "--select", .expr = o->select_expr},
+                             &r->select, err);
+    if (status == WEIR_OK)
+        status = engine_new(&e, &r->engine, err);
+    if (status != WEIR_OK)
+        return status;
+    fill_pool(o, &p);
+    status = engine_add_pool(r->engine, &p, make_http, r, &r->pool, err);
+    if (status != WEIR_OK)
+        return status;
+    core_batch_options_init(&b.core);
+    if (o->window_rows > 0)
+        b.core.window_rows = (uint32_t)o->window_rows;
+    b.core.first_index = r->start.mark.next;
+    b.core.first_complete_index = r->before.complete_index;
+    b.core.deadline_ns = o->deadline_ns;
+    return engine_open_batch(r->engine, r->pool, &b, &r->batch, err);
+}
+
+void setup_close(struct run *r)
+{
+    engine_batch_close(r->batch);
+    engine_free(r->engine);
+    program_free(r->select);
+    buf_free(&r->selected);
+    writer_free(r->writer);
+    if (r->store)
+        r->store->ops->close(r->store);
+    source_close(r->source);
+    mem_free(r->report);
+    buf_free(&r->run_id);
+}
