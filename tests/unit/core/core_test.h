@@ -100,6 +100,8 @@ static void bench_cancel(struct core_executor *ex, struct core_attempt *a)
     struct bench *b = BENCH_OF(ex, executor);
 
     assert_true(atomic_load(&a->cancelled));
+    for (size_t i = 0; i < b->cancelled_count; i++)
+        assert_ptr_not_equal(b->cancelled[i], a); /* once is enough */
     b->cancelled[b->cancelled_count++] = a;
 }
 

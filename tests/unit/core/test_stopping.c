@@ -44,7 +44,7 @@ static void without_an_answer_in_time_the_attempt_is_cancelled_and_the_row_retri
     bench_advance(b, 1);
     assert_int_equal(b->running_count, 0);
     assert_int_equal(bench_stats(batch).waiting, 1);
-    bench_advance(b, MS(500));
+    bench_advance(b, MS(550));
     assert_int_equal(bench_running(b, 0)->number, 2);
     bench_advance(b, 2 * NS_PER_S);
     assert_int_equal(b->results[0].outcome, WEIR_OUTCOME_TIMEOUT);
@@ -100,7 +100,7 @@ static void a_refusal_that_came_just_then_uses_up_no_attempt(void **state)
     report_after_timeout(b, WEIR_OUTCOME_CAPACITY);
     assert_int_equal(b->result_count, 0);
     assert_int_equal(bench_stats(batch).capacity_retries, 1);
-    bench_advance(b, MS(50));
+    bench_advance(b, MS(55));
     bench_ok(b, 0);
     assert_int_equal(b->results[0].outcome, WEIR_OUTCOME_OK);
     bench_free(b, batch);
@@ -180,7 +180,7 @@ static void its_late_report_is_told_counted_and_changes_nothing(void **state)
     bench_add_rows(b, batch, 1);
     bench_run(b);
     late = bench_running(b, 0);
-    bench_advance(b, NS_PER_S + MS(500)); /* the second attempt runs beside it */
+    bench_advance(b, NS_PER_S + MS(550)); /* the second attempt runs beside it */
     assert_int_equal(b->running_count, 2);
     late->answer.outcome = WEIR_OUTCOME_FAILED;
     late->answer.status = 400;
@@ -585,6 +585,8 @@ static void stopping_twice_or_after_the_end_is_harmless(void **state)
     bench_run(b);
     dispatcher_stop(b->d, batch, false, b->now);
     dispatcher_stop(b->d, batch, true, b->now);
+    dispatcher_stop(b->d, batch, true, b->now); /* what runs is cancelled once */
+    assert_int_equal(b->cancelled_count, 1);
     bench_run(b);
     dispatcher_stop(b->d, batch, true, b->now);
     assert_int_equal(b->closed, 1);
