@@ -4,6 +4,8 @@
  */
 #include "core_test.h"
 
+#include "core/internal.h"
+
 static struct bench bench;
 
 static struct core_pool_options pool_options(size_t size)
@@ -521,6 +523,78 @@ static void a_row_larger_than_the_whole_budget_is_refused_at_once(void **state)
     bench_end(b);
 }
 
+/* Refuses whatever runs until nothing does, at this very time. */
+static void refuse_all(struct bench *b)
+{
+    while (b->running_count > 0)
+        bench_refuse(b, b->running[0]->index);
+}
+
+static uint64_t rows_started(const struct bench *b)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < b->started_count; i++)
+        n += b->started[i].number == 1;
+    return n;
+}
+
+static void while_a_service_is_full_new_rows_are_held_back(void **state)
+{
+    struct bench *b = &bench;
+    struct core_pool_options o = pool_options(2);
+    struct core_batch *batch;
+    struct core_stats s;
+
+    (void)state;
+    bench_init(b, &o, true);
+    batch = bench_open(b, NULL);
+    bench_add_rows(b, batch, 100);
+    bench_run(b);
+    refuse_all(b);
+    s = bench_stats(batch);
+    assert_int_equal(s.waiting, 2 + CROWDING_ROWS_MAX);
+    assert_int_equal(rows_started(b), 2 + CROWDING_ROWS_MAX);
+    /* One that waited and goes well lets a new one in. */
+    bench_advance(b, instant_diff(b->wake, b->now));
+    assert_int_equal(b->running_count, 1);
+    bench_ok(b, b->running[0]->index);
+    assert_int_equal(rows_started(b), 3 + CROWDING_ROWS_MAX);
+    bench_finish_all(b);
+    assert_int_equal(b->result_count, 100);
+    bench_free(b, batch);
+    bench_end(b);
+}
+
+static void rows_that_are_refused_for_ever_hold_back_nobody(void **state)
+{
+    struct bench *b = &bench;
+    struct core_pool_options o = pool_options(2);
+    struct core_batch *batch;
+
+    (void)state;
+    bench_init(b, &o, true);
+    batch = bench_open(b, NULL);
+    bench_add_rows(b, batch, 40);
+    bench_run(b);
+    /* Rows 0 to 17 are always refused; the others must get through all the same. */
+    for (int turn = 0; turn < 10000 && bench_stats(batch).finished < 22; turn++) {
+        while (b->running_count > 0) {
+            struct core_attempt *a = b->running[0];
+
+            if (a->index < 2 + CROWDING_ROWS_MAX)
+                bench_refuse(b, a->index);
+            else
+                bench_ok(b, a->index);
+        }
+        bench_advance(b, instant_diff(b->wake, b->now));
+    }
+    assert_int_equal(bench_stats(batch).finished, 22);
+    bench_finish_all(b);
+    bench_free(b, batch);
+    bench_end(b);
+}
+
 /* ---- failures ---- */
 
 static void a_retryable_failure_is_tried_max_attempts_times_with_backoff(void **state)
@@ -932,6 +1006,8 @@ int main(void)
         cmocka_unit_test(retry_after_holds_the_whole_pool_and_the_row),
         cmocka_unit_test(retry_after_above_the_ceiling_fails_the_row_and_holds_nobody),
         cmocka_unit_test(a_row_larger_than_the_whole_budget_is_refused_at_once),
+        cmocka_unit_test(while_a_service_is_full_new_rows_are_held_back),
+        cmocka_unit_test(rows_that_are_refused_for_ever_hold_back_nobody),
         cmocka_unit_test(a_retryable_failure_is_tried_max_attempts_times_with_backoff),
         cmocka_unit_test(a_permanent_failure_ends_the_row_at_once_and_no_other),
         cmocka_unit_test(an_executor_that_reports_nonsense_makes_a_lost_attempt),
