@@ -300,6 +300,28 @@ static void while_a_service_is_full_new_rows_are_held_back(void **state)
     bench_end(b);
 }
 
+static void rows_that_are_tried_again_are_not_held_back(void **state)
+{
+    struct bench *b = &bench;
+    struct core_pool_options o = pool_options(2);
+    struct core_batch *batch;
+
+    (void)state;
+    o.gate.throttle.aimd.step_ns = 5 * NS_PER_S; /* who is refused is away for a while */
+    bench_init(b, &o, true);
+    batch = bench_open(b, NULL);
+    bench_add_rows(b, batch, 40);
+    bench_run(b);
+    bench_fail(b, 0);
+    refuse_all(b);
+    assert_int_equal(bench_stats(batch).waiting, 1 + 2 + CROWDING_ROWS_MAX);
+    bench_advance(b, MS(550));
+    assert_non_null(bench_running(b, 0));
+    bench_finish_all(b);
+    bench_free(b, batch);
+    bench_end(b);
+}
+
 static void rows_that_are_refused_for_ever_hold_back_nobody(void **state)
 {
     struct bench *b = &bench;
@@ -342,6 +364,7 @@ int main(void)
         cmocka_unit_test(retry_after_above_the_ceiling_fails_the_row_and_holds_nobody),
         cmocka_unit_test(a_row_larger_than_the_whole_budget_is_refused_at_once),
         cmocka_unit_test(while_a_service_is_full_new_rows_are_held_back),
+        cmocka_unit_test(rows_that_are_tried_again_are_not_held_back),
         cmocka_unit_test(rows_that_are_refused_for_ever_hold_back_nobody),
     };
 
