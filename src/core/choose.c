@@ -37,7 +37,7 @@ void choose_make_ready(struct core_task *t)
 {
     struct core_batch *b = t->batch;
 
-    t->state = TASK_READY;
+    task_move(t, TASK_READY);
     b->stats.ready++;
     if (t->attempts == 0)
         list_push_back(&b->fresh, &t->link);
@@ -153,7 +153,7 @@ static void start(struct core_pool *p, struct core_task *t, struct gate_ticket t
     s->ended_by = WEIR_REASON_NONE;
     s->ticket = t->ticket = ticket;
     t->slot = s;
-    t->state = TASK_RUNNING;
+    task_move(t, TASK_RUNNING);
     if (instant_is_none(t->start_at))
         t->start_at = now;
     b->stats.running++;

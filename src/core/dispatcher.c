@@ -274,7 +274,7 @@ enum weir_status dispatcher_submit(struct dispatcher *d, struct core_batch *b, s
     }
     b->stats.finished++;
     b->pool->stats.finished++;
-    t->state = TASK_COMMITTED;
+    task_move(t, TASK_COMMITTED);
     deliver_in_order(b, now);
     return WEIR_OK;
 }
@@ -306,7 +306,7 @@ void dispatcher_committed(struct dispatcher *d, struct core_task *t, struct inst
     (void)d;
     assert(t->state == TASK_FINISHED && b->uncommitted > 0);
     b->uncommitted--;
-    t->state = TASK_COMMITTED;
+    task_move(t, TASK_COMMITTED);
     deliver_in_order(b, now);
 }
 
@@ -317,7 +317,7 @@ void dispatcher_uncommitted(struct dispatcher *d, struct core_task *t)
     (void)d;
     assert(b->aborted && t->state == TASK_FINISHED && b->uncommitted > 0);
     b->uncommitted--;
-    t->state = TASK_DROPPED;
+    task_move(t, TASK_DROPPED);
 }
 
 void dispatcher_give_back(struct dispatcher *d, struct core_task *t)
