@@ -38,7 +38,8 @@ static const char *check_pool(const struct core_pool *p, size_t *running, uint64
         return "P3: attempts are ahead although there are places, or too many are";
     if (busy != p->permits.running)
         return "I1: permits taken in a pool differ from the attempts that run in it";
-    if (busy + idle + ahead != p->slot_count || busy > p->options.size)
+    if (busy + idle + ahead != p->slot_count || p->slot_count != p->options.size + p->ahead_max ||
+        busy > p->options.size)
         return "P3: more places than the pool has";
     *running += busy;
     return NULL;
