@@ -18,8 +18,9 @@
  *
  * Every function may be called from any thread, but for what is said at it. None of them prints, exits, installs a
  * signal handler or touches anything global. A NULL where an object is needed, an option out of its range, a call
- * after shutdown: an error with a message, never a crash. Durations in options are in milliseconds unless the name says
- * otherwise; times in results are nanoseconds since the Unix epoch.
+ * after shutdown: an error with a message, never a crash. An object that was freed must not be used, as anywhere in C.
+ * Durations in options are in milliseconds unless the name says otherwise; times in results are nanoseconds since the
+ * Unix epoch. docs/library.md is the guide; examples/ has three short programs.
  */
 #ifndef WEIR_WEIR_H
 #define WEIR_WEIR_H
@@ -61,14 +62,14 @@ WEIR_API enum weir_status weir_shutdown(struct weir_engine *engine, bool wait,
 
 /*
  * Shuts down without waiting for more than the callbacks that run, and frees the engine and its pools. WEIR_E_BUSY:
- * a batch is still open (nothing was done). NULL: WEIR_OK.
+ * a batch is still open (nothing was done). NULL: WEIR_OK. No other call on the engine or its pools may be under way.
  */
 WEIR_API enum weir_status weir_close(struct weir_engine *engine, struct weir_error *err);
 
 /* ---- pools ---- */
 
 enum weir_throttle {
-    WEIR_THROTTLE_NONE, /* as fast as the other limits allow */
+    WEIR_THROTTLE_NONE, /* as fast as the other limits allow; a refused row is tried again at once */
     WEIR_THROTTLE_AIMD, /* a refused row waits; the wait grows by a factor and shrinks by steps */
 };
 
@@ -76,15 +77,17 @@ struct weir_pool_options {
     const char *name; /* copied; NULL: "thread" */
     uint64_t size;    /* 1 to 1,000,000: attempts that run at once, at most; default 1 */
 
-    enum weir_throttle throttle;       /* default AIMD */
-    int64_t min_dispatch_delay_ms;     /* >= 0, default 0: least time between any two dispatches */
-    int64_t max_dispatch_delay_ms;     /* > 0, >= min, default 5000: ceiling of the AIMD delay */
-    double backoff_multiplier;         /* > 1, finite, default 2 */
-    int64_t recovery_step_ms;          /* >= 0, default 50; it and min are not both 0 */
+    /* No duration may be more than a year. */
+    enum weir_throttle throttle;   /* default AIMD */
+    int64_t min_dispatch_delay_ms; /* >= 0, default 0: least time between any two dispatches */
+    int64_t max_dispatch_delay_ms; /* > 0, >= min, default 5000: ceiling of the AIMD delay */
+    double backoff_multiplier;     /* > 1, finite, default 2: what a refusal does to the delay */
+    int64_t recovery_step_ms;      /* >= 0, default 50: what a success takes off the delay, and
+                                          the first delay; it and min are not both 0 */
     double max_capacity_retry_seconds; /* > 0, default 3600: per row, from its first dispatch */
 
-    double rate_per_second;      /* > 0; 0 (default): no limit */
-    int64_t requests_per_minute; /* > 0; 0 (default): no limit */
+    double rate_per_second;      /* 1e-6 to 1e9; 0 (default): no limit. Evenly spaced */
+    int64_t requests_per_minute; /* > 0; 0 (default): no limit. A budget: may come in bursts */
 
     uint32_t max_attempts; /* >= 1, default 3; refusals for lack of capacity do not count */
     int64_t
@@ -107,7 +110,10 @@ struct weir_row {
 /* What a callback says about its row. It exists during the callback only. */
 struct weir_answer;
 
-/* The row is done. output is copied; len may be 0. False: no memory (the row then fails, and says so). */
+/*
+ * The row is done. output is copied; it may be NULL if len is 0. False: no memory, or output is NULL and len is not 0;
+ * the row then fails, and its message says so.
+ */
 WEIR_API bool weir_answer_ok(struct weir_answer *answer, const void *output, size_t len);
 /* The service is full: the row will be tried again, and the pool slows down. message is copied; NULL: none. */
 WEIR_API void weir_answer_capacity(struct weir_answer *answer, int status, const char *message);
@@ -120,9 +126,13 @@ WEIR_API void weir_answer_failed(struct weir_answer *answer, bool retryable, int
 WEIR_API bool weir_answer_cancelled(const struct weir_answer *answer);
 
 /*
- * Does one row. Runs on a thread of the pool, on several at once; row is valid until it returns. It says how it went by one of
- * weir_answer_ok, _capacity and _failed (the last one counts); returning without any is the outcome "lost". It must not call
- * weir_shutdown or weir_close, nor wait for its own batch.
+ * Does one row. Runs on a thread of the pool, on several at once; row is valid until it returns. It says how it went by
+ * one of weir_answer_ok, _capacity and _failed (the last one counts); returning without any is the outcome "lost", which
+ * is tried again like a retryable failure. It must not call weir_shutdown or weir_close, nor wait for its own batch. A
+ * callback that ends its thread (pthread_exit) costs its row one attempt, outcome "lost", and nothing else.
+ *
+ * A callback cannot be ended from outside. When its time is up (timeout, deadline) its row is judged without it, but its
+ * place in the pool stays taken until it returns; weir_answer_cancelled tells it that it may.
  */
 typedef void (*weir_work_fn)(void *ctx, const struct weir_row *row, struct weir_answer *answer);
 
@@ -148,13 +158,14 @@ struct weir_stats {
         double total_throttle_time_ms;
         uint64_t max_concurrent_reached;
     } pool_stats;
-    uint64_t accepted;  /* rows (of a batch) */
-    uint64_t finished;  /* rows that have their result (of a batch) */
-    uint64_t delivered; /* results taken or ready to be taken (of a batch) */
+    uint64_t accepted;  /* rows, so far */
+    uint64_t finished;  /* rows that have their result */
+    uint64_t delivered; /* results taken or ready to be taken */
     uint64_t pending;   /* rows that wait or run: 0 after a shutdown */
     uint64_t attempts;  /* started */
 };
 
+/* Of all batches of a pool, since it was opened. A batch's own: weir_batch_stats. The delay in both is the pool's. */
 WEIR_API enum weir_status weir_pool_stats(struct weir_pool *pool, struct weir_stats *ret,
                                           struct weir_error *err);
 
@@ -184,9 +195,10 @@ struct weir_result {
 /* ---- a batch in one call ---- */
 
 struct weir_batch_options {
-    uint32_t window_rows;  /* rows between add and next, at most; default 16384 */
-    uint64_t window_bytes; /* of their data and outputs, softly; default 256 MiB */
-    int64_t deadline_ms;   /* from opening; 0 (default): none */
+    /* 1 to 16,777,216: rows between add and the end of their result's loan; default 16384 */
+    uint32_t window_rows;
+    uint64_t window_bytes; /* >= 1: of their data and outputs, softly; default 256 MiB */
+    int64_t deadline_ms;   /* >= 0: from opening; 0 (default): none */
 };
 
 /* Fills in the defaults. NULL is ignored. */
@@ -200,7 +212,9 @@ struct weir_results {
 
 /*
  * Runs rows and waits for all of them. Every row has its result, in order; that some failed is not an error of the
- * call. options may be NULL. count 0 returns at once. *ret is to be freed with weir_results_free.
+ * call, nor that the engine was shut down meanwhile (the rows that are left then end as cancelled). options may be NULL.
+ * count 0 returns at once. *ret is to be freed with weir_results_free. WEIR_E_INVALID: a row is wrong; the message
+ * has its number, and the rows before it may have been run. WEIR_E_SHUTDOWN: the engine was shut down before.
  */
 WEIR_API WEIR_MUST_CHECK enum weir_status weir_run(struct weir_pool *pool,
                                                    const struct weir_row *rows, size_t count,
@@ -230,13 +244,17 @@ WEIR_API WEIR_MUST_CHECK enum weir_status weir_batch_add(struct weir_batch *batc
 WEIR_API enum weir_status weir_batch_end(struct weir_batch *batch, struct weir_error *err);
 /*
  * The next result, as soon as it and all before it are done; valid until the next call of this function, or of
- * weir_batch_close. timeout_ms < 0: waits as long as it takes. WEIR_E_AGAIN: none came in time. WEIR_E_END: there are no more.
+ * weir_batch_close. timeout_ms < 0: waits as long as it takes; 0: does not wait. WEIR_E_AGAIN: none came in time.
+ * WEIR_E_END: there are no more. WEIR_E_NOMEM: a row found no memory, and the batch was stopped.
  */
 WEIR_API WEIR_MUST_CHECK enum weir_status weir_batch_next(struct weir_batch *batch,
                                                           int64_t timeout_ms,
                                                           const struct weir_result **ret,
                                                           struct weir_error *err);
-/* Starts no more rows. Running ones finish, or are told to stop; results whose turn comes can still be taken. */
+/*
+ * Starts no more rows. Running ones finish, or are told to stop; results whose turn comes can still be taken. Rows that
+ * did not run have no result, nor has any row behind the first of them. May be repeated.
+ */
 WEIR_API enum weir_status weir_batch_stop(struct weir_batch *batch, bool cancel_running,
                                           struct weir_error *err);
 WEIR_API enum weir_status weir_batch_stats(struct weir_batch *batch, struct weir_stats *ret,

@@ -5,7 +5,7 @@
 
 static const char *check_pool(const struct core_pool *p, size_t *running, uint64_t *abandoned)
 {
-    size_t busy = 0, idle = 0, ahead = 0;
+    size_t busy = 0, idle = 0;
 
     list_foreach (node, &p->busy_slots) {
         const struct core_attempt_slot *s = list_entry(node, struct core_attempt_slot, link);
@@ -25,6 +25,20 @@ static const char *check_pool(const struct core_pool *p, size_t *running, uint64
         if (list_entry(node, struct core_attempt_slot, link)->running)
             return "I1: a slot runs without a permit";
     }
+    if (busy != p->permits.running)
+        return "I1: permits taken in a pool differ from the attempts that run in it";
+    if (busy + idle + p->ahead_count != p->slot_count ||
+        p->slot_count != p->options.size + p->ahead_max || busy > p->options.size)
+        return "P3: more places than the pool has";
+    *running += busy;
+    return NULL;
+}
+
+/* Attempts without a permit: few, and only while all permits of the pool are taken. */
+static const char *check_ahead(const struct core_pool *p, uint64_t *ret_ahead)
+{
+    size_t ahead = 0;
+
     list_foreach (node, &p->ahead) {
         const struct core_attempt_slot *s = list_entry(node, struct core_attempt_slot, link);
 
@@ -36,12 +50,7 @@ static const char *check_pool(const struct core_pool *p, size_t *running, uint64
     if (ahead != p->ahead_count || ahead > p->ahead_max ||
         (ahead > 0 && p->permits.running != p->options.size))
         return "P3: attempts are ahead although there are places, or too many are";
-    if (busy != p->permits.running)
-        return "I1: permits taken in a pool differ from the attempts that run in it";
-    if (busy + idle + ahead != p->slot_count || p->slot_count != p->options.size + p->ahead_max ||
-        busy > p->options.size)
-        return "P3: more places than the pool has";
-    *running += busy;
+    *ret_ahead += ahead;
     return NULL;
 }
 
@@ -136,7 +145,8 @@ const char *dispatcher_check(const struct dispatcher *d)
         const struct core_pool *p = list_entry(node, struct core_pool, link);
 
         wrong = check_pool(p, &running, &abandoned);
-        ahead += p->ahead_count;
+        if (!wrong)
+            wrong = check_ahead(p, &ahead);
         if (!wrong)
             wrong = check_crowding(d, p);
         if (wrong)
