@@ -3,12 +3,14 @@
 
 #include "base/error.h"
 #include "base/parse.h"
+#include "cli/options.h"
 
 #include <arpa/inet.h>
 #include <string.h>
 
 #define HOST_BYTES     64
 #define BODY_BYTES_MAX (UINT64_C(1) << 30)
+#define NAMES_MAX      64 /* of options, to guess what was meant */
 #define HELP_COLUMNS   79
 #define HELP_INDENT    30
 
@@ -162,6 +164,24 @@ static enum weir_status set_own(struct mock_options *o, const struct own_option 
     return status;
 }
 
+static enum weir_status unknown_option(const char *name, struct weir_error *err)
+{
+    const char *names[NAMES_MAX + 1] = {NULL};
+    const char *nearest;
+    size_t count = 0;
+
+    for (size_t i = 0; i < OWN_COUNT && count < NAMES_MAX; i++)
+        names[count++] = own_options[i].name;
+    for (size_t i = 0; i < sim_option_count() && count < NAMES_MAX; i++)
+        names[count++] = sim_option_at(i)->name;
+    nearest = options_nearest(name, names);
+    if (nearest)
+        return error_set(err, WEIR_E_INVALID, "there is no option --%s; did you mean --%s?", name,
+                         nearest);
+    return error_set(err, WEIR_E_INVALID,
+                     "there is no option --%s; weir mock --help says what there is", name);
+}
+
 /* One option with its value, which may be the next word. *at moves over what was used. */
 static enum weir_status read_one(int argc, char **argv, int *at, struct mock_options *o,
                                  struct weir_error *err)
@@ -181,8 +201,7 @@ static enum weir_status read_one(int argc, char **argv, int *at, struct mock_opt
     own = find_own(name);
     of_script = sim_option_find(name);
     if (!own && !of_script)
-        return error_set(err, WEIR_E_INVALID,
-                         "there is no option --%s; weir mock --help says what there is", name);
+        return unknown_option(name, err);
     wants_value = (own ? own->argument : of_script->argument) != NULL;
     if (value)
         value++;

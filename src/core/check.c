@@ -3,7 +3,7 @@
  */
 #include "core/internal.h"
 
-static const char *check_pool(const struct core_pool *p, size_t *running)
+static const char *check_pool(const struct core_pool *p, size_t *running, uint64_t *abandoned)
 {
     size_t busy = 0, idle = 0;
 
@@ -17,6 +17,8 @@ static const char *check_pool(const struct core_pool *p, size_t *running)
             return "I2: a slot and its task disagree";
         if (!s->task && !s->abandoned_task)
             return "I5: a slot runs for nobody";
+        if (s->abandoned_task)
+            ++*abandoned;
     }
     list_foreach (node, &p->free_slots) {
         idle++;
@@ -114,24 +116,30 @@ static const char *check_batch(const struct core_batch *b, uint64_t *live, uint6
 
 const char *dispatcher_check(const struct dispatcher *d)
 {
-    uint64_t live = 0, timers = 0;
+    uint64_t live = 0, timers = 0, abandoned = 0, left_behind = 0, judged = 0;
     size_t running = 0;
     const char *wrong = NULL;
 
     list_foreach (node, &d->pools) {
         const struct core_pool *p = list_entry(node, struct core_pool, link);
 
-        wrong = check_pool(p, &running);
+        wrong = check_pool(p, &running, &abandoned);
         if (!wrong)
             wrong = check_crowding(d, p);
         if (wrong)
             return wrong;
     }
     list_foreach (node, &d->batches) {
-        wrong = check_batch(list_entry(node, struct core_batch, link), &live, &timers);
+        const struct core_batch *b = list_entry(node, struct core_batch, link);
+
+        wrong = check_batch(b, &live, &timers);
         if (wrong)
             return wrong;
+        left_behind += b->abandoned;
+        judged += b->stats.running;
     }
+    if (abandoned != left_behind || abandoned + judged != running)
+        return "I5: attempts that were left behind are miscounted";
     if (running != d->permits.running)
         return "I1: the global count differs from the pools'";
     if (d->permits.running > d->permits.limit)

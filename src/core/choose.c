@@ -5,9 +5,10 @@
  * million. Within a batch a retry that is ready goes first, the least index before others: it is what holds up the
  * order; then the rows as they came.
  *
- * New rows are held back while as many rows as the pool has places wait after a refusal. These wait without a permit
- * (P5), so without this rule each free permit would send the next new row into the same full service, until the whole
- * window had been refused and came back in waves: nearly all requests refused, hardly any work done.
+ * A row that waits after a refusal holds no permit (P5), so each free permit could send the next new row into the
+ * same full service, until the whole window had been refused and came back in waves: nearly all requests refused,
+ * hardly any work done. So new rows are held back while the rows that run and the rows that wait so are more than the
+ * pool has places, by CROWDING_ROWS_MAX; whatever succeeds lets the next one in.
  */
 #include "core/internal.h"
 
@@ -71,7 +72,7 @@ static struct core_task *first_ready(struct core_batch *b)
 /* The batch whose turn it is; NULL: none has a row that may start. */
 static struct core_batch *next_batch(struct core_pool *p)
 {
-    bool crowded = p->crowding >= p->options.size;
+    bool crowded = p->permits.running + p->crowding >= p->options.size + CROWDING_ROWS_MAX;
 
     list_foreach (node, &p->turn) {
         struct core_batch *b = list_entry(node, struct core_batch, turn);
@@ -132,12 +133,15 @@ static void start(struct core_pool *p, struct core_task *t, struct gate_ticket t
     p->executor->ops->start(p->executor, &s->attempt);
 }
 
-/* Starts what may start in one pool. Returns when the gate opens next; NEVER: the pool waits for something else. */
-struct instant choose_and_start(struct core_pool *p, struct instant now)
+/*
+ * Starts what may start in one pool, `most` attempts at most. Returns when the gate opens next; NEVER: the pool waits for
+ * something else.
+ */
+struct instant choose_and_start(struct core_pool *p, size_t most, struct instant now)
 {
     struct core_batch *b;
 
-    while ((b = next_batch(p))) {
+    while (most > 0 && (b = next_batch(p))) {
         struct core_task *t = first_ready(b);
         struct gate_ticket ticket;
         struct instant when;
@@ -154,6 +158,7 @@ struct instant choose_and_start(struct core_pool *p, struct instant now)
         list_remove(&b->turn);
         list_push_back(&p->turn, &b->turn);
         start(p, t, ticket, now);
+        most--;
     }
     return INSTANT_NEVER;
 }

@@ -130,6 +130,7 @@ enum weir_status dispatcher_add_pool(struct dispatcher *d, const struct core_poo
     init_slots(p);
     list_init(&p->turn);
     list_push_back(&d->pools, &p->link);
+    d->pool_count++;
     p->stats.pool_size = o->size;
     p->stats.max_capacity_retry_ns = o->max_capacity_retry_ns;
     *ret = p;
@@ -263,6 +264,7 @@ enum weir_status dispatcher_submit(struct dispatcher *d, struct core_batch *b, s
     t->batch = b;
     t->state = TASK_NEW;
     b->stats.accepted++;
+    b->pool->stats.accepted++;
     if (!t->finished_before) {
         t->submit_at = now;
         tell_task(t, EVENT_TASK_ACCEPTED, 0, NULL, now);
@@ -270,6 +272,7 @@ enum weir_status dispatcher_submit(struct dispatcher *d, struct core_batch *b, s
         return WEIR_OK;
     }
     b->stats.finished++;
+    b->pool->stats.finished++;
     t->state = TASK_COMMITTED;
     deliver_in_order(b, now);
     return WEIR_OK;
@@ -278,9 +281,8 @@ enum weir_status dispatcher_submit(struct dispatcher *d, struct core_batch *b, s
 void dispatcher_end(struct dispatcher *d, struct core_batch *b, struct instant now)
 {
     (void)d;
-    (void)now;
     b->ended = true;
-    close_if_done(b);
+    close_if_done(b, now);
 }
 
 void dispatcher_report(struct dispatcher *d, struct core_attempt *a, struct instant now)
@@ -339,16 +341,45 @@ static void fire_timers(struct dispatcher *d, struct instant now)
     }
 }
 
+/*
+ * With a limit over all pools, a permit that is free goes to the pools in turn, one attempt each; else the first pool
+ * would take every one. The list is turned, so that it begins with the pool behind the one that started last.
+ */
+static struct instant start_in_turn(struct dispatcher *d, struct instant now)
+{
+    struct instant wake = INSTANT_NEVER;
+    size_t idle = 0; /* pools in a row that started nothing */
+
+    while (idle < d->pool_count) {
+        struct core_pool *p = list_entry(list_pop_front(&d->pools), struct core_pool, link);
+        uint64_t before = p->stats.attempts;
+        struct instant when = choose_and_start(p, 1, now);
+
+        list_push_back(&d->pools, &p->link);
+        if (p->stats.attempts != before) {
+            wake = INSTANT_NEVER;
+            idle = 0;
+        } else {
+            wake = instant_min(wake, when);
+            idle++;
+        }
+    }
+    return wake;
+}
+
 struct instant dispatcher_run(struct dispatcher *d, struct instant now)
 {
     struct instant wake = INSTANT_NEVER;
     struct heap_node *first;
 
     fire_timers(d, now);
+    if (d->options.global_limit)
+        wake = start_in_turn(d, now);
     list_foreach (node, &d->pools) {
         struct core_pool *p = list_entry(node, struct core_pool, link);
 
-        wake = instant_min(wake, choose_and_start(p, now));
+        if (!d->options.global_limit)
+            wake = instant_min(wake, choose_and_start(p, SIZE_MAX, now));
         if (p->kick && p->executor->ops->kick)
             p->executor->ops->kick(p->executor);
         p->kick = false;
@@ -391,6 +422,14 @@ void dispatcher_pool_stats(const struct core_pool *p, struct core_stats *ret)
     ret->current_delay_ns = gate_delay(&p->gate);
     ret->max_concurrent_reached = p->permits.peak;
     ret->running = p->permits.running;
+    list_foreach (node, &p->dispatcher->batches) {
+        const struct core_batch *b = list_entry(node, struct core_batch, link);
+
+        if (b->pool != p)
+            continue;
+        ret->ready += b->stats.ready;
+        ret->waiting += b->stats.waiting;
+    }
 }
 
 const struct core_pool_options *core_pool_get_options(const struct core_pool *p)

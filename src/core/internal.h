@@ -77,9 +77,13 @@ struct dispatcher {
     uint64_t live;      /* READY, WAITING and RUNNING tasks: what timers must have room for */
     uint64_t last_token, last_batch;
     bool shutting_down;
-    struct list pools, batches;
+    struct list pools; /* with a global limit: the first is served next */
+    size_t pool_count;
+    struct list batches;
 };
 
+/* New rows start while at most this many rows more than the pool has places run or wait after a refusal. */
+#define CROWDING_ROWS_MAX 16
 /*
  * Rows refused this often no longer hold back new ones: a row that the service will never take must
  * not stop the others.
@@ -89,7 +93,7 @@ struct dispatcher {
 /* choose.c */
 void choose_make_ready(struct core_task *t);
 void choose_unready(struct core_task *t);
-struct instant choose_and_start(struct core_pool *p, struct instant now);
+struct instant choose_and_start(struct core_pool *p, size_t most, struct instant now);
 void timer_arm(struct core_task *t, struct instant when);
 
 /* finish.c */
@@ -100,7 +104,7 @@ void finish_attempt(struct core_attempt_slot *s, struct instant now);
 void finish_abandon(struct core_attempt_slot *s, struct instant now);
 void finish_drop(struct core_task *t);
 void deliver_in_order(struct core_batch *b, struct instant now);
-void close_if_done(struct core_batch *b);
+void close_if_done(struct core_batch *b, struct instant now);
 /* Takes a live task off its list, its heaps and its timer. */
 void task_unlink(struct core_task *t);
 void task_release_if_unused(struct core_task *t);

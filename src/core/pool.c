@@ -2,9 +2,6 @@
 
 #include "base/error.h"
 
-/* More places than this in one pool are a mistake, not a wish: each costs a slot. */
-#define POOL_SIZE_MAX 1000000
-
 void core_pool_options_init(struct core_pool_options *o)
 {
     *o = (struct core_pool_options){

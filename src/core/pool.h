@@ -9,6 +9,9 @@
 
 #include <stddef.h>
 
+/* More places than this in one pool are a mistake, not a wish: each costs a slot. */
+#define POOL_SIZE_MAX 1000000
+
 struct core_pool_options {
     const char *name; /* copied; NULL: the executor's kind */
     size_t size;      /* >= 1: most attempts at once */

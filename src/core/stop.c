@@ -77,7 +77,7 @@ void dispatcher_stop(struct dispatcher *d, struct core_batch *b, bool cancel, st
     drop_ready(b);
     if (cancel)
         cancel_running(b, now);
-    close_if_done(b);
+    close_if_done(b, now);
 }
 
 void dispatcher_abort(struct dispatcher *d, struct core_batch *b, struct instant now)
@@ -114,6 +114,6 @@ void dispatcher_shutdown(struct dispatcher *d, bool cancel, struct instant now)
             cancel_running(b, now);
         /* Nobody can add a row any more, so what was accepted is all there will be. */
         b->ended = true;
-        close_if_done(b);
+        close_if_done(b, now);
     }
 }

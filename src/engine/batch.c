@@ -94,6 +94,17 @@ static void submit_chain(struct engine_batch *b, struct core_task *t)
     }
 }
 
+void batch_shut_down(struct engine_batch *b)
+{
+    struct core_task *staged;
+
+    pthread_mutex_lock(&b->lock);
+    refuse(b, WEIR_E_SHUTDOWN);
+    staged = chain_take(&b->staged, &b->staged_tail);
+    pthread_mutex_unlock(&b->lock);
+    submit_chain(b, staged);
+}
+
 static void apply_commits(struct engine_batch *b, struct core_task *t, bool failed)
 {
     struct engine *e = b->engine;
@@ -185,7 +196,8 @@ static void free_if_idle(struct engine_batch *b)
         return;
     dispatcher_free_batch(b->engine->dispatcher, b->core);
     b->core = NULL;
-    b->engine->batches--;
+    list_remove(&b->link);
+    b->engine->closing--;
     b->freed = true;
 }
 
@@ -251,7 +263,7 @@ static void open_batch(struct engine *e, void *ctx)
     o->status =
         dispatcher_open_batch(e->dispatcher, o->pool, &core, o->b, e->now, &o->b->core, o->err);
     if (o->status == WEIR_OK)
-        e->batches++;
+        list_push_back(&e->open, &o->b->link);
 }
 
 static struct engine_batch *allocate(struct engine *e, const struct engine_batch_options *o)
@@ -328,6 +340,14 @@ static enum weir_status refused(const struct engine_batch *b, struct weir_error 
     if (b->failure.status != WEIR_OK)
         return error_set(err, WEIR_E_END, "the batch has failed: %s", b->failure.message);
     return error_set(err, WEIR_E_END, "the batch takes no more rows: it was ended or stopped");
+}
+
+void engine_batch_wait_room(struct engine_batch *b)
+{
+    pthread_mutex_lock(&b->lock);
+    while (!b->refusing && !b->ended && !has_room(b))
+        pthread_cond_wait(&b->room, &b->lock);
+    pthread_mutex_unlock(&b->lock);
 }
 
 enum weir_status engine_batch_add(struct engine_batch *b, struct core_task *task, bool block,
@@ -467,8 +487,8 @@ static void close_batch(struct engine *e, void *ctx)
 {
     struct engine_batch *b = ctx;
 
-    (void)e;
     b->closing = true;
+    e->closing++;
     batch_touch(b);
 }
 

@@ -155,8 +155,22 @@ static bool read_mailbox(struct engine *e)
     return true;
 }
 
+/* An attempt that was left behind may have been the last thing that a closing batch waited for. */
+static void touch_closing(struct engine *e)
+{
+    if (e->closing == 0)
+        return;
+    list_foreach (node, &e->open) {
+        struct engine_batch *b = list_entry(node, struct engine_batch, link);
+
+        if (b->closing)
+            batch_touch(b);
+    }
+}
+
 static void flush_touched(struct engine *e)
 {
+    touch_closing(e);
     while (e->touched) {
         struct engine_batch *b = e->touched;
 
@@ -225,6 +239,7 @@ static struct engine *allocate(const struct engine_options *o)
                                                   .closed = host_closed};
     e->executor_host = (struct core_executor_host){.report = report, .now = host_now};
     e->observer = o->observer;
+    list_init(&e->open);
     e->mails_tail = &e->mails;
     e->reports_tail = &e->reports;
     e->wall_offset_ns = loop_wall_clock_ns() - loop_clock().ns;
@@ -347,6 +362,8 @@ void engine_pool_state(struct engine *e, struct core_pool *pool, struct engine_p
 static void shut_down(struct engine *e, void *ctx)
 {
     e->shut_down = true;
+    list_foreach (node, &e->open)
+        batch_shut_down(list_entry(node, struct engine_batch, link));
     dispatcher_shutdown(e->dispatcher, *(bool *)ctx, e->now);
     pthread_mutex_lock(&e->lock);
     e->running = dispatcher_running(e->dispatcher);

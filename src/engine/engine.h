@@ -89,6 +89,8 @@ WEIR_MUST_CHECK enum weir_status engine_open_batch(struct engine *e, struct core
  */
 WEIR_MUST_CHECK enum weir_status engine_batch_add(struct engine_batch *b, struct core_task *task,
                                                   bool block, struct weir_error *err);
+/* Waits until there is room, or until no row is taken any more. Somebody else may be faster to use it. */
+void engine_batch_wait_room(struct engine_batch *b);
 /* No more rows come. */
 void engine_batch_end(struct engine_batch *b);
 

@@ -5,6 +5,7 @@
 #ifndef ENGINE_INTERNAL_H
 #define ENGINE_INTERNAL_H
 
+#include "base/list.h"
 #include "core/dispatcher.h"
 #include "engine/committer.h"
 #include "engine/engine.h"
@@ -38,7 +39,8 @@ struct engine {
     /* engine's thread only */
     struct instant now;           /* of this turn */
     struct engine_batch *touched; /* batches with something to flush at the end of the turn */
-    size_t batches;               /* open ones */
+    struct list open;             /* batches whose core side exists */
+    size_t closing;               /* of these, the ones that somebody wants to close */
     bool shut_down;
     bool quit;
 };
@@ -77,6 +79,7 @@ struct engine_batch {
     struct core_task *out, **out_tail; /* delivered in this turn */
     uint64_t finished_bytes;           /* of outputs, since the last flush */
     struct engine_batch *next_touched;
+    struct list link; /* in the engine's list of open ones */
 };
 
 /* Puts mail into the mailbox. Any thread. */
@@ -93,5 +96,7 @@ void batch_closed(struct engine_batch *b);
 /* Hands what this turn has given to whoever waits for it; frees the core's side when it is closing and idle. */
 void batch_flush(struct engine_batch *b);
 void batch_touch(struct engine_batch *b);
+/* The engine is about to shut down: rows that were added count as accepted, and no more are taken. */
+void batch_shut_down(struct engine_batch *b);
 
 #endif

@@ -9,8 +9,11 @@
 #include "engine/public.h"
 #include "exec/thread/thread.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <pthread.h>
+
+#define WAIT_MS_MAX (GATE_WAIT_MAX_NS / NS_PER_MS)
 
 const char *weir_version(void)
 {
@@ -92,23 +95,53 @@ void weir_pool_options_init(struct weir_pool_options *options)
     };
 }
 
+/* What the core would say in words that are not the caller's. */
+static enum weir_status check_options(const struct weir_pool_options *o, struct weir_error *err)
+{
+    const struct {
+        const char *name;
+        int64_t ms, least;
+    } waits[] = {
+        {"min_dispatch_delay_ms", o->min_dispatch_delay_ms, 0},
+        {"max_dispatch_delay_ms", o->max_dispatch_delay_ms, 1},
+        {"recovery_step_ms", o->recovery_step_ms, 0},
+        {"retry_delay_ms", o->retry_delay_ms, 1},
+        {"timeout_ms", o->timeout_ms, 0},
+    };
+
+    for (size_t i = 0; i < sizeof waits / sizeof *waits; i++)
+        if (waits[i].ms < waits[i].least || waits[i].ms > WAIT_MS_MAX)
+            return error_set(err, WEIR_E_INVALID,
+                             "%s is %" PRId64 "; it must be %" PRId64 " or more, a year at most",
+                             waits[i].name, waits[i].ms, waits[i].least);
+    if (o->size < 1 || o->size > POOL_SIZE_MAX)
+        return error_set(err, WEIR_E_INVALID, "size is %" PRIu64 "; it must be 1 to %d", o->size,
+                         POOL_SIZE_MAX);
+    if (!(o->rate_per_second >= 0) || !isfinite(o->rate_per_second))
+        return error_set(err, WEIR_E_INVALID,
+                         "rate_per_second is %g; it must be more than 0, or 0 for no limit",
+                         o->rate_per_second);
+    if (!(o->max_capacity_retry_seconds > 0) || !isfinite(o->max_capacity_retry_seconds))
+        return error_set(err, WEIR_E_INVALID,
+                         "max_capacity_retry_seconds is %g; it must be more than 0 and finite",
+                         o->max_capacity_retry_seconds);
+    return WEIR_OK;
+}
+
 static enum weir_status translate(const struct weir_pool_options *from,
                                   struct core_pool_options *to, struct weir_error *err)
 {
     struct aimd_options *aimd = &to->gate.throttle.aimd;
+    enum weir_status status;
 
     core_pool_options_init(to);
+    status = check_options(from, err);
+    if (status != WEIR_OK)
+        return status;
     if (from->throttle != WEIR_THROTTLE_NONE && from->throttle != WEIR_THROTTLE_AIMD)
         return error_set(err, WEIR_E_INVALID,
                          "throttle is %d; it must be one of enum weir_throttle",
                          (int)from->throttle);
-    if (from->retry_delay_ms <= 0)
-        return error_set(err, WEIR_E_INVALID, "retry_delay_ms is %lld; it must be more than 0",
-                         (long long)from->retry_delay_ms);
-    if (!(from->max_capacity_retry_seconds > 0) || !isfinite(from->max_capacity_retry_seconds))
-        return error_set(err, WEIR_E_INVALID,
-                         "max_capacity_retry_seconds is %g; it must be more than 0 and finite",
-                         from->max_capacity_retry_seconds);
     to->name = from->name;
     to->size = (size_t)from->size;
     to->gate.throttle.kind = from->throttle == WEIR_THROTTLE_AIMD ? THROTTLE_AIMD : THROTTLE_NONE;
@@ -151,17 +184,23 @@ bool weir_answer_ok(struct weir_answer *answer, const void *output, size_t len)
         return false;
     a = &answer->attempt->answer;
     public_answer_clear(a);
-    copy = mem_copy(output, output ? len : 0);
+    if (!output && len > 0) {
+        weir_answer_failed(answer, false, 0,
+                           "the callback's output is NULL but its length is not 0");
+        return false;
+    }
+    copy = mem_copy(output ? output : "", len);
     if (!copy) {
         a->outcome = WEIR_OUTCOME_FAILED;
         a->reason = WEIR_REASON_INTERNAL;
         a->retryable = true;
+        answer_say(a, "no memory for the output of %zu bytes", len);
         return false;
     }
     a->outcome = WEIR_OUTCOME_OK;
     a->reason = WEIR_REASON_NONE;
     a->output = copy;
-    a->output_len = output ? len : 0;
+    a->output_len = len;
     return true;
 }
 

@@ -33,6 +33,20 @@ void weir_batch_options_init(struct weir_batch_options *options)
                                            .window_bytes = UINT64_C(256) << 20};
 }
 
+static enum weir_status check_options(const struct weir_batch_options *o, struct weir_error *err)
+{
+    if (o->window_rows < 1 || o->window_rows > BATCH_WINDOW_ROWS_MAX)
+        return error_set(err, WEIR_E_INVALID,
+                         "window_rows is %" PRIu32 "; it must be 1 to %" PRIu32, o->window_rows,
+                         BATCH_WINDOW_ROWS_MAX);
+    if (o->window_bytes < 1)
+        return error_set(err, WEIR_E_INVALID, "window_bytes is 0; it must be 1 or more");
+    if (o->deadline_ms < 0)
+        return error_set(err, WEIR_E_INVALID,
+                         "deadline_ms is %" PRId64 "; it must be 0 (none) or more", o->deadline_ms);
+    return WEIR_OK;
+}
+
 enum weir_status weir_batch_open(struct weir_pool *pool, const struct weir_batch_options *options,
                                  struct weir_batch **ret, struct weir_error *err)
 {
@@ -46,6 +60,9 @@ enum weir_status weir_batch_open(struct weir_pool *pool, const struct weir_batch
     weir_batch_options_init(&defaults);
     if (!options)
         options = &defaults;
+    status = check_options(options, err);
+    if (status != WEIR_OK)
+        return status;
     core_batch_options_init(&o.core);
     o.core.window_rows = options->window_rows;
     o.core.deadline_ns = duration_from_ms(options->deadline_ms);
@@ -115,6 +132,23 @@ static struct public_row *copy_row(const struct weir_row *row)
     return r;
 }
 
+/* The lock is not held while waiting for room: whoever does not want to wait must not wait for it either. */
+static enum weir_status add_next(struct weir_batch *b, struct public_row *r, bool name_it,
+                                 struct weir_error *err)
+{
+    enum weir_status status;
+
+    pthread_mutex_lock(&b->lock);
+    r->task.index = b->next_index;
+    if (name_it)
+        snprintf((char *)(uintptr_t)r->row.key, INDEX_TEXT_BYTES, "%" PRIu64, b->next_index);
+    status = engine_batch_add(b->batch, &r->task, false, err);
+    if (status == WEIR_OK)
+        b->next_index++;
+    pthread_mutex_unlock(&b->lock);
+    return status;
+}
+
 enum weir_status weir_batch_add(struct weir_batch *batch, const struct weir_row *row, bool wait,
                                 struct weir_error *err)
 {
@@ -129,15 +163,12 @@ enum weir_status weir_batch_add(struct weir_batch *batch, const struct weir_row 
     r = copy_row(row);
     if (!r)
         return error_nomem(err);
-    /* Held while waiting for room: whoever comes later gets a later index. */
-    pthread_mutex_lock(&batch->lock);
-    r->task.index = batch->next_index;
-    if (!row->key)
-        snprintf((char *)(uintptr_t)r->row.key, INDEX_TEXT_BYTES, "%" PRIu64, batch->next_index);
-    status = engine_batch_add(batch->batch, &r->task, wait, err);
-    if (status == WEIR_OK)
-        batch->next_index++;
-    pthread_mutex_unlock(&batch->lock);
+    for (;;) {
+        status = add_next(batch, r, !row->key, err);
+        if (status != WEIR_E_AGAIN || !wait)
+            break;
+        engine_batch_wait_room(batch->batch);
+    }
     if (status != WEIR_OK)
         release_row(&r->task);
     return status;
@@ -334,8 +365,11 @@ static enum weir_status run_rows(struct weir_batch *b, const struct weir_row *ro
             added++;
         else if (status == WEIR_E_AGAIN) /* the window is full, so a result must come */
             status = collect(b, r, true, false, err);
+        else if (status == WEIR_E_INVALID)
+            status = error_prefix(err, "row %zu", added);
     }
-    if (status != WEIR_OK && status != WEIR_E_SHUTDOWN)
+    /* At an end that was not asked for the batch has failed; taking results says why. */
+    if (status != WEIR_OK && status != WEIR_E_SHUTDOWN && status != WEIR_E_END)
         return status;
     engine_batch_end(b->batch);
     status = collect(b, r, true, true, err);
@@ -352,6 +386,8 @@ enum weir_status weir_run(struct weir_pool *pool, const struct weir_row *rows, s
 
     if (!pool || !ret || (!rows && count > 0))
         return public_null(err, !pool ? "pool" : !ret ? "ret" : "rows");
+    if (count > (SIZE_MAX - sizeof *r) / sizeof r->items[0])
+        return error_nomem(err);
     r = mem_calloc(1, sizeof *r + count * sizeof r->items[0]);
     if (!r)
         return error_nomem(err);

@@ -11,6 +11,7 @@
 #include "store/sqlite/sqlite_store.h"
 #include "support/testkit.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -811,6 +812,48 @@ static void random_calls_do_what_a_naive_model_does(void **state)
     }
 }
 
+struct caller {
+    struct core_store *s;
+    uint64_t first;
+    bool is_good;
+};
+
+static void *put_and_get_every_fourth(void *arg)
+{
+    struct caller *c = arg;
+    struct buf hold = {0};
+
+    c->is_good = true;
+    for (uint64_t k = c->first; c->is_good && k < 200; k += 4) {
+        struct store_row r = row_ok(k, "output"), got;
+
+        c->is_good = c->s->ops->put(c->s, &r, 1, NULL, 0, NULL) == WEIR_OK &&
+                     c->s->ops->get(c->s, k, &got, &hold, NULL) == WEIR_OK && got.index == k &&
+                     slice_equal(got.output, r.output);
+    }
+    buf_free(&hold);
+    return NULL;
+}
+
+static void any_thread_may_call(void **state)
+{
+    struct fixture *f = *state;
+    struct caller callers[4];
+    pthread_t threads[4];
+
+    for (unsigned i = 0; i < 4; i++) {
+        callers[i] = (struct caller){f->s, i, false};
+        assert_int_equal(pthread_create(&threads[i], NULL, put_and_get_every_fourth, &callers[i]),
+                         0);
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_true(callers[i].is_good);
+    }
+    mark(f, 200);
+    assert_int_equal(summary(f).finished, 200);
+}
+
 static void a_store_has_a_name(void **state)
 {
     struct fixture *f = *state;
@@ -848,6 +891,7 @@ int main(void)
         BOTH(each_round_raises_the_generation),
         BOTH(facts_are_kept_by_name),
         BOTH(a_call_without_memory_changes_nothing),
+        BOTH(any_thread_may_call),
         BOTH(random_calls_do_what_a_naive_model_does),
     };
 

@@ -369,6 +369,27 @@ class Life(MockCase):
                 self.assertRaises((http.client.HTTPException, ConnectionError), c.getresponse)
                 c.close()
 
+    def test_signal_ends_it_in_the_middle_of_slow_bodies(self):
+        mock = self.mock("--slow-rate", "1", "--slow-for", "1h")
+        clients = [mock.connect() for _ in range(5)]
+        for c in clients:
+            c.request("POST", "/x", body=b"1")
+        wait_until(lambda: mock.stats()["in_service"]["now"] == 5, what="the requests to be in service")
+        self.assertEqual(mock.end(), (0, ""))
+        for c in clients:
+            self.assertRaises((http.client.HTTPException, ConnectionError), lambda: c.getresponse().read())
+            c.close()
+
+    def test_ipv6_loopback_is_served(self):
+        try:
+            with socket.socket(socket.AF_INET6) as s:
+                s.bind(("::1", 0))
+        except OSError:
+            self.skipTest("no IPv6 on this machine")
+        mock = self.mock("--listen", "[::1]:0")
+        self.assertEqual(mock.host, "[::1]")
+        self.assertEqual(mock.ask()[0], 200)
+
     def test_duration_ends_it(self):
         mock = self.mock("--duration", "300ms")
         self.assertEqual(mock.process.wait(10 * SLOWNESS), 0)

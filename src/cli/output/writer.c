@@ -420,7 +420,7 @@ static enum weir_status start_files(struct writer *w, struct weir_error *err)
     return WEIR_OK;
 }
 
-/* What a round left behind that --fresh has thrown away. */
+/* What a round left behind that --fresh has thrown away, or that had not really begun. */
 static void remove_leftovers(const struct writer *w)
 {
     for (int i = 0; i < FILES; i++) {
@@ -442,9 +442,9 @@ static enum weir_status start(struct writer *w, struct writer_start *ret, struct
     else if (w->begun)
         status = set_round(w, w->round, err); /* a "begin" that was settled when it was opened */
     else
-        remove_leftovers(w);
-    if (status == WEIR_OK && !w->begun)
         w->mark = (struct store_mark){0};
+    if (status == WEIR_OK && w->round == ROUND_NONE)
+        remove_leftovers(w);
     if (status == WEIR_OK)
         status = start_files(w, err);
     if (status == WEIR_OK && w->store && !w->begun)

@@ -118,11 +118,11 @@ static enum weir_status same_options(struct run *r, struct weir_error *err)
 static enum weir_status own_journal(struct run *r, struct weir_error *err)
 {
     enum weir_status status = r->store->ops->fact(r->store, FACT_RUN_ID, &r->run_id, err);
-    bool new = status == WEIR_E_END;
+    bool first = status == WEIR_E_END;
 
-    if (status != WEIR_OK && !new)
+    if (status != WEIR_OK && !first)
         return status;
-    if (new && r->options.retry_failed)
+    if (first && r->options.retry_failed)
         return error_set(
             err, WEIR_E_CONFLICT,
             "%s holds no run yet: there is nothing whose failed rows could be run again; "
@@ -131,7 +131,7 @@ static enum weir_status own_journal(struct run *r, struct weir_error *err)
     status = same_options(r, err);
     if (status == WEIR_OK)
         status = same_input(r, err);
-    if (status != WEIR_OK || !new)
+    if (status != WEIR_OK || !first)
         return status;
     status = new_run_id(r, err);
     if (status != WEIR_OK)
@@ -160,7 +160,7 @@ static enum weir_status open_writer(struct run *r, struct weir_error *err)
 {
     const struct run_options *o = &r->options;
     size_t count = 0;
-    const char **protected = mem_calloc(o->inputs.count + 1, sizeof *protected);
+    const char **kept_apart = mem_calloc(o->inputs.count + 1, sizeof *kept_apart);
     struct writer_options w = {.output = o->output,
                                .errors = o->errors,
                                .store = r->store,
@@ -168,17 +168,18 @@ static enum weir_status open_writer(struct run *r, struct weir_error *err)
                                .overwrite = o->fresh};
     enum weir_status status;
 
-    if (!protected)
+    if (!kept_apart)
         return error_nomem(err);
-    for (size_t i = 0; i < o->inputs.count; i++)
+    for (size_t i = 0; i < o->inputs.count; i++) {
         if (strcmp(o->inputs.items[i], "-") != 0)
-    protected[count++] = o->inputs.items[i];
+            kept_apart[count++] = o->inputs.items[i];
+    }
     if (o->journal)
-    protected[count++] = o->journal;
-    w.not_these = protected;
+        kept_apart[count++] = o->journal;
+    w.not_these = kept_apart;
     w.not_these_count = count;
     status = writer_open(&w, &r->writer, err);
-    mem_free(protected);
+    mem_free(kept_apart);
     return status;
 }
 

@@ -192,6 +192,9 @@ static curl_socket_t on_open(void *ctx, curlsocktype purpose, struct curl_sockad
                 address->protocol);
     if (fd < 0)
         return CURL_SOCKET_BAD;
+    /* curl closes a socket that was never connected without telling, and the number comes again. */
+    if (find(s, fd))
+        untrack(find(s, fd));
     if (!track(s, fd, true)) {
         close(fd);
         return CURL_SOCKET_BAD;

@@ -6,20 +6,43 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+/*
+ * The process that a line of /proc/locks names as the holder of the file, or 0. A line reads
+ *     1: POSIX  ADVISORY  WRITE 713 08:01:131242 0 EOF
+ * with the process in the fifth field, and the device (in hexadecimal) and inode in the sixth.
+ */
+static long holder_in_line(char *line, const struct stat *st)
+{
+    char *fields[6], *at = line, *rest;
+    unsigned long major_no, minor_no, inode;
+
+    for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++) {
+        fields[i] = strtok_r(i == 0 ? line : NULL, " ", &at);
+        if (!fields[i])
+            return 0;
+    }
+    major_no = strtoul(fields[5], &rest, 16);
+    minor_no = *rest == ':' ? strtoul(rest + 1, &rest, 16) : 0;
+    inode = *rest == ':' ? strtoul(rest + 1, NULL, 10) : 0;
+    if (strcmp(fields[1], "POSIX") != 0 || inode != st->st_ino || major_no != major(st->st_dev) ||
+        minor_no != minor(st->st_dev))
+        return 0;
+    return strtol(fields[4], NULL, 10);
+}
+
 /* From /proc/locks: to ask with fcntl() would take a descriptor, and closing that would drop every
  * lock that this process has on the file. */
 long journal_holder(const char *path)
 {
-    char line[256], kind[16], mode[16];
-    unsigned major_no, minor_no;
-    unsigned long inode;
-    long pid, found = 0;
+    char line[256];
     struct stat st;
+    long found = 0;
     FILE *f;
 
     if (stat(path, &st) != 0)
@@ -27,14 +50,8 @@ long journal_holder(const char *path)
     f = fopen("/proc/locks", "re");
     if (!f)
         return 0;
-    while (!found && fgets(line, sizeof(line), f)) {
-        if (sscanf(line, "%*d: %15s %*s %15s %ld %x:%x:%lu", kind, mode, &pid, &major_no, &minor_no,
-                   &inode) != 6)
-            continue;
-        if (strcmp(kind, "POSIX") == 0 && pid > 0 && inode == st.st_ino &&
-            major_no == major(st.st_dev) && minor_no == minor(st.st_dev))
-            found = pid;
-    }
+    while (!found && fgets(line, sizeof(line), f))
+        found = holder_in_line(line, &st);
     fclose(f);
     return found;
 }

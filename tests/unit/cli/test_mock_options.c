@@ -96,6 +96,8 @@ static void what_is_wrong_is_named(void **state)
 {
     static const char *const lines[][2] = {
         {"--speed 5", "--speed"},
+        {"--rats 5", "did you mean --rate?"},
+        {"--port-fil x", "did you mean --port-file?"},
         {"speed", "\"speed\""},
         {"--", "\"--\""},
         {"--rate", "--rate"},

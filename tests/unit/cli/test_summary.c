@@ -7,6 +7,8 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -220,6 +222,7 @@ static void the_file_is_replaced_as_a_whole_or_not_at_all(void **state)
     char path[64], text[16] = {0};
     struct weir_error err = {0};
     struct stat st;
+    struct rlimit limit, small;
     int fd;
 
     (void)state;
@@ -239,6 +242,14 @@ static void the_file_is_replaced_as_a_whole_or_not_at_all(void **state)
         assert_int_equal(entries(dir), 1);
     }
     mem_fail_at(0);
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    small = limit;
+    small.rlim_cur = 2;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    assert_int_equal(summary_write(path, SLICE("{\"b\":2}\n"), &err), WEIR_E_IO);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    assert_int_equal(entries(dir), 1);
     assert_int_equal(unlink(path), 0);
 
     assert_int_equal(mkdir(path, 0700), 0);

@@ -269,7 +269,7 @@ static enum weir_status run_on(struct core_store *store, bool retry_failed, uint
          k++) {
         status = deliver_row(w, store, k);
         now.ns += 400 * NS_PER_MS;
-        if (status == WEIR_OK)
+        if (status == WEIR_OK && k % 4 > 1) /* in chains of one to three lines */
             status = writer_flush(w, now, &err);
     }
     if (status == WEIR_OK)
@@ -375,6 +375,23 @@ static void a_stopped_run_goes_on_where_it_stopped(void **state)
     expect_files(0);
 }
 
+/* Whether the store says that a round is under way, so that nobody has to ask for it again. */
+static bool round_is_under_way(void)
+{
+    struct store_summary sum;
+    struct buf round = {0};
+    bool under_way;
+
+    world_open_store();
+    assert_int_equal(world.store->ops->summary(world.store, &sum, &err), WEIR_OK);
+    (void)!world.store->ops->fact(world.store, WRITER_FACT_ROUND, &round, &err);
+    under_way =
+        round.len > 0 && !(slice_equal(buf_slice(&round), SLICE("begin")) && sum.mark.next > 0);
+    buf_free(&round);
+    world_close_store(false);
+    return under_way;
+}
+
 /* Crashes at each call of the store in turn; goes on, possibly through more crashes; compares. */
 static void crash_everywhere(bool retry, bool after)
 {
@@ -401,7 +418,7 @@ static void crash_everywhere(bool retry, bool after)
         world_close_store(false);
         if (crashed) {
             /* The round may not have begun, or be over: then this begins one (more). */
-            assert_int_equal(run(retry, 13), WEIR_OK);
+            assert_int_equal(run(retry && !round_is_under_way(), 13), WEIR_OK);
             assert_int_equal(run(false, ROWS), WEIR_OK);
         }
         expect_files(retry ? 1 : 0);
@@ -444,6 +461,18 @@ static void a_retry_round_works_on_the_journal_too(void **state)
     expect_files(1);
     assert_int_equal(run(true, ROWS), WEIR_OK); /* nothing failed: a round that copies all */
     expect_files(1);
+}
+
+static void a_round_that_changed_nothing_yet_can_be_let_be(void **state)
+{
+    (void)state;
+    assert_int_equal(run(false, ROWS), WEIR_OK);
+    world.crash = (struct crash_store){.base = {&crash_ops}, .inner = world.store, .after = true};
+    world.crash.calls_left = 3; /* fact, fact, summary, set "begin" */
+    assert_int_equal(run_on(&world.crash.base, true, ROWS), WEIR_E_IO);
+    assert_false(round_is_under_way());
+    assert_int_equal(run(false, ROWS), WEIR_OK);
+    expect_files(0);
 }
 
 static void rows_that_fail_again_can_be_retried_again(void **state)
@@ -494,9 +523,8 @@ static void a_crash_between_the_two_renames_is_finished(void **state)
 
 static void a_changed_output_is_refused_and_left_alone(void **state)
 {
-    static const char *const files[] = {"", "short\n",
-                                        "long enough but without a line that ends where it should"
-                                        "........................................................"};
+    static const char *const files[] = {
+        "", "short\n", "long enough, but with no line end .............................."};
 
     (void)state;
     assert_int_equal(run(false, 3), WEIR_OK);
@@ -779,6 +807,7 @@ int main(void)
         TEST(a_crash_anywhere_in_a_retry_round_loses_and_doubles_nothing),
         TEST(nor_does_one_after_a_call_that_had_its_effect),
         TEST(a_retry_round_works_on_the_journal_too),
+        TEST(a_round_that_changed_nothing_yet_can_be_let_be),
         TEST(rows_that_fail_again_can_be_retried_again),
         TEST(the_results_so_far_stay_in_place_until_a_round_ends),
         TEST(a_crash_between_the_two_renames_is_finished),

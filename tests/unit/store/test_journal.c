@@ -161,6 +161,47 @@ static void an_empty_file_becomes_a_journal(void **state)
     assert_true(kit_is_whole(f->s, 0));
 }
 
+static void copy_file(const char *from, const char *to)
+{
+    size_t len;
+    char *bytes = testkit_file_read(from, &len);
+
+    assert_true(len > 0);
+    testkit_file_write(to, bytes, len);
+    testkit_free(bytes);
+}
+
+/* A copy of the files in the midst of it is what a crash leaves. */
+static void a_journal_whose_making_was_cut_off_is_made_anew(void **state)
+{
+    struct fixture *f = *state;
+    char *made = testkit_path(f->dir, "made"), *made_back = testkit_path(f->dir, "made-journal");
+    char *back = testkit_path(f->dir, "out.weir-journal");
+    sqlite3 *db;
+
+    assert_int_equal(sqlite3_open(made, &db), SQLITE_OK);
+    /* With hardly a cache, so that pages of the open transaction are in the file. */
+    assert_int_equal(
+        sqlite3_exec(db,
+                     "PRAGMA cache_size = 1; BEGIN; PRAGMA application_id = 1466263922;"
+                     "CREATE TABLE t (x); WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL"
+                     " SELECT i + 1 FROM n WHERE i < 500)"
+                     " INSERT INTO t SELECT hex(zeroblob(500)) FROM n",
+                     NULL, NULL, NULL),
+        SQLITE_OK);
+    copy_file(made, f->path);
+    copy_file(made_back, back);
+    sqlite3_close(db);
+    assert_int_equal(unlink(made), 0);
+    open_well(f);
+    assert_true(kit_is_whole(f->s, 0));
+    close_store(f);
+    assert_int_equal(files_in(f->dir), 1);
+    testkit_free(made);
+    testkit_free(made_back);
+    testkit_free(back);
+}
+
 static void no_name_means_something_to_sqlite(void **state)
 {
     struct fixture *f = *state;
@@ -500,6 +541,7 @@ int main(void)
         TEST(what_was_put_is_found_again),
         TEST(a_journal_that_must_exist_is_not_made),
         TEST(an_empty_file_becomes_a_journal),
+        TEST(a_journal_whose_making_was_cut_off_is_made_anew),
         TEST(no_name_means_something_to_sqlite),
         TEST(fresh_starts_over),
         TEST(fresh_replaces_a_journal_in_any_state),

@@ -4,7 +4,6 @@
  */
 #include "store/memory/memory_store.h"
 
-#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -105,36 +104,6 @@ static void many_rows_are_found_at_once(void **state)
     buf_free(&hold);
 }
 
-static void *put_every_fourth(void *arg)
-{
-    struct core_store *s = *(struct core_store **)arg;
-    static _Atomic uint64_t turn;
-    uint64_t first = turn++;
-
-    for (uint64_t i = first; i < 4000; i += 4)
-        if (put(s, i) != WEIR_OK)
-            return arg;
-    return NULL;
-}
-
-static void threads_may_call_it_together(void **state)
-{
-    struct core_store *s = *state;
-    struct store_summary sum;
-    pthread_t threads[4];
-    void *failed;
-
-    for (unsigned i = 0; i < 4; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, put_every_fourth, &s), 0);
-    for (unsigned i = 0; i < 4; i++) {
-        assert_int_equal(pthread_join(threads[i], &failed), 0);
-        assert_null(failed);
-    }
-    assert_int_equal(mark(s, 4000), WEIR_OK);
-    assert_int_equal(s->ops->summary(s, &sum, NULL), WEIR_OK);
-    assert_int_equal(sum.finished, 4000);
-}
-
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -144,7 +113,6 @@ int main(void)
         TEST(the_nth_mark_fails_once_and_changes_nothing),
         TEST(attempts_are_listed_in_their_order),
         TEST(many_rows_are_found_at_once),
-        TEST(threads_may_call_it_together),
     };
 
     return cmocka_run_group_tests_name("memory store", tests, NULL, NULL);

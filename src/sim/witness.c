@@ -1,0 +1,666 @@
+/*
+ * The witness: books of its own about rows, attempts and pools, and what must be true of them. See witness.h.
+ *
+ * The first thing that is wrong is kept, as a sentence; later ones may only follow from it.
+ */
+#include "sim/witness.h"
+
+#include "base/error.h"
+#include "base/mem.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Attempts that the exact log of a pool remembers; more within a minute are not checked against budgets. */
+#define LOG_ATTEMPTS 2048
+
+struct row_book {
+    bool accepted, may_start, open, finished, durable, delivered, taken;
+    uint32_t attempts, counted, refused, capacity_retries;
+    struct instant accepted_at, not_before, deadline, first_start, last_start;
+    enum weir_outcome outcome; /* of the last attempt, then of the row */
+    enum weir_reason reason;
+    int status;
+    bool retryable;
+    duration_ns retry_after_ns;
+    uint64_t finish_order;
+};
+
+struct batch_book {
+    struct sim_witness_batch about;
+    struct row_book *rows;
+    struct instant deadline;
+    bool stopped, closed;
+    uint64_t delivered, taken, open; /* rows; open: an attempt runs that is not judged */
+    uint64_t last_finished;
+    struct core_stats stats; /* as the events tell them */
+};
+
+struct log_entry {
+    struct instant at;
+    uint64_t batch, index;
+    uint32_t attempt;
+    int64_t tokens;
+};
+
+struct pool_book {
+    struct sim_witness_pool about;
+    struct instant last_start, hold;
+    uint64_t open;
+    struct log_entry *log;
+    size_t log_len; /* ever; entry n is at n modulo LOG_ATTEMPTS */
+    size_t log_from;
+};
+
+struct sim_witness {
+    struct core_observer observer;
+    size_t global_limit;
+    struct pool_book pools[SIM_WITNESS_POOLS];
+    size_t pool_count;
+    struct batch_book batches[SIM_WITNESS_BATCHES];
+    size_t batch_count; /* opened */
+    bool expecting;
+    struct instant now;
+    uint64_t hash, events;
+    bool is_wrong;
+    char wrong[256];
+};
+
+static void wrong(struct sim_witness *w, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void wrong(struct sim_witness *w, const char *format, ...)
+{
+    va_list args;
+
+    if (w->is_wrong)
+        return;
+    w->is_wrong = true;
+    va_start(args, format);
+    vsnprintf(w->wrong, sizeof w->wrong, format, args);
+    va_end(args);
+}
+
+/* Complains unless `holds`; about a row. */
+#define MUST(holds, what)                                                                          \
+    do {                                                                                           \
+        if (!(holds))                                                                              \
+            wrong(w, "%s (batch %llu row %llu at %.6f s)", (what), (unsigned long long)ev->batch,  \
+                  (unsigned long long)ev->index, duration_seconds(ev->at.ns - SIM_START.ns));      \
+    } while (0)
+
+/* ---- the exact log of a pool's dispatches ---- */
+
+static int64_t limited(int64_t tokens, int64_t limit)
+{
+    return tokens > limit ? limit : tokens;
+}
+
+static void log_start(struct sim_witness *w, struct pool_book *p, const struct core_event *ev,
+                      int64_t tokens)
+{
+    const struct gate_options *g = &p->about.options->gate;
+    int64_t requests = 0, sum = 0;
+
+    if (!p->log)
+        return;
+    p->log[p->log_len++ % LOG_ATTEMPTS] =
+        (struct log_entry){ev->at, ev->batch, ev->index, ev->attempt, tokens};
+    if (p->log_len - p->log_from > LOG_ATTEMPTS)
+        p->log_from = p->log_len - LOG_ATTEMPTS;
+    while (p->log[p->log_from % LOG_ATTEMPTS].at.ns < ev->at.ns - 60 * NS_PER_S)
+        p->log_from++;
+    for (size_t n = p->log_from; n < p->log_len; n++) {
+        requests++;
+        sum += p->log[n % LOG_ATTEMPTS].tokens;
+    }
+    if (g->requests_per_minute)
+        MUST(requests <= g->requests_per_minute, "P3: more requests in a minute than the budget");
+    if (g->tokens_per_minute)
+        MUST(sum <= g->tokens_per_minute, "P3: more tokens in a minute than the budget");
+}
+
+static void log_settle(struct pool_book *p, const struct core_event *ev)
+{
+    int64_t used = ev->answer->tokens;
+
+    if (used < 0 || !p->about.options->gate.tokens_per_minute)
+        return;
+    for (size_t n = p->log_len; n > p->log_from; n--) {
+        struct log_entry *e = &p->log[(n - 1) % LOG_ATTEMPTS];
+
+        if (e->batch == ev->batch && e->index == ev->index && e->attempt == ev->attempt) {
+            e->tokens = limited(used, p->about.options->gate.tokens_per_minute);
+            return;
+        }
+    }
+}
+
+/* ---- what each event must find ---- */
+
+static void on_accepted(struct sim_witness *w, struct batch_book *b, struct row_book *r,
+                        const struct core_event *ev)
+{
+    duration_ns own = b->about.row[ev->index].deadline_ns;
+
+    MUST(!r->accepted, "P1: a row was accepted twice");
+    r->accepted = r->may_start = true;
+    r->accepted_at = ev->at;
+    r->not_before = ev->at;
+    r->deadline = b->deadline;
+    if (own > 0)
+        r->deadline = instant_min(r->deadline, instant_add(ev->at, own));
+    b->stats.accepted++;
+}
+
+static void on_started(struct sim_witness *w, struct batch_book *b, struct row_book *r,
+                       const struct core_event *ev)
+{
+    struct pool_book *p = &w->pools[b->about.pool];
+    const struct core_pool_options *o = p->about.options;
+    duration_ns gap = o->gate.min_dispatch_delay_ns;
+
+    MUST(r->accepted && !r->finished && !r->open && r->may_start, "I2: a row was started again");
+    MUST(ev->attempt == r->attempts + 1, "P7: attempts are not numbered one by one");
+    MUST(!instant_before(ev->at, r->not_before), "a row did not wait as long as it was said");
+    MUST(instant_before(ev->at, r->deadline), "a row was started after its deadline");
+    MUST(!instant_before(ev->at, p->hold), "a pool did not pause as the service asked");
+    MUST(!b->stopped, "a row of a batch that was stopped was started");
+    MUST(r->counted < o->max_attempts, "a row was started more often than it may");
+    if (o->gate.rate_per_s > 0 && (double)gap < (double)NS_PER_S / o->gate.rate_per_s)
+        gap = (duration_ns)((double)NS_PER_S / o->gate.rate_per_s);
+    if (!instant_is_none(p->last_start))
+        MUST(ev->at.ns - p->last_start.ns >= gap, "P3: two dispatches came too close");
+    p->last_start = ev->at;
+    log_start(w, p, ev, b->about.row[ev->index].tokens);
+    r->attempts++;
+    r->open = true;
+    r->may_start = false;
+    r->last_start = ev->at;
+    if (r->attempts == 1)
+        r->first_start = ev->at;
+    b->open++;
+    p->open++;
+    b->stats.attempts++;
+    if (b->open > b->stats.max_concurrent_reached)
+        b->stats.max_concurrent_reached = b->open;
+}
+
+static void on_ended(struct sim_witness *w, struct batch_book *b, struct row_book *r,
+                     const struct core_event *ev)
+{
+    struct pool_book *p = &w->pools[b->about.pool];
+    const struct core_pool_options *o = p->about.options;
+    const struct core_answer *a = ev->answer;
+
+    MUST(r->open && ev->attempt == r->attempts, "I5: an attempt ended that did not run");
+    MUST((unsigned)a->outcome <= WEIR_OUTCOME_CANCELLED, "an outcome that there is not");
+    r->open = false;
+    b->open--;
+    p->open--;
+    r->outcome = a->outcome;
+    r->reason = a->reason;
+    r->status = a->status;
+    r->retryable = a->retryable;
+    r->retry_after_ns = a->advice.retry_after_ns;
+    if (a->outcome == WEIR_OUTCOME_CAPACITY) {
+        r->refused++;
+        b->stats.refused++;
+    } else if (a->outcome != WEIR_OUTCOME_OK && a->outcome != WEIR_OUTCOME_CANCELLED) {
+        r->counted++;
+    }
+    if (a->tokens > 0)
+        b->stats.tokens += (uint64_t)a->tokens;
+    if (a->reason == WEIR_REASON_TIMEOUT)
+        MUST(o->timeout_ns > 0 && ev->at.ns - r->last_start.ns >= o->timeout_ns,
+             "an attempt was ended before its time was up");
+    if (a->reason == WEIR_REASON_DEADLINE)
+        MUST(!instant_before(ev->at, r->deadline), "a deadline that had not passed");
+    log_settle(p, ev);
+}
+
+static void on_retry(struct sim_witness *w, struct batch_book *b, struct row_book *r,
+                     const struct core_event *ev)
+{
+    struct pool_book *p = &w->pools[b->about.pool];
+    const struct core_pool_options *o = p->about.options;
+
+    MUST(r->attempts > 0 && !r->open && !r->may_start && !r->finished, "I2: a retry of nothing");
+    MUST(ev->wait_ns >= 0, "a wait that is negative");
+    r->may_start = true;
+    r->not_before = instant_add(ev->at, ev->wait_ns);
+    if (r->outcome == WEIR_OUTCOME_CAPACITY) {
+        MUST(ev->at.ns - r->first_start.ns < o->max_capacity_retry_ns,
+             "P4: a capacity retry after the row's time");
+        MUST(ev->wait_ns > 0, "a refused row does not wait");
+        if (r->retry_after_ns > 0) {
+            MUST(r->retry_after_ns <= o->gate.retry_after_max_ns, "Retry-After above the ceiling");
+            MUST(ev->wait_ns >= r->retry_after_ns, "Retry-After is not believed");
+            p->hold = instant_max(p->hold, instant_add(ev->at, r->retry_after_ns));
+        }
+        r->capacity_retries++;
+        b->stats.capacity_retries++;
+        b->stats.total_throttle_time_ns += ev->wait_ns;
+    } else {
+        MUST(r->counted < o->max_attempts, "P4: a retry more than there may be");
+        MUST(ev->wait_ns <= o->backoff.ceiling_ns, "a backoff above its ceiling");
+        b->stats.retries++;
+    }
+}
+
+/* P4: a row fails by its attempts only when all of them counted, and none was a refusal. */
+static void judge_failure(struct sim_witness *w, const struct batch_book *b,
+                          const struct row_book *r, const struct core_event *ev)
+{
+    const struct core_pool_options *o = w->pools[b->about.pool].about.options;
+    const struct core_answer *a = ev->answer;
+    bool of_attempts =
+        a->outcome == WEIR_OUTCOME_LOST ||
+        (a->outcome == WEIR_OUTCOME_TIMEOUT && a->reason != WEIR_REASON_DEADLINE) ||
+        (a->outcome == WEIR_OUTCOME_FAILED && a->retryable &&
+         a->reason != WEIR_REASON_RETRY_TIMEOUT && a->reason != WEIR_REASON_RETRY_AFTER_TOO_LONG);
+
+    MUST(a->outcome != WEIR_OUTCOME_CAPACITY, "P4: a row ended as refused");
+    if (of_attempts)
+        MUST(r->counted == o->max_attempts, "P4: a row failed before its attempts were used up");
+    if (a->reason == WEIR_REASON_RETRY_TIMEOUT)
+        MUST(r->outcome == WEIR_OUTCOME_CAPACITY &&
+                 ev->at.ns - r->first_start.ns >= o->max_capacity_retry_ns,
+             "retry_timeout before its time");
+    if (a->reason == WEIR_REASON_RETRY_AFTER_TOO_LONG)
+        MUST(r->retry_after_ns > o->gate.retry_after_max_ns, "Retry-After was not too long");
+    if (a->reason == WEIR_REASON_DEADLINE)
+        MUST(!instant_before(ev->at, r->deadline), "a deadline that had not passed");
+    if (a->reason == WEIR_REASON_OVER_BUDGET)
+        MUST(r->attempts == 0 && o->gate.tokens_per_minute > 0 &&
+                 b->about.row[ev->index].tokens > o->gate.tokens_per_minute,
+             "over_budget without reason");
+}
+
+static void on_finished(struct sim_witness *w, struct batch_book *b, struct row_book *r,
+                        const struct core_event *ev)
+{
+    MUST(r->accepted && !r->finished && !r->open, "I2: a row finished that could not");
+    judge_failure(w, b, r, ev);
+    r->finished = true;
+    r->may_start = false;
+    r->finish_order = b->stats.finished++;
+    r->outcome = ev->answer->outcome;
+    r->reason = ev->answer->reason;
+    r->status = ev->answer->status;
+    if (r->outcome == WEIR_OUTCOME_OK)
+        b->stats.successes++;
+    else
+        b->stats.failures++;
+}
+
+static void on_delivered(struct sim_witness *w, struct batch_book *b, struct row_book *r,
+                         const struct core_event *ev)
+{
+    MUST(r->finished && !r->delivered, "P2: a row was delivered that could not be");
+    MUST(ev->index == b->delivered, "P2: rows were delivered out of order");
+    MUST(!b->about.durable || r->durable, "I3: a row was delivered before the store had it");
+    MUST(!b->closed, "a row was delivered after the end");
+    r->delivered = true;
+    b->delivered++;
+    b->stats.delivered++;
+}
+
+static void on_opened(struct sim_witness *w, const struct core_event *ev)
+{
+    struct batch_book *b;
+
+    MUST(w->expecting && ev->batch == w->batch_count + 1, "a batch that nobody opened");
+    if (w->is_wrong)
+        return;
+    w->expecting = false;
+    b = &w->batches[w->batch_count++];
+    b->deadline = b->about.deadline_ns ? instant_add(ev->at, b->about.deadline_ns) : INSTANT_NEVER;
+}
+
+static void mix(struct sim_witness *w, uint64_t value)
+{
+    w->hash = (w->hash ^ value) * UINT64_C(0x9E3779B97F4A7C15);
+    w->hash ^= w->hash >> 29;
+}
+
+static void mix_event(struct sim_witness *w, const struct core_event *ev)
+{
+    mix(w, (uint64_t)ev->at.ns);
+    mix(w, ((uint64_t)ev->kind << 48) ^ (ev->batch << 32) ^ ev->index);
+    mix(w, ((uint64_t)ev->wait_ns << 8) ^ ev->attempt);
+    if (ev->answer)
+        mix(w, ((uint64_t)ev->answer->outcome << 40) ^ ((uint64_t)ev->answer->reason << 32) ^
+                   (uint32_t)ev->answer->status);
+    w->events++;
+}
+
+/* The late report of an attempt that was judged without it. */
+static void on_late(struct sim_witness *w, struct batch_book *b, struct row_book *r,
+                    const struct core_event *ev)
+{
+    MUST(ev->attempt >= 1 && ev->attempt <= r->attempts, "I5: a late report of no attempt");
+    MUST(!w->pools[b->about.pool].about.cancels_at_once, "I5: late, though it ends at once");
+    b->stats.late_reports++;
+    log_settle(&w->pools[b->about.pool], ev);
+}
+
+static void on_event(struct core_observer *o, const struct core_event *ev)
+{
+    struct sim_witness *w = (struct sim_witness *)(void *)o;
+    struct batch_book *b;
+    struct row_book *r;
+
+    mix_event(w, ev);
+    MUST(!instant_before(ev->at, w->now), "P7: an event before the one before it");
+    w->now = ev->at;
+    if (ev->kind == EVENT_BATCH_OPENED)
+        on_opened(w, ev);
+    MUST(ev->batch >= 1 && ev->batch <= w->batch_count, "an event of no batch");
+    if (w->is_wrong)
+        return;
+    b = &w->batches[ev->batch - 1];
+    MUST(!strcmp(ev->pool, w->pools[b->about.pool].about.options->name), "P6: in another pool");
+    if (ev->kind == EVENT_BATCH_CLOSED) {
+        MUST(!b->closed, "a batch was closed twice");
+        b->closed = true;
+    }
+    if (ev->kind == EVENT_BATCH_OPENED || ev->kind == EVENT_BATCH_CLOSED)
+        return;
+    MUST(ev->index < b->about.rows, "an event of no row");
+    if (w->is_wrong)
+        return;
+    r = &b->rows[ev->index];
+    switch (ev->kind) {
+    case EVENT_TASK_ACCEPTED:
+        on_accepted(w, b, r, ev);
+        break;
+    case EVENT_ATTEMPT_STARTED:
+        on_started(w, b, r, ev);
+        break;
+    case EVENT_ATTEMPT_ENDED:
+        on_ended(w, b, r, ev);
+        break;
+    case EVENT_ATTEMPT_LATE:
+        on_late(w, b, r, ev);
+        break;
+    case EVENT_TASK_RETRY:
+        on_retry(w, b, r, ev);
+        break;
+    case EVENT_TASK_FINISHED:
+        on_finished(w, b, r, ev);
+        break;
+    case EVENT_TASK_DELIVERED:
+        on_delivered(w, b, r, ev);
+        break;
+    default:
+        break;
+    }
+}
+
+static const struct core_observer_ops ops = {.event = on_event};
+
+/* ---- what the edges see ---- */
+
+void sim_witness_durable(struct sim_witness *w, uint64_t batch, uint64_t index)
+{
+    struct row_book *r = &w->batches[batch - 1].rows[index];
+
+    if (!r->finished || r->durable)
+        wrong(w, "I3: row %llu of batch %llu was put twice, or too early",
+              (unsigned long long)index, (unsigned long long)batch);
+    r->durable = true;
+}
+
+/* Complains unless `holds`; about a task. */
+#define MUST_OF_TASK(holds, what)                                                                  \
+    do {                                                                                           \
+        if (!(holds))                                                                              \
+            wrong(w, "%s (batch %llu row %llu)", (what), (unsigned long long)batch,                \
+                  (unsigned long long)t->index);                                                   \
+    } while (0)
+
+void sim_witness_take(struct sim_witness *w, uint64_t batch, const struct core_task *t,
+                      struct instant now)
+{
+    struct batch_book *b = &w->batches[batch - 1];
+    struct row_book *r = &b->rows[t->index];
+    const struct core_answer *a = &t->answer;
+
+    MUST_OF_TASK(t->index == b->taken && r->delivered && !r->taken, "P2: taken out of order");
+    MUST_OF_TASK(t->complete_index == r->finish_order, "complete_index is not the order of ends");
+    MUST_OF_TASK(a->outcome == r->outcome && a->reason == r->reason && a->status == r->status,
+                 "P7: the result is not what the events said");
+    MUST_OF_TASK(t->attempts == r->attempts && t->capacity_retries == r->capacity_retries,
+                 "P7: the result counts other attempts than the events");
+    MUST_OF_TASK(t->submit_at.ns == r->accepted_at.ns, "P7: submitted at another time");
+    MUST_OF_TASK(instant_is_none(t->start_at) == (r->attempts == 0), "P7: started, or not");
+    MUST_OF_TASK(r->attempts == 0 || !instant_before(t->start_at, t->submit_at),
+                 "started before it was submitted");
+    MUST_OF_TASK(!instant_before(t->complete_at, t->submit_at), "complete before submitted");
+    MUST_OF_TASK(!instant_before(t->deliver_at, t->complete_at), "delivered before complete");
+    MUST_OF_TASK(!instant_before(now, t->deliver_at), "taken before it was delivered");
+    r->taken = true;
+    b->taken++;
+}
+
+void sim_witness_stopped(struct sim_witness *w, uint64_t batch)
+{
+    w->batches[batch - 1].stopped = true;
+}
+
+/* ---- after each step ---- */
+
+/* P5: a row that is ready, beside a permit that is free, is waited for by a time. */
+static void check_idle(struct sim_witness *w, const struct sim_world *world,
+                       const struct pool_book *p)
+{
+    struct core_stats s;
+    size_t running = sim_world_running(world, p->about.pool);
+
+    dispatcher_pool_stats(p->about.pool, &s);
+    if (s.running != running)
+        wrong(w, "I1: %llu permits are taken and %zu attempts run", (unsigned long long)s.running,
+              running);
+    if (running > p->about.options->size)
+        wrong(w, "P3: %zu attempts run in a pool of %zu", running, p->about.options->size);
+    if (p->about.cancels_at_once && p->open != running)
+        wrong(w, "I4: %zu attempts run for %llu rows", running, (unsigned long long)p->open);
+    if (s.ready > 0 && running < p->about.options->size &&
+        (!w->global_limit || sim_world_running(world, NULL) < w->global_limit) &&
+        instant_is_never(sim_world_wake(world)))
+        wrong(w, "P5: %llu rows are ready, a permit is free, and nothing is planned",
+              (unsigned long long)s.ready);
+}
+
+static void check_deadlines(struct sim_witness *w, const struct batch_book *b, struct instant now)
+{
+    for (uint64_t i = b->delivered; i < b->stats.accepted && !b->stopped; i++) {
+        const struct row_book *r = &b->rows[i];
+
+        if (r->accepted && r->may_start && !r->finished && !b->closed &&
+            !instant_before(now, r->deadline))
+            wrong(w, "row %llu still waits after its deadline", (unsigned long long)i);
+    }
+}
+
+bool sim_witness_step(struct sim_witness *w, const struct sim_world *world)
+{
+    const char *broken = dispatcher_check(sim_world_dispatcher(world));
+
+    if (broken)
+        wrong(w, "%s", broken);
+    if (sim_world_running(world, NULL) != dispatcher_running(sim_world_dispatcher(world)))
+        wrong(w, "I1: the attempts that run and the permits differ");
+    if (w->global_limit && sim_world_running(world, NULL) > w->global_limit)
+        wrong(w, "P3: more attempts run than the global limit");
+    if (!instant_before(sim_world_now(world), sim_world_wake(world)))
+        wrong(w, "the dispatcher wants to be called again at once");
+    for (size_t i = 0; i < w->pool_count; i++)
+        check_idle(w, world, &w->pools[i]);
+    for (size_t i = 0; i < w->batch_count; i++)
+        check_deadlines(w, &w->batches[i], sim_world_now(world));
+    return !w->is_wrong;
+}
+
+/* ---- at the end ---- */
+
+static void same(struct sim_witness *w, uint64_t counted, uint64_t told, const char *what)
+{
+    if (counted != told)
+        wrong(w, "P7: %s: %llu by the events, %llu by the counters", what,
+              (unsigned long long)counted, (unsigned long long)told);
+}
+
+static void compare(struct sim_witness *w, const struct core_stats *mine,
+                    const struct core_stats *told)
+{
+    same(w, mine->accepted, told->accepted, "accepted");
+    same(w, mine->finished, told->finished, "finished");
+    same(w, mine->delivered, told->delivered, "delivered");
+    same(w, mine->successes, told->successes, "successes");
+    same(w, mine->failures, told->failures, "failures");
+    same(w, mine->attempts, told->attempts, "attempts");
+    same(w, mine->refused, told->refused, "refused");
+    same(w, mine->retries, told->retries, "retries");
+    same(w, mine->capacity_retries, told->capacity_retries, "capacity_retries");
+    same(w, mine->tokens, told->tokens, "tokens");
+    same(w, (uint64_t)mine->total_throttle_time_ns, (uint64_t)told->total_throttle_time_ns,
+         "total_throttle_time");
+    same(w, 0, told->ready, "ready at the end");
+    same(w, 0, told->waiting, "waiting at the end");
+    same(w, 0, told->running, "running at the end");
+}
+
+void sim_witness_over(struct sim_witness *w, uint64_t batch, const struct core_stats *stats,
+                      bool cut_short)
+{
+    struct batch_book *b = &w->batches[batch - 1];
+
+    compare(w, &b->stats, stats);
+    same(w, b->stats.late_reports, stats->late_reports, "late_reports");
+    same(w, b->stats.max_concurrent_reached, stats->max_concurrent_reached, "max_concurrent");
+    same(w, b->delivered, b->taken, "taken");
+    if (!b->closed)
+        wrong(w, "batch %llu was not told to be closed", (unsigned long long)batch);
+    if (b->open)
+        wrong(w, "batch %llu is over and rows of it run", (unsigned long long)batch);
+    if (!cut_short && b->stats.accepted != b->delivered)
+        wrong(w, "P1: batch %llu: %llu rows accepted, %llu results", (unsigned long long)batch,
+              (unsigned long long)b->stats.accepted, (unsigned long long)b->delivered);
+}
+
+void sim_witness_pool_over(struct sim_witness *w, size_t pool, const struct core_stats *stats)
+{
+    struct core_stats sum = {0};
+
+    for (size_t i = 0; i < w->batch_count; i++) {
+        const struct core_stats *s = &w->batches[i].stats;
+
+        if (w->batches[i].about.pool != pool)
+            continue;
+        sum.accepted += s->accepted;
+        sum.finished += s->finished;
+        sum.delivered += s->delivered;
+        sum.successes += s->successes;
+        sum.failures += s->failures;
+        sum.attempts += s->attempts;
+        sum.refused += s->refused;
+        sum.retries += s->retries;
+        sum.capacity_retries += s->capacity_retries;
+        sum.tokens += s->tokens;
+        sum.total_throttle_time_ns += s->total_throttle_time_ns;
+    }
+    compare(w, &sum, stats);
+}
+
+/* ---- life ---- */
+
+enum weir_status sim_witness_new(size_t global_limit, struct sim_witness **ret,
+                                 struct weir_error *err)
+{
+    struct sim_witness *w = mem_calloc(1, sizeof *w);
+
+    if (!w)
+        return error_nomem(err);
+    w->observer.ops = &ops;
+    w->global_limit = global_limit;
+    w->now = INSTANT_NONE;
+    *ret = w;
+    return WEIR_OK;
+}
+
+void sim_witness_free(struct sim_witness *w)
+{
+    if (!w)
+        return;
+    for (size_t i = 0; i < SIM_WITNESS_POOLS; i++)
+        mem_free(w->pools[i].log);
+    for (size_t i = 0; i < SIM_WITNESS_BATCHES; i++)
+        mem_free(w->batches[i].rows);
+    mem_free(w);
+}
+
+struct core_observer *sim_witness_observer(struct sim_witness *w)
+{
+    return &w->observer;
+}
+
+enum weir_status sim_witness_add_pool(struct sim_witness *w, const struct sim_witness_pool *about,
+                                      struct weir_error *err)
+{
+    struct pool_book *p = &w->pools[w->pool_count];
+
+    if (w->pool_count == SIM_WITNESS_POOLS)
+        return error_set(err, WEIR_E_LIMIT, "a witness watches at most %d pools",
+                         SIM_WITNESS_POOLS);
+    *p = (struct pool_book){.about = *about, .last_start = INSTANT_NONE, .hold = INSTANT_NONE};
+    if (about->options->gate.requests_per_minute || about->options->gate.tokens_per_minute) {
+        p->log = mem_calloc(LOG_ATTEMPTS, sizeof *p->log);
+        if (!p->log)
+            return error_nomem(err);
+    }
+    w->pool_count++;
+    return WEIR_OK;
+}
+
+enum weir_status sim_witness_expect(struct sim_witness *w, const struct sim_witness_batch *about,
+                                    struct weir_error *err)
+{
+    struct batch_book *b = &w->batches[w->batch_count];
+
+    b->rows = mem_free(b->rows);
+    w->expecting = false;
+    if (!about)
+        return WEIR_OK;
+    if (w->batch_count == SIM_WITNESS_BATCHES)
+        return error_set(err, WEIR_E_LIMIT, "a witness watches at most %d batches",
+                         SIM_WITNESS_BATCHES);
+    b->rows = mem_calloc(about->rows + 1, sizeof *b->rows);
+    if (!b->rows)
+        return error_nomem(err);
+    b->about = *about;
+    w->expecting = true;
+    return WEIR_OK;
+}
+
+const char *sim_witness_wrong(const struct sim_witness *w)
+{
+    return w->is_wrong ? w->wrong : NULL;
+}
+
+uint64_t sim_witness_hash(const struct sim_witness *w)
+{
+    return w->hash;
+}
+
+uint64_t sim_witness_events(const struct sim_witness *w)
+{
+    return w->events;
+}
+
+uint64_t sim_witness_accepted(const struct sim_witness *w, uint64_t batch)
+{
+    return w->batches[batch - 1].stats.accepted;
+}

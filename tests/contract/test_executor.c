@@ -1,0 +1,569 @@
+/*
+ * What core/ports/executor.h promises, tried on every executor there is: each test runs once for each of them, with a
+ * host that only counts. What is asked of an executor is always the same: each start() is followed by exactly one
+ * report(), whatever is done to it in between, and after the report nobody looks at the payload any more.
+ *
+ * A new executor joins by one line in `kinds`: how it is made, and what a payload is that ends at once, or that holds on
+ * until it is cancelled or released.
+ */
+#include "base/mem.h"
+#include "exec/http/http.h"
+#include "exec/thread/thread.h"
+#include "support/testkit.h"
+#include "unit/exec/mini_service.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#define PLACES       4
+#define ATTEMPTS_MAX 512
+#define DEADLINE_MS  60000
+
+enum does { ENDS, HOLDS };
+
+struct stage;
+
+struct kind {
+    const char *name;
+    size_t payload_len;
+    void (*open)(struct stage *s);
+    void *(*payload)(struct stage *s, enum does does); /* malloc()ed in one piece */
+    void (*release)(struct stage *s);                  /* what holds now ends by itself */
+    void (*close)(struct stage *s);                    /* after the executor's own close() */
+};
+
+struct stage {
+    struct core_executor_host host; /* first: the host is found by it */
+    const struct kind *kind;
+    struct core_executor *ex;
+    uv_loop_t loop;
+    uv_async_t wake;
+    uv_timer_t deadline;
+    bool too_late;
+    struct mini_service service;
+    char url[2][64];
+    atomic_bool released;
+    atomic_size_t holding;
+
+    struct core_attempt attempts[ATTEMPTS_MAX];
+    void *payloads[ATTEMPTS_MAX];
+    size_t used;
+
+    pthread_mutex_t lock; /* of what follows: reports come from any thread */
+    int reports[ATTEMPTS_MAX];
+    size_t started, reported;
+    struct core_attempt *last;
+};
+
+/* ---- the host ---- */
+
+static void on_report(struct core_executor_host *host, struct core_attempt *chain)
+{
+    struct stage *s = (struct stage *)host;
+
+    pthread_mutex_lock(&s->lock);
+    while (chain) {
+        struct core_attempt *a = chain;
+        size_t i = (size_t)(a - s->attempts);
+
+        chain = a->next;
+        a->next = NULL;
+        s->reports[i]++;
+        s->reported++;
+        s->last = a;
+        /* Who reads it after the report reads freed memory. */
+        free(s->payloads[i]);
+        s->payloads[i] = NULL;
+    }
+    pthread_mutex_unlock(&s->lock);
+    uv_async_send(&s->wake);
+}
+
+static struct instant on_now(struct core_executor_host *host)
+{
+    (void)host;
+    return (struct instant){(int64_t)uv_hrtime()};
+}
+
+static size_t reported(struct stage *s)
+{
+    size_t n;
+
+    pthread_mutex_lock(&s->lock);
+    n = s->reported;
+    pthread_mutex_unlock(&s->lock);
+    return n;
+}
+
+/* ---- kind: thread ---- */
+
+struct thread_payload {
+    enum does does;
+    struct stage *stage;
+};
+
+static void thread_work(void *ctx, struct core_attempt *a)
+{
+    struct stage *s = ctx;
+    const struct thread_payload *p = a->payload;
+
+    if (p->does == HOLDS) {
+        atomic_fetch_add(&s->holding, 1);
+        while (!atomic_load(&s->released) && !atomic_load(&a->cancelled))
+            sched_yield();
+        atomic_fetch_sub(&s->holding, 1);
+    }
+    if (atomic_load(&a->cancelled))
+        return;
+    a->answer.outcome = WEIR_OUTCOME_OK;
+    a->answer.reason = WEIR_REASON_NONE;
+}
+
+static void thread_open(struct stage *s)
+{
+    struct thread_options o = {.threads = PLACES, .work = thread_work, .ctx = s};
+    struct weir_error err = {0};
+
+    if (thread_executor_new(&o, &s->host, &s->ex, &err) != WEIR_OK)
+        fail_msg("%s", err.message);
+}
+
+static void *thread_payload(struct stage *s, enum does does)
+{
+    struct thread_payload *p = malloc(sizeof *p);
+
+    assert_non_null(p);
+    *p = (struct thread_payload){does, s};
+    return p;
+}
+
+static void thread_release(struct stage *s)
+{
+    atomic_store(&s->released, true);
+}
+
+static void thread_close(struct stage *s)
+{
+    (void)s;
+}
+
+/* ---- kind: http ---- */
+
+static void http_open(struct stage *s)
+{
+    struct http_options o = HTTP_OPTIONS_DEFAULT;
+    struct weir_error err = {0};
+
+    o.proxy = "";
+    o.max_connections = PLACES;
+    mini_service_start(&s->service, &s->loop);
+    snprintf(s->url[ENDS], sizeof s->url[0], "http://127.0.0.1:%d/ok", s->service.port);
+    snprintf(s->url[HOLDS], sizeof s->url[0], "http://127.0.0.1:%d/hold", s->service.port);
+    if (http_executor_new(&o, &s->loop, &s->host, &s->ex, &err) != WEIR_OK)
+        fail_msg("%s", err.message);
+}
+
+static void *http_payload(struct stage *s, enum does does)
+{
+    struct http_request *r = malloc(sizeof *r);
+
+    assert_non_null(r);
+    *r = (struct http_request){.url = s->url[does], .body = {"{}", 2}};
+    return r;
+}
+
+static void http_release(struct stage *s)
+{
+    mini_service_release(&s->service);
+}
+
+static void http_close(struct stage *s)
+{
+    mini_service_stop(&s->service);
+}
+
+static const struct kind kinds[] = {
+    {"thread", sizeof(struct thread_payload), thread_open, thread_payload, thread_release,
+     thread_close},
+    {"http", sizeof(struct http_request), http_open, http_payload, http_release, http_close},
+};
+
+/* ---- the stage ---- */
+
+static void on_wake(uv_async_t *wake)
+{
+    (void)wake;
+}
+
+static void on_deadline(uv_timer_t *timer)
+{
+    struct stage *s = timer->data;
+
+    s->too_late = true;
+}
+
+static struct stage *stage_open(void **state)
+{
+    struct stage *s = calloc(1, sizeof *s);
+
+    assert_non_null(s);
+    s->kind = *state;
+    s->host = (struct core_executor_host){.report = on_report, .now = on_now};
+    pthread_mutex_init(&s->lock, NULL);
+    assert_int_equal(uv_loop_init(&s->loop), 0);
+    assert_int_equal(uv_async_init(&s->loop, &s->wake, on_wake), 0);
+    uv_timer_init(&s->loop, &s->deadline);
+    s->deadline.data = s;
+    uv_timer_start(&s->deadline, on_deadline, DEADLINE_MS, 0);
+    s->kind->open(s);
+    assert_string_equal(s->ex->ops->kind, s->kind->name);
+    return s;
+}
+
+/* Turns the loop until `count` reports have come in all. */
+static void await(struct stage *s, size_t count)
+{
+    while (reported(s) < count) {
+        if (s->too_late)
+            fail_msg("%s: %zu reports of %zu came", s->kind->name, reported(s), count);
+        uv_run(&s->loop, UV_RUN_ONCE);
+    }
+}
+
+/* Everything was reported once; the executor goes, and leaves nothing on the loop. */
+static void stage_close(struct stage *s)
+{
+    await(s, s->started);
+    /* A report too many would come about now. */
+    for (int i = 0; i < 20; i++)
+        uv_run(&s->loop, UV_RUN_NOWAIT);
+    s->ex->ops->close(s->ex);
+    s->kind->close(s);
+    uv_close((uv_handle_t *)&s->wake, NULL);
+    uv_close((uv_handle_t *)&s->deadline, NULL);
+    assert_int_equal(uv_run(&s->loop, UV_RUN_DEFAULT), 0);
+    assert_int_equal(uv_loop_close(&s->loop), 0);
+    assert_int_equal(s->reported, s->started);
+    for (size_t i = 0; i < s->used; i++) {
+        assert_int_equal(s->reports[i], 1);
+        answer_clear(&s->attempts[i].answer);
+    }
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+/* As the engine fills one in. */
+static struct core_attempt *start_at(struct stage *s, size_t i, enum does does)
+{
+    struct core_attempt *a = &s->attempts[i];
+
+    s->payloads[i] = s->kind->payload(s, does);
+    s->started++;
+    *a = (struct core_attempt){.payload = s->payloads[i],
+                               .payload_len = s->kind->payload_len,
+                               .key = "key",
+                               .index = i,
+                               .token = s->started,
+                               .number = 1};
+    answer_init(&a->answer);
+    s->ex->ops->start(s->ex, a);
+    return a;
+}
+
+static struct core_attempt *start(struct stage *s, enum does does)
+{
+    assert_true(s->used < ATTEMPTS_MAX);
+    return start_at(s, s->used++, does);
+}
+
+static void kick(struct stage *s)
+{
+    if (s->ex->ops->kick)
+        s->ex->ops->kick(s->ex);
+}
+
+/* As the engine does it. */
+static void cancel(struct stage *s, struct core_attempt *a)
+{
+    atomic_store(&a->cancelled, true);
+    s->ex->ops->cancel(s->ex, a);
+}
+
+/* ---- the tests ---- */
+
+static void each_start_is_reported_once_with_its_times(void **state)
+{
+    struct stage *s = stage_open(state);
+    struct instant before = on_now(&s->host), after;
+
+    for (int i = 0; i < 200; i++)
+        start(s, ENDS);
+    kick(s);
+    await(s, 200);
+    after = on_now(&s->host);
+    for (size_t i = 0; i < 200; i++) {
+        const struct core_attempt *a = &s->attempts[i];
+
+        assert_int_equal(a->answer.outcome, WEIR_OUTCOME_OK);
+        assert_int_equal(a->answer.reason, WEIR_REASON_NONE);
+        assert_true(a->answer.started_at.ns >= before.ns);
+        assert_true(a->answer.ended_at.ns >= a->answer.started_at.ns);
+        assert_true(after.ns >= a->answer.ended_at.ns);
+        assert_int_equal(a->index, i); /* what the engine has set stays */
+        assert_int_equal(a->token, i + 1);
+    }
+    stage_close(s);
+}
+
+static void an_attempt_can_be_used_again_after_its_report(void **state)
+{
+    struct stage *s = stage_open(state);
+
+    s->used = 1;
+    for (size_t i = 1; i <= 100; i++) {
+        answer_clear(&s->attempts[0].answer);
+        start_at(s, 0, ENDS);
+        kick(s);
+        await(s, i);
+        assert_int_equal(s->attempts[0].answer.outcome, WEIR_OUTCOME_OK);
+        assert_int_equal(s->reports[0], i);
+    }
+    s->reports[0] = 1;
+    stage_close(s);
+}
+
+/* Several at once: as many as there are places hold, and others still end, one after the other. */
+static void attempts_run_beside_each_other(void **state)
+{
+    struct stage *s = stage_open(state);
+
+    for (int i = 0; i < PLACES - 1; i++)
+        start(s, HOLDS);
+    kick(s);
+    for (size_t i = 1; i <= 20; i++) {
+        start(s, ENDS);
+        kick(s);
+        await(s, i);
+    }
+    assert_int_equal(reported(s), 20);
+    for (int i = 0; i < PLACES - 1; i++)
+        cancel(s, &s->attempts[i]);
+    stage_close(s);
+}
+
+static bool all_hold(void *arg)
+{
+    struct stage *s = arg;
+    struct mini_connection *c;
+    size_t held = 0;
+
+    uv_run(&s->loop, UV_RUN_NOWAIT);
+    for (c = s->service.first; c; c = c->next)
+        held += c->held != NULL;
+    return held + atomic_load(&s->holding) == PLACES;
+}
+
+static void what_holds_ends_when_it_is_released(void **state)
+{
+    struct stage *s = stage_open(state);
+
+    for (int i = 0; i < PLACES; i++)
+        start(s, HOLDS);
+    kick(s);
+    assert_true(testkit_until(all_hold, s, DEADLINE_MS));
+    assert_int_equal(reported(s), 0);
+    s->kind->release(s);
+    await(s, PLACES);
+    for (size_t i = 0; i < PLACES; i++)
+        assert_int_equal(s->attempts[i].answer.outcome, WEIR_OUTCOME_OK);
+    stage_close(s);
+}
+
+static void a_cancel_before_it_has_begun_ends_it(void **state)
+{
+    struct stage *s = stage_open(state);
+
+    for (int i = 0; i < 10; i++)
+        start(s, HOLDS);
+    for (int i = 9; i >= 0; i--)
+        cancel(s, &s->attempts[i]);
+    assert_int_equal(reported(s), 10); /* nothing had to be waited for */
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(s->attempts[i].answer.outcome, WEIR_OUTCOME_CANCELLED);
+    kick(s);
+    start(s, ENDS); /* the executor is none the worse for it */
+    kick(s);
+    stage_close(s);
+}
+
+static void a_cancel_while_it_runs_ends_it_early(void **state)
+{
+    struct stage *s = stage_open(state);
+
+    for (int i = 0; i < PLACES; i++)
+        start(s, HOLDS);
+    kick(s);
+    assert_true(testkit_until(all_hold, s, DEADLINE_MS));
+    for (int i = 0; i < PLACES; i++)
+        cancel(s, &s->attempts[i]);
+    if (s->ex->ops->cancels_at_once)
+        assert_int_equal(reported(s), PLACES);
+    await(s, PLACES);
+    for (int i = 0; i < PLACES; i++)
+        assert_int_not_equal(s->attempts[i].answer.outcome, WEIR_OUTCOME_OK);
+    stage_close(s);
+}
+
+/* More than there are places: the ones in the middle go, the others still have their turn. */
+static void a_cancel_in_the_queue_leaves_the_others_alone(void **state)
+{
+    struct stage *s = stage_open(state);
+
+    for (int i = 0; i < PLACES; i++)
+        start(s, HOLDS);
+    kick(s);
+    for (int i = 0; i < 30; i++)
+        start(s, ENDS);
+    for (int i = 0; i < 30; i += 3)
+        cancel(s, &s->attempts[PLACES + i]);
+    kick(s);
+    for (int i = 0; i < PLACES; i++)
+        cancel(s, &s->attempts[i]);
+    await(s, s->started);
+    for (int i = 0; i < 30; i++)
+        if (i % 3 != 0)
+            assert_int_equal(s->attempts[PLACES + i].answer.outcome, WEIR_OUTCOME_OK);
+    stage_close(s);
+}
+
+static void cancelling_twice_is_cancelling_once(void **state)
+{
+    struct stage *s = stage_open(state);
+
+    for (int i = 0; i < 8; i++) {
+        start(s, HOLDS);
+        if (i % 2)
+            kick(s);
+    }
+    for (int twice = 0; twice < 2; twice++)
+        for (int i = 0; i < 8; i++)
+            cancel(s, &s->attempts[i]);
+    kick(s);
+    stage_close(s);
+}
+
+/* The engine may not have read the report yet when it cancels. */
+static void a_cancel_after_the_report_changes_nothing(void **state)
+{
+    struct stage *s = stage_open(state);
+
+    for (int i = 0; i < 8; i++)
+        start(s, ENDS);
+    kick(s);
+    await(s, 8);
+    for (int i = 0; i < 8; i++) {
+        cancel(s, &s->attempts[i]);
+        assert_int_equal(s->attempts[i].answer.outcome, WEIR_OUTCOME_OK);
+    }
+    stage_close(s);
+}
+
+/* Each at another moment of its life; whatever it becomes, it is reported once. */
+static void a_cancel_may_come_at_any_moment(void **state)
+{
+    struct stage *s = stage_open(state);
+    unsigned dice = 12345;
+
+    for (int i = 0; i < 400; i++) {
+        enum does does = i % 5 ? ENDS : HOLDS;
+        struct core_attempt *a = start(s, does);
+
+        dice = dice * 1103515245 + 12345;
+        if (dice >> 16 & 1)
+            kick(s);
+        if (dice >> 17 & 1)
+            for (unsigned turns = dice >> 20 & 15; turns > 0; turns--) {
+                sched_yield();
+                uv_run(&s->loop, UV_RUN_NOWAIT);
+            }
+        if (does == HOLDS || dice >> 18 & 1)
+            cancel(s, a);
+        if (i >= PLACES)
+            await(s, (size_t)(i - PLACES) / 2);
+    }
+    kick(s);
+    stage_close(s);
+}
+
+static void a_kick_without_a_start_does_nothing(void **state)
+{
+    struct stage *s = stage_open(state);
+
+    kick(s);
+    kick(s);
+    start(s, ENDS);
+    kick(s);
+    await(s, 1);
+    kick(s);
+    stage_close(s);
+}
+
+static void an_executor_that_never_worked_can_be_closed(void **state)
+{
+    stage_close(stage_open(state));
+}
+
+/* Whatever allocation fails, each attempt is reported; it may have failed, but it is not lost. */
+static void without_memory_each_start_is_still_reported(void **state)
+{
+    for (unsigned long n = 1; n <= 25; n++) {
+        struct stage *s = stage_open(state);
+
+        mem_fail_at(n);
+        for (int i = 0; i < 6; i++)
+            start(s, ENDS);
+        kick(s);
+        await(s, 6);
+        mem_fail_at(0);
+        for (int i = 0; i < 6; i++)
+            if (s->attempts[i].answer.outcome != WEIR_OUTCOME_OK)
+                assert_int_not_equal(s->attempts[i].answer.reason, WEIR_REASON_NONE);
+        stage_close(s);
+    }
+}
+
+#define EACH(test)                                                                                 \
+    {#test "[thread]", test, NULL, NULL, (void *)(uintptr_t)&kinds[0]},                            \
+    {                                                                                              \
+#test "[http]", test, NULL, NULL, (void *)(uintptr_t)&kinds[1]                             \
+    }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        EACH(each_start_is_reported_once_with_its_times),
+        EACH(an_attempt_can_be_used_again_after_its_report),
+        EACH(attempts_run_beside_each_other),
+        EACH(what_holds_ends_when_it_is_released),
+        EACH(a_cancel_before_it_has_begun_ends_it),
+        EACH(a_cancel_while_it_runs_ends_it_early),
+        EACH(a_cancel_in_the_queue_leaves_the_others_alone),
+        EACH(cancelling_twice_is_cancelling_once),
+        EACH(a_cancel_after_the_report_changes_nothing),
+        EACH(a_cancel_may_come_at_any_moment),
+        EACH(a_kick_without_a_start_does_nothing),
+        EACH(an_executor_that_never_worked_can_be_closed),
+        EACH(without_memory_each_start_is_still_reported),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
