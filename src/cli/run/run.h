@@ -22,6 +22,7 @@
 #include "cli/run_options.h"
 #include "core/ports/observer.h"
 #include "engine/engine.h"
+#include "observe/eventlog.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -53,7 +54,7 @@ struct run {
     struct writer_start start;
     struct store_summary before; /* what earlier runs left */
 
-    struct core_observer *events; /* --events; NULL: none */
+    struct eventlog *events; /* --events; NULL: none */
     struct program *select;       /* the engine thread's; NULL: none */
     struct buf selected;
     struct watch watch;

@@ -305,7 +305,11 @@ enum weir_status setup_engine(struct run *r, struct weir_error *err)
     struct core_pool_options p;
     enum weir_status status = WEIR_OK;
 
-    watch_init(&r->watch, &o->halt, r->events, r->wake_fd);
+    if (o->events)
+        status = eventlog_open(&(struct eventlog_options){.path = o->events}, &r->events, err);
+    if (status != WEIR_OK)
+        return status;
+    watch_init(&r->watch, &o->halt, r->events ? eventlog_observer(r->events) : NULL, r->wake_fd);
     if (o->select_expr)
         status = program_new(&(struct program_options){.name = "--select", .expr = o->select_expr},
                              &r->select, err);
@@ -328,8 +332,12 @@ enum weir_status setup_engine(struct run *r, struct weir_error *err)
 
 void setup_close(struct run *r)
 {
+    struct weir_error err;
+
     engine_batch_close(r->batch);
     engine_free(r->engine);
+    if (r->events && eventlog_close(r->events, &err) != WEIR_OK)
+        fprintf(stderr, "weir run: --events: %s\n", err.message);
     program_free(r->select);
     buf_free(&r->selected);
     writer_free(r->writer);
