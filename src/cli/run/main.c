@@ -285,6 +285,16 @@ static int end_run(struct run *r)
     return tell_summary(r, exit_status);
 }
 
+static enum weir_status start_progress(struct run *r, struct weir_error *err)
+{
+    struct progress_options o = {.mode = (enum progress_mode)r->options.progress,
+                                 .fd = STDERR_FILENO};
+
+    if (r->options.quiet)
+        o.mode = PROGRESS_NONE;
+    return progress_new(&o, &r->progress, err);
+}
+
 static int go(struct run *r)
 {
     struct weir_error err = {0};
@@ -298,14 +308,13 @@ static int go(struct run *r)
     }
     status = take_signals(r, &err);
     if (status == WEIR_OK)
-        status = setup_output(r, &err);
-    if (status == WEIR_OK)
         status = setup_engine(r, &err);
     if (status == WEIR_OK)
-        status =
-            progress_new(&(struct progress_options){.mode = (enum progress_mode)r->options.progress,
-                                                    .fd = STDERR_FILENO},
-                         &r->progress, &err);
+        status = setup_output(r, &err);
+    if (status == WEIR_OK)
+        status = setup_batch(r, &err);
+    if (status == WEIR_OK)
+        status = start_progress(r, &err);
     if (status != WEIR_OK) {
         complain(&err);
         return CLI_USAGE;

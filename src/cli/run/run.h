@@ -3,6 +3,7 @@
  *
  *     main.c     the order of things; signals, progress, the end            the main thread
  *     setup.c    what is opened before the first row is sent                the main thread
+ *     files.c    their names, before any is opened                      the main thread
  *     feed.c     rows from the source into the engine                       a thread of its own
  *     deliver.c  results from the engine into the files                     a thread of its own
  *     watch.c    counts what finishes, for --halt and the progress          the engine's thread
@@ -81,10 +82,14 @@ struct run {
     int64_t started_ns;
 };
 
-/* setup.c: each opens what it says. On failure the message is for the user; what was opened is for run_close. */
+/* files.c: refuses two names for one file, and a summary that could not be written at the end. */
+WEIR_MUST_CHECK enum weir_status files_check(const struct run_options *o, struct weir_error *err);
+
+/* setup.c: each opens what it says, in this order. On failure the message is for the user; what was opened is for run_close. */
 WEIR_MUST_CHECK enum weir_status setup_input(struct run *r, struct weir_error *err);
 WEIR_MUST_CHECK enum weir_status setup_output(struct run *r, struct weir_error *err);
 WEIR_MUST_CHECK enum weir_status setup_engine(struct run *r, struct weir_error *err);
+WEIR_MUST_CHECK enum weir_status setup_batch(struct run *r, struct weir_error *err);
 void setup_close(struct run *r);
 
 /* feed.c, deliver.c: thread functions over a struct run. */
