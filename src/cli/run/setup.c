@@ -61,7 +61,7 @@ static enum weir_status agree(struct run *r, const char *fact, struct slice now,
     _cleanup_buf_ struct buf before = {0};
     enum weir_status status = r->store->ops->fact(r->store, fact, &before, err);
 
-    if (status == WEIR_E_END)
+    if (status == WEIR_E_END || (status == WEIR_OK && before.len == 0))
         return r->store->ops->set(r->store, fact, now, err);
     if (status != WEIR_OK)
         return status;
@@ -100,7 +100,7 @@ static enum weir_status same_options(struct run *r, struct weir_error *err)
     if (now.failed)
         return error_nomem(err);
     status = r->store->ops->fact(r->store, FACT_OPTIONS, &before, err);
-    if (status == WEIR_E_END)
+    if (status == WEIR_E_END || (status == WEIR_OK && before.len == 0))
         return r->store->ops->set(r->store, FACT_OPTIONS, buf_slice(&now), err);
     if (status != WEIR_OK)
         return status;
@@ -114,13 +114,31 @@ static enum weir_status same_options(struct run *r, struct weir_error *err)
         r->options.journal, differences.data ? differences.data : "");
 }
 
+/* Forgets what a run wrote down that was refused before it wrote a byte: it is no reason to refuse this one. */
+static enum weir_status forget_unbegun(struct run *r, bool *ret_first, struct weir_error *err)
+{
+    static const char *const facts[] = {FACT_OPTIONS, FACT_DIGEST, FACT_ROWS};
+    _cleanup_buf_ struct buf ignored = {0};
+    enum weir_status status = r->store->ops->fact(r->store, WRITER_FACT_BEGUN, &ignored, err);
+
+    *ret_first = status == WEIR_E_END;
+    if (status != WEIR_E_END)
+        return status;
+    status = WEIR_OK;
+    for (size_t i = 0; i < sizeof facts / sizeof *facts && status == WEIR_OK; i++)
+        status = r->store->ops->set(r->store, facts[i], SLICE(""), err);
+    return status;
+}
+
 /* The run's name is set last: a journal that has one has all the other facts too. */
 static enum weir_status own_journal(struct run *r, struct weir_error *err)
 {
-    enum weir_status status = r->store->ops->fact(r->store, FACT_RUN_ID, &r->run_id, err);
-    bool first = status == WEIR_E_END;
+    bool first;
+    enum weir_status status = forget_unbegun(r, &first, err);
 
-    if (status != WEIR_OK && !first)
+    if (status == WEIR_OK && !first)
+        status = r->store->ops->fact(r->store, FACT_RUN_ID, &r->run_id, err);
+    if (status != WEIR_OK)
         return status;
     if (first && r->options.retry_failed)
         return error_set(
@@ -145,8 +163,10 @@ static enum weir_status open_journal(struct run *r, struct weir_error *err)
     enum sqlite_store_mode mode = o->fresh          ? SQLITE_STORE_FRESH
                                   : o->retry_failed ? SQLITE_STORE_MUST_EXIST
                                                     : SQLITE_STORE_CREATE;
-    enum weir_status status = sqlite_store_open(o->journal, mode, &r->store, err);
+    enum weir_status status;
 
+    r->journal_is_new = access(o->journal, F_OK) != 0;
+    status = sqlite_store_open(o->journal, mode, &r->store, err);
     if (status == WEIR_E_END)
         return error_set(err, WEIR_E_CONFLICT,
                          "%s: there is no journal, so there are no failed rows to run again; leave "
@@ -183,16 +203,34 @@ static enum weir_status open_writer(struct run *r, struct weir_error *err)
     return status;
 }
 
+/* Refused before a row was sent: a journal that was made for this leaves nothing behind. */
+static void drop_new_journal(struct run *r)
+{
+    _cleanup_buf_ struct buf begun = {0};
+
+    if (!r->store || !r->journal_is_new ||
+        r->store->ops->fact(r->store, WRITER_FACT_BEGUN, &begun, NULL) != WEIR_E_END)
+        return;
+    r->store->ops->close(r->store);
+    r->store = NULL;
+    (void)unlink(r->options.journal);
+}
+
 enum weir_status setup_output(struct run *r, struct weir_error *err)
 {
     enum weir_status status = r->options.journal ? open_journal(r, err) : new_run_id(r, err);
 
     if (status == WEIR_OK)
         status = open_writer(r, err);
+    if (status == WEIR_OK && r->options.events)
+        status =
+            eventlog_open(&(struct eventlog_options){.path = r->options.events}, &r->events, err);
     if (status == WEIR_OK)
         status = writer_start(r->writer, &r->start, err);
     if (status == WEIR_OK && r->store)
         status = r->store->ops->summary(r->store, &r->before, err);
+    if (status != WEIR_OK)
+        drop_new_journal(r);
     return status;
 }
 
@@ -305,7 +343,7 @@ enum weir_status setup_engine(struct run *r, struct weir_error *err)
     struct core_pool_options p;
     enum weir_status status = WEIR_OK;
 
-    watch_init(&r->watch, &o->halt, r->events, r->wake_fd);
+    watch_init(&r->watch, &o->halt, r->events ? eventlog_observer(r->events) : NULL, r->wake_fd);
     if (o->select_expr)
         status = program_new(&(struct program_options){.name = "--select", .expr = o->select_expr},
                              &r->select, err);
