@@ -7,38 +7,6 @@
 #include <assert.h>
 #include <stdio.h>
 
-void tell_task(const struct core_task *t, enum core_event_kind kind, duration_ns wait_ns,
-               const char *detail, struct instant now)
-{
-    struct core_observer *o = t->batch->dispatcher->options.observer;
-    struct core_event ev;
-
-    if (!o)
-        return;
-    ev = (struct core_event){
-        .kind = kind,
-        .at = now,
-        .pool = t->batch->pool->name,
-        .batch = t->batch->number,
-        .index = t->index,
-        .key = t->key,
-        .attempt = t->attempts,
-        .answer = kind == EVENT_ATTEMPT_STARTED || kind == EVENT_TASK_ACCEPTED ? NULL : &t->answer,
-        .wait_ns = wait_ns,
-        .detail = detail,
-    };
-    o->ops->event(o, &ev);
-}
-
-void tell_batch(const struct core_batch *b, enum core_event_kind kind, struct instant now)
-{
-    struct core_observer *o = b->dispatcher->options.observer;
-    struct core_event ev = {.kind = kind, .at = now, .pool = b->pool->name, .batch = b->number};
-
-    if (o)
-        o->ops->event(o, &ev);
-}
-
 void task_release_if_unused(struct core_task *t)
 {
     if (t->given_back && t->abandoned == 0)

@@ -5,6 +5,7 @@
  *     choose.c       which row runs next, and starting it
  *     finish.c       what follows from an attempt's end: judge, order, deliver
  *     stop.c         deadlines, stop, shutdown
+ *     tell.c         events for the observer
  *     check.c        the invariants
  */
 #ifndef CORE_INTERNAL_H
@@ -113,7 +114,7 @@ void task_release_if_unused(struct core_task *t);
 void stop_timer_fired(struct core_task *t, struct instant now);
 void stop_cancel(struct core_task *t, enum weir_reason why, struct instant now);
 
-/* Tells the observer, if there is one. */
+/* tell.c: tells the observer, if there is one. */
 void tell_task(const struct core_task *t, enum core_event_kind kind, duration_ns wait_ns,
                const char *detail, struct instant now);
 void tell_batch(const struct core_batch *b, enum core_event_kind kind, struct instant now);

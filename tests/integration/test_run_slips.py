@@ -126,6 +126,21 @@ class TestSignals(RunCase):
             gate.open()
             self.finish(process, status=0)
 
+    def test_no_thread_of_the_run_takes_a_signal_for_itself(self):
+        gate = self.gate()
+        service = self.service(lambda call: (gate.wait(), echo(call))[1])
+        process = self.start("--url", service.url, "-o", "out", "--events", "events", self.plain_rows(20))
+        wait_until(lambda: service.calls, 10, "the first call")
+        masks = set()
+        for thread in os.listdir(f"/proc/{process.pid}/task"):
+            with open(f"/proc/{process.pid}/task/{thread}/status", encoding="ascii") as f:
+                blocked = next(int(line.split()[1], 16) for line in f if line.startswith("SigBlk"))
+            masks.add(all(blocked & 1 << (n - 1) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)))
+        self.assertEqual(masks, {True})
+        process.send_signal(signal.SIGINT)
+        gate.open()
+        self.finish(process, status=3)
+
     def test_ctrl_c_ends_the_wait_for_a_reader(self):
         os.mkfifo(self.path("pipe"))
         service = self.service(echo)

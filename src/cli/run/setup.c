@@ -222,9 +222,6 @@ enum weir_status setup_output(struct run *r, struct weir_error *err)
 
     if (status == WEIR_OK)
         status = open_writer(r, err);
-    if (status == WEIR_OK && r->options.events)
-        status =
-            eventlog_open(&(struct eventlog_options){.path = r->options.events}, &r->events, err);
     if (status == WEIR_OK)
         status = writer_start(r->writer, &r->start, err);
     if (status == WEIR_OK && r->store)
@@ -343,6 +340,10 @@ enum weir_status setup_engine(struct run *r, struct weir_error *err)
     struct core_pool_options p;
     enum weir_status status = WEIR_OK;
 
+    if (o->events) /* not before the signals are taken: it starts a thread */
+        status = eventlog_open(&(struct eventlog_options){.path = o->events}, &r->events, err);
+    if (status != WEIR_OK)
+        return status;
     watch_init(&r->watch, &o->halt, r->events ? eventlog_observer(r->events) : NULL, r->wake_fd);
     if (o->select_expr)
         status = program_new(&(struct program_options){.name = "--select", .expr = o->select_expr},

@@ -1,5 +1,5 @@
 /* The option parser: what is understood, what is refused, and how it is said. */
-#include "cli_test.h"
+#include "unit/cli/cli_test.h"
 
 #include "base/mem.h"
 #include "base/time.h"

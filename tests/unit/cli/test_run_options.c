@@ -1,5 +1,5 @@
 /* The options of weir run: defaults, refusals, secrets, and what a resumed run must share (P9, P10). */
-#include "cli_test.h"
+#include "unit/cli/cli_test.h"
 
 #include "base/json.h"
 #include "base/mem.h"

@@ -4,14 +4,14 @@
  *     weir mock --rate 5..20 --phase 20s..120s --latency lognormal:1.2s,0.4
  *     listening on http://127.0.0.1:40123
  *
- * Here: the socket, the port file, what is printed. The options are in mock_options.c, the server in
- * mock_server.c, how the service behaves in sim/.
+ * Here: the socket, the port file, what is printed. The options are in options.c, the server in
+ * server.c, how the service behaves in sim/.
  */
-#include "cli/mock.h"
+#include "cli/mock/mock.h"
 
 #include "base/error.h"
 #include "cli/commands.h"
-#include "cli/mock_server.h"
+#include "cli/mock/server.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

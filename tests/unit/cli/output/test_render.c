@@ -2,7 +2,7 @@
  * Output lines: the two forms, what is verbatim, what is an error. Every line that is rendered here is
  * also read by Python's json module, a reader that nobody here wrote.
  */
-#include "cli_test.h"
+#include "unit/cli/cli_test.h"
 
 #include "base/json.h"
 #include "base/mem.h"

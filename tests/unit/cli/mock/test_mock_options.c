@@ -1,5 +1,5 @@
 /* The command line of weir mock. */
-#include "cli/mock.h"
+#include "cli/mock/mock.h"
 
 #include <arpa/inet.h>
 #include <setjmp.h>

@@ -1,9 +1,9 @@
-/* See mock_server.h and mock_exchange.h. */
-#include "cli/mock_server.h"
+/* See server.h and exchange.h. */
+#include "cli/mock/server.h"
 
 #include "base/error.h"
 #include "base/mem.h"
-#include "cli/mock_exchange.h"
+#include "cli/mock/exchange.h"
 #include "loop/loop.h"
 
 #include <errno.h>

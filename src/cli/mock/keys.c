@@ -1,5 +1,5 @@
-/* See mock_keys.h. */
-#include "cli/mock_keys.h"
+/* See keys.h. */
+#include "cli/mock/keys.h"
 
 #include "base/mem.h"
 

@@ -1,7 +1,7 @@
 /* What weir mock answers: deterministic texts, always valid JSON. */
 #include "base/json.h"
 #include "base/mem.h"
-#include "cli/mock_answer.h"
+#include "cli/mock/answer.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /*
- * One request at `weir mock` and its answer; what mock_server.c and mock_deliver.c share.
+ * One request at `weir mock` and its answer; what server.c and deliver.c share.
  *
  *     RECEIVING ──► WAITING ──► DUE ──► ANSWERED        suspended in WAITING, and in DRIBBLING
  *         │            │                    ▲           between two pieces of a slow body
@@ -17,7 +17,7 @@
 #include "base/buf.h"
 #include "base/heap.h"
 #include "base/list.h"
-#include "cli/mock_answer.h"
+#include "cli/mock/answer.h"
 #include "sim/service.h"
 
 #include <microhttpd.h>
@@ -58,7 +58,7 @@ enum MHD_Result mock_deliver(struct mock_exchange *x);
 /* A plain answer of the mock itself, apart from the model. */
 enum MHD_Result mock_deliver_text(struct mock_exchange *x, unsigned status, struct buf *body);
 
-/* Of mock_server.c. Suspends the exchange until x->due or until the client goes away. False: it
+/* Of server.c. Suspends the exchange until x->due or until the client goes away. False: it
  * cannot wait, and is not suspended. */
 bool mock_exchange_wait(struct mock_exchange *x, enum mock_state state, struct instant due);
 /* It counts as in service no longer. */

@@ -1,5 +1,5 @@
 /* The summary: what is counted, the words, the JSON under the design's names, the file as a whole. */
-#include "cli_test.h"
+#include "unit/cli/cli_test.h"
 
 #include "base/json.h"
 #include "base/mem.h"

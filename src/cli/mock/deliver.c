@@ -1,11 +1,11 @@
 /*
- * How an answer of `weir mock` goes onto the wire, or does not: mock_deliver() of mock_exchange.h.
+ * How an answer of `weir mock` goes onto the wire, or does not: mock_deliver() of exchange.h.
  *
  * Sound answers go through libmicrohttpd. It would not write a broken one, so those are written to
  * the socket directly, and the connection is closed by returning MHD_NO; a reset takes the socket
  * out of libmicrohttpd's hands by dissolving its association, which sends the RST at once.
  */
-#include "cli/mock_exchange.h"
+#include "cli/mock/exchange.h"
 #include "loop/loop.h"
 
 #include <inttypes.h>

@@ -13,7 +13,7 @@
 
 #include "base/buf.h"
 #include "base/slice.h"
-#include "cli/mock_keys.h"
+#include "cli/mock/keys.h"
 #include "sim/service.h"
 
 #include <stdbool.h>

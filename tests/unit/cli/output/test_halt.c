@@ -1,5 +1,5 @@
 /* --halt: the spellings, the thresholds, and that a verdict never goes back. */
-#include "cli_test.h"
+#include "unit/cli/cli_test.h"
 
 #include "cli/output/halt.h"
 

@@ -1,5 +1,5 @@
 /* See mock.h: the few options that are the command's own; all others are the script's. */
-#include "cli/mock.h"
+#include "cli/mock/mock.h"
 
 #include "base/error.h"
 #include "base/parse.h"

@@ -1,5 +1,5 @@
-/* See mock_answer.h. */
-#include "cli/mock_answer.h"
+/* See answer.h. */
+#include "cli/mock/answer.h"
 
 #include "base/json.h"
 

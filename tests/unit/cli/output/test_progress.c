@@ -1,5 +1,5 @@
 /* The progress display: rates, widths, what a frame does to a terminal, and what pipes get. */
-#include "cli_test.h"
+#include "unit/cli/cli_test.h"
 
 #include "base/json.h"
 #include "cli/output/progress.h"

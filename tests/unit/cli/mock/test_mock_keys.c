@@ -1,7 +1,7 @@
 /* Distinct and repeated keys, in bounded memory. */
 #include "base/mem.h"
 #include "base/rng.h"
-#include "cli/mock_keys.h"
+#include "cli/mock/keys.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -6,7 +6,7 @@
  * every boundary between files and store is met; the next run starts from what is left, with a random
  * part of what was not yet marked lost from the files.
  */
-#include "cli_test.h"
+#include "unit/cli/cli_test.h"
 
 #include "base/json.h"
 #include "base/mem.h"
