@@ -9,9 +9,11 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct command {
     const char *name;
@@ -116,11 +118,30 @@ int cmd_help(int argc, char **argv)
     return command->run(2, (char *[]){argv[1], help_option, NULL});
 }
 
+/*
+ * A caller may have closed descriptor 0, 1 or 2, and the next file that is opened, such as the journal, would get its
+ * number and be written to as standard output. So each is filled with something that can only be used the wrong way
+ * round: whoever reads or writes it gets an error.
+ */
+static bool fill_standard_fds(void)
+{
+    for (int fd = 0; fd <= 2; fd++) {
+        if (fcntl(fd, F_GETFD) >= 0)
+            continue;
+        /* NOLINTNEXTLINE(android-cloexec-open) check-style: allow cloexec, because a child needs it too */
+        if (open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+            return false;
+    }
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     const struct command *command;
     const char *name = argc > 1 ? argv[1] : NULL;
 
+    if (!fill_standard_fds())
+        return CLI_FAILED;
     if (!name) {
         print_usage(stderr);
         return CLI_USAGE;

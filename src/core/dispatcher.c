@@ -274,7 +274,8 @@ enum weir_status dispatcher_submit(struct dispatcher *d, struct core_batch *b, s
     }
     b->stats.finished++;
     b->pool->stats.finished++;
-    t->state = TASK_COMMITTED;
+    b->held_bytes += t->answer.output_len;
+    task_move(t, TASK_COMMITTED);
     deliver_in_order(b, now);
     return WEIR_OK;
 }
@@ -306,7 +307,7 @@ void dispatcher_committed(struct dispatcher *d, struct core_task *t, struct inst
     (void)d;
     assert(t->state == TASK_FINISHED && b->uncommitted > 0);
     b->uncommitted--;
-    t->state = TASK_COMMITTED;
+    task_move(t, TASK_COMMITTED);
     deliver_in_order(b, now);
 }
 
@@ -317,14 +318,16 @@ void dispatcher_uncommitted(struct dispatcher *d, struct core_task *t)
     (void)d;
     assert(b->aborted && t->state == TASK_FINISHED && b->uncommitted > 0);
     b->uncommitted--;
-    t->state = TASK_DROPPED;
+    task_move(t, TASK_DROPPED);
 }
 
 void dispatcher_give_back(struct dispatcher *d, struct core_task *t)
 {
     (void)d;
     assert(t->state == TASK_DELIVERED && t->batch->lent > 0);
+    assert(t->batch->held_bytes >= t->answer.output_len);
     t->batch->lent--;
+    t->batch->held_bytes -= t->answer.output_len;
     t->given_back = true;
     task_release_if_unused(t);
 }

@@ -69,7 +69,7 @@ void deliver_in_order(struct core_batch *b, struct instant now)
             instant_is_none(t->complete_at) ? 0 : instant_diff(now, t->complete_at);
 
         reorder_advance(&b->order);
-        t->state = TASK_DELIVERED;
+        task_move(t, TASK_DELIVERED);
         t->deliver_at = now;
         b->lent++;
         count_delivery(&b->stats, t->finished_before ? 0 : waited);
@@ -97,18 +97,19 @@ void finish_task(struct core_task *t, struct instant now)
     struct dispatcher_host *host = b->dispatcher->options.host;
 
     b->dispatcher->live--;
-    t->state = TASK_FINISHED;
+    task_move(t, TASK_FINISHED);
     t->complete_at = instant_is_none(t->answer.ended_at) ? now : t->answer.ended_at;
     t->complete_index = b->next_complete_index++;
     count_result(&b->stats, t);
     count_result(&b->pool->stats, t);
     tell_task(t, EVENT_TASK_FINISHED, 0, NULL, now);
+    b->held_bytes += t->answer.output_len;
     if (b->options.durable)
         b->uncommitted++;
     host->finished(host, b, t);
     if (b->options.durable)
         return;
-    t->state = TASK_COMMITTED;
+    task_move(t, TASK_COMMITTED);
     deliver_in_order(b, now);
 }
 
@@ -129,7 +130,7 @@ void finish_drop(struct core_task *t)
 {
     task_unlink(t);
     t->batch->dispatcher->live--;
-    t->state = TASK_DROPPED;
+    task_move(t, TASK_DROPPED);
 }
 
 /*
@@ -172,7 +173,7 @@ static void wait_or_ready(struct core_task *t, duration_ns wait_ns, struct insta
         choose_make_ready(t);
         return;
     }
-    t->state = TASK_WAITING;
+    task_move(t, TASK_WAITING);
     list_push_back(&b->waiting, &t->link);
     b->stats.waiting++;
     t->crowding =

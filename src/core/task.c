@@ -1,5 +1,6 @@
 #include "core/task.h"
 
+#include <assert.h>
 #include <string.h>
 
 void task_init(struct core_task *t)
@@ -16,6 +17,35 @@ void task_init(struct core_task *t)
 void task_clear(struct core_task *t)
 {
     answer_clear(&t->answer);
+}
+
+#define TO(state) (1u << (state))
+
+/* I6: from each state, those that may follow. */
+static const unsigned moves[] = {
+    /* COMMITTED: its result is in the store already; FINISHED: it can never run */
+    [TASK_NEW] = TO(TASK_READY) | TO(TASK_COMMITTED) | TO(TASK_FINISHED),
+    [TASK_READY] = TO(TASK_RUNNING) | TO(TASK_FINISHED) | TO(TASK_DROPPED),
+    [TASK_WAITING] = TO(TASK_READY) | TO(TASK_FINISHED) | TO(TASK_DROPPED),
+    /* READY: another attempt without a wait */
+    [TASK_RUNNING] = TO(TASK_WAITING) | TO(TASK_READY) | TO(TASK_FINISHED) | TO(TASK_DROPPED),
+    /* DROPPED: the store could not take it */
+    [TASK_FINISHED] = TO(TASK_COMMITTED) | TO(TASK_DROPPED),
+    [TASK_COMMITTED] = TO(TASK_DELIVERED),
+    [TASK_DELIVERED] = 0,
+    [TASK_DROPPED] = 0,
+};
+
+bool task_may_move(enum task_state from, enum task_state to)
+{
+    return (size_t)from < sizeof moves / sizeof *moves &&
+           (size_t)to < sizeof moves / sizeof *moves && (moves[from] & TO(to)) != 0;
+}
+
+void task_move(struct core_task *t, enum task_state to)
+{
+    assert(task_may_move(t->state, to));
+    t->state = to;
 }
 
 const char *task_state_name(enum task_state state)

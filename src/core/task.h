@@ -82,6 +82,11 @@ void task_init(struct core_task *t);
 /* Frees what the engine's part of it owns (the answer); for a release() function to call. */
 void task_clear(struct core_task *t);
 
+/* The table of the drawing above (I6). */
+bool task_may_move(enum task_state from, enum task_state to);
+/* The only way in which a task's state changes, once it is made; asserts that it may. */
+void task_move(struct core_task *t, enum task_state to);
+
 const char *task_state_name(enum task_state state);
 
 #endif

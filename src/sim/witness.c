@@ -60,7 +60,7 @@ struct sim_witness {
     size_t pool_count;
     struct batch_book batches[SIM_WITNESS_BATCHES];
     size_t batch_count; /* opened */
-    bool expecting;
+    bool expecting, shut_down;
     struct instant now;
     uint64_t hash, events;
     bool is_wrong;
@@ -145,6 +145,7 @@ static void on_accepted(struct sim_witness *w, struct batch_book *b, struct row_
     duration_ns own = b->about.row[ev->index].deadline_ns;
 
     MUST(!r->accepted, "P1: a row was accepted twice");
+    MUST(!w->shut_down, "P8: a row was accepted after the shutdown");
     r->accepted = r->may_start = true;
     r->accepted_at = ev->at;
     r->not_before = ev->at;
@@ -166,6 +167,7 @@ static void on_started(struct sim_witness *w, struct batch_book *b, struct row_b
     MUST(!instant_before(ev->at, r->not_before), "a row did not wait as long as it was said");
     MUST(instant_before(ev->at, r->deadline), "a row was started after its deadline");
     MUST(!instant_before(ev->at, p->hold), "a pool did not pause as the service asked");
+    MUST(!w->shut_down, "P8: a row was started after the shutdown");
     MUST(!b->stopped, "a row of a batch that was stopped was started");
     MUST(r->counted < o->max_attempts, "a row was started more often than it may");
     if (o->gate.rate_per_s > 0 && (double)gap < (double)NS_PER_S / o->gate.rate_per_s)
@@ -228,6 +230,7 @@ static void on_retry(struct sim_witness *w, struct batch_book *b, struct row_boo
 
     MUST(r->attempts > 0 && !r->open && !r->may_start && !r->finished, "I2: a retry of nothing");
     MUST(ev->wait_ns >= 0, "a wait that is negative");
+    MUST(!w->shut_down && !b->stopped, "P8: a retry after the shutdown, or of a stopped batch");
     r->may_start = true;
     r->not_before = instant_add(ev->at, ev->wait_ns);
     if (r->outcome == WEIR_OUTCOME_CAPACITY) {
@@ -450,6 +453,11 @@ void sim_witness_stopped(struct sim_witness *w, uint64_t batch)
     w->batches[batch - 1].stopped = true;
 }
 
+void sim_witness_shut_down(struct sim_witness *w)
+{
+    w->shut_down = true;
+}
+
 /* ---- after each step ---- */
 
 /* P5: a row that is ready, beside a permit that is free, is waited for by a time. */
@@ -474,14 +482,17 @@ static void check_idle(struct sim_witness *w, const struct sim_world *world,
               (unsigned long long)s.ready);
 }
 
-static void check_deadlines(struct sim_witness *w, const struct batch_book *b, struct instant now)
+static void check_waiting(struct sim_witness *w, const struct batch_book *b, struct instant now)
 {
     for (uint64_t i = b->delivered; i < b->stats.accepted && !b->stopped; i++) {
         const struct row_book *r = &b->rows[i];
 
-        if (r->accepted && r->may_start && !r->finished && !b->closed &&
-            !instant_before(now, r->deadline))
+        if (!r->accepted || !r->may_start || r->finished || b->closed)
+            continue;
+        if (!instant_before(now, r->deadline))
             wrong(w, "row %llu still waits after its deadline", (unsigned long long)i);
+        if (w->shut_down)
+            wrong(w, "P8: row %llu still waits after the shutdown", (unsigned long long)i);
     }
 }
 
@@ -500,7 +511,7 @@ bool sim_witness_step(struct sim_witness *w, const struct sim_world *world)
     for (size_t i = 0; i < w->pool_count; i++)
         check_idle(w, world, &w->pools[i]);
     for (size_t i = 0; i < w->batch_count; i++)
-        check_deadlines(w, &w->batches[i], sim_world_now(world));
+        check_waiting(w, &w->batches[i], sim_world_now(world));
     return !w->is_wrong;
 }
 

@@ -62,6 +62,8 @@ void sim_witness_take(struct sim_witness *w, uint64_t batch, const struct core_t
                       struct instant now);
 /* The batch is being stopped, or its put has just failed: from now on no row of it may start. */
 void sim_witness_stopped(struct sim_witness *w, uint64_t batch);
+/* All batches are shut down: from now on no row is accepted, started, tried again, or left waiting (P8). */
+void sim_witness_shut_down(struct sim_witness *w);
 bool sim_witness_step(struct sim_witness *w, const struct sim_world *world);
 /* stats: of the batch that is over. cut_short: it was stopped, or its store failed: rows may be missing. */
 void sim_witness_over(struct sim_witness *w, uint64_t batch, const struct core_stats *stats,

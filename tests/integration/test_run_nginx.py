@@ -54,8 +54,9 @@ class TestLimits(NginxCase):
         zones = ("limit_req_zone $server_port zone=fast:1m rate=20r/s;"
                  "limit_req_zone $server_port zone=slow:1m rate=5r/s;")
         nginx = self.nginx(http=zones, server=limited("fast", 429))
-        process = self.start("--url", nginx.origin, "-j", 16, "-o", "out.jsonl", "--summary", "sum.json",
-                             "--progress", "none", "--meta", self.rows_for_paths(count),
+        process = self.start("--url", nginx.origin, "-j", 16, "--max-dispatch-delay", "400ms",
+                             "--min-dispatch-delay", "20ms", "-o", "out.jsonl", "--summary", "sum.json", "--meta",
+                             "--progress", "none", self.rows_for_paths(count),
                              stderr=subprocess.PIPE)
         self.wait_rows(process, 50)
         nginx.reload(limited("slow", 503))
@@ -93,8 +94,8 @@ class TestLimits(NginxCase):
         nginx = self.nginx(
             http="limit_conn_zone $server_port zone=c:1m; limit_conn_status 429;",
             server=f"limit_conn c 4; location / {{ proxy_pass {slow.origin}; }}")
-        self.weir("--url", nginx.origin, "-j", 12, "--recovery-step", "10ms", "-o", "out.jsonl",
-                  "--summary", "sum.json", self.rows_for_paths(count), status=0)
+        self.weir("--url", nginx.origin, "-j", 12, "--recovery-step", "10ms", "--max-dispatch-delay", "150ms",
+                  "-o", "out.jsonl", "--summary", "sum.json", self.rows_for_paths(count), status=0)
         rows = self.read_rows("out.jsonl")
         self.assert_in_order(rows, count)
         self.assertEqual([row["response"]["body"]["body"]["n"] for row in rows], list(range(count)))

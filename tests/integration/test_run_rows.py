@@ -434,7 +434,8 @@ class TestHalt(RunCase):
 class TestTold(RunCase):
     def test_progress_as_json(self):
         mock = self.mock("--latency", "20ms", "--concurrency", 4)
-        done = self.weir("--url", mock.url, "-j", 8, "--progress", "json", "-o", "out.jsonl", self.batch_rows(250),
+        done = self.weir("--url", mock.url, "-j", 8, "--max-dispatch-delay", "100ms", "--progress", "json", "-o",
+                         "out.jsonl", self.batch_rows(250),
                          status=0)
         said = [json.loads(line) for line in done.text.splitlines() if line.startswith("{")]
         self.assertGreaterEqual(len(said), 2)
@@ -464,8 +465,8 @@ class TestTold(RunCase):
 
     def test_the_summary_has_the_statistics_of_the_contract(self):
         mock = self.mock("--concurrency", 3, "--latency", "10ms", "--refuse-with", "429,503")
-        done = self.weir("--url", mock.url, "-j", 8, "--recovery-step", "10ms", "--max-capacity-retry", "100s", "-o",
-                         "out.jsonl", "--summary", "sum.json", self.batch_rows(100), status=0)
+        done = self.weir("--url", mock.url, "-j", 8, "--max-dispatch-delay", "100ms", "--max-capacity-retry", "100s",
+                         "-o", "out.jsonl", "--summary", "sum.json", self.batch_rows(100), status=0)
         summary = self.read_json("sum.json")
         self.assertEqual(set(summary["pool_config"]),
                          {"pool_size", "max_capacity_retry_seconds", "dispatch_delay_at_completion_ms"})
@@ -589,8 +590,8 @@ class TestTerminal(RunCase):
 
     def test_the_display_fits_the_terminal_and_follows_its_size(self):
         mock = self.mock("--latency", "60ms", "--concurrency", "3..8", "--phase", "300ms..700ms")
-        process, fd = self.on_terminal(72, "--url", mock.url, "-j", 12, "--recovery-step", "10ms", "-o", "out.jsonl",
-                                       self.batch_rows(220))
+        process, fd = self.on_terminal(72, "--url", mock.url, "-j", 12, "--max-dispatch-delay", "100ms", "-o",
+                                       "out.jsonl", self.batch_rows(220))
         first = self.read_screen(fd, lambda text: text.count("\033[") > 30)
         set_size(fd, 38)
         # What was drawn before it noticed may be wider still; one more frame flushes that.
@@ -616,8 +617,8 @@ class TestTerminal(RunCase):
 
     def test_the_display_says_what_matters(self):
         mock = self.mock("--latency", "30ms", "--concurrency", 4)
-        process, fd = self.on_terminal(100, "--url", mock.url, "-j", 8, "--recovery-step", "20ms", "-o", "out.jsonl",
-                                       self.batch_rows(250))
+        process, fd = self.on_terminal(100, "--url", mock.url, "-j", 8, "--max-dispatch-delay", "100ms", "-o",
+                                       "out.jsonl", self.batch_rows(250))
         text = self.read_screen(fd, lambda _: False)
         self.finish(process, status=0)
         plain = ESCAPE.sub("", text)

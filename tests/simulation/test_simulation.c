@@ -232,7 +232,7 @@ static void draw_batch(struct life *l, struct test_batch *b)
     b->pool = rng_below(r, l->pool_count);
     b->rows = one_in(r, 10) ? 0 : rng_below(r, one_in(r, 3) ? ROWS + 1 : 12);
     core_batch_options_init(core);
-    core->window_rows = 1 + (uint32_t)rng_below(r, one_in(r, 2) ? 6 : 30);
+    core->window_rows = 1 + (uint32_t)rng_below(r, one_in(r, 2) ? 6 : ROWS);
     core->deadline_ns = one_in(r, 5) ? rng_range(r, 1, 20 * NS_PER_S) : 0;
     b->options.source = &b->source;
     b->options.sink = &b->sink;
@@ -296,6 +296,7 @@ static void stop_or_shut_down(struct sim_world *w, void *ctx)
 
     if (!p->batch) {
         p->life->shut_down = true;
+        sim_witness_shut_down(p->life->witness);
         sim_world_shutdown(w, p->cancel);
     } else if (p->batch->batch) {
         p->batch->stopped = true;

@@ -37,8 +37,15 @@ enum weir_status setup_input(struct run *r, struct weir_error *err)
                  .method = o->method},
         .skip_bad = o->skip_bad,
     };
-    enum weir_status status = source_open(&s, &r->source, err);
+    enum weir_status status = http_url_check(o->url, err);
 
+    if (status != WEIR_OK)
+        return error_prefix(err, "--url");
+    if (o->select_expr)
+        status = program_new(&(struct program_options){.name = "--select", .expr = o->select_expr},
+                             &r->select, err);
+    if (status == WEIR_OK)
+        status = source_open(&s, &r->source, err);
     if (status != WEIR_OK)
         return status;
     r->report = mem_calloc(1, sizeof *r->report);
@@ -54,14 +61,14 @@ static enum weir_status new_run_id(struct run *r, struct weir_error *err)
     return r->run_id.failed ? error_nomem(err) : WEIR_OK;
 }
 
-/* A fact that is there must be `now`; one that is not is set. what: for the message. */
-static enum weir_status agree(struct run *r, const char *fact, struct slice now, const char *what,
-                              struct weir_error *err)
+/* A fact that is there must be `now`; one that is not, or whose run is anew, is set. what: for the message. */
+static enum weir_status agree(struct run *r, bool anew, const char *fact, struct slice now,
+                              const char *what, struct weir_error *err)
 {
     _cleanup_buf_ struct buf before = {0};
-    enum weir_status status = r->store->ops->fact(r->store, fact, &before, err);
+    enum weir_status status = anew ? WEIR_E_END : r->store->ops->fact(r->store, fact, &before, err);
 
-    if (status == WEIR_E_END)
+    if (status == WEIR_E_END || (status == WEIR_OK && before.len == 0))
         return r->store->ops->set(r->store, fact, now, err);
     if (status != WEIR_OK)
         return status;
@@ -75,7 +82,7 @@ static enum weir_status agree(struct run *r, const char *fact, struct slice now,
         now.data);
 }
 
-static enum weir_status same_input(struct run *r, struct weir_error *err)
+static enum weir_status same_input(struct run *r, bool anew, struct weir_error *err)
 {
     char digest[FINGERPRINT_HEX_BYTES], rows[24];
     enum weir_status status;
@@ -85,13 +92,14 @@ static enum weir_status same_input(struct run *r, struct weir_error *err)
         return WEIR_OK; /* a stream: each row is compared as it comes */
     snprintf(rows, sizeof rows, "%" PRIu64, count);
     fingerprint_hex(r->report->digest, digest);
-    status = agree(r, FACT_ROWS, slice_of(rows), "the number of rows", err);
+    status = agree(r, anew, FACT_ROWS, slice_of(rows), "the number of rows", err);
     if (status == WEIR_OK)
-        status = agree(r, FACT_DIGEST, slice_of(digest), "the fingerprint of its content", err);
+        status =
+            agree(r, anew, FACT_DIGEST, slice_of(digest), "the fingerprint of its content", err);
     return status;
 }
 
-static enum weir_status same_options(struct run *r, struct weir_error *err)
+static enum weir_status same_options(struct run *r, bool anew, struct weir_error *err)
 {
     _cleanup_buf_ struct buf before = {0}, now = {0}, differences = {0};
     enum weir_status status;
@@ -99,7 +107,7 @@ static enum weir_status same_options(struct run *r, struct weir_error *err)
     run_options_fingerprint(&r->options, &now);
     if (now.failed)
         return error_nomem(err);
-    status = r->store->ops->fact(r->store, FACT_OPTIONS, &before, err);
+    status = anew ? WEIR_E_END : r->store->ops->fact(r->store, FACT_OPTIONS, &before, err);
     if (status == WEIR_E_END)
         return r->store->ops->set(r->store, FACT_OPTIONS, buf_slice(&now), err);
     if (status != WEIR_OK)
@@ -114,25 +122,31 @@ static enum weir_status same_options(struct run *r, struct weir_error *err)
         r->options.journal, differences.data ? differences.data : "");
 }
 
-/* The run's name is set last: a journal that has one has all the other facts too. */
+/*
+ * The run's name is set last: a journal that has one has all the other facts too. What a run left that was refused
+ * before its first row, because of a name that could not be opened, say, binds nobody: it is anew.
+ */
 static enum weir_status own_journal(struct run *r, struct weir_error *err)
 {
-    enum weir_status status = r->store->ops->fact(r->store, FACT_RUN_ID, &r->run_id, err);
-    bool first = status == WEIR_E_END;
+    _cleanup_buf_ struct buf begun = {0};
+    enum weir_status status = r->store->ops->fact(r->store, WRITER_FACT_BEGUN, &begun, err);
+    bool anew = status == WEIR_E_END;
 
-    if (status != WEIR_OK && !first)
+    if (status != WEIR_OK && !anew)
         return status;
-    if (first && r->options.retry_failed)
+    if (anew && r->options.retry_failed)
         return error_set(
             err, WEIR_E_CONFLICT,
             "%s holds no run yet: there is nothing whose failed rows could be run again; "
             "leave --retry-failed out",
             r->options.journal);
-    status = same_options(r, err);
+    status = same_options(r, anew, err);
     if (status == WEIR_OK)
-        status = same_input(r, err);
-    if (status != WEIR_OK || !first)
+        status = same_input(r, anew, err);
+    if (status != WEIR_OK)
         return status;
+    if (!anew)
+        return r->store->ops->fact(r->store, FACT_RUN_ID, &r->run_id, err);
     status = new_run_id(r, err);
     if (status != WEIR_OK)
         return status;
@@ -145,8 +159,10 @@ static enum weir_status open_journal(struct run *r, struct weir_error *err)
     enum sqlite_store_mode mode = o->fresh          ? SQLITE_STORE_FRESH
                                   : o->retry_failed ? SQLITE_STORE_MUST_EXIST
                                                     : SQLITE_STORE_CREATE;
-    enum weir_status status = sqlite_store_open(o->journal, mode, &r->store, err);
+    enum weir_status status;
 
+    r->journal_is_new = access(o->journal, F_OK) != 0;
+    status = sqlite_store_open(o->journal, mode, &r->store, err);
     if (status == WEIR_E_END)
         return error_set(err, WEIR_E_CONFLICT,
                          "%s: there is no journal, so there are no failed rows to run again; leave "
@@ -183,6 +199,19 @@ static enum weir_status open_writer(struct run *r, struct weir_error *err)
     return status;
 }
 
+/* Refused before a row was sent: a journal that was made for this leaves nothing behind. */
+static void drop_new_journal(struct run *r)
+{
+    _cleanup_buf_ struct buf begun = {0};
+
+    if (!r->store || !r->journal_is_new ||
+        r->store->ops->fact(r->store, WRITER_FACT_BEGUN, &begun, NULL) != WEIR_E_END)
+        return;
+    r->store->ops->close(r->store);
+    r->store = NULL;
+    (void)unlink(r->options.journal);
+}
+
 enum weir_status setup_output(struct run *r, struct weir_error *err)
 {
     enum weir_status status = r->options.journal ? open_journal(r, err) : new_run_id(r, err);
@@ -193,6 +222,8 @@ enum weir_status setup_output(struct run *r, struct weir_error *err)
         status = writer_start(r->writer, &r->start, err);
     if (status == WEIR_OK && r->store)
         status = r->store->ops->summary(r->store, &r->before, err);
+    if (status != WEIR_OK)
+        drop_new_journal(r);
     return status;
 }
 
@@ -301,26 +332,26 @@ enum weir_status setup_engine(struct run *r, struct weir_error *err)
 {
     const struct run_options *o = &r->options;
     struct engine_options e = {.seed = (uint64_t)o->seed, .observer = &r->watch.base};
-    struct engine_batch_options b = {.store = r->store};
     struct core_pool_options p;
     enum weir_status status = WEIR_OK;
 
-    if (o->events)
+    if (o->events) /* not before the signals are taken: it starts a thread */
         status = eventlog_open(&(struct eventlog_options){.path = o->events}, &r->events, err);
     if (status != WEIR_OK)
         return status;
     watch_init(&r->watch, &o->halt, r->events ? eventlog_observer(r->events) : NULL, r->wake_fd);
-    if (o->select_expr)
-        status = program_new(&(struct program_options){.name = "--select", .expr = o->select_expr},
-                             &r->select, err);
-    if (status == WEIR_OK)
-        status = engine_new(&e, &r->engine, err);
+    status = engine_new(&e, &r->engine, err);
     if (status != WEIR_OK)
         return status;
     fill_pool(o, &p);
-    status = engine_add_pool(r->engine, &p, make_http, r, &r->pool, err);
-    if (status != WEIR_OK)
-        return status;
+    return engine_add_pool(r->engine, &p, make_http, r, &r->pool, err);
+}
+
+enum weir_status setup_batch(struct run *r, struct weir_error *err)
+{
+    const struct run_options *o = &r->options;
+    struct engine_batch_options b = {.store = r->store};
+
     core_batch_options_init(&b.core);
     if (o->window_rows > 0)
         b.core.window_rows = (uint32_t)o->window_rows;
@@ -332,12 +363,8 @@ enum weir_status setup_engine(struct run *r, struct weir_error *err)
 
 void setup_close(struct run *r)
 {
-    struct weir_error err;
-
     engine_batch_close(r->batch);
     engine_free(r->engine);
-    if (r->events && eventlog_close(r->events, &err) != WEIR_OK)
-        fprintf(stderr, "weir run: --events: %s\n", err.message);
     program_free(r->select);
     buf_free(&r->selected);
     writer_free(r->writer);

@@ -44,6 +44,27 @@ static size_t on_header(char *data, size_t size, size_t count, void *ctx)
     return len;
 }
 
+/*
+ * Called before a request goes out on a connection. When a connection that was used before breaks off without an
+ * answer, curl would send the request again on its own, at once, uncounted and past every limit. Retries have one
+ * owner, and that is the engine: the second time is refused, and the attempt ends as a lost connection.
+ */
+static int on_request(void *ctx, char *remote, char *local, int remote_port, int local_port)
+{
+    struct http_slot *slot = ctx;
+
+    (void)remote;
+    (void)local;
+    (void)remote_port;
+    (void)local_port;
+    if (slot->sent) {
+        slot->fault = HTTP_SLOT_SENT_BEFORE;
+        return CURL_PREREQFUNC_ABORT;
+    }
+    slot->sent = true;
+    return CURL_PREREQFUNC_OK;
+}
+
 struct http_slot *http_slot_new(const struct http_shared *shared)
 {
     struct http_slot *slot = mem_calloc(1, sizeof(*slot));
@@ -61,6 +82,8 @@ struct http_slot *http_slot_new(const struct http_shared *shared)
     curl_easy_setopt(slot->easy, CURLOPT_WRITEDATA, slot);
     curl_easy_setopt(slot->easy, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(slot->easy, CURLOPT_HEADERDATA, slot);
+    curl_easy_setopt(slot->easy, CURLOPT_PREREQFUNCTION, on_request);
+    curl_easy_setopt(slot->easy, CURLOPT_PREREQDATA, slot);
     slot->type_node.data = slot->type_line;
     slot->key_node.data = slot->key_line;
     slot->key_node.next = shared->headers;
@@ -85,6 +108,7 @@ void http_slot_reset(struct http_slot *slot)
     http_headers_init(&slot->headers);
     slot->headers_bytes = 0;
     slot->fault = HTTP_SLOT_SOUND;
+    slot->sent = false;
     slot->error[0] = '\0';
     if (slot->body.cap > BODY_KEPT_BYTES)
         buf_free(&slot->body);
@@ -336,6 +360,8 @@ static void answer_transfer(struct http_slot *slot, CURLcode code, int status,
         code = CURLE_FILESIZE_EXCEEDED;
     else if (slot->fault == HTTP_SLOT_NO_MEMORY)
         code = CURLE_OUT_OF_MEMORY;
+    else if (slot->fault == HTTP_SLOT_SENT_BEFORE)
+        code = CURLE_GOT_NOTHING;
     take_verdict(answer, http_classify_transfer(code));
     if (slot->fault == HTTP_SLOT_HEADERS_TOO_LARGE)
         answer_say(answer, "%.*s: the response's headers are over the limit of %" PRIu64 " bytes",
@@ -345,6 +371,9 @@ static void answer_transfer(struct http_slot *slot, CURLcode code, int status,
                    host.data, slot->shared->response_max_bytes);
     else if (code == CURLE_OUT_OF_MEMORY)
         answer_say(answer, "memory ran out");
+    else if (slot->fault == HTTP_SLOT_SENT_BEFORE)
+        answer_say(answer, "%.*s: the connection was closed before an answer came", host_len,
+                   host.data);
     else if (status)
         answer_say(answer, "%.*s: HTTP %d, but the response did not arrive whole: %s", host_len,
                    host.data, status, transfer_text(slot, code));

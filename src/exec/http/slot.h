@@ -59,7 +59,9 @@ struct http_slot {
         HTTP_SLOT_BODY_TOO_LARGE,
         HTTP_SLOT_HEADERS_TOO_LARGE,
         HTTP_SLOT_NO_MEMORY,
-    } fault; /* why a callback stopped the transfer */
+        HTTP_SLOT_SENT_BEFORE,
+    } fault;   /* why a callback stopped the transfer */
+    bool sent; /* the request has gone out */
 
     /* what the handle is set to */
     struct buf url;

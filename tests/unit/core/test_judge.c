@@ -1,0 +1,150 @@
+/*
+ * The table of outcomes of design 3, line by line: what follows from how an attempt ended.
+ */
+#include "core/judge.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+static struct core_pool_options options;
+static struct rng jitter;
+
+static int setup(void **state)
+{
+    (void)state;
+    core_pool_options_init(&options);
+    options.max_attempts = 3;
+    options.backoff.jitter = 0;
+    rng_seed(&jitter, 1);
+    return 0;
+}
+
+static struct judgement judge(enum weir_outcome outcome, bool retryable, uint32_t failures)
+{
+    struct core_answer a;
+
+    answer_init(&a);
+    a.outcome = outcome;
+    a.retryable = retryable;
+    return judge_answer(&options, &a, failures, 0, &jitter);
+}
+
+static void a_refused_row_is_retried_until_its_time_is_up(void **state)
+{
+    (void)state;
+    options.max_capacity_retry_ns = 10 * NS_PER_S;
+    assert_int_equal(judge_capacity(&options, 0).verdict, JUDGE_RETRY);
+    assert_int_equal(judge_capacity(&options, 10 * NS_PER_S - 1).verdict, JUDGE_RETRY);
+}
+
+static void at_the_limit_itself_a_refused_row_fails_with_retry_timeout(void **state)
+{
+    struct judgement j;
+
+    (void)state;
+    options.max_capacity_retry_ns = 10 * NS_PER_S;
+    j = judge_capacity(&options, 10 * NS_PER_S);
+    assert_int_equal(j.verdict, JUDGE_FAIL);
+    assert_int_equal(j.reason, WEIR_REASON_RETRY_TIMEOUT);
+    assert_int_equal(judge_capacity(&options, INT64_MAX).verdict, JUDGE_FAIL);
+}
+
+static void ok_is_the_result(void **state)
+{
+    (void)state;
+    assert_int_equal(judge(WEIR_OUTCOME_OK, false, 1).verdict, JUDGE_FINISH);
+    assert_int_equal(judge(WEIR_OUTCOME_OK, true, 1).verdict, JUDGE_FINISH);
+}
+
+static void what_is_retryable_is_tried_max_attempts_times(void **state)
+{
+    static const enum weir_outcome retryable[] = {WEIR_OUTCOME_FAILED, WEIR_OUTCOME_LOST,
+                                                  WEIR_OUTCOME_TIMEOUT};
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(judge(retryable[i], true, 1).verdict, JUDGE_RETRY);
+        assert_int_equal(judge(retryable[i], true, 2).verdict, JUDGE_RETRY);
+        assert_int_equal(judge(retryable[i], true, 3).verdict, JUDGE_FINISH);
+    }
+    options.max_attempts = 1;
+    assert_int_equal(judge(WEIR_OUTCOME_FAILED, true, 1).verdict, JUDGE_FINISH);
+}
+
+static void a_timeout_and_a_lost_worker_are_retryable_without_saying_so(void **state)
+{
+    (void)state;
+    assert_int_equal(judge(WEIR_OUTCOME_TIMEOUT, false, 1).verdict, JUDGE_RETRY);
+    assert_int_equal(judge(WEIR_OUTCOME_LOST, false, 1).verdict, JUDGE_RETRY);
+}
+
+static void a_permanent_failure_is_the_result_at_once(void **state)
+{
+    (void)state;
+    assert_int_equal(judge(WEIR_OUTCOME_FAILED, false, 1).verdict, JUDGE_FINISH);
+}
+
+static void after_the_deadline_there_is_no_further_attempt(void **state)
+{
+    struct core_answer a;
+
+    (void)state;
+    answer_init(&a);
+    a.outcome = WEIR_OUTCOME_TIMEOUT;
+    a.reason = WEIR_REASON_DEADLINE;
+    a.retryable = true;
+    assert_int_equal(judge_answer(&options, &a, 1, 0, &jitter).verdict, JUDGE_FINISH);
+}
+
+static void what_was_cancelled_is_not_tried_again(void **state)
+{
+    (void)state;
+    assert_int_equal(judge(WEIR_OUTCOME_CANCELLED, true, 1).verdict, JUDGE_FINISH);
+}
+
+static void the_wait_follows_the_backoff_of_the_pool(void **state)
+{
+    (void)state;
+    options.max_attempts = 9;
+    assert_int_equal(judge(WEIR_OUTCOME_FAILED, true, 1).wait_ns, 500 * NS_PER_MS);
+    assert_int_equal(judge(WEIR_OUTCOME_FAILED, true, 3).wait_ns, 2000 * NS_PER_MS);
+}
+
+static void only_what_is_the_rows_own_failure_counts_as_an_attempt(void **state)
+{
+    static const bool counts[] = {
+        [WEIR_OUTCOME_OK] = true,     [WEIR_OUTCOME_CAPACITY] = false,
+        [WEIR_OUTCOME_FAILED] = true, [WEIR_OUTCOME_TIMEOUT] = true,
+        [WEIR_OUTCOME_LOST] = true,   [WEIR_OUTCOME_CANCELLED] = false,
+    };
+    struct core_answer a;
+
+    (void)state;
+    answer_init(&a);
+    for (int o = 0; o <= WEIR_OUTCOME_CANCELLED; o++) {
+        a.outcome = (enum weir_outcome)o;
+        assert_int_equal(judge_counts(&a), counts[o]);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(a_refused_row_is_retried_until_its_time_is_up, setup),
+        cmocka_unit_test_setup(at_the_limit_itself_a_refused_row_fails_with_retry_timeout, setup),
+        cmocka_unit_test_setup(ok_is_the_result, setup),
+        cmocka_unit_test_setup(what_is_retryable_is_tried_max_attempts_times, setup),
+        cmocka_unit_test_setup(a_timeout_and_a_lost_worker_are_retryable_without_saying_so, setup),
+        cmocka_unit_test_setup(a_permanent_failure_is_the_result_at_once, setup),
+        cmocka_unit_test_setup(after_the_deadline_there_is_no_further_attempt, setup),
+        cmocka_unit_test_setup(what_was_cancelled_is_not_tried_again, setup),
+        cmocka_unit_test_setup(the_wait_follows_the_backoff_of_the_pool, setup),
+        cmocka_unit_test_setup(only_what_is_the_rows_own_failure_counts_as_an_attempt, setup),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
