@@ -44,6 +44,13 @@ static bool is_special(const char *path)
     return stat(path, &st) == 0 && !S_ISREG(st.st_mode);
 }
 
+static bool is_folder(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 static bool is_same_file(const char *a, const char *b)
 {
     struct stat one, two;
@@ -81,6 +88,9 @@ enum weir_status files_check(const struct run_options *o, struct weir_error *err
     size_t count = collect(o, outputs);
 
     for (size_t i = 0; i < count; i++) {
+        if (is_folder(outputs[i].path))
+            return error_set(err, WEIR_E_INVALID, "%s: %s is a directory; name a file in it",
+                             outputs[i].what, outputs[i].path);
         for (size_t k = 0; k < i; k++) {
             if (is_same_file(outputs[i].path, outputs[k].path))
                 return error_set(err, WEIR_E_INVALID,
