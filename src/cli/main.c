@@ -128,7 +128,7 @@ static bool fill_standard_fds(void)
     for (int fd = 0; fd <= 2; fd++) {
         if (fcntl(fd, F_GETFD) >= 0)
             continue;
-        /* NOLINTNEXTLINE(android-cloexec-open): a child would have the same trouble. */
+        /* NOLINTNEXTLINE(android-cloexec-open) check-style: allow cloexec, because a child needs it too */
         if (open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
             return false;
     }

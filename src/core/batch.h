@@ -19,8 +19,10 @@ struct core_batch_options {
     uint32_t window_rows;          /* 1 .. BATCH_WINDOW_ROWS_MAX */
     uint64_t first_index;          /* of the first row that is submitted: a resumed batch goes on */
     uint64_t first_complete_index; /* of the first row that finishes */
-    duration_ns deadline_ns;       /* from the opening; 0: none */
-    bool durable;                  /* results are delivered only after dispatcher_committed() */
+    uint64_t
+        output_bytes; /* of finished rows not given back: beyond it only the row whose turn it is starts; 0: none */
+    duration_ns deadline_ns; /* from the opening; 0: none */
+    bool durable;            /* results are delivered only after dispatcher_committed() */
 };
 
 void core_batch_options_init(struct core_batch_options *o);

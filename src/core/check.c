@@ -107,7 +107,7 @@ static const char *check_crowding(const struct dispatcher *d, const struct core_
 
 static const char *check_batch(const struct core_batch *b, uint64_t *live, uint64_t *timers)
 {
-    uint64_t by_state[TASK_DROPPED + 1] = {0};
+    uint64_t by_state[TASK_DROPPED + 1] = {0}, held_bytes = 0;
     uint64_t fresh, waiting, running;
 
     for (uint64_t i = 0; i <= b->order.mask; i++) {
@@ -116,6 +116,8 @@ static const char *check_batch(const struct core_batch *b, uint64_t *live, uint6
         if (!t)
             continue;
         by_state[t->state]++;
+        if (t->state == TASK_FINISHED || t->state == TASK_COMMITTED)
+            held_bytes += t->answer.output_len;
         if (heap_contains(&t->timer))
             ++*timers;
         if (t->state >= TASK_FINISHED && heap_contains(&t->timer))
@@ -123,6 +125,8 @@ static const char *check_batch(const struct core_batch *b, uint64_t *live, uint6
         if (t->state != TASK_RUNNING && t->slot)
             return "I4: a task that does not run holds a slot";
     }
+    if (held_bytes > b->held_bytes || (b->lent == 0 && !b->aborted && held_bytes < b->held_bytes))
+        return "I8: the outputs that a batch holds are miscounted";
     if (!list_is(&b->fresh, TASK_READY, &fresh) || !list_is(&b->waiting, TASK_WAITING, &waiting) ||
         !list_is(&b->running, TASK_RUNNING, &running))
         return "I2: a task is on the wrong list";

@@ -9,6 +9,9 @@
  * same full service, until the whole window had been refused and came back in waves: nearly all requests refused,
  * hardly any work done. So new rows are held back while the rows that run and the rows that wait so are more than the
  * pool has places, by CROWDING_ROWS_MAX; whatever succeeds lets the next one in.
+ *
+ * Outputs wait in memory for the store, for their turn and for whoever takes them. While a batch holds more of them
+ * than its output_bytes, it starts nothing but the row that all others wait for (I8).
  */
 #include "core/internal.h"
 
@@ -60,25 +63,31 @@ void choose_unready(struct core_task *t)
         list_remove(&b->turn);
 }
 
-static struct core_task *first_ready(struct core_batch *b)
+/* The row of a batch that goes first; NULL: none may. */
+static struct core_task *first_ready(struct core_batch *b, bool crowded)
 {
     struct heap_node *retry = heap_first(&b->retries);
+    struct core_task *t;
 
+    if (b->options.output_bytes > 0 && b->held_bytes >= b->options.output_bytes) {
+        t = reorder_first(&b->order);
+        return t && t->state == TASK_READY && (!crowded || t->attempts > 0) ? t : NULL;
+    }
     if (retry)
         return task_of_retry(retry);
-    return list_entry(list_front(&b->fresh), struct core_task, link);
+    return crowded ? NULL : list_entry(list_front(&b->fresh), struct core_task, link);
 }
 
-/* The batch whose turn it is; NULL: none has a row that may start. */
-static struct core_batch *next_batch(struct core_pool *p)
+/* The first row of the batch whose turn it is; NULL: there is none that may start. */
+static struct core_task *next_row(struct core_pool *p)
 {
     bool crowded = p->permits.running + p->crowding >= p->options.size + CROWDING_ROWS_MAX;
 
     list_foreach (node, &p->turn) {
-        struct core_batch *b = list_entry(node, struct core_batch, turn);
+        struct core_task *t = first_ready(list_entry(node, struct core_batch, turn), crowded);
 
-        if (!crowded || heap_first(&b->retries))
-            return b;
+        if (t)
+            return t;
     }
     return NULL;
 }
@@ -174,10 +183,10 @@ static void start(struct core_pool *p, struct core_task *t, struct gate_ticket t
  */
 struct instant choose_and_start(struct core_pool *p, size_t most, struct instant now)
 {
-    struct core_batch *b;
+    struct core_task *t;
 
-    while (most > 0 && (b = next_batch(p))) {
-        struct core_task *t = first_ready(b);
+    while (most > 0 && (t = next_row(p))) {
+        struct core_batch *b = t->batch;
         bool permit = permit_available(&p->permits, gate_window(&p->gate));
         struct gate_ticket ticket;
         struct instant when;

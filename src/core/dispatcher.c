@@ -274,6 +274,7 @@ enum weir_status dispatcher_submit(struct dispatcher *d, struct core_batch *b, s
     }
     b->stats.finished++;
     b->pool->stats.finished++;
+    b->held_bytes += t->answer.output_len;
     task_move(t, TASK_COMMITTED);
     deliver_in_order(b, now);
     return WEIR_OK;
@@ -324,7 +325,9 @@ void dispatcher_give_back(struct dispatcher *d, struct core_task *t)
 {
     (void)d;
     assert(t->state == TASK_DELIVERED && t->batch->lent > 0);
+    assert(t->batch->held_bytes >= t->answer.output_len);
     t->batch->lent--;
+    t->batch->held_bytes -= t->answer.output_len;
     t->given_back = true;
     task_release_if_unused(t);
 }

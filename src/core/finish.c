@@ -103,6 +103,7 @@ void finish_task(struct core_task *t, struct instant now)
     count_result(&b->stats, t);
     count_result(&b->pool->stats, t);
     tell_task(t, EVENT_TASK_FINISHED, 0, NULL, now);
+    b->held_bytes += t->answer.output_len;
     if (b->options.durable)
         b->uncommitted++;
     host->finished(host, b, t);

@@ -260,6 +260,7 @@ static void open_batch(struct engine *e, void *ctx)
     struct core_batch_options core = o->options->core;
 
     core.durable = o->options->store != NULL;
+    core.output_bytes = o->b->window_bytes;
     o->status =
         dispatcher_open_batch(e->dispatcher, o->pool, &core, o->b, e->now, &o->b->core, o->err);
     if (o->status == WEIR_OK)

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 void outfile_init(struct outfile *f)
@@ -48,6 +49,17 @@ enum weir_status outfile_open(struct outfile *f, const char *path, struct weir_e
         f->fd = STDOUT_FILENO;
     }
     return look(f, err);
+}
+
+/* Some file systems have no locks: there, this is no error. */
+enum weir_status outfile_lock(const struct outfile *f, struct weir_error *err)
+{
+    if (f->regular && flock(f->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        return error_set(err, WEIR_E_BUSY,
+                         "%s is being written to by another run; wait until that has ended, or "
+                         "give another name",
+                         outfile_name(f));
+    return WEIR_OK;
 }
 
 enum weir_status outfile_cut(struct outfile *f, uint64_t size, struct weir_error *err)

@@ -35,6 +35,8 @@ void outfile_init(struct outfile *f);
 WEIR_MUST_CHECK enum weir_status outfile_open(struct outfile *f, const char *path,
                                               struct weir_error *err);
 const char *outfile_name(const struct outfile *f);
+/* Keeps other runs out of a regular file until it is closed. WEIR_E_BUSY: one is in it. */
+WEIR_MUST_CHECK enum weir_status outfile_lock(const struct outfile *f, struct weir_error *err);
 /* Makes a regular file `size` bytes long (it has at least as many), and goes on from there. */
 WEIR_MUST_CHECK enum weir_status outfile_cut(struct outfile *f, uint64_t size,
                                              struct weir_error *err);

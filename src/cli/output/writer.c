@@ -380,6 +380,8 @@ enum weir_status writer_open(const struct writer_options *o, struct writer **ret
         status = open_one(w, ERRORS, o->errors, o->overwrite, err);
     if (status == WEIR_OK)
         status = check_apart(w, o, err);
+    for (int i = 0; i < FILES && status == WEIR_OK; i++)
+        status = outfile_lock(&w->files[i], err);
     if (status != WEIR_OK) {
         writer_free(w);
         return status;

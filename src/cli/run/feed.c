@@ -134,6 +134,14 @@ static enum weir_status feed_row(struct feeding *f, struct run_row *row, struct 
     return status;
 }
 
+static enum weir_status too_few(const struct feeding *f, uint64_t rows, struct weir_error *err)
+{
+    return error_set(err, WEIR_E_CONFLICT,
+                     "the input has fewer rows than %s has results for (%" PRIu64
+                     "); give it the same input, or start over with --fresh",
+                     f->run->options.journal, rows);
+}
+
 static enum weir_status feed(struct feeding *f, struct weir_error *err)
 {
     struct run *r = f->run;
@@ -142,15 +150,14 @@ static enum weir_status feed(struct feeding *f, struct weir_error *err)
     if (r->start.mark.next > 0) {
         status = source_skip(r->source, r->start.mark.next, compare_skipped, f, err);
         if (status == WEIR_E_END)
-            return error_set(err, WEIR_E_CONFLICT,
-                             "the input has fewer rows than %s has results for (%" PRIu64
-                             "); give it the same input, or start over with --fresh",
-                             r->options.journal, r->start.mark.next);
+            return too_few(f, r->start.mark.next, err);
     }
     while (status == WEIR_OK) {
         struct run_row *row;
 
         status = source_next(r->source, &row, err);
+        if (status == WEIR_E_END && f->known_left > 0)
+            return too_few(f, r->before.finished, err);
         if (status == WEIR_E_END) {
             atomic_store(&r->all_fed, true);
             return WEIR_OK;

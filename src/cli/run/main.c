@@ -45,17 +45,24 @@ static void ignore_signal(int number)
     sigaction(number, &ignore, NULL);
 }
 
-/* From here on the signals that stop a run are read from a descriptor. Before, they end the process: nothing has been sent yet. */
+/*
+ * From here on the signals that stop a run are read from a descriptor. Before, they end the process: nothing has been
+ * sent yet. One that our caller has us ignore (nohup, a job of a script) stays ignored: a blocked signal would be
+ * queued all the same.
+ */
 static enum weir_status take_signals(struct run *r, struct weir_error *err)
 {
-    sigset_t stopping;
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
 
-    sigemptyset(&stopping);
-    sigaddset(&stopping, SIGINT);
-    sigaddset(&stopping, SIGTERM);
-    sigaddset(&stopping, SIGHUP);
-    pthread_sigmask(SIG_BLOCK, &stopping, NULL);
-    r->signal_fd = signalfd(-1, &stopping, SFD_CLOEXEC | SFD_NONBLOCK);
+    sigemptyset(&r->stopping);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        struct sigaction now;
+
+        if (sigaction(numbers[i], NULL, &now) != 0 || now.sa_handler != SIG_IGN)
+            sigaddset(&r->stopping, numbers[i]);
+    }
+    pthread_sigmask(SIG_BLOCK, &r->stopping, NULL);
+    r->signal_fd = signalfd(-1, &r->stopping, SFD_CLOEXEC | SFD_NONBLOCK);
     if (r->signal_fd < 0)
         return error_set_errno(err, WEIR_E_IO, errno, "cannot watch for signals");
     return WEIR_OK;
@@ -127,8 +134,10 @@ static void on_signal(struct run *r)
                 "stopping: nothing more is started, what runs finishes; once more cancels it");
             stop_starting(r, false);
         } else if (r->signals == 2) {
-            progress_note(r->progress, "cancelling what runs");
+            progress_note(r->progress, "cancelling what runs; once more ends at once");
             stop_starting(r, true);
+            /* Whoever reads our output may never go on. The third does what a signal does: no harm, as in a crash. */
+            pthread_sigmask(SIG_UNBLOCK, &r->stopping, NULL);
         }
     }
 }
@@ -239,8 +248,9 @@ static void fill_summary(struct run *r, struct summary *s)
     s->output = o->output;
     s->errors = o->errors;
     s->journal = o->journal;
-    s->resume =
-        r->store && s->end != SUMMARY_COMPLETE ? "the same command goes on from here" : NULL;
+    s->resume = r->store && (s->exit_status == CLI_STOPPED || s->exit_status == CLI_HALTED)
+                    ? "the same command goes on from here"
+                    : NULL;
 }
 
 static int tell_summary(struct run *r, int exit_status)
@@ -298,19 +308,28 @@ static enum weir_status start_progress(struct run *r, struct weir_error *err)
 static int go(struct run *r)
 {
     struct weir_error err = {0};
-    enum weir_status status = open_fds(r, &err);
+    enum weir_status status = files_check(&r->options, &err);
 
+    if (status == WEIR_OK)
+        status = files_raise_limit(&r->options, &err);
+    if (status == WEIR_OK)
+        status = open_fds(r, &err);
     if (status == WEIR_OK)
         status = setup_input(r, &err);
     if (status != WEIR_OK) {
         complain_input(r, &err);
         return CLI_USAGE;
     }
+    /* Before any thread is started, so that none has them. */
     status = take_signals(r, &err);
     if (status == WEIR_OK)
         status = setup_engine(r, &err);
-    if (status == WEIR_OK)
+    if (status == WEIR_OK) {
+        /* Opening a FIFO waits for its reader, and nothing has been sent yet. */
+        pthread_sigmask(SIG_UNBLOCK, &r->stopping, NULL);
         status = setup_output(r, &err);
+        pthread_sigmask(SIG_BLOCK, &r->stopping, NULL);
+    }
     if (status == WEIR_OK)
         status = setup_batch(r, &err);
     if (status == WEIR_OK)
@@ -354,6 +373,10 @@ int cmd_run(int argc, char **argv)
     }
     exit_status = go(&r);
     setup_close(&r);
+    if (eventlog_close(r.events, &err) != WEIR_OK) {
+        complain(&err);
+        exit_status = exit_status == CLI_OK ? CLI_FAILED : exit_status;
+    }
     progress_free(r.progress);
     close_fd(r.wake_fd);
     close_fd(r.stop_fd);

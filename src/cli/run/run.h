@@ -2,6 +2,7 @@
  * `weir run`, in parts. What they share is one struct run, and who touches what is said at each field.
  *
  *     main.c     the order of things; signals, progress, the end            the main thread
+ *     files.c    that no file is written that is also read; limits         the main thread
  *     setup.c    what is opened before the first row is sent                the main thread
  *     files.c    their names, before any is opened                      the main thread
  *     feed.c     rows from the source into the engine                       a thread of its own
@@ -26,6 +27,7 @@
 #include "observe/eventlog.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 
 /* Counts what finishes. Called on the engine's thread; read by the main thread. */
@@ -50,6 +52,7 @@ struct run {
     struct check_report *report; /* what source_check said */
     struct source *source;       /* the feeding thread's, once it runs */
     struct core_store *store;    /* NULL: no journal */
+    bool journal_is_new;         /* this run has made it */
     struct buf run_id;
     struct writer *writer; /* the delivering thread's, once it runs */
     struct writer_start start;
@@ -66,6 +69,7 @@ struct run {
     int wake_fd; /* eventfd: something for the main thread */
     int stop_fd; /* eventfd: the source stops reading */
     int signal_fd;
+    sigset_t stopping; /* the signals that are read from it */
 
     pthread_t feeder, deliverer;
     struct outcome_of_thread fed, delivered; /* read after the join */
@@ -82,8 +86,10 @@ struct run {
     int64_t started_ns;
 };
 
-/* files.c: refuses two names for one file, and a summary that could not be written at the end. */
-WEIR_MUST_CHECK enum weir_status files_check(const struct run_options *o, struct weir_error *err);
+/* files.c. May take the default journal out of the options. */
+WEIR_MUST_CHECK enum weir_status files_check(struct run_options *o, struct weir_error *err);
+WEIR_MUST_CHECK enum weir_status files_raise_limit(const struct run_options *o,
+                                                   struct weir_error *err);
 
 /* setup.c: each opens what it says, in this order. On failure the message is for the user; what was opened is for run_close. */
 WEIR_MUST_CHECK enum weir_status setup_input(struct run *r, struct weir_error *err);

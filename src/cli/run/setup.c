@@ -41,8 +41,7 @@ enum weir_status setup_input(struct run *r, struct weir_error *err)
 
     if (status != WEIR_OK)
         return error_prefix(err, "--url");
-    status = files_check(o, err);
-    if (status == WEIR_OK && o->select_expr)
+    if (o->select_expr)
         status = program_new(&(struct program_options){.name = "--select", .expr = o->select_expr},
                              &r->select, err);
     if (status == WEIR_OK)
@@ -69,7 +68,7 @@ static enum weir_status agree(struct run *r, bool anew, const char *fact, struct
     _cleanup_buf_ struct buf before = {0};
     enum weir_status status = anew ? WEIR_E_END : r->store->ops->fact(r->store, fact, &before, err);
 
-    if (status == WEIR_E_END)
+    if (status == WEIR_E_END || (status == WEIR_OK && before.len == 0))
         return r->store->ops->set(r->store, fact, now, err);
     if (status != WEIR_OK)
         return status;
@@ -160,8 +159,10 @@ static enum weir_status open_journal(struct run *r, struct weir_error *err)
     enum sqlite_store_mode mode = o->fresh          ? SQLITE_STORE_FRESH
                                   : o->retry_failed ? SQLITE_STORE_MUST_EXIST
                                                     : SQLITE_STORE_CREATE;
-    enum weir_status status = sqlite_store_open(o->journal, mode, &r->store, err);
+    enum weir_status status;
 
+    r->journal_is_new = access(o->journal, F_OK) != 0;
+    status = sqlite_store_open(o->journal, mode, &r->store, err);
     if (status == WEIR_E_END)
         return error_set(err, WEIR_E_CONFLICT,
                          "%s: there is no journal, so there are no failed rows to run again; leave "
@@ -198,6 +199,19 @@ static enum weir_status open_writer(struct run *r, struct weir_error *err)
     return status;
 }
 
+/* Refused before a row was sent: a journal that was made for this leaves nothing behind. */
+static void drop_new_journal(struct run *r)
+{
+    _cleanup_buf_ struct buf begun = {0};
+
+    if (!r->store || !r->journal_is_new ||
+        r->store->ops->fact(r->store, WRITER_FACT_BEGUN, &begun, NULL) != WEIR_E_END)
+        return;
+    r->store->ops->close(r->store);
+    r->store = NULL;
+    (void)unlink(r->options.journal);
+}
+
 enum weir_status setup_output(struct run *r, struct weir_error *err)
 {
     enum weir_status status = r->options.journal ? open_journal(r, err) : new_run_id(r, err);
@@ -208,6 +222,8 @@ enum weir_status setup_output(struct run *r, struct weir_error *err)
         status = writer_start(r->writer, &r->start, err);
     if (status == WEIR_OK && r->store)
         status = r->store->ops->summary(r->store, &r->before, err);
+    if (status != WEIR_OK)
+        drop_new_journal(r);
     return status;
 }
 
@@ -319,7 +335,7 @@ enum weir_status setup_engine(struct run *r, struct weir_error *err)
     struct core_pool_options p;
     enum weir_status status = WEIR_OK;
 
-    if (o->events)
+    if (o->events) /* not before the signals are taken: it starts a thread */
         status = eventlog_open(&(struct eventlog_options){.path = o->events}, &r->events, err);
     if (status != WEIR_OK)
         return status;
@@ -347,12 +363,8 @@ enum weir_status setup_batch(struct run *r, struct weir_error *err)
 
 void setup_close(struct run *r)
 {
-    struct weir_error err;
-
     engine_batch_close(r->batch);
     engine_free(r->engine);
-    if (r->events && eventlog_close(r->events, &err) != WEIR_OK)
-        fprintf(stderr, "weir run: --events: %s\n", err.message);
     program_free(r->select);
     buf_free(&r->selected);
     writer_free(r->writer);

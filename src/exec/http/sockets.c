@@ -118,7 +118,14 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 
     if (status < 0) {
         sock->armed = 0; /* on an error the loop has stopped watching by itself */
-        flags = CURL_CSELECT_ERR;
+        /*
+         * Not CURL_CSELECT_ERR: that makes curl give up without a read, and an answer that came before
+         * the reset (a refusal by a service that does not want the rest of the body) would be lost. It
+         * finds the error by itself, and says which.
+         */
+        events = sock->wanted;
+        if (events & UV_WRITABLE)
+            events |= UV_READABLE;
     }
     if (!sock->wanted) {
         /* An idle connection was closed from over there, or says something that nobody asked for.

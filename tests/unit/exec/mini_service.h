@@ -222,6 +222,15 @@ static inline void mini_answer_big_head(struct mini_connection *c)
     mini_write(c, &out, false);
 }
 
+/* A whole answer, and behind it at once a reset: what a service does that does not want the rest of the request. */
+static inline void mini_answer_and_reset(struct mini_connection *c, const char *text)
+{
+    uv_buf_t b = uv_buf_init((char *)(uintptr_t)text, (unsigned)strlen(text));
+
+    assert_int_equal(uv_try_write((uv_stream_t *)&c->tcp, &b, 1), (int)b.len);
+    assert_int_equal(uv_tcp_close_reset(&c->tcp, mini_on_closed), 0);
+}
+
 static inline void mini_answer(struct mini_connection *c, const char *path, struct slice request)
 {
     c->service->requests++;
@@ -245,6 +254,8 @@ static inline void mini_answer(struct mini_connection *c, const char *path, stru
         c->held = MINI_OK;
     else if (strcmp(path, "/hold-429") == 0)
         c->held = MINI_429;
+    else if (strcmp(path, "/429-reset") == 0)
+        mini_answer_and_reset(c, MINI_429);
     else if (strcmp(path, "/reset") == 0)
         assert_int_equal(uv_tcp_close_reset(&c->tcp, mini_on_closed), 0);
     else

@@ -255,6 +255,27 @@ static void a_refusal_that_breaks_off_is_still_capacity(void **state)
     world_end(w);
 }
 
+/* P4: the answer had come whole; that the connection went then changes nothing about it. */
+static void a_refusal_is_read_before_the_reset_that_follows_it(void **state)
+{
+    struct world *w = world_new(HTTP_OPTIONS_DEFAULT);
+    struct core_answer *a = ask(w, "/429-reset");
+
+    (void)state;
+    assert_int_equal(a->outcome, WEIR_OUTCOME_CAPACITY);
+    assert_int_equal(a->status, 429);
+    assert_int_equal(a->advice.retry_after_ns, 2 * NS_PER_S);
+    /* Whether the next request still finds the dead connection is up to curl; if so, the engine's retry is due. */
+    a = ask(w, "/ok");
+    if (a->outcome != WEIR_OUTCOME_OK) {
+        assert_int_equal(a->reason, WEIR_REASON_CONNECTION_LOST);
+        assert_true(a->retryable);
+        a = ask(w, "/ok");
+    }
+    assert_int_equal(a->outcome, WEIR_OUTCOME_OK);
+    world_end(w);
+}
+
 static void other_statuses_are_as_in_the_table(void **state)
 {
     static const int listed[] = {403};
@@ -757,6 +778,7 @@ int main(void)
         cmocka_unit_test(an_empty_answer_has_an_empty_output),
         cmocka_unit_test(a_refusal_is_capacity_and_its_retry_after_is_passed_on),
         cmocka_unit_test(a_refusal_that_breaks_off_is_still_capacity),
+        cmocka_unit_test(a_refusal_is_read_before_the_reset_that_follows_it),
         cmocka_unit_test(other_statuses_are_as_in_the_table),
         cmocka_unit_test(a_broken_connection_is_retryable),
         cmocka_unit_test(what_is_not_http_is_a_protocol_error),
