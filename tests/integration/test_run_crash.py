@@ -2,6 +2,7 @@
 
 The moments are random, from a seed that a failure tells (WEIR_TEST_SEED sets it).
 run-tests: alone
+run-tests: sanitizers
 run-tests: timeout=400
 """
 import json

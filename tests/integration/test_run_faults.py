@@ -2,6 +2,7 @@
 
 Bad input costs nothing: exit status 2, a message that names the place and the remedy, and nothing was sent.
 run-tests: alone
+run-tests: sanitizers
 run-tests: timeout=300
 """
 import json
@@ -314,7 +315,7 @@ class TestDisks(FaultCase):
         self.limited_file_size(self.path("out.jsonl"), ())
 
     def test_dev_full(self):
-        done = self.weir("--url", self.echo.url, "-o", "/dev/full", "--journal", "j", self.plain_rows(20), status=3)
+        done = self.weir("--url", self.echo.url, "-o", "/dev/full", self.plain_rows(20), status=1)
         self.assert_says(done, "/dev/full")
         with open("/dev/full", "wb") as full:
             done = self.weir("--url", self.echo.url, self.plain_rows(20), stdout=full, status=1)
