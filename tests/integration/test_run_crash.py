@@ -2,6 +2,7 @@
 
 The moments are random, from a seed that a failure tells (WEIR_TEST_SEED sets it).
 run-tests: alone
+run-tests: sanitizers
 run-tests: timeout=400
 """
 import json
@@ -144,10 +145,12 @@ class TestKill(CrashCase):
 
     def test_a_kill_in_a_round_over_failed_rows_loses_nothing(self):
         count, kills = 900, 8 if VARIANT else 16
-        broken = {"now": True}
+        broken, pause = {"now": True}, threading.Event()
 
         def reply(call):
             n = call.json["n"]
+            if not broken["now"]:
+                pause.wait(0.015)  # so that there is a middle to be killed in
             if n % 3 == 0 and (broken["now"] or n % 9 == 0):
                 return 422, {}, f'{{"no":{n}}}'
             return 200, {}, f'{{"yes":{n}}}'

@@ -164,7 +164,9 @@ static enum weir_status open_file(struct lines *l, struct weir_error *err)
     bool from_stdin = is_stdin(name);
     struct stat st;
 
-    if (from_stdin && l->regular_only)
+    /* Looked at before it is opened: whoever writes into a FIFO must not see a reader come and go. */
+    if (l->regular_only &&
+        (from_stdin || (stat(name, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))))
         return WEIR_E_AGAIN;
     /* Without O_NONBLOCK the open of a FIFO would wait for a writer, deaf to stop_fd. */
     l->fd = from_stdin ? l->stdin_fd : open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
