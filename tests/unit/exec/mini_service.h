@@ -3,7 +3,7 @@
  * TCP reset instead of an answer), /hold (no answer until mini_service_release), ...
  *
  * It lives on one thread with the client, so a test sees its counters without a lock, and knows
- * what it has and has not done yet. For tests/unit/exec/test_http.c alone, hence in one header.
+ * what it has and has not done yet. For test_http.c and the contract of executors.
  */
 #ifndef MINI_SERVICE_H
 #define MINI_SERVICE_H
