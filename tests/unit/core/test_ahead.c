@@ -2,6 +2,7 @@
  * Attempts that are handed over ahead (src/core/ahead.c), in virtual time: when, how many, what is counted meanwhile, and
  * that a row that never began is as if nothing had been.
  */
+#include "base/rng.h"
 #include "core/dispatcher.h"
 
 #include <string.h>
@@ -467,6 +468,45 @@ static void batches_take_turns_ahead_too(void **state)
     assert_int_equal(w.delivered, 100);
 }
 
+static void live(uint64_t seed)
+{
+    struct core_pool_options o = options();
+    struct rng r;
+
+    rng_seed(&r, seed);
+    o.gate.throttle.aimd.step_ns = NS_PER_US; /* refusals are forgotten soon */
+    begin(&o, 0);
+    for (int step = 0; step < 600; step++) {
+        uint64_t dice = rng_below(&r, 100);
+
+        if (dice < 20 && w.submitted < TASKS - 20)
+            submit(rng_below(&r, 20) + 1);
+        if (w.queued > 0)
+            end_at(rng_below(&r, w.queued < SIZE ? w.queued : SIZE), dice < 97 ? SHORT_NS : LONG_NS,
+                   dice == 50 ? WEIR_OUTCOME_CAPACITY : WEIR_OUTCOME_OK);
+        if (dice == 98)
+            w.now = instant_add(w.now, NS_PER_S);
+        if (step == 500 && seed % 4 == 1)
+            dispatcher_stop(w.d, w.batch, seed % 8 == 1, w.now);
+        if (step == 500 && seed % 4 == 2)
+            dispatcher_shutdown(w.d, seed % 8 == 2, w.now);
+        if (step == 500 && seed % 4)
+            break;
+        turn();
+    }
+    finish();
+    if (seed % 4 != 1)
+        assert_int_equal(w.delivered, w.submitted);
+}
+
+/* P1, P2, P3, I1, I2 after every step of many lives, each from its seed. */
+static void in_random_lives_every_invariant_holds(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 400; seed++)
+        live(seed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -480,6 +520,7 @@ int main(void)
         cmocka_unit_test(a_stop_drops_what_is_ahead),
         cmocka_unit_test(nothing_is_ahead_where_the_moment_matters),
         cmocka_unit_test(batches_take_turns_ahead_too),
+        cmocka_unit_test(in_random_lives_every_invariant_holds),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -298,6 +298,51 @@ static void shutting_down_in_the_middle_of_a_run_leaves_no_row_without_result(vo
     }
 }
 
+struct adding {
+    struct weir_batch *batch;
+    struct latch added;
+    enum weir_status status;
+};
+
+static void *add_until_refused(void *arg)
+{
+    struct adding *a = arg;
+
+    while ((a->status = weir_batch_add(a->batch, &(struct weir_row){0}, true, NULL)) == WEIR_OK)
+        latch_add(&a->added, 1);
+    return NULL;
+}
+
+/* P1: what add has taken has a result, however close the shutdown was behind it; and nothing is taken after it. */
+static void every_row_that_was_taken_before_a_shutdown_has_its_result(void **state)
+{
+    (void)state;
+    for (uint64_t round = 0; round < 150; round++) {
+        struct stand s = STAND_INIT;
+        struct house h = house_open(2, held, &s);
+        struct adding adding = {.added = LATCH_INIT};
+        struct weir_batch_options o;
+        const struct weir_result *r;
+        pthread_t thread;
+        uint64_t results = 0;
+
+        weir_batch_options_init(&o);
+        o.window_rows = 1 << 20;
+        ok(weir_batch_open(h.pool, &o, &adding.batch, &err));
+        assert_int_equal(pthread_create(&thread, NULL, add_until_refused, &adding), 0);
+        assert_true(latch_wait(&adding.added, 3 + round % 50));
+        ok(weir_shutdown(h.engine, false, &err));
+        pthread_join(thread, NULL);
+        assert_int_equal(adding.status, WEIR_E_SHUTDOWN);
+        while (weir_batch_next(adding.batch, -1, &r, NULL) == WEIR_OK)
+            assert_int_equal(r->submit_index, results++);
+        assert_int_equal(results, latch_count(&adding.added));
+        nothing_is_pending(&h, adding.batch, results);
+        weir_batch_close(adding.batch);
+        house_close(&h);
+    }
+}
+
 /* ---- one batch ---- */
 
 static void a_stopped_batch_lets_running_rows_finish_and_starts_no_more(void **state)
@@ -463,6 +508,7 @@ int main(void)
         cmocka_unit_test(a_row_that_waits_for_an_hour_ends_at_once),
         cmocka_unit_test(after_a_shutdown_every_call_says_so),
         cmocka_unit_test(shutting_down_in_the_middle_of_a_run_leaves_no_row_without_result),
+        cmocka_unit_test(every_row_that_was_taken_before_a_shutdown_has_its_result),
         cmocka_unit_test(a_stopped_batch_lets_running_rows_finish_and_starts_no_more),
         cmocka_unit_test(a_stop_can_cancel_what_runs),
         cmocka_unit_test(closing_a_batch_in_the_middle_costs_no_other),

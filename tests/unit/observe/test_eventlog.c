@@ -339,7 +339,7 @@ static void a_reader_that_is_too_slow_is_told_what_is_missing(void **state)
     close(r.fd);
     for (line = r.text.data; *line; line += len + 1) {
         struct slice text, value;
-        int64_t n;
+        int64_t n = -1;
 
         len = strcspn(line, "\n");
         assert_int_equal(line[len], '\n');
