@@ -511,9 +511,10 @@ class TestJournals(FaultCase):
         self.check_resumes()
 
     def test_what_stands_behind_the_last_committed_row_is_cut_off(self):
-        with open(self.path("saved", "out.jsonl"), "ab") as f:
-            f.write(b'{"index":34,"key":"34","sta')
-        self.check_resumes()
+        for torn in (b'{"index":34,"key":"34","sta', b'{"index":34}\n' * 10000):
+            with open(self.path("saved", "out.jsonl"), "ab") as f:
+                f.write(torn)
+            self.check_resumes()
 
     def test_a_changed_input(self):
         text = self.read("rows.jsonl")

@@ -198,6 +198,15 @@ class TestTls(TlsCase):
                   self.rows_for_paths(20), status=0)
         self.assertEqual({row["response"]["body"]["as"] for row in self.read_rows("out.jsonl")}, {"HTTP/1.1"})
 
+    def test_connections_that_end_after_some_requests_cost_no_row(self):
+        # HTTP/2: GOAWAY says which requests were not looked at. HTTP/1.1: the last answer says "close".
+        nginx = self.tls_nginx("keepalive_requests 50; location / { return 200 '{\"uri\":\"$request_uri\"}'; }")
+        for options in (("--retries", 10), ("--http", "1.1", "--retries", 0)):
+            self.weir("--url", nginx.origin, "--cacert", self.ca, "-j", 16, "--retry-delay", "5ms", "-o", "out.jsonl",
+                      "--fresh", *options, self.rows_for_paths(600), status=0)
+            self.check_answers(600)
+        self.assertEqual(len(nginx.calls()), 1200)
+
     def test_a_certificate_that_nobody_vouches_for_is_refused(self):
         nginx = self.tls_nginx("location / { return 200 '{}'; }")
         done = self.weir("--url", nginx.origin, "-o", "out.jsonl", "--retry-delay", "5ms", self.rows_for_paths(3),

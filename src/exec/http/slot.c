@@ -44,10 +44,23 @@ static size_t on_header(char *data, size_t size, size_t count, void *ctx)
     return len;
 }
 
+/* Whether requests share a connection, as far as is known: as the last answer did, or as the next one may. */
+static bool is_multiplexed(const struct http_slot *slot)
+{
+    if (slot->version != CURL_HTTP_VERSION_NONE)
+        return slot->version >= CURL_HTTP_VERSION_2_0;
+    if (slot->shared->http_version == HTTP_VERSION_AUTO)
+        return slot->url.len > 8 && strncasecmp(slot->url.data, "https://", 8) == 0;
+    return slot->shared->http_version != HTTP_VERSION_1_1;
+}
+
 /*
  * Called before a request goes out on a connection. When a connection that was used before breaks off without an
  * answer, curl would send the request again on its own, at once, uncounted and past every limit. Retries have one
  * owner, and that is the engine: the second time is refused, and the attempt ends as a lost connection.
+ *
+ * Not so over HTTP/2, where it is the usual end of a connection that a service tells which of the requests under way it
+ * has not looked at (GOAWAY): sending those elsewhere is no retry.
  */
 static int on_request(void *ctx, char *remote, char *local, int remote_port, int local_port)
 {
@@ -57,7 +70,7 @@ static int on_request(void *ctx, char *remote, char *local, int remote_port, int
     (void)local;
     (void)remote_port;
     (void)local_port;
-    if (slot->sent) {
+    if (slot->sent && !is_multiplexed(slot)) {
         slot->fault = HTTP_SLOT_SENT_BEFORE;
         return CURL_PREREQFUNC_ABORT;
     }
@@ -401,6 +414,8 @@ void http_slot_answer(struct http_slot *slot, CURLcode code, int64_t unix_now_s,
     long status = 0;
 
     curl_easy_getinfo(slot->easy, CURLINFO_RESPONSE_CODE, &status);
+    if (status)
+        curl_easy_getinfo(slot->easy, CURLINFO_HTTP_VERSION, &slot->version);
     if (code == CURLE_OK && status == 0)
         code = CURLE_WEIRD_SERVER_REPLY;
     /* A refusal says more than how its body ended: full is not failure (P4). */

@@ -60,8 +60,9 @@ struct http_slot {
         HTTP_SLOT_HEADERS_TOO_LARGE,
         HTTP_SLOT_NO_MEMORY,
         HTTP_SLOT_SENT_BEFORE,
-    } fault;   /* why a callback stopped the transfer */
-    bool sent; /* the request has gone out */
+    } fault;      /* why a callback stopped the transfer */
+    bool sent;    /* the request has gone out */
+    long version; /* CURL_HTTP_VERSION_* of the last answer; _NONE: there was none yet */
 
     /* what the handle is set to */
     struct buf url;
