@@ -134,9 +134,9 @@ static enum weir_status configure(struct sqlite_store *js, struct weir_error *er
         "PRAGMA cell_size_check = ON;"
         "PRAGMA mmap_size = 0;"
         "PRAGMA synchronous = FULL;"
-        /* 16 MiB of pages, and of log before it is copied back: outputs come and go within that,
+        /* 4 MiB of pages, 16 of log before it is copied back: outputs come and go within that,
          * and most never reach the file itself. */
-        "PRAGMA cache_size = -16384;"
+        "PRAGMA cache_size = -4096;"
         "PRAGMA wal_autocheckpoint = 4096;";
 
     sqlite3_db_config(js->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
