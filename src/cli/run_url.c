@@ -48,6 +48,34 @@ struct slice run_url_userinfo(struct slice url)
     return (struct slice){a.data, 0};
 }
 
+/* What stands behind the host: nothing, or : and a number from 1 to 65535. */
+static bool port_is_sound(struct slice host_and_port)
+{
+    const char *end = host_and_port.data + host_and_port.len;
+    const char *p = host_and_port.data;
+    long port = 0;
+
+    if (*p == '[') {
+        p = memchr(p, ']', host_and_port.len);
+        if (!p)
+            return false;
+        p++;
+    } else {
+        while (p < end && *p != ':')
+            p++;
+    }
+    if (p == end)
+        return true;
+    if (*p != ':' || p + 1 == end)
+        return false;
+    for (p++; p < end && port <= 65535; p++) {
+        if (*p < '0' || *p > '9')
+            return false;
+        port = port * 10 + (*p - '0');
+    }
+    return port >= 1 && port <= 65535;
+}
+
 enum weir_status run_url_check(const char *url, struct weir_error *err)
 {
     struct slice a;
@@ -75,6 +103,10 @@ enum weir_status run_url_check(const char *url, struct weir_error *err)
     }
     if (a.len == 0 || a.data[0] == ':')
         return error_set(err, WEIR_E_INVALID, "has no host");
+    if (!port_is_sound(a))
+        return error_set(err, WEIR_E_INVALID,
+                         "what follows the host is no port: write :PORT, from 1 to 65535, or "
+                         "[ADDRESS]:PORT for IPv6");
     return WEIR_OK;
 }
 

@@ -52,6 +52,16 @@ class TestFiles(RunCase):
         for option in ("-o", "--summary", "--events"):
             self.assert_refused(self.weir(*self.command(option, os.path.dirname(self.dir))), "is a directory")
 
+    def test_only_the_results_and_the_summary_go_to_standard_output(self):
+        for option in ("--errors", "--events"):
+            self.assert_refused(self.weir(*self.command(option, "-")), f"{option}: .* - is none")
+        done = self.weir(*self.command("-o", "-", "--summary", "-"), status=0)
+        self.assertEqual(len(done.rows), 6)
+
+    def test_help_that_cannot_be_written_is_a_failure(self):
+        with open("/dev/full", "wb") as full:
+            self.weir("--help", stdout=full, status=1)
+
     def test_a_device_gets_no_journal(self):
         for _ in range(2):
             self.weir(*self.command("-o", "/dev/null"), status=0)

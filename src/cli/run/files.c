@@ -127,8 +127,14 @@ enum weir_status files_check(struct run_options *o, struct weir_error *err)
     for (size_t i = 0; status == WEIR_OK && i < sizeof named / sizeof *named; i++) {
         struct place *p = &places[count];
 
-        if (!named[i].path || strcmp(named[i].path, "-") == 0)
+        if (!named[i].path)
             continue;
+        if (strcmp(named[i].path, "-") == 0) {
+            if (named[i].path == o->summary)
+                continue; /* standard output */
+            return error_set(err, WEIR_E_INVALID, "%s: needs a file of its own; - is none",
+                             named[i].option);
+        }
         status = find(p, named[i].option, named[i].path, err);
         if (status == WEIR_OK && p->exists && S_ISDIR(p->st.st_mode))
             status = error_set(err, WEIR_E_INVALID, "%s: %s is a directory; name a file", p->option,

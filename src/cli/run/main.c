@@ -367,9 +367,12 @@ int cmd_run(int argc, char **argv)
         _cleanup_buf_ struct buf help = {0};
 
         run_options_help(&help);
-        fwrite(buf_slice(&help).data, 1, help.len, stdout);
         run_options_free(&r.options);
-        return CLI_OK;
+        if (!help.failed && fwrite(buf_slice(&help).data, 1, help.len, stdout) == help.len &&
+            fflush(stdout) == 0)
+            return CLI_OK;
+        fprintf(stderr, "weir run: standard output cannot be written\n");
+        return CLI_FAILED;
     }
     exit_status = go(&r);
     setup_close(&r);
