@@ -10,7 +10,8 @@ import unittest
 from runkit import RunCase, echo
 from weirtest import wait_until
 
-BIG = b'"' + b"x" * 10000 + b'"'
+# One alone fills a pipe that nobody reads.
+BIG = b'"' + b"x" * 100000 + b'"'
 
 
 def unread(call):
