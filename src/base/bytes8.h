@@ -47,4 +47,23 @@ static inline size_t bytes8_first(uint64_t found)
     return (size_t)__builtin_ctzll(found) >> 3;
 }
 
+/* First byte at or after p that is not plain inside a JSON string: a quote, a backslash, a control
+ * character, a byte of a longer UTF-8 sequence. */
+static inline const unsigned char *bytes8_skip_plain(const unsigned char *p,
+                                                     const unsigned char *end)
+{
+    while (end - p >= 8) {
+        uint64_t w = bytes8_load(p);
+        uint64_t found = bytes8_equal(w, '"') | bytes8_equal(w, '\\') | bytes8_below(w, 0x20) |
+                         (w & BYTES8_HIGHS);
+
+        if (found)
+            return p + bytes8_first(found);
+        p += 8;
+    }
+    while (p < end && *p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\')
+        p++;
+    return p;
+}
+
 #endif

@@ -54,24 +54,6 @@ static bool is_hex(unsigned char b)
     return is_digit(b) || ((b | 0x20) >= 'a' && (b | 0x20) <= 'f');
 }
 
-/* First byte at or after p that is not plain inside a string: a quote, a backslash, a control
- * character, a byte of a longer UTF-8 sequence. */
-static const unsigned char *skip_plain(const unsigned char *p, const unsigned char *end)
-{
-    while (end - p >= 8) {
-        uint64_t w = bytes8_load(p);
-        uint64_t found = bytes8_equal(w, '"') | bytes8_equal(w, '\\') | bytes8_below(w, 0x20) |
-                         (w & BYTES8_HIGHS);
-
-        if (found)
-            return p + bytes8_first(found);
-        p += 8;
-    }
-    while (p < end && *p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\')
-        p++;
-    return p;
-}
-
 /* c->p is at the backslash. */
 static bool check_escape(struct checker *c)
 {
@@ -105,7 +87,7 @@ static bool check_string(struct checker *c)
 {
     c->p++;
     for (;;) {
-        c->p = skip_plain(c->p, c->end);
+        c->p = bytes8_skip_plain(c->p, c->end);
         if (c->p == c->end)
             return fault_here(c, NULL);
         if (*c->p == '"') {

@@ -7,23 +7,6 @@
 #include "base/bytes8.h"
 #include "base/utf8.h"
 
-/* First byte at or after p that cannot go into a string as it is, or that has to be checked. */
-static const unsigned char *skip_plain(const unsigned char *p, const unsigned char *end)
-{
-    while (end - p >= 8) {
-        uint64_t w = bytes8_load(p);
-        uint64_t found = bytes8_equal(w, '"') | bytes8_equal(w, '\\') | bytes8_below(w, 0x20) |
-                         (w & BYTES8_HIGHS);
-
-        if (found)
-            return p + bytes8_first(found);
-        p += 8;
-    }
-    while (p < end && *p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\')
-        p++;
-    return p;
-}
-
 static void put_escape(struct buf *out, unsigned char byte)
 {
     static const char hex[] = "0123456789abcdef";
@@ -69,7 +52,7 @@ void json_put_string(struct buf *out, struct slice bytes)
 
         /* What may stay as it is goes out in one piece. */
         for (;;) {
-            p = skip_plain(p, end);
+            p = bytes8_skip_plain(p, end);
             if (p == end || *p < 0x80)
                 break;
             n = utf8_sequence(p, (size_t)(end - p));

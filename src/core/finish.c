@@ -351,7 +351,7 @@ static void apply_ended_by(struct core_attempt_slot *s)
     a->outcome = s->ended_by == WEIR_REASON_SHUTDOWN_REQUESTED ? WEIR_OUTCOME_CANCELLED
                                                                : WEIR_OUTCOME_TIMEOUT;
     if (s->ended_by == WEIR_REASON_TIMEOUT)
-        answer_say(a, "no answer within %.1f s", duration_seconds(s->pool->options.timeout_ns));
+        answer_say(a, "no answer within %g s", duration_seconds(s->pool->options.timeout_ns));
     else if (s->ended_by == WEIR_REASON_DEADLINE)
         answer_say(a, "the deadline passed while attempt %u was running", s->attempt.number);
     else
@@ -479,7 +479,7 @@ void finish_abandon(struct core_attempt_slot *s, struct instant now)
     t->answer.retryable = s->ended_by == WEIR_REASON_TIMEOUT;
     t->answer.outcome = WEIR_OUTCOME_TIMEOUT;
     if (s->ended_by == WEIR_REASON_TIMEOUT)
-        answer_say(&t->answer, "no answer within %.1f s",
+        answer_say(&t->answer, "no answer within %g s",
                    duration_seconds(s->pool->options.timeout_ns));
     else
         answer_say(&t->answer, "the deadline passed while attempt %u was running",

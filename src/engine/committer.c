@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "core/record.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -38,38 +39,6 @@ struct committer {
     struct store_attempt records[COMMITTER_GROUP_ROWS];
 };
 
-static int64_t wall(const struct committer *c, struct instant t)
-{
-    return instant_is_none(t) || instant_is_never(t) ? 0 : t.ns + c->wall_offset_ns;
-}
-
-static void fill_row(const struct committer *c, const struct core_task *t, struct store_row *r)
-{
-    const struct core_answer *a = &t->answer;
-
-    *r = (struct store_row){
-        .index = t->index,
-        .hash_hi = t->hash_hi,
-        .hash_lo = t->hash_lo,
-        .key = slice_of(t->key),
-        .outcome = a->outcome,
-        .reason = a->reason,
-        .status = a->status,
-        .message = slice_of(a->message),
-        .request_id = slice_of(a->request_id),
-        .has_output = a->output != NULL,
-        .output = {a->output ? a->output : "", a->output_len},
-        .complete_index = t->complete_index,
-        .submit_ns = wall(c, t->submit_at),
-        .start_ns = wall(c, t->start_at),
-        .complete_ns = wall(c, t->complete_at),
-        .attempts = t->attempts,
-        .capacity_retries = t->capacity_retries,
-        .throttled_ns = t->throttled_ns,
-        .generation = t->generation,
-    };
-}
-
 void committer_put(struct committer *c, struct core_task *task)
 {
     task->next = NULL;
@@ -84,18 +53,8 @@ void committer_attempt(struct committer *c, const struct core_task *t, duration_
     if (!r)
         return;
     r->message = t->answer.message ? mem_strdup(t->answer.message) : NULL;
-    r->attempt = (struct store_attempt){
-        .index = t->index,
-        .number = t->attempts,
-        .generation = t->generation,
-        .outcome = t->answer.outcome,
-        .reason = t->answer.reason,
-        .status = t->answer.status,
-        .message = slice_of(r->message),
-        .start_ns = wall(c, t->answer.started_at),
-        .end_ns = wall(c, t->answer.ended_at),
-        .wait_ns = wait_ns,
-    };
+    record_attempt(t, c->wall_offset_ns, wait_ns, &r->attempt);
+    r->attempt.message = slice_of(r->message);
     *c->noted_tail = r;
     c->noted_tail = &r->next;
 }
@@ -191,7 +150,7 @@ static void write_group(struct committer *c, struct core_task *tasks, size_t tas
     size_t i = 0;
 
     for (struct core_task *t = tasks; t; t = t->next)
-        fill_row(c, t, &c->rows[i++]);
+        record_row(t, c->wall_offset_ns, &c->rows[i++]);
     i = 0;
     for (struct attempt_record *r = attempts; r; r = r->next)
         c->records[i++] = r->attempt;

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "core/record.h"
 #include "engine/internal.h"
 
 #include <assert.h>
@@ -401,12 +402,12 @@ void engine_free(struct engine *e)
 
 int64_t engine_wall_ns(const struct engine *e, struct instant t)
 {
-    return instant_is_none(t) || instant_is_never(t) ? 0 : t.ns + e->wall_offset_ns;
+    return record_wall_ns(t, e->wall_offset_ns);
 }
 
-struct instant engine_instant(const struct engine *e, int64_t wall_ns)
+int64_t engine_wall_offset_ns(const struct engine *e)
 {
-    return wall_ns ? (struct instant){wall_ns - e->wall_offset_ns} : INSTANT_NONE;
+    return e->wall_offset_ns;
 }
 
 struct instant engine_now(const struct engine *e)

@@ -115,8 +115,8 @@ void engine_batch_stop(struct engine_batch *b, bool cancel_running);
 void engine_batch_stats(struct engine_batch *b, struct core_stats *ret);
 /* The wall-clock time (nanoseconds since the Unix epoch) of an engine's instant; 0 for INSTANT_NONE. */
 int64_t engine_wall_ns(const struct engine *e, struct instant t);
-/* The instant of a wall-clock time, for records from a store; INSTANT_NONE for 0. */
-struct instant engine_instant(const struct engine *e, int64_t wall_ns);
+/* What record_restore() needs for records from a store. */
+int64_t engine_wall_offset_ns(const struct engine *e);
 struct instant engine_now(const struct engine *e);
 
 /* Stops the batch if it still runs, waits for what runs of it, and frees it with all tasks not given back. NULL-safe. */

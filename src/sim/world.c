@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "core/record.h"
 
 #include <assert.h>
 
@@ -357,38 +358,6 @@ static void feed_one(struct sim_world *w, struct sim_event *ev)
 
 /* ---- rows are put ---- */
 
-static int64_t wall(struct instant t)
-{
-    return instant_is_none(t) || instant_is_never(t) ? 0 : t.ns + SIM_WALL_OFFSET_NS;
-}
-
-static void fill_row(const struct core_task *t, struct store_row *r)
-{
-    const struct core_answer *a = &t->answer;
-
-    *r = (struct store_row){
-        .index = t->index,
-        .hash_hi = t->hash_hi,
-        .hash_lo = t->hash_lo,
-        .key = slice_of(t->key),
-        .outcome = a->outcome,
-        .reason = a->reason,
-        .status = a->status,
-        .message = slice_of(a->message),
-        .request_id = slice_of(a->request_id),
-        .has_output = a->output != NULL,
-        .output = {a->output ? a->output : "", a->output_len},
-        .complete_index = t->complete_index,
-        .submit_ns = wall(t->submit_at),
-        .start_ns = wall(t->start_at),
-        .complete_ns = wall(t->complete_at),
-        .attempts = t->attempts,
-        .capacity_retries = t->capacity_retries,
-        .throttled_ns = t->throttled_ns,
-        .generation = t->generation,
-    };
-}
-
 static void begin_put(struct sim_batch *b)
 {
     const struct sim_batch_options *o = &b->options;
@@ -409,7 +378,7 @@ static void put_returns(struct sim_world *w, struct sim_event *ev)
     size_t n = 0;
 
     for (t = b->committing.first; t; t = t->next)
-        fill_row(t, &w->rows[n++]);
+        record_row(t, SIM_WALL_OFFSET_NS, &w->rows[n++]);
     if (!b->put_failed)
         b->put_failed = store->ops->put(store, w->rows, n, NULL, 0, NULL) != WEIR_OK;
     if (w->cut)

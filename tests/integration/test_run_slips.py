@@ -143,7 +143,7 @@ class TestSignals(RunCase):
         process = self.start("--url", service.url, "-o", "out", "--events", "events", self.plain_rows(20))
         wait_until(lambda: service.calls, 10, "the first call")
         masks = set()
-        for thread in os.listdir(f"/proc/{process.pid}/task"):
+        for thread in set(os.listdir(f"/proc/{process.pid}/task")) - {str(process.pid)}:
             with open(f"/proc/{process.pid}/task/{thread}/status", encoding="ascii") as f:
                 blocked = next(int(line.split()[1], 16) for line in f if line.startswith("SigBlk"))
             masks.add(all(blocked & 1 << (n - 1) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)))
@@ -151,6 +151,29 @@ class TestSignals(RunCase):
         process.send_signal(signal.SIGINT)
         gate.open()
         self.finish(process, status=3)
+
+    def test_the_third_ctrl_c_ends_an_expression_that_does_not(self):
+        service = self.service(echo)
+        process = self.start("--url", service.url, "--select", "def f: f; f", "-o", "out", self.plain_rows(5))
+        wait_until(lambda: service.calls, 10, "the first call")
+        pending = {"come": 0}
+
+        def ended():
+            # Signals that come together are one: each is sent when the one before was taken.
+            if pending["come"] < 3 and self.takes_signals(process):
+                process.send_signal(signal.SIGINT)
+                pending["come"] += 1
+            return process.poll() is not None
+
+        wait_until(ended, 10, "its end")
+        self.assertEqual(process.returncode, -signal.SIGINT)
+
+    @staticmethod
+    def takes_signals(process):
+        """The main thread has SIGINT open, and none of them waits."""
+        with open(f"/proc/{process.pid}/status", encoding="ascii") as f:
+            sets = dict(line.split() for line in f if line.startswith(("SigBlk", "ShdPnd")))
+        return not (int(sets["SigBlk:"], 16) | int(sets["ShdPnd:"], 16)) & 1 << (signal.SIGINT - 1)
 
     def test_ctrl_c_ends_the_wait_for_a_reader(self):
         os.mkfifo(self.path("pipe"))

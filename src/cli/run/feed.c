@@ -5,8 +5,8 @@
  * if it is the same row, so the content of each is compared by its fingerprint.
  */
 #include "base/error.h"
-#include "base/mem.h"
 #include "cli/run/run.h"
+#include "core/record.h"
 
 #include <inttypes.h>
 
@@ -57,43 +57,6 @@ static enum weir_status compare_skipped(void *ctx, uint64_t index, const struct 
     return WEIR_OK;
 }
 
-static char *copy_slice(struct slice s)
-{
-    return s.len > 0 ? mem_copy(s.data, s.len) : NULL;
-}
-
-/* The row gets the result that the journal has. */
-static enum weir_status restore(struct run *r, struct core_task *t, const struct store_row *known,
-                                struct weir_error *err)
-{
-    struct core_answer *a = &t->answer;
-
-    answer_clear(a);
-    a->outcome = known->outcome;
-    a->reason = known->reason;
-    a->status = known->status;
-    a->message = copy_slice(known->message);
-    a->request_id = copy_slice(known->request_id);
-    if (known->has_output) {
-        a->output = mem_copy(known->output.data, known->output.len);
-        a->output_len = known->output.len;
-    }
-    if ((known->has_output && !a->output) || (known->message.len > 0 && !a->message) ||
-        (known->request_id.len > 0 && !a->request_id))
-        return error_nomem(err);
-    t->complete_index = known->complete_index;
-    t->submit_at = engine_instant(r->engine, known->submit_ns);
-    t->start_at = engine_instant(r->engine, known->start_ns);
-    t->complete_at = engine_instant(r->engine, known->complete_ns);
-    t->attempts = known->attempts;
-    t->capacity_retries = known->capacity_retries;
-    t->throttled_ns = known->throttled_ns;
-    t->generation = known->generation;
-    t->refused = false;
-    t->finished_before = true;
-    return WEIR_OK;
-}
-
 /* What the journal knows of the row, put into it. */
 static enum weir_status recall(struct feeding *f, struct run_row *row, struct weir_error *err)
 {
@@ -106,7 +69,8 @@ static enum weir_status recall(struct feeding *f, struct run_row *row, struct we
     if (status == WEIR_OK) {
         if (known.hash_hi != t->hash_hi || known.hash_lo != t->hash_lo)
             return changed(f, t->index, row->file, row->line, err);
-        return restore(r, t, &known, err);
+        return record_restore(&known, engine_wall_offset_ns(r->engine), t) ? WEIR_OK
+                                                                           : error_nomem(err);
     }
     if (status != WEIR_E_END)
         return status;

@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 /* Between two looks at the state of the run; progress decides itself when it draws. */
@@ -45,34 +44,12 @@ static void ignore_signal(int number)
     sigaction(number, &ignore, NULL);
 }
 
-/*
- * From here on the signals that stop a run are read from a descriptor. Before, they end the process: nothing has been
- * sent yet. One that our caller has us ignore (nohup, a job of a script) stays ignored: a blocked signal would be
- * queued all the same.
- */
-static enum weir_status take_signals(struct run *r, struct weir_error *err)
-{
-    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
-
-    sigemptyset(&r->stopping);
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        struct sigaction now;
-
-        if (sigaction(numbers[i], NULL, &now) != 0 || now.sa_handler != SIG_IGN)
-            sigaddset(&r->stopping, numbers[i]);
-    }
-    pthread_sigmask(SIG_BLOCK, &r->stopping, NULL);
-    r->signal_fd = signalfd(-1, &r->stopping, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (r->signal_fd < 0)
-        return error_set_errno(err, WEIR_E_IO, errno, "cannot watch for signals");
-    return WEIR_OK;
-}
-
 static enum weir_status open_fds(struct run *r, struct weir_error *err)
 {
     r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     r->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (r->wake_fd < 0 || r->stop_fd < 0)
+    r->signal_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
+    if (r->wake_fd < 0 || r->stop_fd < 0 || r->signal_fd < 0)
         return error_set_errno(err, WEIR_E_IO, errno, "cannot create an event descriptor");
     return WEIR_OK;
 }
@@ -124,9 +101,9 @@ static void stop_starting(struct run *r, bool cancel)
 
 static void on_signal(struct run *r)
 {
-    struct signalfd_siginfo info;
+    uint64_t one;
 
-    while (read(r->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+    while (read(r->signal_fd, &one, sizeof one) == (ssize_t)sizeof one) {
         r->signals++;
         if (r->signals == 1) {
             progress_note(
@@ -136,8 +113,6 @@ static void on_signal(struct run *r)
         } else if (r->signals == 2) {
             progress_note(r->progress, "cancelling what runs; once more ends at once");
             stop_starting(r, true);
-            /* Whoever reads our output may never go on. The third does what a signal does: no harm, as in a crash. */
-            pthread_sigmask(SIG_UNBLOCK, &r->stopping, NULL);
         }
     }
 }
@@ -187,6 +162,7 @@ static enum weir_status run_threads(struct run *r, struct weir_error *err)
     }
     if (rc != 0)
         return error_set_errno(err, WEIR_E_NOMEM, rc, "cannot start a thread");
+    signals_admit();
     attend(r);
     /* Where the batch was stopped, the source may still wait for input. */
     run_signal_fd(r->stop_fd);
@@ -321,15 +297,16 @@ static int go(struct run *r)
         return CLI_USAGE;
     }
     /* Before any thread is started, so that none has them. */
-    status = take_signals(r, &err);
-    if (status == WEIR_OK)
-        status = setup_engine(r, &err);
+    signals_block();
+    status = setup_engine(r, &err);
     if (status == WEIR_OK) {
         /* Opening a FIFO waits for its reader, and nothing has been sent yet. */
-        pthread_sigmask(SIG_UNBLOCK, &r->stopping, NULL);
+        signals_admit();
         status = setup_output(r, &err);
-        pthread_sigmask(SIG_BLOCK, &r->stopping, NULL);
+        signals_block();
     }
+    if (status == WEIR_OK)
+        status = signals_take(r->signal_fd, &err);
     if (status == WEIR_OK)
         status = setup_batch(r, &err);
     if (status == WEIR_OK)

@@ -3,6 +3,7 @@
  *
  *     main.c     the order of things; signals, progress, the end            the main thread
  *     files.c    that no file is written that is also read; limits         the main thread
+ *     signals.c  the signals that stop it                                   the main thread
  *     setup.c    what is opened before the first row is sent                the main thread
  *     files.c    their names, before any is opened                      the main thread
  *     feed.c     rows from the source into the engine                       a thread of its own
@@ -27,7 +28,6 @@
 #include "observe/eventlog.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 
 /* Counts what finishes. Called on the engine's thread; read by the main thread. */
@@ -66,10 +66,9 @@ struct run {
     struct core_pool *pool;
     struct engine_batch *batch;
 
-    int wake_fd; /* eventfd: something for the main thread */
-    int stop_fd; /* eventfd: the source stops reading */
-    int signal_fd;
-    sigset_t stopping; /* the signals that are read from it */
+    int wake_fd;   /* eventfd: something for the main thread */
+    int stop_fd;   /* eventfd: the source stops reading */
+    int signal_fd; /* eventfd: signals that ask to stop */
 
     pthread_t feeder, deliverer;
     struct outcome_of_thread fed, delivered; /* read after the join */
@@ -90,6 +89,11 @@ struct run {
 WEIR_MUST_CHECK enum weir_status files_check(struct run_options *o, struct weir_error *err);
 WEIR_MUST_CHECK enum weir_status files_raise_limit(const struct run_options *o,
                                                    struct weir_error *err);
+
+/* signals.c */
+void signals_block(void);
+void signals_admit(void);
+WEIR_MUST_CHECK enum weir_status signals_take(int fd, struct weir_error *err);
 
 /* setup.c: each opens what it says, in this order. On failure the message is for the user; what was opened is for run_close. */
 WEIR_MUST_CHECK enum weir_status setup_input(struct run *r, struct weir_error *err);
