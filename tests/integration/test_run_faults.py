@@ -128,7 +128,7 @@ class TestBadInput(FaultCase):
         path = self.plain_rows(3)
         os.chmod(path, 0)
         os.chmod(self.dir, 0o777)
-        self.refuse("-o", "out.jsonl", path, says=("rows.jsonl", "permission"), before=lambda: os.setuid(65534))
+        self.refuse("-o", "out.jsonl", path, says=("rows.jsonl", "permission"), unprivileged=True)
 
     def test_skip_bad_gives_such_rows_an_error_in_their_place(self):
         text = b'{"n":0}\nnope\n{"n":"\xff"}\n\n{"n":3}\n{"a":\n{"n":5}\n'
@@ -340,8 +340,7 @@ class TestDisks(FaultCase):
         os.chmod(self.dir, 0o777)
         self.write("out.jsonl", "")
         os.chmod(self.path("out.jsonl"), 0o444)
-        before = (lambda: os.setuid(65534)) if os.geteuid() == 0 else None
-        self.refuse("-o", "out.jsonl", rows, says=(r"out\.jsonl", "permission"), before=before)
+        self.refuse("-o", "out.jsonl", rows, says=(r"out\.jsonl", "permission"), unprivileged=True)
 
     def test_a_closed_pipe_on_standard_output(self):
         process = self.start("--url", self.echo.url, "-j", 2, self.plain_rows(5000))
@@ -428,7 +427,7 @@ class TestJournals(FaultCase):
         if os.geteuid() == 0:
             os.chmod(self.dir, 0o777)
             os.chmod(self.path("out.jsonl"), 0o666)
-            done = self.weir(*self.command, status=2, before=lambda: os.setuid(65534))
+            done = self.weir(*self.command, status=2, unprivileged=True)
             self.assert_says(done, r"out\.jsonl\.weir")
             self.assertEqual(len(self.echo.calls), self.sent)
         else:
