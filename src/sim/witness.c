@@ -460,6 +460,14 @@ void sim_witness_shut_down(struct sim_witness *w)
 
 /* ---- after each step ---- */
 
+static bool has_bounded(const struct sim_witness *w, const struct pool_book *p)
+{
+    for (size_t i = 0; i < w->batch_count; i++)
+        if (w->batches[i].about.bounded && &w->pools[w->batches[i].about.pool] == p)
+            return true;
+    return false;
+}
+
 /* P5: a row that is ready, beside a permit that is free, is waited for by a time. */
 static void check_idle(struct sim_witness *w, const struct sim_world *world,
                        const struct pool_book *p)
@@ -477,7 +485,7 @@ static void check_idle(struct sim_witness *w, const struct sim_world *world,
         wrong(w, "I4: %zu attempts run for %llu rows", running, (unsigned long long)p->open);
     if (s.ready > 0 && running < p->about.options->size &&
         (!w->global_limit || sim_world_running(world, NULL) < w->global_limit) &&
-        instant_is_never(sim_world_wake(world)))
+        instant_is_never(sim_world_wake(world)) && !has_bounded(w, p))
         wrong(w, "P5: %llu rows are ready, a permit is free, and nothing is planned",
               (unsigned long long)s.ready);
 }

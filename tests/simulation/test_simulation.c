@@ -234,6 +234,7 @@ static void draw_batch(struct life *l, struct test_batch *b)
     core_batch_options_init(core);
     core->window_rows = 1 + (uint32_t)rng_below(r, one_in(r, 2) ? 6 : ROWS);
     core->deadline_ns = one_in(r, 5) ? rng_range(r, 1, 20 * NS_PER_S) : 0;
+    core->output_bytes = one_in(r, 4) ? 1 + rng_below(r, 200) : 0;
     b->options.source = &b->source;
     b->options.sink = &b->sink;
     b->gap_max_ns = one_in(r, 3) ? rng_range(r, 0, NS_PER_S) : 0;
@@ -273,6 +274,7 @@ static void open_batch(struct sim_world *w, void *ctx)
         .row = b->row,
         .durable = b->options.store != NULL,
         .deadline_ns = b->options.core.deadline_ns,
+        .bounded = b->options.core.output_bytes > 0,
     };
     enum weir_status status;
 
