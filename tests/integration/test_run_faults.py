@@ -160,6 +160,11 @@ class TestBadInput(FaultCase):
         row = '{"custom_id":"a","method":"POST","url":"http://127.0.0.1:9/x","body":{}}\n'
         self.bad(row, r"in\.jsonl:1", "--url")
 
+    def test_a_password_in_a_rows_address_is_not_repeated(self):
+        row = '{"custom_id":"a","method":"POST","url":"http://me:p4ssword@127.0.0.1:9/x","body":{}}\n'
+        done = self.bad(row, r"in\.jsonl:1", r"a user at the host 127\.0\.0\.1:9;")
+        self.assertNotIn(b"p4ssword", done.err)
+
     def test_broken_expressions(self):
         rows = self.plain_rows(2)
         for option in ("--template", "--select", "--key"):
@@ -637,6 +642,11 @@ class TestServices(FaultCase):
         self.weir("--url", service.url, "--response-limit", "1k", "--retries", 0, "-o", "out.jsonl",
                   self.plain_rows(2), status=1)
         self.assertEqual({row["error"]["code"] for row in self.read_rows("out.jsonl")}, {"response_too_large"})
+
+    def test_a_header_line_that_is_too_long_for_libcurl_is_not_just_memory(self):
+        service = self.service(lambda call: (200, {"X-Long": "y" * 150000}, "{}"))
+        self.weir("--url", service.url, "--retries", 0, "-o", "out.jsonl", self.plain_rows(1), status=1)
+        self.assertRegex(self.read_rows("out.jsonl")[0]["error"]["message"], "headers .*over")
 
 
 class TestSecrets(FaultCase):

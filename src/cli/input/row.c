@@ -11,6 +11,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <strings.h>
 
 /* Memory of a scratch buffer that is kept from one row to the next. */
@@ -119,6 +120,25 @@ static bool url_is_plain(struct slice url)
     return true;
 }
 
+/* A user and a password that stand before the host are not repeated: what fails is logged. */
+static enum weir_status other_origin(const struct line *line, struct slice origin,
+                                     struct weir_error *err)
+{
+    const char *at = memrchr(origin.data, '@', origin.len);
+    size_t skipped = at ? (size_t)(at + 1 - origin.data) : 0;
+    size_t len = origin.len - skipped;
+
+    if (at)
+        return bad(line, err,
+                   "\"url\" names a user at the host %.*s; rows go to --url's host, and as --url's "
+                   "user, only: write just the path",
+                   (int)(len < 80 ? len : 80), at + 1);
+    return bad(line, err,
+               "\"url\" names the host %.*s, which is not that of --url; rows go to --url's host "
+               "only: write just the path",
+               (int)(len < 80 ? len : 80), origin.data);
+}
+
 /* The url member of a Batch row, whole, into r->url. */
 static enum weir_status resolve_url(struct rows *r, const struct line *line, struct slice member,
                                     struct slice *ret, struct weir_error *err)
@@ -148,10 +168,7 @@ static enum weir_status resolve_url(struct rows *r, const struct line *line, str
                    "\"url\" must begin with / (or be the whole URL, at the host of "
                    "--url)");
     if (origin_len > 0 && !same_origin((struct slice){url.data, origin_len}, origin))
-        return bad(line, err,
-                   "\"url\" names the host %.*s, which is not that of --url; rows go to "
-                   "--url's host only: write just the path",
-                   (int)(origin_len < 80 ? origin_len : 80), url.data);
+        return other_origin(line, (struct slice){url.data, origin_len}, err);
     url.data += origin_len;
     url.len -= origin_len;
     buf_clear(&r->url);

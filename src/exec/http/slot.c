@@ -382,6 +382,11 @@ static void answer_transfer(struct http_slot *slot, CURLcode code, int status,
     else if (code == CURLE_FILESIZE_EXCEEDED)
         answer_say(answer, "%.*s: the response is over the limit of %" PRIu64 " bytes", host_len,
                    host.data, slot->shared->response_max_bytes);
+    else if (code == CURLE_OUT_OF_MEMORY && status && slot->fault != HTTP_SLOT_NO_MEMORY)
+        /* libcurl (before 8.6) says the same of both. */
+        answer_say(answer,
+                   "%.*s: a line of the response's headers is over 100 KiB, or memory ran out",
+                   host_len, host.data);
     else if (code == CURLE_OUT_OF_MEMORY)
         answer_say(answer, "memory ran out");
     else if (slot->fault == HTTP_SLOT_SENT_BEFORE)
