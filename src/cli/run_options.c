@@ -11,6 +11,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define JOBS_MAX           100000
 #define WINDOW_ROWS_MAX    (1 << 24)
@@ -44,6 +45,14 @@ static bool is_token_char(char c)
     return isalnum((unsigned char)c) || (c && strchr("!#$%&'*+-.^_`|~", c));
 }
 
+/* Two rows with one key are one row to a service that keeps the promise of such a key. */
+static bool is_row_key(const char *name, size_t len)
+{
+    static const char key[] = "Idempotency-Key";
+
+    return len == sizeof(key) - 1 && strncasecmp(name, key, len) == 0;
+}
+
 static enum weir_status add_header(struct run_options *o, const char *name, size_t name_len,
                                    const char *prefix, const char *value, struct weir_error *err)
 {
@@ -65,6 +74,10 @@ static enum weir_status add_header(struct run_options *o, const char *name, size
                              "the value of %.*s holds a line break or control character",
                              (int)(name_len < 60 ? name_len : 60), name);
     }
+    if (is_row_key(name, name_len))
+        return error_set(err, WEIR_E_INVALID,
+                         "Idempotency-Key is each row's own: with one for all, a service would "
+                         "take them for one row; leave it out");
     if (o->header_count >= HEADERS_MAX)
         return error_set(err, WEIR_E_LIMIT, "more than %d headers", HEADERS_MAX);
     if (name_len + strlen(value) > HEADER_BYTES_MAX)

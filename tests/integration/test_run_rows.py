@@ -152,6 +152,16 @@ class TestForms(RunCase):
         self.assertTrue(call.headers["Idempotency-Key"])
         self.assertEqual(len(rows), 1)
 
+    def test_the_idempotency_key_is_the_rows_own(self):
+        service = self.service(echo)
+        rows = self.plain_rows(2)
+        os.environ["WEIR_TEST_KEY"] = "one"
+        self.addCleanup(os.environ.pop, "WEIR_TEST_KEY")
+        for given in (("--header", "idempotency-key: one"), ("--header-env", "Idempotency-Key=WEIR_TEST_KEY")):
+            done = self.weir("--url", service.url, *given, rows, status=2)
+            self.assert_says(done, "each row's own", "leave it out")
+        self.assertEqual(service.calls, [])
+
     def test_help(self):
         done = self.weir("--help", status=0)
         for word in (b"--url", b"--jobs", b"--retry-failed", b"--halt", b"Exit status"):
@@ -450,6 +460,20 @@ class TestTold(RunCase):
         self.assertEqual(said[-1]["rows_failed"], 0)
         self.assertEqual(said[-1]["phase"], "done")
         self.assertEqual(said[-1]["attempts"] - said[-1]["refused"], 250)
+
+    def test_a_program_that_reads_progress_gets_nothing_but_objects(self):
+        service = self.service(echo)
+        done = self.weir("--url", service.url, "--progress", "json", "-o", "out.jsonl", self.plain_rows(5), status=0)
+        said = [json.loads(line) for line in done.err.splitlines()]
+        self.assertEqual(said[-1]["phase"], "done")
+
+    def test_a_program_that_reads_progress_is_told_of_an_early_end(self):
+        service = self.service(lambda call: (400, {}, b"no"))
+        done = self.weir("--url", service.url, "-j", 1, "--progress", "json", "--halt", "soon,fail=2", "-o", "out.jsonl",
+                         self.plain_rows(9), status=4)
+        other = [line for line in done.err.splitlines() if not line.startswith(b"{")]
+        self.assertEqual(len(other), 1, done.text)
+        self.assertRegex(other[0], rb"^weir run: \d of \d rows failed \(--halt soon,fail=2\)$")
 
     def test_plain_progress_has_no_escape_sequences(self):
         mock = self.mock("--latency", "20ms")

@@ -229,12 +229,18 @@ static void fill_summary(struct run *r, struct summary *s)
                     : NULL;
 }
 
+/* A person reads the summary. A program that reads objects finds the figures in the last of them. */
+static bool tells_people(const struct run *r)
+{
+    return !r->options.quiet && r->options.progress != PROGRESS_JSON;
+}
+
 static int tell_summary(struct run *r, int exit_status)
 {
     _cleanup_buf_ struct buf out = {0};
     struct weir_error err;
 
-    if (!r->options.quiet) {
+    if (tells_people(r)) {
         summary_render_text(&r->summary, &out);
         fwrite(buf_slice(&out).data, 1, out.len, stderr);
         buf_clear(&out);
@@ -266,7 +272,7 @@ static int end_run(struct run *r)
     r->summary.why = why.len > 0 ? why.data : NULL;
     r->summary.exit_status = exit_status;
     fill_summary(r, &r->summary);
-    if (r->options.quiet && r->summary.why)
+    if (!tells_people(r) && r->summary.why)
         fprintf(stderr, "weir run: %s\n", r->summary.why);
     return tell_summary(r, exit_status);
 }
