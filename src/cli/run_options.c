@@ -562,7 +562,8 @@ static const struct option_spec specs[] = {
      .choices = "auto|tty|plain|json|none",
      AT(progress),
      TOLD,
-     .help = "tty, plain, json, none, or auto: tty on a terminal, else plain (default auto)"},
+     .help = "tty, plain, json, none, or auto: tty on a terminal that shows no results, else plain "
+             "(default auto)"},
     {.name = "quiet",
      .letter = 'q',
      .kind = OPTION_FLAG,

@@ -588,12 +588,15 @@ def set_size(fd, columns, rows=24):
 
 
 class TestTerminal(RunCase):
-    def on_terminal(self, columns, *args):
-        """weir with a pseudo-terminal for standard error: (process, the other end)."""
+    def on_terminal(self, columns, *args, results=None):
+        """weir with a pseudo-terminal for standard error: (process, the other end). results: they go there too, by
+        standard output ("inherited") or by name ("named")."""
         ours, theirs = pty.openpty()
         self.addCleanup(os.close, ours)
         set_size(ours, columns)
-        process = self.start(*args, stderr=theirs, stdout=subprocess.DEVNULL)
+        if results == "named":
+            args = (*args, "-o", os.ttyname(theirs))
+        process = self.start(*args, stderr=theirs, stdout=theirs if results == "inherited" else subprocess.DEVNULL)
         os.close(theirs)
         return process, ours
 
@@ -640,6 +643,16 @@ class TestTerminal(RunCase):
         self.assertRegex(seen, r"60 of 60 rows")
         # Each frame replaces the one before: what stands there at the end is one summary, not a column of frames.
         self.assertLess(len([line for line in whole.lines if line.strip()]), 30, seen)
+
+    def test_results_on_the_terminal_are_not_drawn_over(self):
+        mock = self.mock("--latency", "250ms")
+        for results in ("inherited", "named"):
+            process, fd = self.on_terminal(200, "--url", mock.url, "-j", 2, self.batch_rows(8), results=results)
+            text = self.read_screen(fd, lambda _: False)
+            self.finish(process, status=0)
+            screen = Screen()
+            screen.feed(text)
+            self.assertEqual(len([line for line in screen.lines if '"custom_id":' in line]), 8, results)
 
     def check_width(self, text, columns):
         screen = Screen()

@@ -15,6 +15,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 /* Between two looks at the state of the run; progress decides itself when it draws. */
@@ -277,6 +279,18 @@ static int end_run(struct run *r)
     return tell_summary(r, exit_status);
 }
 
+/* The display goes back over its own lines. Results that the terminal shows between them would be drawn over. */
+static bool shows_results(const struct run_options *o)
+{
+    struct stat out, terminal;
+
+    if (!o->output)
+        return isatty(STDOUT_FILENO);
+    return stat(o->output, &out) == 0 && S_ISCHR(out.st_mode) &&
+           fstat(STDERR_FILENO, &terminal) == 0 &&
+           (out.st_rdev == terminal.st_rdev || out.st_rdev == makedev(5, 0)); /* /dev/tty */
+}
+
 static enum weir_status start_progress(struct run *r, struct weir_error *err)
 {
     struct progress_options o = {.mode = (enum progress_mode)r->options.progress,
@@ -284,6 +298,8 @@ static enum weir_status start_progress(struct run *r, struct weir_error *err)
 
     if (r->options.quiet)
         o.mode = PROGRESS_NONE;
+    else if (o.mode == PROGRESS_AUTO && shows_results(&r->options))
+        o.mode = PROGRESS_PLAIN;
     return progress_new(&o, &r->progress, err);
 }
 
