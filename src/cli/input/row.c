@@ -128,15 +128,10 @@ static enum weir_status other_origin(const struct line *line, struct slice origi
     size_t skipped = at ? (size_t)(at + 1 - origin.data) : 0;
     size_t len = origin.len - skipped;
 
-    if (at)
-        return bad(line, err,
-                   "\"url\" names a user at the host %.*s; rows go to --url's host, and as --url's "
-                   "user, only: write just the path",
-                   (int)(len < 80 ? len : 80), at + 1);
     return bad(line, err,
-               "\"url\" names the host %.*s, which is not that of --url; rows go to --url's host "
+               "\"url\" names the host %.*s%s, which is not that of --url; rows go to --url's host "
                "only: write just the path",
-               (int)(len < 80 ? len : 80), origin.data);
+               (int)(len < 80 ? len : 80), origin.data + skipped, at ? " with a user" : "");
 }
 
 /* The url member of a Batch row, whole, into r->url. */
