@@ -262,6 +262,7 @@ class RunCase(Case):
             weir = shutil.copy(WEIR, self.path("weir"))
             os.chmod(weir, 0o755)
             before = give_up_root
+            env = {**self.open_suppressions(), **(env or {})}
         words = [weir, "run", *map(str, args)]
         streams.setdefault("stdin", subprocess.DEVNULL)
         streams.setdefault("stdout", subprocess.PIPE)
@@ -269,6 +270,16 @@ class RunCase(Case):
         process = subprocess.Popen(words, env=environment(self.dir, env), cwd=self.dir, preexec_fn=before, **streams)
         self.addCleanup(self.end, process)
         return process
+
+    def open_suppressions(self):
+        """The sanitizer's options, with its list of suppressions where everybody can read it."""
+        options = os.environ.get("TSAN_OPTIONS", "")
+        found = re.search(r"suppressions=(\S+?)(?=[: ]|$)", options)
+        if not found:
+            return {}
+        copy = shutil.copy(found[1], self.path("suppressions"))
+        os.chmod(copy, 0o644)
+        return {"TSAN_OPTIONS": options.replace(found[1], copy)}
 
     @staticmethod
     def end(process):
