@@ -115,6 +115,13 @@ class TestForms(RunCase):
         self.assertEqual(failed[0]["output"], {"no": 1})
         self.assertEqual(failed[0]["error"]["code"], "http_status")
 
+    def test_errors_of_batch_rows_keep_their_index_too(self):
+        self.echo.reply = lambda call: (422, {}, '{"no":1}') if b"question 2" in call.body else echo(call)
+        self.weir("--url", self.echo.url, "-o", "out.jsonl", "--errors", "err.jsonl", self.batch_rows(5), status=1)
+        self.assertEqual([row["custom_id"] for row in self.read_rows("out.jsonl")], ["row-0", "row-1", "row-3", "row-4"])
+        self.assertFalse(any("index" in row for row in self.read_rows("out.jsonl")))
+        self.assertEqual([(row["index"], row["custom_id"]) for row in self.read_rows("err.jsonl")], [(2, "row-2")])
+
     def test_meta_tells_how_it_went(self):
         tries = {}
 

@@ -134,7 +134,7 @@ static void put_meta(struct buf *out, const struct render_options *how,
     buf_putc(out, '}');
 }
 
-static void put_batch(struct buf *out, const struct core_task *task)
+static void put_batch(struct buf *out, const struct core_task *task, bool indexed)
 {
     const struct core_answer *answer = &task->answer;
     char id[RENDER_ID_BYTES];
@@ -161,6 +161,8 @@ static void put_batch(struct buf *out, const struct core_task *task)
         buf_puts(out, "null");
     else
         put_error(out, answer);
+    if (indexed)
+        buf_printf(out, ",\"index\":%" PRIu64, task->index);
 }
 
 static void put_plain(struct buf *out, const struct core_task *task)
@@ -185,7 +187,7 @@ void render_result(const struct render_options *how, enum render_kind kind,
                    const struct core_task *task, struct buf *out)
 {
     if (kind == RENDER_BATCH)
-        put_batch(out, task);
+        put_batch(out, task, how->indexed);
     else
         put_plain(out, task);
     if (how->meta)

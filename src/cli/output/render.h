@@ -34,6 +34,7 @@ enum render_kind {
 
 struct render_options {
     bool meta;
+    bool indexed; /* a batch line names its row's place too: in the errors file there are gaps */
     /* The wall-clock time of an instant (engine_wall_ns); 0 for INSTANT_NONE. Only called with meta. */
     int64_t (*wall_ns)(void *ctx, struct instant t);
     void *wall_ctx;

@@ -25,6 +25,7 @@ static enum weir_status write_one(struct run *r, struct core_task *t, struct wei
 
     if (writer_keeps(r->writer, t))
         return writer_copy(r->writer, t->index, deliver_ns, err);
+    how.indexed = failed && r->options.errors;
     render_result(&how, row->kind == ROW_BATCH ? RENDER_BATCH : RENDER_PLAIN, t,
                   writer_line(r->writer, failed));
     return writer_line_end(r->writer, t->index, deliver_ns, err);

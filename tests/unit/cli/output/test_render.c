@@ -269,9 +269,27 @@ static void python_reads_every_line(void **state)
     render(false, RENDER_PLAIN, NULL);
 }
 
+static void a_batch_line_for_the_errors_file_names_its_place(void **state)
+{
+    struct core_task t = task_of(WEIR_OUTCOME_TIMEOUT, WEIR_REASON_TIMEOUT, 0, NULL);
+    struct render_options how = {.indexed = true};
+    _cleanup_buf_ struct buf line = {0};
+    struct slice index;
+    int64_t place;
+
+    (void)state;
+    render_result(&how, RENDER_BATCH, &t, &line);
+    assert_true(json_check(buf_slice(&line), NULL));
+    assert_true(json_member(buf_slice(&line), "index", &index));
+    assert_true(json_int64(index, &place));
+    assert_int_equal(place, 7);
+    assert_false(json_member(slice_of(render(false, RENDER_BATCH, &t)), "index", &index));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_batch_line_for_the_errors_file_names_its_place),
         cmocka_unit_test(a_batch_answer_is_the_batch_output_line),
         cmocka_unit_test(an_http_failure_keeps_status_and_body_and_is_no_error),
         cmocka_unit_test(what_never_got_an_answer_has_no_response),
