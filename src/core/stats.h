@@ -33,6 +33,8 @@ struct core_stats {
     uint64_t retries; /* of retryable failures */
     uint64_t tokens;  /* as told by the service */
     uint64_t late_reports;
+    uint64_t
+        unrecorded; /* attempts whose record a store was too slow to take, or memory ran out for */
     /* sums over delivered rows, and the largest: what ordering cost */
     duration_ns buffer_wait_sum_ns, buffer_wait_max_ns;
 };

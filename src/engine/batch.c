@@ -475,6 +475,8 @@ static void batch_stats(struct engine *e, void *ctx)
 
     (void)e;
     dispatcher_batch_stats(s->b->core, s->ret);
+    if (s->b->committer)
+        s->ret->unrecorded = committer_unrecorded(s->b->committer);
 }
 
 void engine_batch_stats(struct engine_batch *b, struct core_stats *ret)

@@ -5,6 +5,7 @@
 #include "core/record.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 /* A copy of what store_attempt points at. */
@@ -31,7 +32,7 @@ struct committer {
     struct core_task *tasks, **tasks_tail;
     struct attempt_record *attempts, **attempts_tail;
     size_t attempts_waiting;
-    uint64_t attempts_dropped;
+    atomic_uint_fast64_t unrecorded; /* any thread */
     bool quit;
 
     /* committer's thread only */
@@ -50,8 +51,10 @@ void committer_attempt(struct committer *c, const struct core_task *t, duration_
 {
     struct attempt_record *r = mem_calloc(1, sizeof *r);
 
-    if (!r)
+    if (!r) {
+        atomic_fetch_add(&c->unrecorded, 1);
         return;
+    }
     r->message = t->answer.message ? mem_strdup(t->answer.message) : NULL;
     record_attempt(t, c->wall_offset_ns, wait_ns, &r->attempt);
     r->attempt.message = slice_of(r->message);
@@ -78,7 +81,7 @@ static void hand_over_attempts(struct committer *c)
         c->noted = r->next;
         r->next = NULL;
         if (c->attempts_waiting >= COMMITTER_ATTEMPTS_MAX) {
-            c->attempts_dropped++;
+            atomic_fetch_add(&c->unrecorded, 1);
             free_records(r);
             continue;
         }
@@ -210,6 +213,11 @@ enum weir_status committer_new(struct core_store *store, int64_t wall_offset_ns,
     }
     *ret = c;
     return WEIR_OK;
+}
+
+uint64_t committer_unrecorded(struct committer *c)
+{
+    return atomic_load(&c->unrecorded);
 }
 
 void committer_free(struct committer *c)

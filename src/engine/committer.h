@@ -33,6 +33,8 @@ WEIR_MUST_CHECK enum weir_status committer_new(struct core_store *store, int64_t
 void committer_put(struct committer *c, struct core_task *task);
 void committer_attempt(struct committer *c, const struct core_task *task, duration_ns wait_ns);
 void committer_kick(struct committer *c);
+/* Records of attempts that were dropped so far. Any thread. */
+uint64_t committer_unrecorded(struct committer *c);
 /* Writes what is left (attempts), ends the thread. NULL-safe. */
 void committer_free(struct committer *c);
 

@@ -148,6 +148,11 @@ static void put_flow(const struct summary *s, struct buf *out)
         text_put_count(out, s->batch.tokens);
         buf_putc(out, '\n');
     }
+    if (s->batch.unrecorded > 0) {
+        buf_puts(out, "  journal    too slow for the records of ");
+        text_put_count(out, s->batch.unrecorded);
+        buf_puts(out, " attempts, which are missing in it; all results are there\n");
+    }
 }
 
 /* A message may come from a service; on a terminal it must not do more than be read. */
@@ -259,6 +264,8 @@ static void put_rows(struct buf *out, const struct summary *s)
     put_count(out, "retries", s->batch.retries);
     buf_putc(out, ',');
     put_count(out, "late_reports", s->batch.late_reports);
+    buf_putc(out, ',');
+    put_count(out, "unrecorded", s->batch.unrecorded);
     buf_printf(out,
                "},\"rates\":{\"rows_per_s\":%.3f,\"attempts_per_s\":%.3f,\"refused_share\":%.4f}",
                rate(rows_here(s), s->elapsed_ns), rate(s->batch.attempts, s->elapsed_ns),

@@ -165,6 +165,22 @@ static void the_json_has_the_statistics_under_the_names_of_the_design(void **sta
     buf_free(&json);
 }
 
+static void records_that_are_missing_are_told(void **state)
+{
+    _cleanup_buf_ struct buf text = {0}, json = {0};
+    struct summary s = sample();
+
+    (void)state;
+    summary_render_text(&s, &text);
+    assert_null(strstr(text.data, "missing"));
+    s.batch.unrecorded = 12345;
+    buf_clear(&text);
+    summary_render_text(&s, &text);
+    assert_non_null(strstr(text.data, "records of 12,345 attempts"));
+    summary_render_json(&s, &json);
+    expect(&json, "attempts", "unrecorded", "12345");
+}
+
 static void an_empty_run_divides_by_nothing(void **state)
 {
     struct summary s = {0};
@@ -273,6 +289,7 @@ int main(void)
         cmocka_unit_test(the_text_says_what_a_person_asks),
         cmocka_unit_test(a_stopped_run_says_why_and_how_to_go_on),
         cmocka_unit_test(the_json_has_the_statistics_under_the_names_of_the_design),
+        cmocka_unit_test(records_that_are_missing_are_told),
         cmocka_unit_test(an_empty_run_divides_by_nothing),
         cmocka_unit_test(many_statuses_and_long_messages_have_their_limits),
         cmocka_unit_test(the_file_is_replaced_as_a_whole_or_not_at_all),
