@@ -335,7 +335,7 @@ class RunCase(Case):
 
     def assert_in_order(self, rows, count):
         """Every row exactly one result, in order; of either form."""
-        got = [row.get("index", row.get("custom_id")) for row in rows]
+        got = [row.get("custom_id", row.get("index")) for row in rows]
         want = [f"row-{i}" if rows and "custom_id" in rows[0] else i for i in range(count)]
         self.assertEqual(got, want)
 
