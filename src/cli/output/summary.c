@@ -201,9 +201,17 @@ void summary_render_text(const struct summary *s, struct buf *out)
 
 /* ---- JSON ---- */
 
+/* The name of a member, and the comma before it where it is not the first of its object. */
+static void put_name(struct buf *out, const char *name)
+{
+    if (out->len > 0 && out->data[out->len - 1] != '{')
+        buf_putc(out, ',');
+    buf_printf(out, "\"%s\":", name);
+}
+
 static void put_text(struct buf *out, const char *name, const char *text)
 {
-    buf_printf(out, "\"%s\":", name);
+    put_name(out, name);
     if (text)
         json_put_string(out, slice_of(text));
     else
@@ -212,34 +220,30 @@ static void put_text(struct buf *out, const char *name, const char *text)
 
 static void put_count(struct buf *out, const char *name, uint64_t n)
 {
-    buf_printf(out, "\"%s\":%" PRIu64, name, n);
+    put_name(out, name);
+    buf_printf(out, "%" PRIu64, n);
 }
 
 static void put_ms(struct buf *out, const char *name, duration_ns d)
 {
-    buf_printf(out, "\"%s\":%.3f", name, duration_ms(d));
+    put_name(out, name);
+    buf_printf(out, "%.3f", duration_ms(d));
 }
 
 static void put_pool(struct buf *out, const struct core_stats *b)
 {
     buf_puts(out, ",\"pool_config\":{");
     put_count(out, "pool_size", b->pool_size);
-    buf_printf(out, ",\"max_capacity_retry_seconds\":%.3f,",
+    buf_printf(out, ",\"max_capacity_retry_seconds\":%.3f",
                duration_seconds(b->max_capacity_retry_ns));
     put_ms(out, "dispatch_delay_at_completion_ms", b->dispatch_delay_at_completion_ns);
     buf_puts(out, "},\"pool_stats\":{");
     put_count(out, "capacity_retries", b->capacity_retries);
-    buf_putc(out, ',');
     put_count(out, "successes", b->successes);
-    buf_putc(out, ',');
     put_count(out, "failures", b->failures);
-    buf_putc(out, ',');
     put_ms(out, "peak_delay_ms", b->peak_delay_ns);
-    buf_putc(out, ',');
     put_ms(out, "current_delay_ms", b->current_delay_ns);
-    buf_putc(out, ',');
     put_ms(out, "total_throttle_time_ms", b->total_throttle_time_ns);
-    buf_putc(out, ',');
     put_count(out, "max_concurrent_reached", b->max_concurrent_reached);
     buf_putc(out, '}');
 }
@@ -248,23 +252,17 @@ static void put_rows(struct buf *out, const struct summary *s)
 {
     buf_puts(out, ",\"rows\":{\"total\":");
     if (s->total_known)
-        buf_printf(out, "%" PRIu64 ",", s->rows_total);
+        buf_printf(out, "%" PRIu64, s->rows_total);
     else
-        buf_puts(out, "null,");
+        buf_puts(out, "null");
     put_count(out, "ok", s->rows_ok);
-    buf_putc(out, ',');
     put_count(out, "failed", s->rows_failed);
-    buf_putc(out, ',');
     put_count(out, "done_before", s->rows_before);
     buf_puts(out, "},\"attempts\":{");
     put_count(out, "sent", s->batch.attempts);
-    buf_putc(out, ',');
     put_count(out, "refused", s->batch.refused);
-    buf_putc(out, ',');
     put_count(out, "retries", s->batch.retries);
-    buf_putc(out, ',');
     put_count(out, "late_reports", s->batch.late_reports);
-    buf_putc(out, ',');
     put_count(out, "unrecorded", s->batch.unrecorded);
     buf_printf(out,
                "},\"rates\":{\"rows_per_s\":%.3f,\"attempts_per_s\":%.3f,\"refused_share\":%.4f}",
@@ -272,9 +270,8 @@ static void put_rows(struct buf *out, const struct summary *s)
                refused_share(s));
     buf_puts(out, ",\"order\":{");
     put_ms(out, "buffer_wait_mean_ms", buffer_wait_mean(s));
-    buf_putc(out, ',');
     put_ms(out, "buffer_wait_max_ms", s->batch.buffer_wait_max_ns);
-    buf_puts(out, "},");
+    buf_puts(out, "}");
     put_count(out, "tokens", s->batch.tokens);
 }
 
@@ -290,7 +287,6 @@ static void put_reasons(struct buf *out, const struct summary *s)
             continue;
         buf_printf(out, "%s\"%s\":{", comma, weir_reason_name((enum weir_reason)i));
         put_count(out, "rows", reason->rows);
-        buf_putc(out, ',');
         put_text(out, "first", reason->first[0] ? reason->first : NULL);
         buf_putc(out, '}');
         comma = ",";
@@ -312,11 +308,10 @@ void summary_render_json(const struct summary *s, struct buf *out)
     char started[TIME_UTC_BYTES];
 
     time_format_utc(s->started_ns, started);
-    buf_printf(out, "{\"weir\":\"%s\",\"end\":\"%s\",", WEIR_VERSION, ends[s->end]);
+    buf_printf(out, "{\"weir\":\"%s\",\"end\":\"%s\"", WEIR_VERSION, ends[s->end]);
     put_text(out, "why", s->why);
-    buf_putc(out, ',');
     put_text(out, "resume", s->resume);
-    buf_printf(out, ",\"exit_status\":%d,\"started\":\"%s\",\"elapsed_s\":%.3f,", s->exit_status,
+    buf_printf(out, ",\"exit_status\":%d,\"started\":\"%s\",\"elapsed_s\":%.3f", s->exit_status,
                started, duration_seconds(s->elapsed_ns));
     put_text(out, "throttle", s->throttle);
     put_rows(out, s);
@@ -324,9 +319,7 @@ void summary_render_json(const struct summary *s, struct buf *out)
     put_reasons(out, s);
     buf_puts(out, ",\"files\":{");
     put_text(out, "output", s->output);
-    buf_putc(out, ',');
     put_text(out, "errors", s->errors);
-    buf_putc(out, ',');
     put_text(out, "journal", s->journal);
     buf_puts(out, "}}\n");
 }
