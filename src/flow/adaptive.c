@@ -397,17 +397,22 @@ static void trial_refused(struct adaptive *a, struct instant now)
 static void rate_refused(struct adaptive *a, struct instant now, const struct throttle_ticket *t)
 {
     uint64_t between = drop_between(&a->drop, t->number);
+    bool quota;
 
     if (search_trial_runs(&a->search) && t->number >= a->search.trial.first) {
         trial_refused(a, now);
         return;
     }
     if (drop_refused(&a->drop, t->number)) {
+        quota = period_fell(&a->period, now);
         search_cut(&a->search, now, drop_share(&a->drop, t->number));
+        if (quota)
+            search_restart(&a->search, most_rps(a, now), 2);
         drop_reset(&a->drop);
         a->ignored = a->sent;
         pace_lowered(a, now);
-        decide(a, now, THROTTLE_MODE_RATE, THROTTLE_REASON_CAPACITY_FELL);
+        decide(a, now, THROTTLE_MODE_RATE,
+               quota ? THROTTLE_REASON_QUOTA : THROTTLE_REASON_CAPACITY_FELL);
     } else if (t->number > a->lowered) {
         search_notch(&a->search, now, between, &a->allowance);
         pace_lowered(a, now);

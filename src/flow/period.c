@@ -6,18 +6,20 @@
 
 static const int64_t windows_s[] = {10, 60};
 
-/* Shorter ones are no window that was used up. */
+/* Shorter outages are no window that was used up, and fewer requests no quota. */
 #define OUTAGE_MIN_S 3.0
 #define COUNT_MIN    20
-#define SAME_SHARE   0.03
 /* The first request of the window left it at most so long before. */
 #define EARLY_S 2.0
-/* How long a quota is believed, in windows: longer with each time it is confirmed. */
-#define BELIEF_WINDOWS 1.25
+/* How long a quota is believed: so many windows at first, and at most. */
+#define BELIEF_WINDOWS     2.0
+#define BELIEF_WINDOWS_MAX 16.0
+/* A window that is spent evenly to the last request has no room for what jitter does. */
+#define SPENT_SHARE 0.995
 
 void period_init(struct period *p)
 {
-    *p = (struct period){.count = 1, .rate_rps = HUGE_VAL};
+    *p = (struct period){.rate_rps = HUGE_VAL, .until = INSTANT_NONE};
     for (size_t i = 0; i < PERIOD_SECONDS; i++)
         p->bins[i].second = INT64_MIN;
 }
@@ -58,37 +60,41 @@ static uint32_t accepted_in(const struct period *p, int64_t from, int64_t to, in
     return sum;
 }
 
-static bool found(struct period *p, int64_t window_s, uint32_t count, struct instant now)
+static void believe(struct period *p, struct instant now, double belief_s)
 {
-    bool same = fabs(count / p->count - 1) < SAME_SHARE;
-
-    p->count = count;
-    if (!same)
-        return false;
-    p->rate_rps = (double)count / (double)window_s;
-    p->confirmed++;
-    p->until = instant_after(now, BELIEF_WINDOWS * (double)window_s);
-    return true;
+    p->belief_s = fmin(belief_s, BELIEF_WINDOWS_MAX * p->window_s);
+    p->until = instant_after(now, p->belief_s);
 }
 
 bool period_outage_over(struct period *p, struct instant began_at, struct instant now,
                         double slack_s)
 {
-    bool quota = false;
-
     if (instant_seconds(now, began_at) <= OUTAGE_MIN_S)
         return false;
     for (size_t i = 0; i < sizeof windows_s / sizeof windows_s[0]; i++) {
-        int64_t window_s = windows_s[i];
-        int64_t end = second_of(began_at);
+        int64_t end = second_of(began_at) + 1;
         int64_t first;
-        uint32_t count = accepted_in(p, end - window_s, end, &first);
-        double late_s = (double)now.ns / (double)NS_PER_S - (double)(first + window_s);
+        uint32_t count = accepted_in(p, end - windows_s[i], end, &first);
+        double late_s = (double)now.ns / (double)NS_PER_S - (double)(first + windows_s[i]);
 
-        if (count >= COUNT_MIN && late_s > -EARLY_S && late_s < slack_s)
-            quota |= found(p, window_s, count, now);
+        if (count < COUNT_MIN || late_s < -EARLY_S || late_s > slack_s)
+            continue;
+        p->window_s = (double)windows_s[i];
+        p->rate_rps = SPENT_SHARE * count / p->window_s;
+        believe(p, now, BELIEF_WINDOWS * p->window_s);
+        return true;
     }
-    return quota;
+    return false;
+}
+
+bool period_fell(struct period *p, struct instant now)
+{
+    double since_s = instant_is_none(p->until) ? -1 : instant_seconds(now, p->until);
+
+    if (since_s < 0 || since_s > p->window_s)
+        return false;
+    believe(p, now, 2 * p->belief_s);
+    return true;
 }
 
 double period_rate_rps(const struct period *p, struct instant now)

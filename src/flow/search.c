@@ -140,9 +140,13 @@ static double next_rate(const struct search *s, double ratio, bool *ret_known)
     return *ret_known ? known : rate;
 }
 
-static uint32_t trial_sends(double rate_rps, double ratio)
+/* Who is in debt looks longer before believing. */
+static uint32_t trial_sends(double rate_rps, double ratio, const struct allowance *a)
 {
     double sends = ratio >= DOUBLING ? 1 : fmin(TRIAL_SENDS_MAX, ceil(1 / (ratio - 1)));
+
+    if (a->balance < 0)
+        sends = TRIAL_SENDS_MAX;
 
     return (uint32_t)fmax(1, fmin(sends, rate_rps * TRIAL_MAX_S));
 }
@@ -170,7 +174,7 @@ bool search_wants_trial(struct search *s, struct instant now, uint64_t number,
     }
     s->trial = (struct trial){.rate_rps = rate,
                               .first = number,
-                              .sends = trial_sends(rate, ratio),
+                              .sends = trial_sends(rate, ratio, a),
                               .doubling = ratio >= DOUBLING,
                               .known = known,
                               .due = INSTANT_NEVER};

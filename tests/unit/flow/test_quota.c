@@ -39,7 +39,7 @@ static void unknown_quota_caps_nothing(void **state)
     (void)state;
     for (int i = 0; i < 1000; i++) {
         assert_true(is_open(&s, at_ms(0), 1 << 20));
-        quota_take(&s.q, 1 << 20);
+        quota_take(&s.q, at_s(0), 1 << 20);
     }
     assert_true(instant_is_none(quota_held_until(&s.q)));
 }
@@ -47,14 +47,14 @@ static void unknown_quota_caps_nothing(void **state)
 static void what_remains_may_go_and_no_more_until_the_reset(void **state)
 {
     struct service s = service();
-    int64_t mark = quota_take(&s.q, 1);
+    int64_t mark = quota_take(&s.q, at_s(0), 1);
     struct instant when;
 
     (void)state;
     tell(&s, at_s(1), mark, 3, 10 * NS_PER_S);
     for (int i = 0; i < 3; i++) {
         assert_true(is_open(&s, at_s(2), 1));
-        quota_take(&s.q, 1);
+        quota_take(&s.q, at_s(0), 1);
     }
     when = quota_when(&s.q, at_s(2), 1);
     assert_in_range(when.ns, at_s(11).ns, at_s(11).ns + FLOW_JITTER_MAX_NS);
@@ -67,7 +67,7 @@ static void nothing_remaining_holds_until_the_reset(void **state)
     struct instant when;
 
     (void)state;
-    tell(&s, at_s(1), quota_take(&s.q, 1), 0, 4 * NS_PER_S);
+    tell(&s, at_s(1), quota_take(&s.q, at_s(0), 1), 0, 4 * NS_PER_S);
     when = quota_when(&s.q, at_s(1), 1);
     assert_in_range(when.ns, at_s(5).ns, at_ms(5400).ns);
     assert_false(is_open(&s, at_s(1), 0));
@@ -78,7 +78,7 @@ static void large_row_waits_while_a_small_one_may_go(void **state)
     struct service s = service();
 
     (void)state;
-    tell(&s, at_s(0), quota_take(&s.q, 1), 50, 4 * NS_PER_S);
+    tell(&s, at_s(0), quota_take(&s.q, at_s(0), 1), 50, 4 * NS_PER_S);
     assert_false(is_open(&s, at_s(1), 51));
     assert_true(is_open(&s, at_s(1), 50));
     assert_true(instant_is_none(quota_held_until(&s.q)));
@@ -90,12 +90,12 @@ static void stale_figure_does_not_pin_the_rate(void **state)
     struct service s = service();
 
     (void)state;
-    tell(&s, at_s(0), quota_take(&s.q, 1), 1, 10 * NS_PER_S);
-    quota_take(&s.q, 1);
+    tell(&s, at_s(0), quota_take(&s.q, at_s(0), 1), 1, 10 * NS_PER_S);
+    quota_take(&s.q, at_s(0), 1);
     assert_false(is_open(&s, at_s(9), 1));
     for (int i = 0; i < 100; i++) { /* no answer brings a newer figure */
         assert_true(is_open(&s, at_s(11), 1));
-        quota_take(&s.q, 1);
+        quota_take(&s.q, at_s(0), 1);
     }
 }
 
@@ -107,18 +107,18 @@ static void quota_that_refills_under_way_is_not_counted_down_to_0(void **state)
     /* Each answer says that 2 are left, and that all is whole again in a minute. */
     for (int i = 0; i < 1000; i++) {
         assert_true(is_open(&s, at_ms(i), 1));
-        tell(&s, at_ms(i), quota_take(&s.q, 1), 2, 60 * NS_PER_S);
+        tell(&s, at_ms(i), quota_take(&s.q, at_s(0), 1), 2, 60 * NS_PER_S);
     }
 }
 
 static void what_was_sent_behind_a_request_is_taken_off_its_figure(void **state)
 {
     struct service s = service();
-    int64_t first = quota_take(&s.q, 1);
+    int64_t first = quota_take(&s.q, at_s(0), 1);
 
     (void)state;
     for (int i = 0; i < 7; i++)
-        quota_take(&s.q, 1);
+        quota_take(&s.q, at_s(0), 1);
     tell(&s, at_s(1), first, 10, 60 * NS_PER_S);
     assert_true(is_open(&s, at_s(1), 3));
     assert_false(is_open(&s, at_s(1), 4));
@@ -127,7 +127,7 @@ static void what_was_sent_behind_a_request_is_taken_off_its_figure(void **state)
 static void an_older_requests_answer_raises_nothing(void **state)
 {
     struct service s = service();
-    int64_t first = quota_take(&s.q, 1), second = quota_take(&s.q, 1);
+    int64_t first = quota_take(&s.q, at_s(0), 1), second = quota_take(&s.q, at_s(0), 1);
 
     (void)state;
     tell(&s, at_s(1), second, 0, 60 * NS_PER_S);
@@ -159,7 +159,7 @@ static void reset_is_believed_up_to_the_ceiling(void **state)
     struct service s = service();
 
     (void)state;
-    tell(&s, at_s(0), quota_take(&s.q, 1), 0, INT64_MAX);
+    tell(&s, at_s(0), quota_take(&s.q, at_s(0), 1), 0, INT64_MAX);
     assert_in_range(quota_when(&s.q, at_s(0), 1).ns, CEILING, CEILING + FLOW_JITTER_MAX_NS);
 }
 
@@ -178,7 +178,7 @@ static void garbage_is_ignored(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(garbage) / sizeof(garbage[0]); i++) {
         struct service s = service();
-        int64_t mark = quota_take(&s.q, 1);
+        int64_t mark = quota_take(&s.q, at_s(0), 1);
 
         quota_told(&s.q, at_s(0), mark, &garbage[i], CEILING, &s.rng);
         assert_true(is_open(&s, at_s(0), 1));
@@ -194,7 +194,7 @@ static void limit_need_not_be_told(void **state)
     struct service s = service();
 
     (void)state;
-    quota_told(&s.q, at_s(0), quota_take(&s.q, 1), &told, CEILING, &s.rng);
+    quota_told(&s.q, at_s(0), quota_take(&s.q, at_s(0), 1), &told, CEILING, &s.rng);
     assert_false(is_open(&s, at_s(0), 1));
 }
 
