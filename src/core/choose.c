@@ -165,6 +165,9 @@ static void start(struct core_pool *p, struct core_task *t, struct gate_ticket t
     task_move(t, TASK_RUNNING);
     if (instant_is_none(t->start_at))
         t->start_at = now;
+    t->limit = throttle_limit_of(gate_throttle(&p->gate));
+    core_stats_note_limit(&b->stats, &t->limit);
+    core_stats_note_limit(&p->stats, &t->limit);
     b->stats.running++;
     b->stats.attempts++;
     p->stats.attempts++;

@@ -24,6 +24,20 @@ void tell_task(const struct core_task *t, enum core_event_kind kind, duration_ns
     o->ops->event(o, &ev);
 }
 
+/* A hold that grows by less is not told again: while a quota is used up, each answer moves its end. */
+#define HELD_TOLD_NS (100 * NS_PER_MS)
+
+void tell_held(const struct core_task *t, struct instant before, struct instant now)
+{
+    struct instant until = gate_held_until(&t->batch->pool->gate);
+    struct instant known = instant_max(before, now);
+
+    if (instant_before(known, until) &&
+        (instant_before(before, now) || instant_diff(until, known) >= HELD_TOLD_NS))
+        tell_task(t, EVENT_POOL_HELD, instant_diff(until, now), "the service asked for a pause",
+                  now);
+}
+
 void tell_throttle(struct core_pool *p, struct instant now)
 {
     struct core_observer *o = p->dispatcher->options.observer;
@@ -33,7 +47,6 @@ void tell_throttle(struct core_pool *p, struct instant now)
         .kind = EVENT_THROTTLE_CHANGED,
         .at = now,
         .pool = p->name,
-        .wait_ns = s->delay_ns,
         .throttle = s,
     };
 

@@ -79,6 +79,24 @@ void throttle_state_change(struct throttle_state *s, struct instant now,
     s->by_reason[reason]++;
 }
 
+struct throttle_limit throttle_limit_of(const struct throttle_state *s)
+{
+    return (struct throttle_limit){
+        .rate_rps = s->rate_rps,
+        .delay_ns = s->delay_ns,
+        .window = s->window < UINT32_MAX ? (uint32_t)s->window : UINT32_MAX,
+        .mode = (uint8_t)s->mode,
+        .reason = (uint8_t)s->reason,
+    };
+}
+
+void throttle_state_since(struct throttle_state *s, const struct throttle_state *before)
+{
+    s->changes -= before->changes;
+    for (int i = 0; i < THROTTLE_REASONS; i++)
+        s->by_reason[i] -= before->by_reason[i];
+}
+
 /* What limits in one mode, in words; `named` with the mode's name before the figure. */
 static void put_limit(char *text, size_t size, enum throttle_mode mode, double rate_rps,
                       size_t window, duration_ns delay_ns, bool named)

@@ -82,6 +82,18 @@ struct throttle_state {
     uint64_t by_reason[THROTTLE_REASONS];
 };
 
+/* What limited one dispatch, and why; small, since each row keeps that of its last one. */
+struct throttle_limit {
+    double rate_rps;      /* HUGE_VAL: none */
+    duration_ns delay_ns; /* AIMD; else 0 */
+    uint32_t window;      /* UINT32_MAX: none */
+    uint8_t mode;         /* enum throttle_mode */
+    uint8_t reason;       /* enum throttle_reason, of the last change before it */
+};
+
+/* No dispatch, or one that nobody remembers. */
+#define THROTTLE_LIMIT_NONE ((struct throttle_limit){.mode = THROTTLE_MODES})
+
 /* Never NULL: "open", "delay", "rate", "window", "outage"; "unknown" for any other value. */
 const char *throttle_mode_name(enum throttle_mode mode);
 /* Never NULL. One word with underscores, for programs: "capacity_fell". */
@@ -96,6 +108,10 @@ void throttle_state_init(struct throttle_state *s, enum throttle_mode mode);
  */
 void throttle_state_change(struct throttle_state *s, struct instant now,
                            enum throttle_reason reason, const struct throttle_state *to);
+
+struct throttle_limit throttle_limit_of(const struct throttle_state *s);
+/* Takes the counters of `before`, an earlier state of the same throttle, off those of `s`. */
+void throttle_state_since(struct throttle_state *s, const struct throttle_state *before);
 
 /* "rate 20.0/s -> 10.0/s: ...", cut to `size`; always ends in NUL. Returns text. */
 const char *throttle_describe(const struct throttle_state *s, char *text, size_t size);
