@@ -38,23 +38,30 @@ void tell_held(const struct core_task *t, struct instant before, struct instant 
                   now);
 }
 
-void tell_throttle(struct core_pool *p, struct instant now)
+static void tell_change(struct core_pool *p, const struct throttle_state *s, struct instant now)
 {
     struct core_observer *o = p->dispatcher->options.observer;
-    const struct throttle_state *s = gate_throttle(&p->gate);
-    char detail[128];
-    struct core_event ev = {
-        .kind = EVENT_THROTTLE_CHANGED,
-        .at = now,
-        .pool = p->name,
-        .throttle = s,
-    };
+    char detail[160];
 
-    if (!o || s->changes == p->told_changes)
+    o->ops->event(o, &(struct core_event){
+                         .kind = EVENT_THROTTLE_CHANGED,
+                         .at = now,
+                         .pool = p->name,
+                         .detail = throttle_describe(s, detail, sizeof detail),
+                         .throttle = s,
+                     });
+}
+
+void tell_throttle(struct core_pool *p, struct instant now)
+{
+    const struct throttle_state *s = gate_throttle(&p->gate);
+    struct throttle_state then;
+
+    if (!p->dispatcher->options.observer)
         return;
-    p->told_changes = s->changes;
-    ev.detail = throttle_describe(s, detail, sizeof detail);
-    o->ops->event(o, &ev);
+    while (p->told_changes < s->changes)
+        if (throttle_state_at(s, ++p->told_changes, &then))
+            tell_change(p, &then, now);
 }
 
 void tell_batch(const struct core_batch *b, enum core_event_kind kind, struct instant now)

@@ -26,8 +26,15 @@ void pace_put_limit(struct buf *out, const struct throttle_state *s)
         buf_puts(out, "outage: probing");
         break;
     default:
-        buf_puts(out, "not limited");
+        if (s->window == SIZE_MAX)
+            buf_puts(out, "not limited");
         break;
+    }
+    /* Beside a rate, for the sake of latency. */
+    if (s->mode != THROTTLE_MODE_WINDOW && s->window < SIZE_MAX) {
+        buf_puts(out, s->mode == THROTTLE_MODE_OPEN ? "at most " : ", at most ");
+        text_put_count(out, s->window);
+        buf_puts(out, " in flight");
     }
 }
 
@@ -52,6 +59,7 @@ static const struct {
     {{THROTTLE_REASON_CONCURRENCY}, "turn to a window", "turns to a window"},
     {{THROTTLE_REASON_NO_CONCURRENCY}, "turn to a rate", "turns to a rate"},
     {{THROTTLE_REASON_LATENCY}, "cut for latency", "cuts for latency"},
+    {{THROTTLE_REASON_REOPENED}, "limit dropped", "limits dropped"},
     {{THROTTLE_REASON_QUOTA}, "quota found", "quotas found"},
     {{THROTTLE_REASON_TOLD}, "pause asked for", "pauses asked for"},
     {{THROTTLE_REASON_REFUSED}, "time longer", "times longer"},

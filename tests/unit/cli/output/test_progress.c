@@ -235,9 +235,14 @@ static void how_the_pool_runs_is_told_with_its_reason(void **state)
     assert_contains(out.data,
                     "\nat most 32 in flight  refusals go with the number in flight, 3.0s ");
     s.pace.mode = THROTTLE_MODE_OUTAGE;
+    s.pace.window = SIZE_MAX;
     s.pace.reason = THROTTLE_REASON_OUTAGE;
     frame_of(&s, 100, &out);
     assert_contains(out.data, "\noutage: probing  nothing gets through, 3.0s ago");
+    s.pace.mode = THROTTLE_MODE_RATE;
+    s.pace.window = 12;
+    frame_of(&s, 100, &out);
+    assert_contains(out.data, "\npaced at 19.6/s, at most 12 in flight  ");
     throttle_state_init(&s.pace, THROTTLE_MODE_OPEN);
     frame_of(&s, 100, &out);
     assert_contains(out.data, "\nnot limited  throttle adaptive\n");
