@@ -585,6 +585,10 @@ static const struct option_spec specs[] = {
     {.name = "help", .letter = 'h', .kind = OPTION_FLAG, AT(help), TOLD, .help = "this"},
 };
 
+static const struct options_part parts[] = {
+    {specs, sizeof(specs) / sizeof(specs[0]), 0},
+};
+
 static const struct options_table table = {
     .command = "weir run",
     .usage = "--url URL [options] [FILE...]",
@@ -596,8 +600,8 @@ static const struct options_table table = {
         "TIME: 1.5s, 200ms, 2m, 1h; a bare number is seconds. SIZE: 512, 64k, 16MiB. N: 100, 10k, "
         "2M.\n\nExit status: 0 all rows ok; 1 some rows failed; 2 usage or input error; 3 stopped, "
         "the same command goes on; 4 stopped by --halt.",
-    .specs = specs,
-    .count = sizeof(specs) / sizeof(specs[0]),
+    .parts = parts,
+    .part_count = sizeof(parts) / sizeof(parts[0]),
     .positional_at = offsetof(struct run_options, inputs),
     .takes_positional = true,
 };
