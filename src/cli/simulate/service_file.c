@@ -76,9 +76,9 @@ static enum weir_status unknown_key(struct reader *r)
     nearest = options_nearest(scalar(r), names);
     mem_free(names);
     if (nearest)
-        status = error_set(r->err, WEIR_E_INVALID,
-                           "%s:%zu: there is no key \"%.60s\"; did you mean %s?", r->path,
-                           line_of_event(r), scalar(r), nearest);
+        status =
+            error_set(r->err, WEIR_E_INVALID, "%s:%zu: there is no key \"%.60s\"; did you mean %s?",
+                      r->path, line_of_event(r), scalar(r), nearest);
     else
         status = error_set(r->err, WEIR_E_INVALID,
                            "%s:%zu: there is no key \"%.60s\"; weir simulate --help says what "
@@ -179,8 +179,8 @@ static enum weir_status read_document(struct reader *r)
 {
     enum weir_status status = next(r);
 
-    while (status == WEIR_OK && (r->event.type == YAML_STREAM_START_EVENT ||
-                                 r->event.type == YAML_DOCUMENT_START_EVENT))
+    while (status == WEIR_OK &&
+           (r->event.type == YAML_STREAM_START_EVENT || r->event.type == YAML_DOCUMENT_START_EVENT))
         status = next(r);
     if (status != WEIR_OK || r->event.type == YAML_STREAM_END_EVENT)
         return status;

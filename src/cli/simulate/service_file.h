@@ -35,8 +35,7 @@ struct service_file_keys {
 
 /* WEIR_E_IO: it cannot be read; WEIR_E_INVALID or WEIR_E_LIMIT: what is in it; WEIR_E_NOMEM. The message names the
  * file, and the line where there is one. */
-WEIR_MUST_CHECK enum weir_status service_file_read(const char *path,
-                                                   const struct service_file_keys *keys,
-                                                   struct weir_error *err);
+WEIR_MUST_CHECK enum weir_status
+service_file_read(const char *path, const struct service_file_keys *keys, struct weir_error *err);
 
 #endif
