@@ -441,6 +441,11 @@ const struct core_pool_options *core_pool_get_options(const struct core_pool *p)
     return &p->options;
 }
 
+const struct throttle_state *core_pool_throttle(const struct core_pool *p)
+{
+    return gate_throttle(&p->gate);
+}
+
 struct instant core_pool_held_until(const struct core_pool *p)
 {
     return gate_held_until(&p->gate);

@@ -26,7 +26,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SIM_STUDY_CLIENTS_MAX 64
+#define SIM_STUDY_CLIENTS_MAX     64
+#define SIM_STUDY_DURATION_MAX_NS (INT64_C(3650) * 86400 * NS_PER_S)
 /* Fairness is measured over spans of this length. */
 #define SIM_STUDY_FAIR_NS (60 * NS_PER_S)
 /* Refusals are counted for so long after a step down. */
@@ -177,6 +178,11 @@ const struct sim_run_option *sim_run_option_find(const char *name);
 /* The error names the option. */
 WEIR_MUST_CHECK enum weir_status sim_run_set(struct sim_run *r, const char *name, const char *value,
                                              struct weir_error *err);
+
+/* On average, before it is cut. */
+double sim_row_cost_mean(const struct sim_row_cost *c);
+/* A whole number of tokens, and what the client believes that it is; 0 and 0: rows have no cost. */
+int64_t sim_row_cost_draw(const struct sim_row_cost *c, struct rng *r, int64_t *ret_estimate);
 
 /* Never NULL: "rows", "time", "halted", "stuck". */
 const char *sim_study_end_name(enum sim_study_end e);
