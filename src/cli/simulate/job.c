@@ -125,6 +125,7 @@ enum weir_status job_run(struct job *j, bool oracle, struct sim_study_result *re
                          struct weir_error *err)
 {
     struct sim_study_options *s = &j->study;
+    enum weir_status status;
 
     s->sample_ns = sample_ns(j);
     s->sample = on_sample;
@@ -136,5 +137,12 @@ enum weir_status job_run(struct job *j, bool oracle, struct sim_study_result *re
         s->observer = &j->base;
     if (j->series)
         series_init(j->series, s->sample_ns);
-    return oracle ? sim_study_oracle(s, ret, err) : sim_study_run(s, ret, err);
+    if (oracle)
+        return sim_study_oracle(s, ret, err);
+    status = sim_study_run(s, ret, err);
+    for (int64_t i = 0; i < s->run.clients && status == WEIR_OK; i++) {
+        if (j->asked[i] != HALT_NONE)
+            ret->end = SIM_STUDY_HALTED;
+    }
+    return status;
 }

@@ -436,41 +436,6 @@ static enum weir_status fill_sides(struct simulate_options *o, struct weir_error
     return flow_options_check(&o->flow, kinds ? kinds : ~0U, err);
 }
 
-static bool means_full(const struct flow_options *flow, int status)
-{
-    if (status == 429 || status == 503 || status == 529)
-        return true;
-    for (size_t i = 0; i < flow->capacity_status_count; i++) {
-        if (flow->capacity_statuses[i] == status)
-            return true;
-    }
-    return false;
-}
-
-/* The model's refusals are refusals, and its faults are failures; --capacity-status must agree with that. */
-static enum weir_status check_statuses(const struct simulate_options *o, struct weir_error *err)
-{
-    static const int of_faults[] = {400, 422, 500, 502, 504};
-    const struct sim_script *s = &o->study.script;
-
-    for (size_t i = 0; i < s->refusal_count; i++) {
-        if (!means_full(&o->flow, s->refusals[i].status))
-            return error_set(err, WEIR_E_INVALID,
-                             "the service refuses with %d, which weir run takes for a failure; "
-                             "give --capacity-status %d",
-                             s->refusals[i].status, s->refusals[i].status);
-    }
-    for (size_t i = 0; i < sizeof of_faults / sizeof *of_faults; i++) {
-        if (means_full(&o->flow, of_faults[i]) &&
-            (s->fault_rates[SIM_FAULT_FAIL] > 0 || s->fault_rates[SIM_FAULT_PERMANENT] > 0))
-            return error_set(err, WEIR_E_INVALID,
-                             "--capacity-status: %d is a failure of the modelled service, which "
-                             "cannot be a refusal too; use --refuse-with %d for refusals",
-                             of_faults[i], of_faults[i]);
-    }
-    return WEIR_OK;
-}
-
 static enum weir_status check(struct simulate_options *o, struct weir_error *err)
 {
     struct sim_run *run = &o->study.run;
@@ -486,6 +451,9 @@ static enum weir_status check(struct simulate_options *o, struct weir_error *err
     run->jobs = o->flow.jobs;
     run->window_rows = o->flow.window_rows;
     flow_options_pool(&o->flow, &o->study.pool);
+    o->study.deadline_ns = o->flow.deadline_ns;
+    o->study.full_statuses = o->flow.capacity_statuses;
+    o->study.full_status_count = o->flow.capacity_status_count;
     if (o->seed == NO_SEED)
         o->seed = (int64_t)o->study.script.seed;
     if (!o->service && o->described.count == 0)
@@ -500,8 +468,7 @@ static enum weir_status check(struct simulate_options *o, struct weir_error *err
     if ((o->events && !*o->events) || (o->plot && !*o->plot))
         return error_set(err, WEIR_E_INVALID, "%s: the name is empty",
                          o->plot && !*o->plot ? "--plot" : "--events");
-    status = check_statuses(o, err);
-    return status == WEIR_OK ? sim_study_options_check(&o->study, err) : status;
+    return sim_study_options_check(&o->study, err);
 }
 
 /* --rate 5..20 was meant for the service, as in weir mock. */

@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 
 /* The name of a member, and the comma before it where it is not the first of its object. */
 static void put_name(struct buf *out, const char *name)
