@@ -39,7 +39,7 @@ class Side:
 
 @dataclasses.dataclass
 class Goal:
-    """side's figure, or its ratio to `beside`'s in the same round, must be >= or <= bound."""
+    """side's figure, or its ratio to `beside`'s in the same round, must be >= or <= bound; no sense: it is only shown."""
     side: str
     metric: str
     sense: str
