@@ -69,8 +69,10 @@ WEIR_API enum weir_status weir_close(struct weir_engine *engine, struct weir_err
 /* ---- pools ---- */
 
 enum weir_throttle {
-    WEIR_THROTTLE_NONE, /* as fast as the other limits allow; a refused row is tried again at once */
+    WEIR_THROTTLE_NONE, /* as fast as the other limits allow; a refused row waits a moment */
     WEIR_THROTTLE_AIMD, /* a refused row waits; the wait grows by a factor and shrinks by steps */
+    WEIR_THROTTLE_ADAPTIVE, /* starts are spaced at what the service bears, which is found out with
+                               hardly any refusals */
 };
 
 struct weir_pool_options {
@@ -78,9 +80,13 @@ struct weir_pool_options {
     uint64_t size;    /* 1 to 1,000,000: attempts that run at once, at most; default 1 */
 
     /* No duration may be more than a year. */
-    enum weir_throttle throttle;   /* default AIMD */
     int64_t min_dispatch_delay_ms; /* >= 0, default 0: least time between any two dispatches */
-    int64_t max_dispatch_delay_ms; /* > 0, >= min, default 5000: ceiling of the AIMD delay */
+    enum weir_throttle throttle;   /* default ADAPTIVE */
+    /* ADAPTIVE only: the share of attempts that may be refused in the search for more capacity;
+       0.001 to 0.2, default 0.02 */
+    double waste;
+    /* AIMD only */
+    int64_t max_dispatch_delay_ms; /* > 0, >= min, default 5000: ceiling of the delay */
     double backoff_multiplier;     /* > 1, finite, default 2: what a refusal does to the delay */
     int64_t recovery_step_ms;      /* >= 0, default 50: what a success takes off the delay, and
                                           the first delay; it and min are not both 0 */

@@ -37,12 +37,11 @@ void ahead_init(struct core_pool *p)
     p->work_ns = AHEAD_WORK_NS_CAP; /* nothing is known yet */
 }
 
-bool ahead_may_start(const struct core_pool *p, const struct core_task *t, struct instant now)
+bool ahead_may_start(const struct core_pool *p, const struct core_task *t)
 {
     return p->ahead_count < p->ahead_max && p->permits.running == p->options.size &&
-           p->work_ns < AHEAD_WORK_NS_MAX && p->crowding == 0 && gate_delay(&p->gate) == 0 &&
-           t->attempts == 0 && instant_is_never(t->deadline) &&
-           !instant_before(now, gate_when(&p->gate, now, t->tokens));
+           p->work_ns < AHEAD_WORK_NS_MAX && p->crowding == 0 && gate_is_open(&p->gate) &&
+           t->attempts == 0 && instant_is_never(t->deadline);
 }
 
 void ahead_learn(struct core_pool *p, const struct core_answer *a)

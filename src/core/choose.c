@@ -181,24 +181,25 @@ static void start(struct core_pool *p, struct core_task *t, struct gate_ticket t
  * Starts what may start in one pool, `most` attempts at most. Returns when the gate opens next; NEVER: the pool waits for
  * something else.
  */
-struct instant choose_and_start(struct core_pool *p, size_t most, struct instant now)
+static struct instant start_rows(struct core_pool *p, size_t most, struct instant now)
 {
     struct core_task *t;
 
     while (most > 0 && (t = next_row(p))) {
         struct core_batch *b = t->batch;
-        bool permit = permit_available(&p->permits, gate_window(&p->gate));
+        bool permit = permit_available(&p->permits);
         struct gate_ticket ticket;
+        size_t in_flight = p->permits.running + p->ahead_count;
         struct instant when;
 
-        if (!permit && !ahead_may_start(p, t, now))
+        if (!permit && !ahead_may_start(p, t))
             return INSTANT_NEVER;
-        when = gate_when(&p->gate, now, t->tokens);
+        when = gate_when(&p->gate, now, in_flight, t->tokens);
         if (instant_before(now, when))
             return when;
-        if (permit && !permit_take(&p->permits, gate_window(&p->gate)))
+        if (permit && !permit_take(&p->permits))
             return INSTANT_NEVER;
-        ticket = gate_take(&p->gate, now, t->tokens);
+        ticket = gate_take(&p->gate, now, in_flight, t->tokens);
         /* To the back of the turn first: starting the last ready row takes the batch off it. */
         list_remove(&b->turn);
         list_push_back(&p->turn, &b->turn);
@@ -206,4 +207,12 @@ struct instant choose_and_start(struct core_pool *p, size_t most, struct instant
         most--;
     }
     return INSTANT_NEVER;
+}
+
+struct instant choose_and_start(struct core_pool *p, size_t most, struct instant now)
+{
+    struct instant wake = start_rows(p, most, now);
+
+    tell_throttle(p, now); /* by silence, too, it decides */
+    return wake;
 }

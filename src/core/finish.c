@@ -205,23 +205,11 @@ static void fail_for(struct core_task *t, enum weir_reason reason, duration_ns l
     finish_task(t, now);
 }
 
-static void tell_throttle(struct core_task *t, duration_ns before, const struct gate_verdict *v,
-                          struct instant now)
+static void tell_held(struct core_task *t, const struct gate_verdict *v, struct instant now)
 {
-    struct core_pool *p = t->batch->pool;
-    duration_ns after = gate_delay(&p->gate);
-    char detail[96];
-
-    if (!t->batch->dispatcher->options.observer)
-        return;
-    if (v && v->held)
-        tell_task(t, EVENT_POOL_HELD, instant_diff(gate_held_until(&p->gate), now),
+    if (v->held)
+        tell_task(t, EVENT_POOL_HELD, instant_diff(gate_held_until(&t->batch->pool->gate), now),
                   "the service asked for a pause", now);
-    if (after == before)
-        return;
-    snprintf(detail, sizeof detail, "delay %.0f ms -> %.0f ms: %s", duration_ms(before),
-             duration_ms(after), v ? "refused" : "accepted");
-    tell_task(t, EVENT_THROTTLE_CHANGED, after, detail, now);
 }
 
 static void judge_refusal(struct core_task *t, struct instant now)
@@ -229,20 +217,21 @@ static void judge_refusal(struct core_task *t, struct instant now)
     struct core_batch *b = t->batch;
     struct core_pool *p = b->pool;
     duration_ns elapsed = instant_diff(now, t->start_at);
-    duration_ns before = gate_delay(&p->gate);
     struct judgement j = judge_capacity(&p->options, elapsed);
     struct gate_verdict v;
 
     if (j.verdict == JUDGE_FAIL) {
+        gate_lost(&p->gate, now, &t->ticket);
         fail_for(t, j.reason, p->options.max_capacity_retry_ns, elapsed, now);
         return;
     }
-    v = gate_refused(&p->gate, now, &t->ticket, &t->answer.advice);
+    v = gate_refused(&p->gate, now, &t->ticket, t->capacity_retries, &t->answer.advice);
     if (gate_delay(&p->gate) > b->stats.peak_delay_ns)
         b->stats.peak_delay_ns = gate_delay(&p->gate);
     if (gate_delay(&p->gate) > p->stats.peak_delay_ns)
         p->stats.peak_delay_ns = gate_delay(&p->gate);
-    tell_throttle(t, before, &v, now);
+    tell_held(t, &v, now);
+    tell_throttle(p, now);
     if (v.asked_too_long) {
         fail_for(t, WEIR_REASON_RETRY_AFTER_TOO_LONG, p->options.gate.retry_after_max_ns, elapsed,
                  now);
@@ -259,20 +248,35 @@ static void judge_refusal(struct core_task *t, struct instant now)
     wait_or_ready(t, v.row_wait_ns, now);
 }
 
+/* Whether the service gave an answer at all; else it has said nothing, about its capacity either. */
+static bool is_answered(const struct core_answer *a)
+{
+    switch (a->reason) {
+    case WEIR_REASON_RESOLVE_FAILED:
+    case WEIR_REASON_CONNECT_FAILED:
+    case WEIR_REASON_CONNECTION_LOST:
+    case WEIR_REASON_TLS_FAILED:
+        return false;
+    default:
+        return a->outcome == WEIR_OUTCOME_OK || a->outcome == WEIR_OUTCOME_FAILED;
+    }
+}
+
 static void judge_rest(struct core_task *t, struct instant now)
 {
     struct core_batch *b = t->batch;
     struct core_pool *p = b->pool;
     struct core_answer *a = &t->answer;
-    duration_ns before = gate_delay(&p->gate);
     struct judgement j;
 
     if (a->outcome == WEIR_OUTCOME_OK) {
         gate_accepted(&p->gate, now, &t->ticket, &a->advice);
-        tell_throttle(t, before, NULL, now);
-    } else {
+    } else if (is_answered(a)) {
         gate_answered(&p->gate, now, &t->ticket, &a->advice);
+    } else {
+        gate_lost(&p->gate, now, &t->ticket);
     }
+    tell_throttle(p, now);
     if (judge_counts(a))
         t->failures++;
     j = judge_answer(&p->options, a, t->failures, t->backoff_ns, &b->dispatcher->rng);
@@ -302,6 +306,7 @@ static void judge(struct core_task *t, struct instant now)
     }
     if (b->stopping && t->answer.outcome == WEIR_OUTCOME_CANCELLED) {
         /* By the stop itself: no result of the row's. A later run will try it again. */
+        gate_lost(&b->pool->gate, now, &t->ticket);
         host->retrying(host, b, t, 0);
         finish_drop(t);
         return;
@@ -389,6 +394,7 @@ static void take_back(struct core_attempt_slot *s, struct instant now)
     struct core_batch *b = s->batch;
 
     answer_clear(&s->attempt.answer);
+    gate_lost(&s->pool->gate, now, &s->ticket);
     free_slot(s, now);
     task_unlink(t);
     choose_put_back(t);

@@ -45,11 +45,12 @@ struct core_pool {
     struct core_attempt_slot *slots; /* slot_count of them: options.size, and ahead_max */
     size_t slot_count, ahead_max, ahead_count;
     struct list free_slots, busy_slots;
-    struct list ahead;   /* slots without a permit, in the order of start() */
-    duration_ns work_ns; /* how long attempts have lately run: a moving mean */
-    struct list turn;    /* batches that have a row ready; the first is served next */
-    bool kick;           /* something was started since the last kick */
-    size_t crowding;     /* rows that wait after a refusal and hold back new ones; see choose.c */
+    struct list ahead;     /* slots without a permit, in the order of start() */
+    duration_ns work_ns;   /* how long attempts have lately run: a moving mean */
+    struct list turn;      /* batches that have a row ready; the first is served next */
+    bool kick;             /* something was started since the last kick */
+    uint64_t told_changes; /* of the throttle, that the observer was told of */
+    size_t crowding;       /* rows that wait after a refusal and hold back new ones; see choose.c */
     struct core_stats stats;
     struct list link;
 };
@@ -111,7 +112,7 @@ void timer_arm(struct core_task *t, struct instant when);
 /* ahead.c */
 void ahead_init(struct core_pool *p);
 /* Whether a row may be handed over although every place is taken. */
-bool ahead_may_start(const struct core_pool *p, const struct core_task *t, struct instant now);
+bool ahead_may_start(const struct core_pool *p, const struct core_task *t);
 /* An attempt has run that long. */
 void ahead_learn(struct core_pool *p, const struct core_answer *a);
 /* What has not begun is to come back. of: of this batch only; NULL: all. */
@@ -145,6 +146,8 @@ void stop_cancel(struct core_task *t, enum weir_reason why, struct instant now);
 /* tell.c: tells the observer, if there is one. */
 void tell_task(const struct core_task *t, enum core_event_kind kind, duration_ns wait_ns,
                const char *detail, struct instant now);
+/* What the pool's throttle has decided since the last call, if anything. */
+void tell_throttle(struct core_pool *p, struct instant now);
 void tell_batch(const struct core_batch *b, enum core_event_kind kind, struct instant now);
 
 #endif

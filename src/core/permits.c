@@ -12,14 +12,14 @@ void permit_account_init(struct permit_account *a, struct permits *all, size_t l
     *a = (struct permit_account){.all = all, .limit = limit};
 }
 
-bool permit_available(const struct permit_account *a, size_t window)
+bool permit_available(const struct permit_account *a)
 {
-    return a->running < a->limit && a->running < window && a->all->running < a->all->limit;
+    return a->running < a->limit && a->all->running < a->all->limit;
 }
 
-bool permit_take(struct permit_account *a, size_t window)
+bool permit_take(struct permit_account *a)
 {
-    if (!permit_available(a, window))
+    if (!permit_available(a))
         return false;
     a->running++;
     a->all->running++;

@@ -28,10 +28,10 @@ struct permit_account {
 
 void permits_init(struct permits *all, size_t limit);
 void permit_account_init(struct permit_account *a, struct permits *all, size_t limit);
-/* Whether one could be taken, with at most `window` running in the pool (PERMITS_UNLIMITED: only the limits count). */
-bool permit_available(const struct permit_account *a, size_t window);
+/* Whether one could be taken. */
+bool permit_available(const struct permit_account *a);
 /* Takes one. False: some limit is reached; nothing was taken. */
-bool permit_take(struct permit_account *a, size_t window);
+bool permit_take(struct permit_account *a);
 /* Returns one that was taken (asserted). */
 void permit_return(struct permit_account *a);
 

@@ -24,6 +24,26 @@ void tell_task(const struct core_task *t, enum core_event_kind kind, duration_ns
     o->ops->event(o, &ev);
 }
 
+void tell_throttle(struct core_pool *p, struct instant now)
+{
+    struct core_observer *o = p->dispatcher->options.observer;
+    const struct throttle_state *s = gate_throttle(&p->gate);
+    char detail[128];
+    struct core_event ev = {
+        .kind = EVENT_THROTTLE_CHANGED,
+        .at = now,
+        .pool = p->name,
+        .wait_ns = s->delay_ns,
+        .throttle = s,
+    };
+
+    if (!o || s->changes == p->told_changes)
+        return;
+    p->told_changes = s->changes;
+    ev.detail = throttle_describe(s, detail, sizeof detail);
+    o->ops->event(o, &ev);
+}
+
 void tell_batch(const struct core_batch *b, enum core_event_kind kind, struct instant now)
 {
     struct core_observer *o = b->dispatcher->options.observer;

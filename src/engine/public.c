@@ -85,7 +85,8 @@ void weir_pool_options_init(struct weir_pool_options *options)
         return;
     *options = (struct weir_pool_options){
         .size = 1,
-        .throttle = WEIR_THROTTLE_AIMD,
+        .throttle = WEIR_THROTTLE_ADAPTIVE,
+        .waste = ADAPTIVE_WASTE,
         .max_dispatch_delay_ms = 5000,
         .backoff_multiplier = 2.0,
         .recovery_step_ms = 50,
@@ -128,28 +129,46 @@ static enum weir_status check_options(const struct weir_pool_options *o, struct 
     return WEIR_OK;
 }
 
+static enum weir_status translate_throttle(const struct weir_pool_options *from,
+                                           struct throttle_options *to, struct weir_error *err)
+{
+    switch (from->throttle) {
+    case WEIR_THROTTLE_NONE:
+        to->kind = THROTTLE_NONE;
+        break;
+    case WEIR_THROTTLE_AIMD:
+        to->kind = THROTTLE_AIMD;
+        break;
+    case WEIR_THROTTLE_ADAPTIVE:
+        to->kind = THROTTLE_ADAPTIVE;
+        break;
+    default:
+        return error_set(err, WEIR_E_INVALID,
+                         "throttle is %d; it must be one of enum weir_throttle",
+                         (int)from->throttle);
+    }
+    to->adaptive.waste = from->waste;
+    to->aimd.min_delay_ns = duration_from_ms(from->min_dispatch_delay_ms);
+    to->aimd.max_delay_ns = duration_from_ms(from->max_dispatch_delay_ms);
+    to->aimd.multiplier = from->backoff_multiplier;
+    to->aimd.step_ns = duration_from_ms(from->recovery_step_ms);
+    return WEIR_OK;
+}
+
 static enum weir_status translate(const struct weir_pool_options *from,
                                   struct core_pool_options *to, struct weir_error *err)
 {
-    struct aimd_options *aimd = &to->gate.throttle.aimd;
     enum weir_status status;
 
     core_pool_options_init(to);
     status = check_options(from, err);
+    if (status == WEIR_OK)
+        status = translate_throttle(from, &to->gate.throttle, err);
     if (status != WEIR_OK)
         return status;
-    if (from->throttle != WEIR_THROTTLE_NONE && from->throttle != WEIR_THROTTLE_AIMD)
-        return error_set(err, WEIR_E_INVALID,
-                         "throttle is %d; it must be one of enum weir_throttle",
-                         (int)from->throttle);
     to->name = from->name;
     to->size = (size_t)from->size;
-    to->gate.throttle.kind = from->throttle == WEIR_THROTTLE_AIMD ? THROTTLE_AIMD : THROTTLE_NONE;
     to->gate.min_dispatch_delay_ns = duration_from_ms(from->min_dispatch_delay_ms);
-    aimd->min_delay_ns = to->gate.min_dispatch_delay_ns;
-    aimd->max_delay_ns = duration_from_ms(from->max_dispatch_delay_ms);
-    aimd->multiplier = from->backoff_multiplier;
-    aimd->step_ns = duration_from_ms(from->recovery_step_ms);
     to->gate.rate_per_s = from->rate_per_second;
     to->gate.requests_per_minute = from->requests_per_minute;
     to->max_attempts = from->max_attempts;

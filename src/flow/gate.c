@@ -9,18 +9,28 @@
 #include <assert.h>
 #include <math.h>
 
+/* The mean cost of a dispatch follows by this share of the difference, once it has settled. */
+#define COST_STEP 0.002
+
 void gate_options_init(struct gate_options *o)
 {
     *o = (struct gate_options){.retry_after_max_ns = GATE_RETRY_AFTER_MAX_NS};
     throttle_options_init(&o->throttle);
 }
 
-/* The pool's static delay is also the lower bound of the AIMD delay: one option of the user's. */
+/*
+ * The pool's static delay is also the lower bound of the AIMD delay: one option of the user's. And
+ * the adaptive throttle never tries a rate that another part of the gate would not let pass.
+ */
 static struct throttle_options throttle_options_of(const struct gate_options *o)
 {
     struct throttle_options throttle = o->throttle;
+    double *most = &throttle.adaptive.rate_max_rps;
 
     throttle.aimd.min_delay_ns = o->min_dispatch_delay_ns;
+    *most = o->rate_per_s > 0 ? o->rate_per_s : HUGE_VAL;
+    if (o->min_dispatch_delay_ns > 0)
+        *most = fmin(*most, 1 / duration_seconds(o->min_dispatch_delay_ns));
     return throttle;
 }
 
@@ -63,6 +73,8 @@ void gate_init(struct gate *g, const struct gate_options *o, struct rng *jitter)
     g->options = *o;
     g->options.throttle = throttle_options_of(o);
     g->held_until = INSTANT_NONE;
+    g->tokens_mean = 0;
+    g->taken = 0;
     g->jitter = jitter;
     throttle_init(&g->throttle, &g->options.throttle, jitter);
     pacer_init(&g->pacer, o->min_dispatch_delay_ns);
@@ -79,11 +91,26 @@ bool gate_fits(const struct gate *g, int64_t tokens)
     return budget_fits(&g->tokens, tokens);
 }
 
-struct instant gate_when(const struct gate *g, struct instant now, int64_t tokens)
+/* The gap to the next dispatch is as large as it is costly, where costs are known: a service that
+ * counts tokens bears few large requests or many small ones. */
+static double relative_cost(const struct gate *g, int64_t tokens)
+{
+    return tokens > 0 && g->tokens_mean > 0 ? (double)tokens / g->tokens_mean : 1.0;
+}
+
+static void learn_cost(struct gate *g, int64_t tokens)
+{
+    double step = fmax(COST_STEP, 1 / (double)++g->taken);
+
+    if (tokens > 0)
+        g->tokens_mean += ((double)tokens - g->tokens_mean) * step;
+}
+
+struct instant gate_when(struct gate *g, struct instant now, size_t in_flight, int64_t tokens)
 {
     struct instant when = instant_max(now, g->held_until);
 
-    when = instant_max(when, throttle_when(&g->throttle));
+    when = instant_max(when, throttle_when(&g->throttle, now, in_flight, relative_cost(g, tokens)));
     when = instant_max(when, pacer_when(&g->pacer));
     when = instant_max(when, pacer_when(&g->rate));
     when = instant_max(when, quota_when(&g->told_requests, now, 1));
@@ -92,15 +119,13 @@ struct instant gate_when(const struct gate *g, struct instant now, int64_t token
     return instant_max(when, budget_when(&g->tokens, now, tokens));
 }
 
-size_t gate_window(const struct gate *g)
+struct gate_ticket gate_take(struct gate *g, struct instant now, size_t in_flight, int64_t tokens)
 {
-    return throttle_window(&g->throttle);
-}
+    struct throttle_ticket throttle;
 
-struct gate_ticket gate_take(struct gate *g, struct instant now, int64_t tokens)
-{
-    assert(gate_when(g, now, tokens).ns == now.ns);
-    throttle_sent(&g->throttle, now);
+    assert(gate_when(g, now, in_flight, tokens).ns == now.ns);
+    throttle = throttle_sent(&g->throttle, now, in_flight, relative_cost(g, tokens));
+    learn_cost(g, tokens);
     pacer_take(&g->pacer, now);
     pacer_take(&g->rate, now);
     budget_take(&g->requests, now, 1);
@@ -110,6 +135,7 @@ struct gate_ticket gate_take(struct gate *g, struct instant now, int64_t tokens)
         .tokens = tokens,
         .requests_mark = quota_take(&g->told_requests, 1),
         .tokens_mark = quota_take(&g->told_tokens, tokens),
+        .throttle = throttle,
     };
 }
 
@@ -148,16 +174,22 @@ static bool believe_retry_after(struct gate *g, struct instant now,
 }
 
 struct gate_verdict gate_refused(struct gate *g, struct instant now,
-                                 const struct gate_ticket *ticket, const struct flow_advice *advice)
+                                 const struct gate_ticket *ticket, uint32_t row_refusals,
+                                 const struct flow_advice *advice)
 {
-    struct gate_verdict v = {.row_wait_ns = throttle_refused(&g->throttle, now)};
+    struct throttle_refusal refusal = {.row_refusals = row_refusals, .held_until = INSTANT_NONE};
+    struct gate_verdict v = {0};
 
     believe_quotas(g, now, ticket, advice);
     v.asked_too_long = !believe_retry_after(g, now, advice);
-    if (instant_before(now, g->held_until)) {
+    v.held = instant_before(now, g->held_until);
+    if (v.held)
+        refusal.held_until = g->held_until;
+    v.row_wait_ns = throttle_refused(&g->throttle, now, &ticket->throttle, &refusal);
+    /* The adaptive throttle paces what comes after the pause; other kinds have only the wait. */
+    if (v.held && g->options.throttle.kind != THROTTLE_ADAPTIVE) {
         duration_ns left = instant_diff(g->held_until, now);
 
-        v.held = true;
         if (left > v.row_wait_ns)
             v.row_wait_ns = left;
     }
@@ -167,20 +199,36 @@ struct gate_verdict gate_refused(struct gate *g, struct instant now,
 void gate_accepted(struct gate *g, struct instant now, const struct gate_ticket *ticket,
                    const struct flow_advice *advice)
 {
-    throttle_accepted(&g->throttle, now);
+    throttle_accepted(&g->throttle, now, &ticket->throttle);
     believe_quotas(g, now, ticket, advice);
 }
 
 void gate_answered(struct gate *g, struct instant now, const struct gate_ticket *ticket,
                    const struct flow_advice *advice)
 {
+    throttle_answered(&g->throttle, now, &ticket->throttle);
     believe_quotas(g, now, ticket, advice);
     (void)believe_retry_after(g, now, advice);
 }
 
+void gate_lost(struct gate *g, struct instant now, const struct gate_ticket *ticket)
+{
+    throttle_lost(&g->throttle, now, &ticket->throttle);
+}
+
+bool gate_is_open(const struct gate *g)
+{
+    return throttle_is_open(&g->throttle);
+}
+
+const struct throttle_state *gate_throttle(const struct gate *g)
+{
+    return throttle_state(&g->throttle);
+}
+
 duration_ns gate_delay(const struct gate *g)
 {
-    return throttle_delay(&g->throttle);
+    return throttle_state(&g->throttle)->delay_ns;
 }
 
 struct instant gate_held_until(const struct gate *g)

@@ -14,19 +14,30 @@ struct throttle_verbs {
     const char *name;
     enum weir_status (*check)(const struct throttle_options *o, struct weir_error *err);
     void (*init)(struct throttle *t);
-    struct instant (*when)(const struct throttle *t);
-    size_t (*window)(const struct throttle *t);
-    duration_ns (*delay)(const struct throttle *t);
-    void (*sent)(struct throttle *t, struct instant now);
-    duration_ns (*refused)(struct throttle *t, struct instant now);
-    void (*accepted)(struct throttle *t, struct instant now);
+    struct instant (*when)(struct throttle *t, struct instant now, size_t in_flight, double cost);
+    struct throttle_ticket (*sent)(struct throttle *t, struct instant now, size_t in_flight,
+                                   double cost);
+    duration_ns (*refused)(struct throttle *t, struct instant now,
+                           const struct throttle_ticket *ticket,
+                           const struct throttle_refusal *refusal);
+    void (*accepted)(struct throttle *t, struct instant now, const struct throttle_ticket *ticket);
+    void (*answered)(struct throttle *t, struct instant now, const struct throttle_ticket *ticket);
+    void (*lost)(struct throttle *t, struct instant now, const struct throttle_ticket *ticket);
 };
 
-static duration_ns none_refused(struct throttle *t, struct instant now)
+/* ---- none ---- */
+
+static duration_ns none_refused(struct throttle *t, struct instant now,
+                                const struct throttle_ticket *ticket,
+                                const struct throttle_refusal *refusal)
 {
     (void)now;
+    (void)ticket;
+    (void)refusal;
     return THROTTLE_NONE_WAIT_NS + rng_range(t->jitter, 0, THROTTLE_NONE_WAIT_NS);
 }
+
+/* ---- aimd ---- */
 
 static enum weir_status by_aimd_check(const struct throttle_options *o, struct weir_error *err)
 {
@@ -36,33 +47,106 @@ static enum weir_status by_aimd_check(const struct throttle_options *o, struct w
 static void by_aimd_init(struct throttle *t)
 {
     aimd_init(&t->aimd, &t->options.aimd);
+    throttle_state_init(&t->state, THROTTLE_MODE_DELAY);
 }
 
-static duration_ns by_aimd_delay(const struct throttle *t)
+/* The delay may have moved: that is a decision, with its reason. */
+static void by_aimd_changed(struct throttle *t, struct instant now, enum throttle_reason reason)
 {
-    return aimd_delay(&t->aimd);
+    struct throttle_state to = t->state;
+
+    to.delay_ns = aimd_delay(&t->aimd);
+    if (to.delay_ns != t->state.delay_ns)
+        throttle_state_change(&t->state, now, reason, &to);
 }
 
-static duration_ns by_aimd_refused(struct throttle *t, struct instant now)
+static duration_ns by_aimd_refused(struct throttle *t, struct instant now,
+                                   const struct throttle_ticket *ticket,
+                                   const struct throttle_refusal *refusal)
 {
-    (void)now;
-    return aimd_refused(&t->aimd);
+    duration_ns delay = aimd_refused(&t->aimd);
+
+    (void)ticket;
+    (void)refusal;
+    by_aimd_changed(t, now, THROTTLE_REASON_REFUSED);
+    return delay;
 }
 
-static void by_aimd_accepted(struct throttle *t, struct instant now)
+static void by_aimd_accepted(struct throttle *t, struct instant now,
+                             const struct throttle_ticket *ticket)
 {
-    (void)now;
+    (void)ticket;
     aimd_accepted(&t->aimd);
+    by_aimd_changed(t, now, THROTTLE_REASON_ACCEPTED);
 }
+
+/* ---- adaptive ---- */
+
+static enum weir_status by_adaptive_check(const struct throttle_options *o, struct weir_error *err)
+{
+    return adaptive_options_check(&o->adaptive, err);
+}
+
+static void by_adaptive_init(struct throttle *t)
+{
+    adaptive_init(&t->adaptive, &t->options.adaptive, t->jitter);
+}
+
+static struct instant by_adaptive_when(struct throttle *t, struct instant now, size_t in_flight,
+                                       double cost)
+{
+    return adaptive_when(&t->adaptive, now, in_flight, cost);
+}
+
+static struct throttle_ticket by_adaptive_sent(struct throttle *t, struct instant now,
+                                               size_t in_flight, double cost)
+{
+    return adaptive_sent(&t->adaptive, now, in_flight, cost);
+}
+
+static duration_ns by_adaptive_refused(struct throttle *t, struct instant now,
+                                       const struct throttle_ticket *ticket,
+                                       const struct throttle_refusal *refusal)
+{
+    return adaptive_refused(&t->adaptive, now, ticket, refusal);
+}
+
+static void by_adaptive_accepted(struct throttle *t, struct instant now,
+                                 const struct throttle_ticket *ticket)
+{
+    adaptive_accepted(&t->adaptive, now, ticket);
+}
+
+static void by_adaptive_answered(struct throttle *t, struct instant now,
+                                 const struct throttle_ticket *ticket)
+{
+    adaptive_answered(&t->adaptive, now, ticket);
+}
+
+static void by_adaptive_lost(struct throttle *t, struct instant now,
+                             const struct throttle_ticket *ticket)
+{
+    adaptive_lost(&t->adaptive, now, ticket);
+}
+
+/* ---- the table ---- */
 
 static const struct throttle_verbs kinds[THROTTLE_KINDS] = {
     [THROTTLE_NONE] = {.name = "none", .refused = none_refused},
     [THROTTLE_AIMD] = {.name = "aimd",
                        .check = by_aimd_check,
                        .init = by_aimd_init,
-                       .delay = by_aimd_delay,
                        .refused = by_aimd_refused,
                        .accepted = by_aimd_accepted},
+    [THROTTLE_ADAPTIVE] = {.name = "adaptive",
+                           .check = by_adaptive_check,
+                           .init = by_adaptive_init,
+                           .when = by_adaptive_when,
+                           .sent = by_adaptive_sent,
+                           .refused = by_adaptive_refused,
+                           .accepted = by_adaptive_accepted,
+                           .answered = by_adaptive_answered,
+                           .lost = by_adaptive_lost},
 };
 
 /* An enum may be signed or not, as the compiler likes; a cast to unsigned covers both ends. */
@@ -91,58 +175,74 @@ void throttle_options_init(struct throttle_options *o)
 {
     *o = (struct throttle_options){.kind = THROTTLE_AIMD};
     aimd_options_init(&o->aimd);
+    adaptive_options_init(&o->adaptive);
 }
 
 enum weir_status throttle_options_check(const struct throttle_options *o, struct weir_error *err)
 {
     if (!kind_is_known(o->kind))
         return error_set(err, WEIR_E_INVALID,
-                         "throttle is %d; it must be one of none (%d), aimd (%d)", (int)o->kind,
-                         THROTTLE_NONE, THROTTLE_AIMD);
+                         "throttle is %d; it must be one of none (%d), aimd (%d), adaptive (%d)",
+                         (int)o->kind, THROTTLE_NONE, THROTTLE_AIMD, THROTTLE_ADAPTIVE);
     return kinds[o->kind].check ? kinds[o->kind].check(o, err) : WEIR_OK;
 }
 
 void throttle_init(struct throttle *t, const struct throttle_options *o, struct rng *jitter)
 {
     *t = (struct throttle){.options = *o, .jitter = jitter};
+    throttle_state_init(&t->state, THROTTLE_MODE_OPEN);
     if (kinds[o->kind].init)
         kinds[o->kind].init(t);
 }
 
-struct instant throttle_when(const struct throttle *t)
+struct instant throttle_when(struct throttle *t, struct instant now, size_t in_flight, double cost)
 {
     const struct throttle_verbs *k = &kinds[t->options.kind];
 
-    return k->when ? k->when(t) : INSTANT_NONE;
+    return k->when ? k->when(t, now, in_flight, cost) : now;
 }
 
-size_t throttle_window(const struct throttle *t)
+struct throttle_ticket throttle_sent(struct throttle *t, struct instant now, size_t in_flight,
+                                     double cost)
 {
     const struct throttle_verbs *k = &kinds[t->options.kind];
 
-    return k->window ? k->window(t) : SIZE_MAX;
+    return k->sent ? k->sent(t, now, in_flight, cost) : (struct throttle_ticket){.sent_at = now};
 }
 
-duration_ns throttle_delay(const struct throttle *t)
+duration_ns throttle_refused(struct throttle *t, struct instant now,
+                             const struct throttle_ticket *ticket,
+                             const struct throttle_refusal *refusal)
 {
-    const struct throttle_verbs *k = &kinds[t->options.kind];
-
-    return k->delay ? k->delay(t) : 0;
+    return kinds[t->options.kind].refused(t, now, ticket, refusal);
 }
 
-void throttle_sent(struct throttle *t, struct instant now)
-{
-    if (kinds[t->options.kind].sent)
-        kinds[t->options.kind].sent(t, now);
-}
-
-duration_ns throttle_refused(struct throttle *t, struct instant now)
-{
-    return kinds[t->options.kind].refused(t, now);
-}
-
-void throttle_accepted(struct throttle *t, struct instant now)
+void throttle_accepted(struct throttle *t, struct instant now, const struct throttle_ticket *ticket)
 {
     if (kinds[t->options.kind].accepted)
-        kinds[t->options.kind].accepted(t, now);
+        kinds[t->options.kind].accepted(t, now, ticket);
+}
+
+void throttle_answered(struct throttle *t, struct instant now, const struct throttle_ticket *ticket)
+{
+    if (kinds[t->options.kind].answered)
+        kinds[t->options.kind].answered(t, now, ticket);
+}
+
+void throttle_lost(struct throttle *t, struct instant now, const struct throttle_ticket *ticket)
+{
+    if (kinds[t->options.kind].lost)
+        kinds[t->options.kind].lost(t, now, ticket);
+}
+
+bool throttle_is_open(const struct throttle *t)
+{
+    const struct throttle_state *s = throttle_state(t);
+
+    return s->mode == THROTTLE_MODE_OPEN || (s->mode == THROTTLE_MODE_DELAY && s->delay_ns == 0);
+}
+
+const struct throttle_state *throttle_state(const struct throttle *t)
+{
+    return t->options.kind == THROTTLE_ADAPTIVE ? &t->adaptive.state : &t->state;
 }

@@ -2,25 +2,30 @@
  * The throttle of a pool: what it learns from refusals and successes, whichever way it learns.
  *
  *     throttle_init(&t, &options, &rng);
- *     if (instant_before(now, throttle_when(&t))) ... not yet
- *     throttle_sent(&t, now);
- *     wait = throttle_refused(&t, now);  // or throttle_accepted(&t, now); a lost answer: neither
+ *     when = throttle_when(&t, now, in_flight, cost);
+ *     if (when is now)
+ *         ticket = throttle_sent(&t, now, in_flight, cost);
+ *     ...
+ *     wait = throttle_refused(&t, now, &ticket, &refusal);  // or _accepted, _answered, _lost
  *
  * A kind is one line in the table in throttle.c. The kinds:
  *
- *     none   learns nothing. A refused row waits THROTTLE_NONE_WAIT_NS, and up to as much again by
- *            chance, so that neither it nor a herd of its like spins.
- *     aimd   aimd.h: a refused row waits the delay; dispatches of other rows are not delayed.
+ *     none       learns nothing. A refused row waits THROTTLE_NONE_WAIT_NS, and up to as much again
+ *                by chance, so that neither it nor a herd of its like spins.
+ *     aimd       aimd.h: a refused row waits the delay; dispatches of other rows are not delayed.
+ *     adaptive   adaptive.h: dispatches are paced at what the service bears; a refused row is ready
+ *                again at once, and goes before all others.
  *
- * An answer that is neither (a failure), or that never comes, says nothing about capacity: there is
- * no call for it. Pure; one owner, one thread; every call is O(1).
+ * The answer to a dispatch comes with its ticket. Pure; one owner, one thread; every call is O(1).
  */
 #ifndef FLOW_THROTTLE_H
 #define FLOW_THROTTLE_H
 
 #include "base/rng.h"
 #include "base/time.h"
+#include "flow/adaptive.h"
 #include "flow/aimd.h"
+#include "flow/throttle_state.h"
 #include "weir/status.h"
 
 #include <stdbool.h>
@@ -28,25 +33,28 @@
 
 #define THROTTLE_NONE_WAIT_NS (100 * NS_PER_MS)
 
-enum throttle_kind { THROTTLE_NONE, THROTTLE_AIMD, THROTTLE_KINDS };
+enum throttle_kind { THROTTLE_NONE, THROTTLE_AIMD, THROTTLE_ADAPTIVE, THROTTLE_KINDS };
 
 struct throttle_options {
     enum throttle_kind kind;
-    struct aimd_options aimd; /* looked at by THROTTLE_AIMD only */
+    struct aimd_options aimd;         /* looked at by THROTTLE_AIMD only */
+    struct adaptive_options adaptive; /* looked at by THROTTLE_ADAPTIVE only */
 };
 
 struct throttle {
     struct throttle_options options;
     struct rng *jitter;
+    struct throttle_state state; /* of the kinds other than adaptive, which has its own */
     struct aimd aimd;
+    struct adaptive adaptive;
 };
 
-/* "none", "aimd"; "unknown" for any other value. */
+/* "none", "aimd", "adaptive"; "unknown" for any other value. */
 const char *throttle_kind_name(enum throttle_kind kind);
 /* False: no such kind, and *ret is untouched. */
 bool throttle_kind_from_name(const char *name, enum throttle_kind *ret);
 
-/* AIMD with its defaults. */
+/* AIMD; each kind with its defaults. */
 void throttle_options_init(struct throttle_options *o);
 WEIR_MUST_CHECK enum weir_status throttle_options_check(const struct throttle_options *o,
                                                         struct weir_error *err);
@@ -54,16 +62,33 @@ WEIR_MUST_CHECK enum weir_status throttle_options_check(const struct throttle_op
 /* Options must have been checked; `jitter` must outlive the throttle. */
 void throttle_init(struct throttle *t, const struct throttle_options *o, struct rng *jitter);
 
-/* The earliest instant for the next dispatch; INSTANT_NONE: at once. */
-struct instant throttle_when(const struct throttle *t);
-/* The most that may be in flight; SIZE_MAX: as many as there are permits. */
-size_t throttle_window(const struct throttle *t);
-/* The delay in force, for the statistics; 0 for a kind that has none. */
-duration_ns throttle_delay(const struct throttle *t);
+/*
+ * The earliest instant for the next dispatch. `now`: at once; later: ask again then; INSTANT_NEVER:
+ * ask again after an answer. in_flight: attempts of the pool that have no answer yet. cost: of the
+ * dispatch, in mean ones (1 where nothing is known). Time passes by this call: what the throttle
+ * decides by silence, it decides here.
+ */
+struct instant throttle_when(struct throttle *t, struct instant now, size_t in_flight, double cost);
+/* A dispatch is made now: throttle_when() has just allowed it. */
+struct throttle_ticket throttle_sent(struct throttle *t, struct instant now, size_t in_flight,
+                                     double cost);
 
-void throttle_sent(struct throttle *t, struct instant now);
-/* Returns how long the refused row itself waits; > 0. */
-duration_ns throttle_refused(struct throttle *t, struct instant now);
-void throttle_accepted(struct throttle *t, struct instant now);
+/* Its answer is a refusal. Returns how long the row itself waits, >= 0; 0: it is ready at once. */
+duration_ns throttle_refused(struct throttle *t, struct instant now,
+                             const struct throttle_ticket *ticket,
+                             const struct throttle_refusal *refusal);
+/* Its answer is a success. */
+void throttle_accepted(struct throttle *t, struct instant now,
+                       const struct throttle_ticket *ticket);
+/* Its answer is neither: the service took it, and failed; it says nothing about capacity. */
+void throttle_answered(struct throttle *t, struct instant now,
+                       const struct throttle_ticket *ticket);
+/* No answer will come (timeout, broken connection, cancelled): it counts as nothing. */
+void throttle_lost(struct throttle *t, struct instant now, const struct throttle_ticket *ticket);
+
+/* Whether it limits nothing at all at the moment, so that dispatches may go in groups. */
+bool throttle_is_open(const struct throttle *t);
+/* How it limits now, and why. Valid as long as the throttle. */
+const struct throttle_state *throttle_state(const struct throttle *t);
 
 #endif

@@ -358,6 +358,10 @@ static void on_event(struct core_observer *o, const struct core_event *ev)
     mix_event(w, ev);
     MUST(!instant_before(ev->at, w->now), "P7: an event before the one before it");
     w->now = ev->at;
+    if (ev->kind == EVENT_THROTTLE_CHANGED) {
+        MUST(ev->throttle && ev->detail && ev->pool, "P7: a throttle's change without its reason");
+        return; /* of a pool, not of a batch */
+    }
     if (ev->kind == EVENT_BATCH_OPENED)
         on_opened(w, ev);
     MUST(ev->batch >= 1 && ev->batch <= w->batch_count, "an event of no batch");

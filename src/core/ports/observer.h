@@ -8,6 +8,7 @@
 #define CORE_PORTS_OBSERVER_H
 
 #include "core/answer.h"
+#include "flow/throttle_state.h"
 
 #include <stdint.h>
 
@@ -21,7 +22,7 @@ enum core_event_kind {
     EVENT_TASK_RETRY,    /* will be tried again after wait_ns */
     EVENT_TASK_FINISHED, /* the result stands: outcome and reason of answer */
     EVENT_TASK_DELIVERED,
-    EVENT_THROTTLE_CHANGED, /* detail says how and why */
+    EVENT_THROTTLE_CHANGED, /* of a pool; throttle says how and why, detail says it in words */
     EVENT_POOL_HELD,        /* the service asked for a pause of wait_ns */
     EVENT_KIND_COUNT
 };
@@ -36,7 +37,8 @@ struct core_event {
     uint32_t attempt;                 /* number of the attempt */
     const struct core_answer *answer; /* or NULL */
     duration_ns wait_ns;
-    const char *detail; /* or NULL */
+    const char *detail;                    /* or NULL */
+    const struct throttle_state *throttle; /* of EVENT_THROTTLE_CHANGED; else NULL */
 };
 
 /* "task.finished", "attempt.started", ...; the words of the event record. */

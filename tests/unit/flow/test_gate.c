@@ -27,9 +27,9 @@ static struct gate_options defaults(void)
     return o;
 }
 
-static bool is_open(const struct pool *p, struct instant now)
+static bool is_open(struct pool *p, struct instant now)
 {
-    return gate_when(&p->gate, now, 0).ns == now.ns;
+    return gate_when(&p->gate, now, 0, 0).ns == now.ns;
 }
 
 static struct flow_advice retry_after(duration_ns wait)
@@ -52,10 +52,9 @@ static void defaults_are_aimd_and_no_limit(void **state)
     pool_of(&p, &o);
     for (int i = 0; i < 1000; i++) {
         assert_true(is_open(&p, at_ms(0)));
-        gate_take(&p.gate, at_ms(0), 1000000);
+        gate_take(&p.gate, at_ms(0), 0, 1000000);
     }
     assert_true(gate_fits(&p.gate, INT64_MAX));
-    assert_true(gate_window(&p.gate) == SIZE_MAX);
 }
 
 static void each_option_has_its_range(void **state)
@@ -102,8 +101,8 @@ static void static_delay_is_the_aimd_delays_lower_bound(void **state)
     o.min_dispatch_delay_ns = 80 * NS_PER_MS;
     o.throttle.aimd.step_ns = 0;
     pool_of(&p, &o);
-    ticket = gate_take(&p.gate, at_ms(0), 0);
-    assert_int_equal(gate_refused(&p.gate, at_ms(1), &ticket, NULL).row_wait_ns, 80 * NS_PER_MS);
+    ticket = gate_take(&p.gate, at_ms(0), 0, 0);
+    assert_int_equal(gate_refused(&p.gate, at_ms(1), &ticket, 0, NULL).row_wait_ns, 80 * NS_PER_MS);
 }
 
 static void aimd_delay_is_charged_to_the_row_alone(void **state)
@@ -116,15 +115,15 @@ static void aimd_delay_is_charged_to_the_row_alone(void **state)
     o.min_dispatch_delay_ns = 10 * NS_PER_MS;
     pool_of(&p, &o);
     for (int i = 0; i < 5; i++) {
-        struct gate_ticket ticket = gate_take(&p.gate, at_ms(10 * i), 0);
+        struct gate_ticket ticket = gate_take(&p.gate, at_ms(10 * i), 0, 0);
 
-        v = gate_refused(&p.gate, at_ms(10 * i), &ticket, NULL);
+        v = gate_refused(&p.gate, at_ms(10 * i), &ticket, 0, NULL);
     }
     assert_int_equal(v.row_wait_ns, 800 * NS_PER_MS);
     assert_int_equal(gate_delay(&p.gate), 800 * NS_PER_MS);
     assert_false(v.held);
     assert_false(v.asked_too_long);
-    assert_int_equal(gate_when(&p.gate, at_ms(41), 0).ns, at_ms(50).ns);
+    assert_int_equal(gate_when(&p.gate, at_ms(41), 0, 0).ns, at_ms(50).ns);
 }
 
 static void failures_and_silence_say_nothing_to_the_throttle(void **state)
@@ -135,11 +134,11 @@ static void failures_and_silence_say_nothing_to_the_throttle(void **state)
 
     (void)state;
     pool_of(&p, &o);
-    ticket = gate_take(&p.gate, at_ms(0), 0);
-    gate_refused(&p.gate, at_ms(0), &ticket, NULL);
-    ticket = gate_take(&p.gate, at_ms(0), 0);
+    ticket = gate_take(&p.gate, at_ms(0), 0, 0);
+    gate_refused(&p.gate, at_ms(0), &ticket, 0, NULL);
+    ticket = gate_take(&p.gate, at_ms(0), 0, 0);
     gate_answered(&p.gate, at_ms(0), &ticket, NULL);
-    gate_take(&p.gate, at_ms(0), 0); /* lost */
+    gate_take(&p.gate, at_ms(0), 0, 0); /* lost */
     assert_int_equal(gate_delay(&p.gate), 50 * NS_PER_MS);
     gate_accepted(&p.gate, at_ms(0), &ticket, NULL);
     assert_int_equal(gate_delay(&p.gate), 0);
@@ -153,8 +152,8 @@ static void rate_spaces_dispatches(void **state)
     (void)state;
     o.rate_per_s = 20;
     pool_of(&p, &o);
-    gate_take(&p.gate, at_ms(0), 0);
-    assert_int_equal(gate_when(&p.gate, at_ms(0), 0).ns, at_ms(50).ns);
+    gate_take(&p.gate, at_ms(0), 0, 0);
+    assert_int_equal(gate_when(&p.gate, at_ms(0), 0, 0).ns, at_ms(50).ns);
 }
 
 static void budgets_hold_and_settling_moves_them(void **state)
@@ -169,18 +168,18 @@ static void budgets_hold_and_settling_moves_them(void **state)
     pool_of(&p, &o);
     assert_true(gate_fits(&p.gate, 6000));
     assert_false(gate_fits(&p.gate, 6001));
-    assert_true(instant_is_never(gate_when(&p.gate, at_ms(0), 6001)));
-    ticket = gate_take(&p.gate, at_ms(0), 3000);
-    assert_int_equal(gate_when(&p.gate, at_ms(0), 1).ns, at_s(30).ns);
+    assert_true(instant_is_never(gate_when(&p.gate, at_ms(0), 0, 6001)));
+    ticket = gate_take(&p.gate, at_ms(0), 0, 3000);
+    assert_int_equal(gate_when(&p.gate, at_ms(0), 0, 1).ns, at_s(30).ns);
     gate_settle(&p.gate, &ticket, -1);
-    assert_int_equal(gate_when(&p.gate, at_ms(0), 1).ns, at_s(30).ns);
+    assert_int_equal(gate_when(&p.gate, at_ms(0), 0, 1).ns, at_s(30).ns);
     gate_settle(&p.gate, &ticket, 500);
-    assert_int_equal(gate_when(&p.gate, at_ms(0), 1).ns, at_s(5).ns);
+    assert_int_equal(gate_when(&p.gate, at_ms(0), 0, 1).ns, at_s(5).ns);
     for (int i = 0; i < 2; i++) { /* a second's worth of requests has come together */
-        ticket = gate_take(&p.gate, at_s(5), 0);
+        ticket = gate_take(&p.gate, at_s(5), 0, 0);
         gate_settle(&p.gate, &ticket, 0);
     }
-    assert_int_equal(gate_when(&p.gate, at_s(5), 0).ns, at_s(6).ns);
+    assert_int_equal(gate_when(&p.gate, at_s(5), 0, 0).ns, at_s(6).ns);
 }
 
 static void retry_after_holds_the_pool_with_jitter_above(void **state)
@@ -193,12 +192,12 @@ static void retry_after_holds_the_pool_with_jitter_above(void **state)
 
     (void)state;
     pool_of(&p, &o);
-    ticket = gate_take(&p.gate, at_s(1), 0);
-    v = gate_refused(&p.gate, at_s(2), &ticket, &advice);
+    ticket = gate_take(&p.gate, at_s(1), 0, 0);
+    v = gate_refused(&p.gate, at_s(2), &ticket, 0, &advice);
     assert_true(v.held);
     assert_false(v.asked_too_long);
     assert_in_range(v.row_wait_ns, 3 * NS_PER_S, 3300 * NS_PER_MS);
-    assert_int_equal(gate_when(&p.gate, at_s(2), 0).ns, at_s(2).ns + v.row_wait_ns);
+    assert_int_equal(gate_when(&p.gate, at_s(2), 0, 0).ns, at_s(2).ns + v.row_wait_ns);
     assert_int_equal(gate_held_until(&p.gate).ns, at_s(2).ns + v.row_wait_ns);
 }
 
@@ -214,14 +213,14 @@ static void shorter_retry_after_does_not_shorten_a_hold(void **state)
 
     (void)state;
     pool_of(&p, &o);
-    a = gate_take(&p.gate, at_s(0), 0);
-    b = gate_take(&p.gate, at_s(0), 0);
-    gate_refused(&p.gate, at_s(0), &a, &longer);
+    a = gate_take(&p.gate, at_s(0), 0, 0);
+    b = gate_take(&p.gate, at_s(0), 0, 0);
+    gate_refused(&p.gate, at_s(0), &a, 0, &longer);
     until = gate_held_until(&p.gate);
-    v = gate_refused(&p.gate, at_s(1), &b, &shorter);
+    v = gate_refused(&p.gate, at_s(1), &b, 0, &shorter);
     assert_int_equal(gate_held_until(&p.gate).ns, until.ns);
     assert_int_equal(v.row_wait_ns, instant_diff(until, at_s(1)));
-    v = gate_refused(&p.gate, at_s(2), &b, &none);
+    v = gate_refused(&p.gate, at_s(2), &b, 0, &none);
     assert_int_equal(gate_held_until(&p.gate).ns, until.ns);
     assert_true(v.held);
     gate_accepted(&p.gate, at_s(3), &b, NULL);
@@ -238,13 +237,13 @@ static void retry_after_above_the_ceiling_fails_the_row_and_not_the_pool(void **
 
     (void)state;
     pool_of(&p, &o);
-    ticket = gate_take(&p.gate, at_s(0), 0);
-    v = gate_refused(&p.gate, at_s(0), &ticket, &advice);
+    ticket = gate_take(&p.gate, at_s(0), 0, 0);
+    v = gate_refused(&p.gate, at_s(0), &ticket, 0, &advice);
     assert_true(v.asked_too_long);
     assert_false(v.held);
     assert_true(is_open(&p, at_s(0)));
     advice = retry_after(o.retry_after_max_ns);
-    v = gate_refused(&p.gate, at_s(0), &ticket, &advice);
+    v = gate_refused(&p.gate, at_s(0), &ticket, 0, &advice);
     assert_false(v.asked_too_long);
     assert_false(is_open(&p, at_s(119)));
     assert_true(is_open(&p, at_ms(120500)));
@@ -260,9 +259,9 @@ static void longer_throttle_delay_outlasts_a_short_retry_after(void **state)
     (void)state;
     pool_of(&p, &o);
     for (int i = 0; i < 4; i++) {
-        struct gate_ticket ticket = gate_take(&p.gate, at_s(i), 0);
+        struct gate_ticket ticket = gate_take(&p.gate, at_s(i), 0, 0);
 
-        v = gate_refused(&p.gate, at_s(i), &ticket, &advice);
+        v = gate_refused(&p.gate, at_s(i), &ticket, 0, &advice);
     }
     assert_int_equal(v.row_wait_ns, 400 * NS_PER_MS);
 }
@@ -276,7 +275,7 @@ static void failures_retry_after_holds_and_a_successs_does_not(void **state)
 
     (void)state;
     pool_of(&p, &o);
-    ticket = gate_take(&p.gate, at_s(0), 0);
+    ticket = gate_take(&p.gate, at_s(0), 0, 0);
     gate_accepted(&p.gate, at_s(0), &ticket, &advice);
     assert_true(is_open(&p, at_s(0)));
     gate_answered(&p.gate, at_s(0), &ticket, &too_long);
@@ -297,13 +296,13 @@ static void announced_quotas_cap_requests_and_tokens(void **state)
     pool_of(&p, &o);
     advice.requests = (struct flow_quota){100, 2, 10 * NS_PER_S};
     advice.tokens = (struct flow_quota){1000, 300, 20 * NS_PER_S};
-    ticket = gate_take(&p.gate, at_s(0), 50);
+    ticket = gate_take(&p.gate, at_s(0), 0, 50);
     gate_accepted(&p.gate, at_s(0), &ticket, &advice);
-    assert_int_equal(gate_when(&p.gate, at_s(1), 300).ns, at_s(1).ns);
-    assert_true(gate_when(&p.gate, at_s(1), 301).ns >= at_s(20).ns);
-    gate_take(&p.gate, at_s(1), 0);
-    gate_take(&p.gate, at_s(1), 0);
-    assert_true(gate_when(&p.gate, at_s(1), 0).ns >= at_s(10).ns);
+    assert_int_equal(gate_when(&p.gate, at_s(1), 0, 300).ns, at_s(1).ns);
+    assert_true(gate_when(&p.gate, at_s(1), 0, 301).ns >= at_s(20).ns);
+    gate_take(&p.gate, at_s(1), 0, 0);
+    gate_take(&p.gate, at_s(1), 0, 0);
+    assert_true(gate_when(&p.gate, at_s(1), 0, 0).ns >= at_s(10).ns);
     assert_true(gate_held_until(&p.gate).ns >= at_s(10).ns);
     assert_true(is_open(&p, at_s(11)));
 }
@@ -405,7 +404,7 @@ static void dispatch(struct life *l, int64_t tokens)
 {
     struct sent *s = &l->log[l->len];
 
-    *s = (struct sent){l->now, tokens, gate_take(&l->pool.gate, l->now, tokens)};
+    *s = (struct sent){l->now, tokens, gate_take(&l->pool.gate, l->now, 0, tokens)};
     if (l->in_flight < FLIGHT) /* else its answer is lost */
         l->flight[l->in_flight++] = l->len;
     l->len++;
@@ -442,7 +441,7 @@ static void answer(struct life *l)
     case 0: /* lost */
         break;
     case 1:
-        v = gate_refused(g, l->now, &s->ticket, &advice);
+        v = gate_refused(g, l->now, &s->ticket, 0, &advice);
         assert_true(v.row_wait_ns > 0);
         assert_int_equal(v.asked_too_long, advice.retry_after_ns > l->options.retry_after_max_ns);
         model_advice(l, who, &advice, true);
@@ -462,16 +461,16 @@ static void answer(struct life *l)
 /* The gate's answer at this moment for a row: in bounds, and the same or later when asked later. */
 static struct instant checked_when(struct life *l, int64_t tokens)
 {
-    const struct gate *g = &l->pool.gate;
+    struct gate *g = &l->pool.gate;
     const struct gate_options *o = &l->options;
-    struct instant when = gate_when(g, l->now, tokens);
+    struct instant when = gate_when(g, l->now, 0, tokens);
     struct instant later = instant_add(l->now, rng_range(&l->rng, 0, 100 * NS_PER_S));
     duration_ns bound = o->retry_after_max_ns + FLOW_JITTER_MAX_NS + 60 * NS_PER_S +
                         o->min_dispatch_delay_ns + 2 * NS_PER_S;
 
     assert_int_equal(instant_is_never(when), !gate_fits(g, tokens));
     assert_false(instant_before(when, l->now));
-    assert_int_equal(gate_when(g, later, tokens).ns, instant_max(when, later).ns);
+    assert_int_equal(gate_when(g, later, 0, tokens).ns, instant_max(when, later).ns);
     if (gate_fits(g, tokens))
         assert_true(instant_diff(when, l->now) <= bound);
     return when;

@@ -3,6 +3,9 @@
 
 #include "flow/throttle.h"
 
+static const struct throttle_ticket ticket = {0};
+static const struct throttle_refusal refusal = {.held_until = INSTANT_NONE};
+
 static struct throttle throttle_of(enum throttle_kind kind, struct rng *rng)
 {
     struct throttle_options o;
@@ -76,19 +79,19 @@ static void aimd_options_matter_to_aimd_only(void **state)
     assert_int_equal(throttle_options_check(&o, &err), WEIR_OK);
 }
 
-static void no_kind_here_delays_other_rows_or_limits_the_flight(void **state)
+static void none_and_aimd_let_other_rows_pass_after_refusals(void **state)
 {
     (void)state;
-    for (int i = 0; i < THROTTLE_KINDS; i++) {
+    for (int i = THROTTLE_NONE; i <= THROTTLE_AIMD; i++) {
         struct rng rng;
         struct throttle t = throttle_of((enum throttle_kind)i, &rng);
 
         for (int k = 0; k < 20; k++) {
-            throttle_sent(&t, at_ms(k));
-            throttle_refused(&t, at_ms(k));
+            struct throttle_ticket sent = throttle_sent(&t, at_ms(k), 1000, 1);
+
+            throttle_refused(&t, at_ms(k), &sent, &refusal);
         }
-        assert_true(instant_is_none(throttle_when(&t)));
-        assert_true(throttle_window(&t) == SIZE_MAX);
+        assert_int_equal(throttle_when(&t, at_ms(20), 1000, 1).ns, at_ms(20).ns);
     }
 }
 
@@ -100,14 +103,14 @@ static void none_makes_a_refused_row_wait_its_floor_with_jitter(void **state)
 
     (void)state;
     for (int i = 0; i < 1000; i++) {
-        duration_ns wait = throttle_refused(&t, at_ms(i));
+        duration_ns wait = throttle_refused(&t, at_ms(i), &ticket, &refusal);
 
         least = wait < least ? wait : least;
         most = wait > most ? wait : most;
     }
     assert_in_range(least, THROTTLE_NONE_WAIT_NS, THROTTLE_NONE_WAIT_NS * 11 / 10);
     assert_in_range(most, THROTTLE_NONE_WAIT_NS * 19 / 10, THROTTLE_NONE_WAIT_NS * 2);
-    assert_int_equal(throttle_delay(&t), 0);
+    assert_int_equal(throttle_state(&t)->delay_ns, 0);
 }
 
 static void aimd_waits_its_delay_and_tells_it(void **state)
@@ -116,11 +119,45 @@ static void aimd_waits_its_delay_and_tells_it(void **state)
     struct throttle t = throttle_of(THROTTLE_AIMD, &rng);
 
     (void)state;
-    assert_int_equal(throttle_delay(&t), 0);
-    assert_int_equal(throttle_refused(&t, at_ms(0)), 50 * NS_PER_MS);
-    assert_int_equal(throttle_refused(&t, at_ms(0)), 100 * NS_PER_MS);
-    throttle_accepted(&t, at_ms(1));
-    assert_int_equal(throttle_delay(&t), 50 * NS_PER_MS);
+    assert_int_equal(throttle_state(&t)->delay_ns, 0);
+    assert_int_equal(throttle_refused(&t, at_ms(0), &ticket, &refusal), 50 * NS_PER_MS);
+    assert_int_equal(throttle_refused(&t, at_ms(0), &ticket, &refusal), 100 * NS_PER_MS);
+    throttle_accepted(&t, at_ms(1), &ticket);
+    assert_int_equal(throttle_state(&t)->delay_ns, 50 * NS_PER_MS);
+}
+
+static void aimd_says_how_and_why_its_delay_moved(void **state)
+{
+    struct rng rng;
+    struct throttle t = throttle_of(THROTTLE_AIMD, &rng);
+    const struct throttle_state *s = throttle_state(&t);
+    char text[96];
+
+    (void)state;
+    throttle_accepted(&t, at_ms(0), &ticket);
+    assert_int_equal(s->changes, 0); /* the delay was 0 and stayed so: no decision */
+    throttle_refused(&t, at_ms(1), &ticket, &refusal);
+    assert_int_equal(s->changes, 1);
+    assert_string_equal(throttle_describe(s, text, sizeof text), "delay 0 ms -> 50 ms: refused");
+    throttle_refused(&t, at_ms(1), &ticket, &refusal);
+    throttle_accepted(&t, at_ms(2), &ticket);
+    assert_string_equal(throttle_describe(s, text, sizeof text), "delay 100 ms -> 50 ms: accepted");
+    assert_int_equal(s->by_reason[THROTTLE_REASON_REFUSED], 2);
+    assert_int_equal(s->by_reason[THROTTLE_REASON_ACCEPTED], 1);
+    assert_int_equal(s->changed_at.ns, at_ms(2).ns);
+}
+
+static void every_mode_and_reason_has_its_words(void **state)
+{
+    (void)state;
+    for (int i = 0; i < THROTTLE_MODES; i++)
+        assert_string_not_equal(throttle_mode_name((enum throttle_mode)i), "unknown");
+    for (int i = 0; i < THROTTLE_REASONS; i++) {
+        assert_non_null(throttle_reason_name((enum throttle_reason)i));
+        assert_non_null(throttle_reason_text((enum throttle_reason)i));
+    }
+    assert_string_equal(throttle_mode_name(THROTTLE_MODES), "unknown");
+    assert_string_equal(throttle_reason_name(THROTTLE_REASONS), "unknown");
 }
 
 int main(void)
@@ -131,9 +168,11 @@ int main(void)
         cmocka_unit_test(default_is_aimd),
         cmocka_unit_test(unknown_kind_is_refused),
         cmocka_unit_test(aimd_options_matter_to_aimd_only),
-        cmocka_unit_test(no_kind_here_delays_other_rows_or_limits_the_flight),
+        cmocka_unit_test(none_and_aimd_let_other_rows_pass_after_refusals),
         cmocka_unit_test(none_makes_a_refused_row_wait_its_floor_with_jitter),
         cmocka_unit_test(aimd_waits_its_delay_and_tells_it),
+        cmocka_unit_test(aimd_says_how_and_why_its_delay_moved),
+        cmocka_unit_test(every_mode_and_reason_has_its_words),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

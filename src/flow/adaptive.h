@@ -1,0 +1,58 @@
+/*
+ * The adaptive throttle of design 4: nearly all of the capacity, hardly any refusals.
+ *
+ *     adaptive_init(&a, &options, &rng);
+ *     when = adaptive_when(&a, now, in_flight, cost);      // now: go; later: come back; NEVER: wait for an answer
+ *     ticket = adaptive_sent(&a, now, in_flight, cost);
+ *     wait = adaptive_refused(&a, now, &ticket, &refusal); // or accepted, answered, lost
+ *
+ * Pure; one owner, one thread; of fixed size; every call is O(1).
+ */
+#ifndef FLOW_ADAPTIVE_H
+#define FLOW_ADAPTIVE_H
+
+#include "base/rng.h"
+#include "base/time.h"
+#include "flow/throttle_state.h"
+#include "weir/status.h"
+
+/* Refused over all sent, at which paid probes aim. */
+#define ADAPTIVE_WASTE     0.02
+#define ADAPTIVE_WASTE_MIN 0.001
+#define ADAPTIVE_WASTE_MAX 0.2
+
+struct adaptive_options {
+    double waste; /* ADAPTIVE_WASTE_MIN to ADAPTIVE_WASTE_MAX */
+    double
+        rate_max_rps; /* > 0; HUGE_VAL: none. What else limits the pool, so that no trial exceeds it. */
+};
+
+struct adaptive {
+    struct adaptive_options options;
+    struct rng *rng;
+    struct throttle_state state;
+    uint64_t sent;
+};
+
+void adaptive_options_init(struct adaptive_options *o);
+/* The message calls the fields as users do. */
+WEIR_MUST_CHECK enum weir_status adaptive_options_check(const struct adaptive_options *o,
+                                                        struct weir_error *err);
+
+/* Options must have been checked; `rng` must outlive it. */
+void adaptive_init(struct adaptive *a, const struct adaptive_options *o, struct rng *rng);
+
+/* As throttle.h says of each. */
+struct instant adaptive_when(struct adaptive *a, struct instant now, size_t in_flight, double cost);
+struct throttle_ticket adaptive_sent(struct adaptive *a, struct instant now, size_t in_flight,
+                                     double cost);
+duration_ns adaptive_refused(struct adaptive *a, struct instant now,
+                             const struct throttle_ticket *ticket,
+                             const struct throttle_refusal *refusal);
+void adaptive_accepted(struct adaptive *a, struct instant now,
+                       const struct throttle_ticket *ticket);
+void adaptive_answered(struct adaptive *a, struct instant now,
+                       const struct throttle_ticket *ticket);
+void adaptive_lost(struct adaptive *a, struct instant now, const struct throttle_ticket *ticket);
+
+#endif

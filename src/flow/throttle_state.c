@@ -1,0 +1,115 @@
+/* The words in which a throttle explains itself, and its record of changes. */
+#include "flow/throttle_state.h"
+
+#include <math.h>
+#include <stdio.h>
+
+static const char *const modes[THROTTLE_MODES] = {
+    [THROTTLE_MODE_OPEN] = "open",     [THROTTLE_MODE_DELAY] = "delay",
+    [THROTTLE_MODE_RATE] = "rate",     [THROTTLE_MODE_WINDOW] = "window",
+    [THROTTLE_MODE_OUTAGE] = "outage",
+};
+
+static const struct {
+    const char *name;
+    const char *text;
+} reasons[THROTTLE_REASONS] = {
+    [THROTTLE_REASON_START] = {"start", "the start"},
+    [THROTTLE_REASON_REFUSED] = {"refused", "refused"},
+    [THROTTLE_REASON_ACCEPTED] = {"accepted", "accepted"},
+    [THROTTLE_REASON_BORNE] = {"borne", "the service bore more"},
+    [THROTTLE_REASON_TRIAL_REFUSED] = {"trial_refused", "more was refused"},
+    [THROTTLE_REASON_FIRST_REFUSAL] = {"first_refusal", "the first refusal: paced from now on"},
+    [THROTTLE_REASON_STRAY_REFUSAL] = {"stray_refusal", "a stray refusal"},
+    [THROTTLE_REASON_CAPACITY_FELL] = {"capacity_fell",
+                                       "refusals close together: the capacity fell"},
+    [THROTTLE_REASON_OUTAGE] = {"outage", "nothing gets through"},
+    [THROTTLE_REASON_OUTAGE_OVER] = {"outage_over", "the service answers again"},
+    [THROTTLE_REASON_CONCURRENCY] = {"concurrency", "refusals go with the number in flight"},
+    [THROTTLE_REASON_NO_CONCURRENCY] = {"no_concurrency",
+                                        "refusals do not go with the number in flight"},
+    [THROTTLE_REASON_LATENCY] = {"latency", "latency grew with the load"},
+    [THROTTLE_REASON_LATENCY_OVER] = {"latency_over", "latency is low again"},
+    [THROTTLE_REASON_QUOTA] = {"quota", "refusals come as the windows of a quota do"},
+    [THROTTLE_REASON_TOLD] = {"told", "the service asked for a pause"},
+};
+
+const char *throttle_mode_name(enum throttle_mode mode)
+{
+    return (unsigned)mode < THROTTLE_MODES ? modes[mode] : "unknown";
+}
+
+const char *throttle_reason_name(enum throttle_reason reason)
+{
+    return (unsigned)reason < THROTTLE_REASONS ? reasons[reason].name : "unknown";
+}
+
+const char *throttle_reason_text(enum throttle_reason reason)
+{
+    return (unsigned)reason < THROTTLE_REASONS ? reasons[reason].text : "unknown";
+}
+
+void throttle_state_init(struct throttle_state *s, enum throttle_mode mode)
+{
+    *s = (struct throttle_state){
+        .mode = mode,
+        .mode_before = mode,
+        .rate_rps = HUGE_VAL,
+        .rate_before_rps = HUGE_VAL,
+        .window = SIZE_MAX,
+        .window_before = SIZE_MAX,
+        .changed_at = INSTANT_NONE,
+    };
+}
+
+void throttle_state_change(struct throttle_state *s, struct instant now,
+                           enum throttle_reason reason, const struct throttle_state *to)
+{
+    s->mode_before = s->mode;
+    s->rate_before_rps = s->rate_rps;
+    s->window_before = s->window;
+    s->delay_before_ns = s->delay_ns;
+    s->mode = to->mode;
+    s->rate_rps = to->rate_rps;
+    s->window = to->window;
+    s->delay_ns = to->delay_ns;
+    s->reason = reason;
+    s->changed_at = now;
+    s->changes++;
+    s->by_reason[reason]++;
+}
+
+/* What limits in one mode, in words; `named` with the mode's name before the figure. */
+static void put_limit(char *text, size_t size, enum throttle_mode mode, double rate_rps,
+                      size_t window, duration_ns delay_ns, bool named)
+{
+    const char *name = named ? throttle_mode_name(mode) : "";
+    const char *space = named ? " " : "";
+
+    switch (mode) {
+    case THROTTLE_MODE_DELAY:
+        snprintf(text, size, "%s%s%.0f ms", name, space, duration_ms(delay_ns));
+        break;
+    case THROTTLE_MODE_RATE:
+        snprintf(text, size, "%s%s%.3g/s", name, space, rate_rps);
+        break;
+    case THROTTLE_MODE_WINDOW:
+        snprintf(text, size, "%s%s%zu", name, space, window);
+        break;
+    default:
+        snprintf(text, size, "%s", throttle_mode_name(mode));
+        break;
+    }
+}
+
+const char *throttle_describe(const struct throttle_state *s, char *text, size_t size)
+{
+    char from[48], to[48];
+
+    put_limit(from, sizeof from, s->mode_before, s->rate_before_rps, s->window_before,
+              s->delay_before_ns, true);
+    put_limit(to, sizeof to, s->mode, s->rate_rps, s->window, s->delay_ns,
+              s->mode != s->mode_before);
+    snprintf(text, size, "%s -> %s: %s", from, to, throttle_reason_text(s->reason));
+    return text;
+}
