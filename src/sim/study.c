@@ -266,7 +266,8 @@ static void sink_take(struct sim_sink *sink, const struct core_task *t, struct i
 {
     struct study_client *c = client_of_sink(sink);
 
-    (void)now;
+    if (c->study->options->hooks.take)
+        c->study->options->hooks.take(c->study->options->ctx, t, now);
     sim_measure_row(c->study->measure, c->number,
                     &(struct sim_measure_row){
                         .outcome = t->answer.outcome,
@@ -384,6 +385,8 @@ static enum weir_status add_client(struct study *s, struct weir_error *err)
     status = sim_world_add_pool(s->world, &pool, &c->model, &c->pool, err);
     if (status != WEIR_OK)
         return status;
+    if (o->hooks.client)
+        o->hooks.client(o->ctx, s->world, c->pool);
     core_batch_options_init(&batch.core);
     batch.core.window_rows = (uint32_t)o->run.window_rows;
     batch.source = &c->source;
@@ -428,6 +431,14 @@ static void tell_begun(const struct study *s)
         batches[i] = s->clients[i].batch;
     }
     s->options->begun(s->options->ctx, s->world, pools, batches);
+}
+
+static void tell_over(const struct study *s)
+{
+    const struct sim_study_options *o = s->options;
+
+    for (size_t i = 0; i < s->client_count && o->hooks.over; i++)
+        o->hooks.over(o->ctx, s->world, s->clients[i].pool, s->clients[i].batch);
 }
 
 static void count_throttles(const struct study *s, struct sim_study_result *ret)
@@ -486,6 +497,7 @@ enum weir_status sim_study_run(const struct sim_study_options *o, struct sim_stu
     result.steps = sim_world_steps(s->world);
     sim_measure_finish(s->measure, s->service, end, result.end == SIM_STUDY_ROWS, &result);
     count_throttles(s, &result);
+    tell_over(s);
     *ret = result;
 out:
     destroy(s);
