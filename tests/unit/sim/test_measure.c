@@ -234,11 +234,8 @@ static void fairness_is_the_index_of_jain(void **state)
     }
     /* The last minute is not whole: not counted. */
     for (size_t i = 0; i < 6; i++) {
-        struct sim_measure_row row = {
-            .started_at = SIM_START, .finished_at = SIM_START, .turn_at = SIM_START};
-
         sim_measure_arrival(m, instant_add(SIM_START, 4 * SIM_STUDY_FAIR_NS), 0, true);
-        sim_measure_row(m, i % 2, &row);
+        sim_measure_answer(m, i % 2, NS_PER_S);
     }
     sim_measure_finish(m, service, instant_add(SIM_START, 5 * SIM_STUDY_FAIR_NS - 1), true, &got);
     assert_true(fabs(got.jain_60 - (0.5 + 0.8 + 1) / 3) < 1e-12);
@@ -258,16 +255,14 @@ static void rows_are_counted_by_how_they_ended(void **state)
     (void)state;
     sim_script_init(&script);
     make(&script, 1, INSTANT_NEVER, &service, &m);
-    sim_measure_row(m, 0,
-                    &(struct sim_measure_row){.started_at = t,
-                                              .finished_at = instant_add(t, 2 * NS_PER_S),
-                                              .turn_at = instant_add(t, 3 * NS_PER_S)});
-    sim_measure_row(m, 0,
-                    &(struct sim_measure_row){.outcome = WEIR_OUTCOME_TIMEOUT,
-                                              .reason = WEIR_REASON_DEADLINE,
-                                              .started_at = INSTANT_NONE,
-                                              .finished_at = instant_add(t, 4 * NS_PER_S),
-                                              .turn_at = instant_add(t, 4 * NS_PER_S)});
+    sim_measure_row(m, &(struct sim_measure_row){.started_at = t,
+                                                 .finished_at = instant_add(t, 2 * NS_PER_S),
+                                                 .turn_at = instant_add(t, 3 * NS_PER_S)});
+    sim_measure_row(m, &(struct sim_measure_row){.outcome = WEIR_OUTCOME_TIMEOUT,
+                                                 .reason = WEIR_REASON_DEADLINE,
+                                                 .started_at = INSTANT_NONE,
+                                                 .finished_at = instant_add(t, 4 * NS_PER_S),
+                                                 .turn_at = instant_add(t, 4 * NS_PER_S)});
     sim_measure_finish(m, service, instant_add(t, 5 * NS_PER_S), true, &got);
     assert_int_equal(got.rows, 2);
     assert_int_equal(got.rows_ok, 1);
