@@ -291,6 +291,8 @@ enum weir_status sim_study_oracle(const struct sim_study_options *options,
         goto out;
     result.end = oracle_live(&o, &result.steps);
     sim_measure_finish(o.measure, o.service, o.now, result.end == SIM_STUDY_ROWS, &result);
+    if (!(sim_row_cost_mean(&run->cost) > 0))
+        result.tokens = 0;
     sim_service_stats(o.service, o.now, &stats);
     result.in_flight_peak = (uint64_t)stats.in_service_peak;
     *ret = result;
