@@ -31,6 +31,7 @@ static const struct {
     [THROTTLE_REASON_LATENCY] = {"latency", "latency grew with the load"},
     [THROTTLE_REASON_LATENCY_OVER] = {"latency_over", "latency is low again"},
     [THROTTLE_REASON_QUOTA] = {"quota", "refusals come as the windows of a quota do"},
+    [THROTTLE_REASON_REOPENED] = {"reopened", "nothing was held up for long: open again"},
     [THROTTLE_REASON_TOLD] = {"told", "the service asked for a pause"},
 };
 

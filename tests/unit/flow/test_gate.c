@@ -294,17 +294,17 @@ static void announced_quotas_cap_requests_and_tokens(void **state)
 
     (void)state;
     pool_of(&p, &o);
-    advice.requests = (struct flow_quota){100, 2, 10 * NS_PER_S};
+    advice.requests = (struct flow_quota){100, 2, 30 * NS_PER_S};
     advice.tokens = (struct flow_quota){1000, 300, 20 * NS_PER_S};
     ticket = gate_take(&p.gate, at_s(0), 0, 50);
     gate_accepted(&p.gate, at_s(0), &ticket, &advice);
-    assert_int_equal(gate_when(&p.gate, at_s(1), 0, 300).ns, at_s(1).ns);
-    assert_true(gate_when(&p.gate, at_s(1), 0, 301).ns >= at_s(20).ns);
-    gate_take(&p.gate, at_s(1), 0, 0);
-    gate_take(&p.gate, at_s(1), 0, 0);
-    assert_true(gate_when(&p.gate, at_s(1), 0, 0).ns >= at_s(10).ns);
+    assert_int_equal(gate_when(&p.gate, at_s(19), 0, 300).ns, at_s(19).ns);
+    assert_true(gate_when(&p.gate, at_s(19), 0, 301).ns >= at_s(20).ns);
+    gate_take(&p.gate, at_s(19), 0, 0);
+    gate_take(&p.gate, at_s(21), 0, 0);
+    assert_true(gate_when(&p.gate, at_s(22), 0, 0).ns >= at_s(30).ns);
     assert_true(gate_held_until(&p.gate).ns >= at_s(10).ns);
-    assert_true(is_open(&p, at_s(11)));
+    assert_true(is_open(&p, at_s(31)));
 }
 
 /*
