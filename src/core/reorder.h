@@ -30,7 +30,8 @@ bool reorder_enter(struct reorder *r, uint64_t index, void *item);
 void *reorder_first(const struct reorder *r);
 /* Takes the first item out; there is one (asserted). */
 void reorder_advance(struct reorder *r);
-/* Any item inside, taken out regardless of order; NULL when empty. For taking a stopped batch apart. */
+/* The first item that has entered, taken out whether it leaves next or not; NULL when empty. For taking a stopped
+ * batch apart: what has a lower index cannot enter any more. */
 void *reorder_drain(struct reorder *r);
 void reorder_free(struct reorder *r);
 

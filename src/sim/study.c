@@ -274,7 +274,8 @@ static void sink_take(struct sim_sink *sink, const struct core_task *t, struct i
 {
     struct study_client *c = client_of_sink(sink);
 
-    (void)now;
+    if (c->study->options->hooks.take)
+        c->study->options->hooks.take(c->study->options->ctx, t, now);
     sim_measure_row(c->study->measure, c->number,
                     &(struct sim_measure_row){
                         .outcome = t->answer.outcome,
@@ -392,6 +393,8 @@ static enum weir_status add_client(struct study *s, struct weir_error *err)
     status = sim_world_add_pool(s->world, &pool, &c->model, &c->pool, err);
     if (status != WEIR_OK)
         return status;
+    if (o->hooks.client)
+        o->hooks.client(o->ctx, s->world, c->pool);
     core_batch_options_init(&batch.core);
     batch.core.window_rows = (uint32_t)o->run.window_rows;
     batch.core.deadline_ns = o->deadline_ns;
@@ -437,6 +440,14 @@ static void tell_begun(const struct study *s)
         batches[i] = s->clients[i].batch;
     }
     s->options->begun(s->options->ctx, s->world, pools, batches);
+}
+
+static void tell_over(const struct study *s)
+{
+    const struct sim_study_options *o = s->options;
+
+    for (size_t i = 0; i < s->client_count && o->hooks.over; i++)
+        o->hooks.over(o->ctx, s->world, s->clients[i].pool, s->clients[i].batch);
 }
 
 static void count_throttles(const struct study *s, struct sim_study_result *ret)
@@ -497,6 +508,7 @@ enum weir_status sim_study_run(const struct sim_study_options *o, struct sim_stu
     if (!(sim_row_cost_mean(&o->run.cost) > 0))
         result.tokens = 0; /* the service counts one for a request that names none */
     count_throttles(s, &result);
+    tell_over(s);
     *ret = result;
 out:
     destroy(s);
