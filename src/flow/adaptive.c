@@ -354,6 +354,9 @@ void adaptive_accepted(struct adaptive *a, struct instant now, const struct thro
         search_held(&a->search, now, t->number,
                     fmin(1, CLIMB_VERDICT_S / silence_verdict_s(&a->silence)), most_rps(a, now));
     watch_latency(a, now, t, took_s);
+    /* Each success raises it a little; that is no decision, but what is told is what is in force. */
+    if (mode_of(a) == THROTTLE_MODE_RATE)
+        a->state.rate_rps = a->search.rate_rps;
 }
 
 void adaptive_answered(struct adaptive *a, struct instant now, const struct throttle_ticket *t)

@@ -83,7 +83,7 @@ static void take_snapshot(struct run *r, struct progress_snapshot *s)
         .retries = stats.retries,
         .tokens = stats.tokens,
         .throttle = throttle_kind_name(r->options.flow.throttle),
-        .delay_ns = stats.current_delay_ns,
+        .pace = stats.throttle,
         .held_ns = pool.held_ns,
         .delivered = r->start.mark.next + atomic_load(&r->rows_delivered),
     };
