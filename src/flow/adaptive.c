@@ -160,8 +160,10 @@ static void outage_over(struct adaptive *a, struct instant now)
     struct search *s = &a->search;
     double slack_s = 1.2 * 2.5 + silence_verdict_s(&a->silence) + 1;
     bool quota = period_outage_over(&a->period, a->outage.began_at, now, slack_s);
-    double most = most_rps(a, now);
+    double most;
 
+    quota = quota || period_fell(&a->period, now, HUGE_VAL);
+    most = most_rps(a, now);
     outage_end(&a->outage);
     if (quota)
         s->resume_rps = 0;
@@ -407,7 +409,7 @@ static void rate_refused(struct adaptive *a, struct instant now, const struct th
         return;
     }
     if (drop_refused(&a->drop, t->number)) {
-        quota = period_fell(&a->period, now);
+        quota = period_fell(&a->period, now, a->search.rate_rps);
         search_cut(&a->search, now, drop_share(&a->drop));
         if (quota)
             search_restart(&a->search, most_rps(a, now), 2);
