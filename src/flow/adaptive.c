@@ -76,6 +76,15 @@ void adaptive_init(struct adaptive *a, const struct adaptive_options *o, struct 
     period_init(&a->period);
 }
 
+void adaptive_reconfigure(struct adaptive *a, const struct adaptive_options *o)
+{
+    a->options = *o;
+    a->allowance.share = o->waste;
+    a->search.rate_rps = fmin(a->search.rate_rps, o->rate_max_rps);
+    if (a->search.trial.rate_rps > o->rate_max_rps)
+        a->search.trial.rate_rps = 0;
+}
+
 static enum throttle_mode mode_of(const struct adaptive *a)
 {
     return a->state.mode;
