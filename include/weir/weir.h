@@ -149,6 +149,16 @@ weir_pool_open_thread(struct weir_engine *engine, const struct weir_pool_options
 
 /* ---- statistics ---- */
 
+/* Room for more reasons than there are. */
+#define WEIR_THROTTLE_REASONS 32
+
+/*
+ * For people and for programs, why a throttle did something: "refusals close together: the capacity fell" and
+ * "capacity_fell". reason: 0 to WEIR_THROTTLE_REASONS - 1; NULL where there is none of that number.
+ */
+WEIR_API const char *weir_throttle_reason_text(unsigned reason);
+WEIR_API const char *weir_throttle_reason_name(unsigned reason);
+
 struct weir_stats {
     struct {
         uint64_t pool_size;
@@ -169,6 +179,24 @@ struct weir_stats {
     uint64_t delivered; /* results taken or ready to be taken */
     uint64_t pending;   /* rows that wait or run: 0 after a shutdown */
     uint64_t attempts;  /* started */
+    uint64_t refused;   /* attempts that ended in capacity */
+
+    /* How the pool's throttle limits now, and what it has decided: since the pool was opened; of a batch, while it was
+       open. Texts are constant. */
+    struct {
+        const char *kind;       /* "adaptive", "aimd", "none" */
+        const char *mode;       /* "open": by nothing; "rate", "window", "outage"; "delay": AIMD */
+        double rate_per_second; /* 0: not limited so */
+        uint64_t window;        /* most attempts at once, below size; 0: not limited so */
+        double
+            rate_min_per_second; /* the least and the most in force at a dispatch; 0: never limited so */
+        double rate_max_per_second;
+        uint64_t window_min;
+        uint64_t window_max;
+        unsigned reason;  /* of the last change; weir_throttle_reason_name tells it */
+        uint64_t changes; /* in all */
+        uint64_t changes_by_reason[WEIR_THROTTLE_REASONS];
+    } throttle;
 };
 
 /* Of all batches of a pool, since it was opened. A batch's own: weir_batch_stats. The delay in both is the pool's. */

@@ -69,6 +69,24 @@ void buf_putc(struct buf *b, char c)
     buf_put(b, &c, 1);
 }
 
+struct slice decimal_of(uint64_t n, char room[DECIMAL_BYTES])
+{
+    size_t at = DECIMAL_BYTES;
+
+    do {
+        room[--at] = (char)('0' + n % 10);
+        n /= 10;
+    } while (n > 0);
+    return (struct slice){room + at, DECIMAL_BYTES - at};
+}
+
+void buf_put_u64(struct buf *b, uint64_t n)
+{
+    char room[DECIMAL_BYTES];
+
+    buf_put_slice(b, decimal_of(n, room));
+}
+
 /* First into what room there is; again if that was not enough, for then the length is known. */
 void buf_printf(struct buf *b, const char *format, ...)
 {

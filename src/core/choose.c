@@ -165,6 +165,9 @@ static void start(struct core_pool *p, struct core_task *t, struct gate_ticket t
     task_move(t, TASK_RUNNING);
     if (instant_is_none(t->start_at))
         t->start_at = now;
+    t->limit = throttle_limit_of(gate_throttle(&p->gate));
+    core_stats_note_limit(&b->stats, &t->limit);
+    core_stats_note_limit(&p->stats, &t->limit);
     b->stats.running++;
     b->stats.attempts++;
     p->stats.attempts++;
@@ -181,7 +184,7 @@ static void start(struct core_pool *p, struct core_task *t, struct gate_ticket t
  * Starts what may start in one pool, `most` attempts at most. Returns when the gate opens next; NEVER: the pool waits for
  * something else.
  */
-static struct instant start_rows(struct core_pool *p, size_t most, struct instant now)
+struct instant choose_and_start(struct core_pool *p, size_t most, struct instant now)
 {
     struct core_task *t;
 
@@ -195,6 +198,7 @@ static struct instant start_rows(struct core_pool *p, size_t most, struct instan
         if (!permit && !ahead_may_start(p, t))
             return INSTANT_NEVER;
         when = gate_when(&p->gate, now, in_flight, t->tokens);
+        tell_throttle(p, now); /* by silence, too, it decides */
         if (instant_before(now, when))
             return when;
         if (permit && !permit_take(&p->permits))
@@ -204,15 +208,8 @@ static struct instant start_rows(struct core_pool *p, size_t most, struct instan
         list_remove(&b->turn);
         list_push_back(&p->turn, &b->turn);
         start(p, t, ticket, permit, now);
+        tell_throttle(p, now);
         most--;
     }
     return INSTANT_NEVER;
-}
-
-struct instant choose_and_start(struct core_pool *p, size_t most, struct instant now)
-{
-    struct instant wake = start_rows(p, most, now);
-
-    tell_throttle(p, now); /* by silence, too, it decides */
-    return wake;
 }

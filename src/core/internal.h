@@ -76,7 +76,8 @@ struct core_batch {
     uint64_t abandoned;   /* attempts that still run for rows already judged */
     bool ended, stopping, aborted, closed;
     struct core_stats stats;
-    struct list turn; /* in its pool's turn list */
+    struct throttle_state throttle_before; /* the pool's when the batch was opened */
+    struct list turn;                      /* in its pool's turn list */
     struct list link;
 };
 
@@ -133,6 +134,8 @@ void finish_cancelled(struct core_task *t, enum weir_outcome outcome, enum weir_
 void finish_attempt(struct core_attempt_slot *s, struct instant now);
 void finish_abandon(struct core_attempt_slot *s, struct instant now);
 void finish_drop(struct core_task *t);
+/* Fills in what a batch's statistics say of the throttle; nothing any more once it is closed. */
+void batch_note_throttle(const struct core_batch *b, struct core_stats *ret);
 void deliver_in_order(struct core_batch *b, struct instant now);
 void close_if_done(struct core_batch *b, struct instant now);
 /* Takes a live task off its list, its heaps and its timer. */
@@ -146,6 +149,8 @@ void stop_cancel(struct core_task *t, enum weir_reason why, struct instant now);
 /* tell.c: tells the observer, if there is one. */
 void tell_task(const struct core_task *t, enum core_event_kind kind, duration_ns wait_ns,
                const char *detail, struct instant now);
+/* That the service's own word holds the pool, by an answer to t; before: until when it was held so far. */
+void tell_held(const struct core_task *t, struct instant before, struct instant now);
 /* What the pool's throttle has decided since the last call, if anything. */
 void tell_throttle(struct core_pool *p, struct instant now);
 void tell_batch(const struct core_batch *b, enum core_event_kind kind, struct instant now);

@@ -58,6 +58,8 @@ struct core_task {
     uint32_t attempts;       /* started, capacity ones included */
     uint32_t capacity_retries;
     duration_ns throttled_ns; /* spent waiting after capacity outcomes */
+    /* in force at the dispatch of the last attempt; NONE: there was none, or it was an earlier run's */
+    struct throttle_limit limit;
 
     /* the engine's own */
     enum task_state state;

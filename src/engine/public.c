@@ -318,6 +318,40 @@ enum weir_status weir_pool_open_thread(struct weir_engine *engine,
     return WEIR_OK;
 }
 
+static const char *reason_of(unsigned reason, const char *(*say)(enum throttle_reason reason))
+{
+    return reason < THROTTLE_REASONS ? say((enum throttle_reason)reason) : NULL;
+}
+
+const char *weir_throttle_reason_name(unsigned reason)
+{
+    return reason_of(reason, throttle_reason_name);
+}
+
+const char *weir_throttle_reason_text(unsigned reason)
+{
+    return reason_of(reason, throttle_reason_text);
+}
+
+static void throttle_stats(const struct core_stats *from, struct weir_stats *to)
+{
+    const struct throttle_state *s = &from->throttle;
+
+    _Static_assert((int)THROTTLE_REASONS <= WEIR_THROTTLE_REASONS, "the statistics have room");
+    to->throttle.kind = throttle_kind_name(from->throttle_kind);
+    to->throttle.mode = throttle_mode_name(s->mode);
+    to->throttle.rate_per_second = isfinite(s->rate_rps) ? s->rate_rps : 0;
+    to->throttle.window = s->window < SIZE_MAX ? s->window : 0;
+    to->throttle.rate_min_per_second = from->rate_min_rps;
+    to->throttle.rate_max_per_second = from->rate_max_rps;
+    to->throttle.window_min = from->window_min;
+    to->throttle.window_max = from->window_max;
+    to->throttle.reason = (unsigned)s->reason;
+    to->throttle.changes = s->changes;
+    for (int i = 0; i < THROTTLE_REASONS; i++)
+        to->throttle.changes_by_reason[i] = s->by_reason[i];
+}
+
 void public_stats(const struct core_stats *from, struct weir_stats *to)
 {
     *to = (struct weir_stats){
@@ -337,7 +371,9 @@ void public_stats(const struct core_stats *from, struct weir_stats *to)
         .delivered = from->delivered,
         .pending = from->ready + from->waiting + from->running,
         .attempts = from->attempts,
+        .refused = from->refused,
     };
+    throttle_stats(from, to);
 }
 
 enum weir_status weir_pool_stats(struct weir_pool *pool, struct weir_stats *ret,
