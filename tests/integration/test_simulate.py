@@ -1,4 +1,7 @@
-"""weir simulate: what it predicts, and that it takes every option that it has."""
+"""weir simulate: what it predicts, and that it takes every option that it has.
+
+run-tests: sanitizers
+"""
 import json
 import os
 import pty
@@ -12,6 +15,7 @@ import unittest
 import xml.etree.ElementTree as xml
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from simkit import predict, simulate  # noqa: E402
 from weirtest import ROOT, SLOWNESS, WEIR, Case, wait_until  # noqa: E402
 
 SERVICES = os.path.join(ROOT, "examples", "services")
@@ -20,19 +24,6 @@ SVG = "{http://www.w3.org/2000/svg}"
 # A service that refuses, fails, tells its budget and costs tokens: there each flow option has something to do.
 BUSY = ["--service-rate", "20..60", "--phase", "5s", "--latency", "lognormal:500ms,0.4", "--refusal-latency", "30ms",
         "--fail-rate", "0.1", "--row-tokens", "uniform:50..150", "--rows", "600", "-j", "32"]
-
-
-def simulate(*args, status=0, deadline_s=60):
-    done = subprocess.run([WEIR, "simulate", *map(str, args)], stdin=subprocess.DEVNULL, capture_output=True,
-                          timeout=deadline_s * SLOWNESS)
-    if done.returncode != status:
-        raise AssertionError(f"{args}: exit status {done.returncode}: {done.stderr.decode()[-2000:]}")
-    return done
-
-
-def predict(*args):
-    """The first throttle's first run."""
-    return json.loads(simulate(*args, "--json").stdout)["throttles"][0]["runs"][0]
 
 
 class Predictions(Case):
