@@ -63,10 +63,8 @@ class Agreement(RunCase):
                 low, middle, high = (simulated[part][figure] for part in ("min", "median", "max"))
                 print(f"{name:26} {throttle:9} {figure:17} real {value:7.3f}, simulated {middle:7.3f} "
                       f"({low:.3f} .. {high:.3f})", file=sys.stderr)
-                if figure == "refused_share":
-                    low, high = low - 0.02, high + 0.02
-                else:
-                    low, high = low * 0.9, high * 1.1
+                points = 0.04 if figure == "refused_share" else 0
+                low, high = low * 0.85 - points, high * 1.15 + points
                 with self.subTest(name, throttle=throttle, figure=figure):
                     self.assertTrue(low <= value <= high, f"{value} is not in {low} .. {high}")
 
