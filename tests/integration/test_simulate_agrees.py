@@ -4,10 +4,9 @@ same service and the same options.
 The code of the dispatcher and of the service is the same; what differs is all between them. Here `network` stands for it:
 2 ms on the way, and half a millisecond of chance. Still a request arrives some fractions of a millisecond earlier or later
 than in the simulation, and where requests compete for the last free place that decides which of them is refused, so that
-two runs drift apart. Therefore a real run is held against the spread of 30 simulated seeds: each figure must lie in it, give
-or take 15 %, and a share refused, which may be near to 0, 4 points more (on an idle machine a third of that is enough).
-Where the spread is narrow, as with the limit of concurrency and the quota that is told, that finds a limit that is off by
-a fifth.
+two runs drift apart. Therefore a real run is held against the spread of 30 simulated seeds: each figure must lie in
+it, give or take 15 %, and a share refused, which may be near to 0, 4 points more. Where the spread is narrow, as with
+the limit of concurrency and the quota that is told, that finds a limit that is off by a fifth.
 """
 import concurrent.futures
 import json
