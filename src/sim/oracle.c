@@ -77,12 +77,11 @@ static void give_turns(struct oracle *o)
 
         if (!r->known)
             return;
-        sim_measure_row(o->measure, 0,
-                        &(struct sim_measure_row){.outcome = r->outcome,
-                                                  .reason = r->reason,
-                                                  .started_at = r->started_at,
-                                                  .finished_at = r->finished_at,
-                                                  .turn_at = o->now});
+        sim_measure_row(o->measure, &(struct sim_measure_row){.outcome = r->outcome,
+                                                              .reason = r->reason,
+                                                              .started_at = r->started_at,
+                                                              .finished_at = r->finished_at,
+                                                              .turn_at = o->now});
         r->known = false;
         o->turn++;
     }
@@ -116,7 +115,7 @@ static void land(struct oracle *o, struct oracle_flight *f)
 
     sim_service_leave(o->service, o->now, &f->answer, answered);
     if (answered)
-        sim_measure_latency(o->measure, instant_diff(o->now, f->sent_at));
+        sim_measure_answer(o->measure, 0, instant_diff(o->now, f->sent_at));
     switch (a->fault) {
     case SIM_FAULT_PERMANENT:
         fail_row(o, f, WEIR_OUTCOME_FAILED, WEIR_REASON_HTTP_STATUS, false);

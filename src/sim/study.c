@@ -207,7 +207,7 @@ static unsigned model_end(struct sim_model *m, const struct core_attempt *a, str
     flies(c, now, false);
     if (r->answer.in_service) {
         sim_service_leave(c->study->service, now, &r->answer, true);
-        sim_measure_latency(c->study->measure, instant_diff(now, r->sent_at));
+        sim_measure_answer(c->study->measure, c->number, instant_diff(now, r->sent_at));
     }
     return 0;
 }
@@ -276,14 +276,13 @@ static void sink_take(struct sim_sink *sink, const struct core_task *t, struct i
 
     if (c->study->options->hooks.take)
         c->study->options->hooks.take(c->study->options->ctx, t, now);
-    sim_measure_row(c->study->measure, c->number,
-                    &(struct sim_measure_row){
-                        .outcome = t->answer.outcome,
-                        .reason = t->answer.reason,
-                        .started_at = t->start_at,
-                        .finished_at = t->complete_at,
-                        .turn_at = t->deliver_at,
-                    });
+    sim_measure_row(c->study->measure, &(struct sim_measure_row){
+                                           .outcome = t->answer.outcome,
+                                           .reason = t->answer.reason,
+                                           .started_at = t->start_at,
+                                           .finished_at = t->complete_at,
+                                           .turn_at = t->deliver_at,
+                                       });
 }
 
 static const struct sim_sink_ops sink_ops = {.take = sink_take};

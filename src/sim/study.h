@@ -150,7 +150,7 @@ struct sim_study_result {
     double down_refused;  /* refusals in the 5 s after one, mean */
 
     /* Of several clients: (sum x)^2 / (n sum x^2) of what each got; 1 is fair, 1/n is not. 0: one client. */
-    double jain;    /* of the whole run, by results */
+    double jain;    /* of the whole run, by answers to requests that were accepted */
     double jain_60; /* mean over whole minutes, by requests accepted */
 
     uint64_t throttle_changes; /* of all clients */
