@@ -29,8 +29,6 @@
 /* A window that becomes a rate: so much of what it delivered. */
 #define LEAVE_SHARE 0.9
 #define LEAVE_RATIO 1.1
-/* In flight at the full window, the rate is kept near what is delivered. */
-#define DELIVERED_MAX 4.0
 
 enum role {
     ROLE_REGULAR, /* at the rate */
@@ -344,9 +342,6 @@ static void watch_latency(struct adaptive *a, struct instant now, const struct t
 
     if (!guard_accepted(&a->guard, now, t->number, a->sent, took_s))
         return;
-    if (a->guard.full)
-        a->search.rate_rps =
-            fmin(a->search.rate_rps, fmax(0.1, DELIVERED_MAX * a->guard.delivered_rps));
     if (a->guard.window < window && a->guard.window < GUARD_WINDOW_START)
         decide(a, now, mode_of(a), THROTTLE_REASON_LATENCY);
     else if (a->guard.window > window && window < GUARD_WINDOW_START && !guard_limits(&a->guard))
