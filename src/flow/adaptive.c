@@ -170,7 +170,9 @@ static void trial_look(struct adaptive *a, struct instant now)
 static void outage_over(struct adaptive *a, struct instant now)
 {
     struct search *s = &a->search;
-    double slack_s = 1.2 * 2.5 + silence_verdict_s(&a->silence) + 1;
+    /* So late the end may be seen: a probe waits so long, and so does the verdict on it. */
+    double slack_s =
+        (1 + OUTAGE_JITTER) * OUTAGE_INTERVAL_MAX_S + silence_verdict_s(&a->silence) + 1;
     bool quota = period_outage_over(&a->period, a->outage.began_at, now, slack_s);
 
     quota = quota || period_fell(&a->period, now, HUGE_VAL);
@@ -180,6 +182,7 @@ static void outage_over(struct adaptive *a, struct instant now)
     restart(a, now, quota ? HUGE_VAL : RESUME_SHARE * s->resume_rps, 2);
     drop_reset(&a->drop);
     pace_lowered(a, now);
+    /* The search goes on with the very next dispatch. */
     a->lowered -= a->lowered > 1 ? 2 : a->lowered;
     a->lowered_at = INSTANT_NONE;
     decide(a, now, THROTTLE_MODE_RATE, quota ? THROTTLE_REASON_QUOTA : THROTTLE_REASON_OUTAGE_OVER);
@@ -192,11 +195,12 @@ static struct instant outage_look(struct adaptive *a, struct instant now)
         return outage_when(&a->outage, now);
     if (instant_before(now, a->outage.probe_due))
         return a->outage.probe_due;
-    if (silence_speaks(&a->silence))
+    if (silence_speaks(&a->silence)) {
         outage_over(a, now);
-    else
-        outage_probe_lost(&a->outage, a->outage.probe, now, a->rng);
-    return now;
+        return now;
+    }
+    outage_probe_lost(&a->outage, a->outage.probe, now, a->rng);
+    return outage_when(&a->outage, now);
 }
 
 static struct instant rate_when(struct adaptive *a, struct instant now, double cost)

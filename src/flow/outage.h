@@ -1,12 +1,14 @@
 /*
  * When nothing gets through any more.
  *
- *     if (outage_refused(&o, number)) ...            // the 6th refusal in a row: stop
- *     when = outage_when(&o, now)                    // single probes
- *     outage_probe_sent(&o, number, now, verdict_s)
- *     outage_probe_refused(&o, now, &rng)            // the next one later
+ *     if (outage_refused(&o, number)) outage_begin(&o, now);   // the 6th refusal in a row: stop
+ *     when = outage_when(&o, now);                             // single probes
+ *     outage_probe_sent(&o, number, now, verdict_s);
+ *     outage_probe_refused(&o, number, now, &rng);             // the next one later
+ *     outage_end(&o);                                          // one got through
  *
- * Pure.
+ * One in a row means: no dispatch between two refused ones that was not refused, by number; so dispatches
+ * whose answers are not in yet end a row. Pure.
  */
 #ifndef FLOW_OUTAGE_H
 #define FLOW_OUTAGE_H
@@ -17,8 +19,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Between two probes, at most, without the jitter. */
+#define OUTAGE_INTERVAL_MAX_S 2.5
+#define OUTAGE_JITTER         0.2
+
 struct outage {
-    bool runs;
     uint32_t refused_in_a_row;
     uint64_t last_refused; /* number of the latest refused dispatch */
     struct instant began_at;
