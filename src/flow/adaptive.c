@@ -76,6 +76,15 @@ void adaptive_init(struct adaptive *a, const struct adaptive_options *o, struct 
     period_init(&a->period);
 }
 
+void adaptive_reconfigure(struct adaptive *a, const struct adaptive_options *o)
+{
+    a->options = *o;
+    a->allowance.share = o->waste;
+    a->search.rate_rps = fmin(a->search.rate_rps, o->rate_max_rps);
+    if (a->search.trial.rate_rps > o->rate_max_rps)
+        a->search.trial.rate_rps = 0;
+}
+
 static enum throttle_mode mode_of(const struct adaptive *a)
 {
     return a->state.mode;
@@ -160,8 +169,10 @@ static void outage_over(struct adaptive *a, struct instant now)
     struct search *s = &a->search;
     double slack_s = 1.2 * 2.5 + silence_verdict_s(&a->silence) + 1;
     bool quota = period_outage_over(&a->period, a->outage.began_at, now, slack_s);
-    double most = most_rps(a, now);
+    double most;
 
+    quota = quota || period_fell(&a->period, now, HUGE_VAL);
+    most = most_rps(a, now);
     outage_end(&a->outage);
     if (quota)
         s->resume_rps = 0;
@@ -407,7 +418,7 @@ static void rate_refused(struct adaptive *a, struct instant now, const struct th
         return;
     }
     if (drop_refused(&a->drop, t->number)) {
-        quota = period_fell(&a->period, now);
+        quota = period_fell(&a->period, now, a->search.rate_rps);
         search_cut(&a->search, now, drop_share(&a->drop));
         if (quota)
             search_restart(&a->search, most_rps(a, now), 2);
