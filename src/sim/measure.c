@@ -104,11 +104,11 @@ static void climb_open(struct sim_measure *m, struct instant at, double rps)
 
 static void climb_see(struct climb *c, struct instant at)
 {
-    struct instant *slot = &c->recent[c->accepted % c->need];
+    struct instant *slot;
 
     if (!c->open || c->took >= 0)
         return;
-    *slot = at;
+    c->recent[c->accepted % c->need] = at;
     c->accepted++;
     /* The next slot is the one of the oldest of as many as are needed. */
     slot = &c->recent[c->accepted % c->need];
