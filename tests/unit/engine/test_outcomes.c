@@ -140,7 +140,8 @@ static void full_for_too_long_ends_at_the_rows_own_limit(void **state)
     assert_int_equal(one->status, 529);
     assert_non_null(strstr(one->message, "529"));
     assert_non_null(strstr(one->message, "limit is 0.0 s"));
-    assert_true(one->complete_time_ns - one->start_time_ns >= 30000000);
+    /* complete_time is when the callback ended; the limit is tested a little later, when its report is read */
+    assert_true(one->deliver_time_ns - one->start_time_ns >= 30000000);
     assert_int_equal(r->items[0].outcome, WEIR_OUTCOME_OK);
     assert_int_equal(r->items[2].outcome, WEIR_OUTCOME_OK);
     weir_results_free(r);
