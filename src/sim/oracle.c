@@ -253,8 +253,10 @@ static bool pass_time(struct oracle *o, struct instant to)
 
         if (instant_before(to, at))
             break;
-        if (!take_sample(o, at))
+        if (!take_sample(o, at)) {
+            o->now = at;
             return false;
+        }
     }
     o->flight_s += (double)o->in_flight * duration_seconds(instant_diff(to, o->now));
     o->now = to;

@@ -85,6 +85,10 @@ class Same(Case):
         self.assertEqual(said[0], said[1])
         self.assertGreater(len(said[0][2]), 0)
 
+    def test_a_run_is_the_same_whether_it_is_drawn_or_not(self):
+        args = [*BUSY, "--compare", "adaptive,aimd,oracle", "--json"]
+        self.assertEqual(simulate(*args).stdout, simulate(*args, "--plot", self.path("x.svg")).stdout)
+
     def test_many_seeds_on_threads_are_the_single_ones(self):
         together = json.loads(simulate(*BUSY, "--seed", 5, "--seeds", 6, "--compare", "aimd,adaptive",
                                        "--json").stdout)
