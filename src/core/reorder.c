@@ -40,24 +40,44 @@ void *reorder_first(const struct reorder *r)
 
 void reorder_advance(struct reorder *r)
 {
+    reorder_advance_many(r, 1);
+}
+
+void reorder_advance_many(struct reorder *r, uint64_t count)
+{
     void **slot = &r->slots[r->next & r->mask];
 
-    assert(*slot && r->held > 0);
+    assert(*slot && r->held >= count && count > 0);
     *slot = NULL;
-    r->held--;
-    r->next++;
+    r->held -= count;
+    r->next += count;
+}
+
+bool reorder_reserve(struct reorder *r, uint64_t index, uint64_t count)
+{
+    if (index != r->next + r->held || count > r->window - r->held)
+        return false;
+    r->held += count;
+    return true;
+}
+
+void reorder_fill(struct reorder *r, uint64_t index, void *item)
+{
+    void **slot = &r->slots[index & r->mask];
+
+    assert(item && index - r->next < r->window && !*slot);
+    *slot = item;
 }
 
 void *reorder_drain(struct reorder *r)
 {
-    for (uint64_t i = 0; r->held > 0 && i <= r->mask; i++) {
-        void **slot = &r->slots[(r->next + i) & r->mask];
+    while (r->drained <= r->mask) {
+        void **slot = &r->slots[(r->next + r->drained++) & r->mask];
         void *item = *slot;
 
         if (!item)
             continue;
         *slot = NULL;
-        r->held--;
         return item;
     }
     return NULL;

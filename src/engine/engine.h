@@ -106,6 +106,18 @@ WEIR_MUST_CHECK enum weir_status engine_batch_next(struct engine_batch *b, durat
 void engine_batch_give_back(struct engine_batch *b, struct core_task *chain);
 
 /*
+ * The same for a caller that releases those of the tasks itself which are in_run, one by one when it is done with each,
+ * and counts: rows and bytes (payload and output) of all, run_rows and run_bytes (output) of those. `others` is the chain
+ * of the rest.
+ */
+struct engine_batch_returned {
+    uint64_t rows, bytes;
+    uint64_t run_rows, run_bytes;
+};
+void engine_batch_returned(struct engine_batch *b, const struct engine_batch_returned *r,
+                           struct core_task *others);
+
+/*
  * Starts nothing more. Running attempts finish (or are cancelled); rows whose turn comes without a gap are still
  * delivered, then engine_batch_next says WEIR_E_END. Rows that did not finish have no result; a store lets a later batch
  * run them. Repeatable, with cancel_running the second time.

@@ -3,22 +3,25 @@
  */
 #include "base/error.h"
 #include "base/mem.h"
+#include "core/record.h"
 #include "engine/public.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-/* Room for a row's index as text. */
-#define INDEX_TEXT_BYTES 24
-
 struct weir_batch {
     struct weir_engine *owner;
     struct engine_batch *batch;
+    int64_t wall_offset_ns;
     pthread_mutex_t lock; /* makes the order of adding the order of the indexes */
     uint64_t next_index;
-    /* the taking thread's: the chain at hand, and the one result that is lent */
-    struct core_task *chain, *used, **used_tail;
+    struct rows rows; /* the adders' side of it: under the lock */
+    /* the taking thread's: the chain at hand, the task whose result is lent, and what is used up */
+    struct core_task *chain, *lent;
+    struct core_task *clean, *clean_last; /* that went in runs */
+    struct core_task *used, **used_tail;  /* the others */
+    struct engine_batch_returned returned;
     struct weir_result result;
 };
 
@@ -71,24 +74,20 @@ enum weir_status weir_batch_open(struct weir_pool *pool, const struct weir_batch
     if (!b)
         return error_nomem(err);
     b->owner = pool->owner;
+    b->wall_offset_ns = engine_wall_offset_ns(b->owner->engine);
     b->used_tail = &b->used;
     status = engine_open_batch(pool->owner->engine, pool->core, &o, &b->batch, err);
     if (status != WEIR_OK) {
         mem_free(b);
         return status;
     }
+    rows_init(&b->rows);
     pthread_mutex_init(&b->lock, NULL);
     pthread_mutex_lock(&b->owner->lock);
     b->owner->open_batches++;
     pthread_mutex_unlock(&b->owner->lock);
     *ret = b;
     return WEIR_OK;
-}
-
-static void release_row(struct core_task *t)
-{
-    task_clear(t);
-    mem_free(t);
 }
 
 static enum weir_status check_row(const struct weir_row *row, struct weir_error *err)
@@ -105,73 +104,47 @@ static enum weir_status check_row(const struct weir_row *row, struct weir_error 
     return WEIR_OK;
 }
 
-/* One allocation: the task, the row, its data with a NUL, its key. */
-static struct public_row *copy_row(const struct weir_row *row)
+/* Adds one row, if there is room. Under the lock. */
+static enum weir_status add_row(struct weir_batch *b, const struct weir_row *row,
+                                struct weir_error *err)
 {
-    size_t key_bytes = row->key ? strlen(row->key) + 1 : INDEX_TEXT_BYTES;
-    struct public_row *r = mem_alloc(sizeof *r + row->len + 1 + key_bytes);
-    char *key;
-
-    if (!r)
-        return NULL;
-    task_init(&r->task);
-    if (row->len > 0)
-        memcpy(r->bytes, row->data, row->len);
-    r->bytes[row->len] = '\0';
-    key = r->bytes + row->len + 1;
-    if (row->key)
-        memcpy(key, row->key, key_bytes);
-    r->row = *row;
-    r->row.data = r->bytes;
-    r->row.key = key;
-    r->task.key = key;
-    r->task.payload = r;
-    r->task.payload_len = row->len;
-    r->task.deadline_ns = duration_from_ms(row->deadline_ms);
-    r->task.release = release_row;
-    return r;
-}
-
-/* The lock is not held while waiting for room: whoever does not want to wait must not wait for it either. */
-static enum weir_status add_next(struct weir_batch *b, struct public_row *r, bool name_it,
-                                 struct weir_error *err)
-{
+    struct public_row *r = rows_take(&b->rows, row);
     enum weir_status status;
 
-    pthread_mutex_lock(&b->lock);
+    if (!r)
+        return error_nomem(err);
+    if (!row->key)
+        rows_name(&b->rows, r);
     r->task.index = b->next_index;
-    if (name_it)
-        snprintf((char *)(uintptr_t)r->row.key, INDEX_TEXT_BYTES, "%" PRIu64, b->next_index);
     status = engine_batch_add(b->batch, &r->task, false, err);
-    if (status == WEIR_OK)
-        b->next_index++;
-    pthread_mutex_unlock(&b->lock);
-    return status;
+    if (status != WEIR_OK) {
+        rows_drop(&b->rows, r);
+        return status;
+    }
+    b->next_index++;
+    rows_count(&b->rows);
+    return WEIR_OK;
 }
 
 enum weir_status weir_batch_add(struct weir_batch *batch, const struct weir_row *row, bool wait,
                                 struct weir_error *err)
 {
     enum weir_status status;
-    struct public_row *r;
 
     if (!batch || !row)
         return public_null(err, batch ? "row" : "batch");
     status = check_row(row, err);
     if (status != WEIR_OK)
         return status;
-    r = copy_row(row);
-    if (!r)
-        return error_nomem(err);
     for (;;) {
-        status = add_next(batch, r, !row->key, err);
+        pthread_mutex_lock(&batch->lock);
+        status = add_row(batch, row, err);
+        pthread_mutex_unlock(&batch->lock);
         if (status != WEIR_E_AGAIN || !wait)
-            break;
+            return status;
+        /* Without the lock: whoever does not want to wait must not wait for it either. */
         engine_batch_wait_room(batch->batch);
     }
-    if (status != WEIR_OK)
-        release_row(&r->task);
-    return status;
 }
 
 enum weir_status weir_batch_end(struct weir_batch *batch, struct weir_error *err)
@@ -182,7 +155,8 @@ enum weir_status weir_batch_end(struct weir_batch *batch, struct weir_error *err
     return WEIR_OK;
 }
 
-static void fill_result(const struct engine *e, const struct core_task *t, struct weir_result *r)
+static void fill_result(const struct weir_batch *b, const struct core_task *t,
+                        struct weir_result *r)
 {
     const struct public_row *row = t->payload;
     const struct core_answer *a = &t->answer;
@@ -190,10 +164,10 @@ static void fill_result(const struct engine *e, const struct core_task *t, struc
     *r = (struct weir_result){
         .submit_index = t->index,
         .complete_index = t->complete_index,
-        .submit_time_ns = engine_wall_ns(e, t->submit_at),
-        .start_time_ns = engine_wall_ns(e, t->start_at),
-        .complete_time_ns = engine_wall_ns(e, t->complete_at),
-        .deliver_time_ns = engine_wall_ns(e, t->deliver_at),
+        .submit_time_ns = record_wall_ns(t->submit_at, b->wall_offset_ns),
+        .start_time_ns = record_wall_ns(t->start_at, b->wall_offset_ns),
+        .complete_time_ns = record_wall_ns(t->complete_at, b->wall_offset_ns),
+        .deliver_time_ns = record_wall_ns(t->deliver_at, b->wall_offset_ns),
         .buffer_wait_ns = instant_diff(t->deliver_at, t->complete_at),
         .attempts = t->attempts,
         .capacity_retries = t->capacity_retries,
@@ -209,14 +183,42 @@ static void fill_result(const struct engine *e, const struct core_task *t, struc
     };
 }
 
-/* The result that was lent is done with. Whole chains go back, so that the lock is taken once for many rows. */
+/* The result that was lent is done with. */
+static void end_loan(struct weir_batch *b)
+{
+    struct core_task *t = b->lent;
+
+    if (!t)
+        return;
+    b->lent = NULL;
+    b->returned.rows++;
+    b->returned.bytes += t->payload_len + t->answer.output_len;
+    if (!t->in_run) {
+        *b->used_tail = t;
+        b->used_tail = &t->next;
+        t->next = NULL;
+        return;
+    }
+    b->returned.run_rows++;
+    b->returned.run_bytes += t->answer.output_len;
+    rows_clean(t);
+    if (!b->clean)
+        b->clean_last = t;
+    t->next = b->clean;
+    b->clean = t;
+}
+
+/* Makes room for as many rows as are used up. */
 static void give_back_used(struct weir_batch *b)
 {
-    if (b->chain || !b->used)
+    if (b->returned.rows == 0)
         return;
-    engine_batch_give_back(b->batch, b->used);
-    b->used = NULL;
+    if (b->clean)
+        rows_recycle(&b->rows, b->clean, b->clean_last);
+    engine_batch_returned(b->batch, &b->returned, b->used);
+    b->clean = b->used = NULL;
     b->used_tail = &b->used;
+    b->returned = (struct engine_batch_returned){0};
 }
 
 enum weir_status weir_batch_next(struct weir_batch *batch, int64_t timeout_ms,
@@ -226,11 +228,14 @@ enum weir_status weir_batch_next(struct weir_batch *batch, int64_t timeout_ms,
 
     if (!batch || !ret)
         return public_null(err, batch ? "ret" : "batch");
-    give_back_used(batch);
+    end_loan(batch);
     if (!batch->chain) {
-        enum weir_status status = engine_batch_next(
-            batch->batch, timeout_ms < 0 ? -1 : duration_from_ms(timeout_ms), &batch->chain, err);
+        enum weir_status status;
 
+        give_back_used(batch);
+        status = engine_batch_next(batch->batch,
+                                   timeout_ms < 0 ? -1 : duration_from_ms(timeout_ms),
+                                   &batch->chain, err);
         if (status == WEIR_E_AGAIN)
             return error_set(err, status, "no result came in time");
         if (status == WEIR_E_END)
@@ -241,9 +246,11 @@ enum weir_status weir_batch_next(struct weir_batch *batch, int64_t timeout_ms,
     t = batch->chain;
     batch->chain = t->next;
     t->next = NULL;
-    *batch->used_tail = t;
-    batch->used_tail = &t->next;
-    fill_result(batch->owner->engine, t, &batch->result);
+    batch->lent = t;
+    fill_result(batch, t, &batch->result);
+    /* All that is at hand is taken: room for others, before the caller finds that there is none. */
+    if (!batch->chain)
+        give_back_used(batch);
     *ret = &batch->result;
     return WEIR_OK;
 }
@@ -273,10 +280,11 @@ void weir_batch_close(struct weir_batch *batch)
 {
     if (!batch)
         return;
-    *batch->used_tail = batch->chain;
-    batch->chain = NULL;
+    end_loan(batch);
     give_back_used(batch);
+    engine_batch_give_back(batch->batch, batch->chain);
     engine_batch_close(batch->batch);
+    rows_free(&batch->rows);
     pthread_mutex_lock(&batch->owner->lock);
     batch->owner->open_batches--;
     pthread_mutex_unlock(&batch->owner->lock);
@@ -335,7 +343,7 @@ static enum weir_status keep_refused(struct run_results *r, const struct weir_ro
 
     while (r->public.count < count && status == WEIR_OK) {
         const struct weir_row *row = &rows[r->public.count];
-        char index[INDEX_TEXT_BYTES];
+        char index[ROW_INDEX_TEXT_BYTES];
         struct weir_result refused = {
             .submit_index = r->public.count,
             .complete_index = r->public.count,

@@ -216,6 +216,64 @@ void gate_lost(struct gate *g, struct instant now, const struct gate_ticket *tic
     throttle_lost(&g->throttle, now, &ticket->throttle);
 }
 
+bool gate_may_take_many(struct gate *g, struct instant now)
+{
+    return gate_is_unpaced(g) && gate_is_open(g) && !instant_before(now, gate_held_until(g)) &&
+           !instant_before(now, g->told_requests.until) &&
+           !instant_before(now, g->told_tokens.until) &&
+           !instant_before(now, throttle_when(&g->throttle, now, 0, 1.0));
+}
+
+/* Pacers and budgets have no part in it: there are none in an unpaced gate. */
+struct gate_ticket gate_take_many(struct gate *g, struct instant now, size_t in_flight,
+                                  uint32_t count)
+{
+    struct gate_ticket first = {.taken_at = now};
+
+    assert(count > 0 && gate_may_take_many(g, now));
+    first.throttle = throttle_sent(&g->throttle, now, in_flight, 1.0);
+    for (uint32_t i = 1; i < count; i++)
+        (void)throttle_sent(&g->throttle, now, in_flight + i, 1.0);
+    first.requests_mark = quota_take(&g->told_requests, count) - (count - 1);
+    first.tokens_mark = quota_take(&g->told_tokens, 0);
+    g->taken += count;
+    return first;
+}
+
+struct gate_ticket gate_ticket_nth(const struct gate_ticket *first, uint32_t n)
+{
+    struct gate_ticket ticket = *first;
+
+    ticket.throttle.number += ticket.throttle.number ? n : 0;
+    ticket.throttle.in_flight += n;
+    ticket.requests_mark += n;
+    return ticket;
+}
+
+void gate_accepted_many(struct gate *g, struct instant now, const struct gate_ticket *first,
+                        uint32_t count)
+{
+    struct throttle_ticket ticket = first->throttle;
+
+    for (; count > 0; count--) {
+        throttle_accepted(&g->throttle, now, &ticket);
+        ticket.number += ticket.number > 0;
+        ticket.in_flight++;
+    }
+}
+
+void gate_lost_many(struct gate *g, struct instant now, const struct gate_ticket *first,
+                    uint32_t count)
+{
+    struct throttle_ticket ticket = first->throttle;
+
+    for (; count > 0; count--) {
+        throttle_lost(&g->throttle, now, &ticket);
+        ticket.number += ticket.number > 0;
+        ticket.in_flight++;
+    }
+}
+
 bool gate_is_open(const struct gate *g)
 {
     return throttle_is_open(&g->throttle);

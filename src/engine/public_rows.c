@@ -1,0 +1,158 @@
+#include "engine/public_rows.h"
+
+#include "base/mem.h"
+
+#include <string.h>
+
+/* Rows that are had at once. */
+#define SLAB_ROWS 64
+#define LINE_BYTES 64
+
+struct row_slab {
+    struct row_slab *next;
+};
+
+void rows_init(struct rows *rows)
+{
+    *rows = (struct rows){.index_text = "0", .index_len = 1};
+    pthread_mutex_init(&rows->lock, NULL);
+}
+
+void rows_free(struct rows *rows)
+{
+    while (rows->slabs) {
+        struct row_slab *s = rows->slabs;
+
+        rows->slabs = s->next;
+        mem_free(s);
+    }
+    pthread_mutex_destroy(&rows->lock);
+}
+
+void rows_forget(struct public_row *r)
+{
+    r->large = mem_free(r->large);
+}
+
+static bool more(struct rows *rows)
+{
+    struct row_slab *s = mem_alloc(sizeof *s + LINE_BYTES + SLAB_ROWS * sizeof(struct public_row));
+    uintptr_t at;
+
+    if (!s)
+        return false;
+    s->next = rows->slabs;
+    rows->slabs = s;
+    /* On cache lines of their own, for neighbours are with different threads. */
+    at = ((uintptr_t)(s + 1) + LINE_BYTES - 1) / LINE_BYTES * LINE_BYTES;
+    rows->fresh = (struct public_row *)at;
+    rows->fresh_end = rows->fresh + SLAB_ROWS;
+    return true;
+}
+
+static void release_row(struct core_task *t)
+{
+    struct public_row *r = (struct public_row *)(void *)t;
+
+    if (r->large)
+        rows_forget(r);
+    task_clear(t);
+    task_init(t);
+    rows_recycle(r->home, t, t);
+}
+
+static struct public_row *take_clean(struct rows *rows)
+{
+    struct core_task *t = rows->spare;
+    struct public_row *r;
+
+    if (!t) {
+        pthread_mutex_lock(&rows->lock);
+        t = rows->back;
+        rows->back = NULL;
+        pthread_mutex_unlock(&rows->lock);
+    }
+    if (t) {
+        rows->spare = t->next;
+        t->next = NULL;
+        return (struct public_row *)(void *)t;
+    }
+    if (rows->fresh == rows->fresh_end && !more(rows))
+        return NULL;
+    r = rows->fresh++;
+    task_init(&r->task);
+    r->home = rows;
+    r->large = NULL;
+    return r;
+}
+
+struct public_row *rows_take(struct rows *rows, const struct weir_row *row)
+{
+    size_t key_bytes = row->key ? strlen(row->key) + 1 : ROW_INDEX_TEXT_BYTES;
+    struct public_row *r = take_clean(rows);
+    char *bytes;
+
+    if (!r)
+        return NULL;
+    bytes = r->small;
+    if (row->len >= sizeof r->small || row->len + 1 + key_bytes > sizeof r->small) {
+        if (row->len < SIZE_MAX - 1 - key_bytes)
+            r->large = mem_alloc(row->len + 1 + key_bytes);
+        if (!r->large) {
+            rows_drop(rows, r);
+            return NULL;
+        }
+        bytes = r->large;
+    }
+    if (row->len > 0)
+        memcpy(bytes, row->data, row->len);
+    bytes[row->len] = '\0';
+    r->row = *row;
+    r->row.data = bytes;
+    r->row.key = bytes + row->len + 1;
+    if (row->key)
+        memcpy(bytes + row->len + 1, row->key, key_bytes);
+    r->task.key = r->row.key;
+    r->task.payload = r;
+    r->task.payload_len = row->len;
+    r->task.deadline_ns = duration_from_ms(row->deadline_ms);
+    r->task.release = release_row;
+    return r;
+}
+
+void rows_name(struct rows *rows, struct public_row *r)
+{
+    memcpy((char *)(uintptr_t)r->row.key, rows->index_text, sizeof rows->index_text);
+}
+
+void rows_count(struct rows *rows)
+{
+    uint32_t i = rows->index_len;
+
+    while (i > 0 && rows->index_text[i - 1] == '9')
+        rows->index_text[--i] = '0';
+    if (i > 0) {
+        rows->index_text[i - 1]++;
+        return;
+    }
+    /* All nines: one digit more. */
+    rows->index_text[0] = '1';
+    rows->index_text[rows->index_len++] = '0';
+}
+
+void rows_drop(struct rows *rows, struct public_row *r)
+{
+    if (r->large)
+        rows_forget(r);
+    r->task.deadline_ns = 0;
+    r->task.next = rows->spare;
+    rows->spare = &r->task;
+}
+
+void rows_recycle(struct rows *rows, struct core_task *first, struct core_task *last)
+{
+    pthread_mutex_lock(&rows->lock);
+    last->next = rows->back;
+    rows->back = first;
+    pthread_mutex_unlock(&rows->lock);
+}
