@@ -78,6 +78,7 @@ void *reorder_drain(struct reorder *r)
         if (!item)
             continue;
         *slot = NULL;
+        r->held -= r->held > 0;
         return item;
     }
     return NULL;

@@ -5,7 +5,7 @@
 #define ENGINE_PUBLIC_H
 
 #include "engine/engine.h"
-#include "engine/public_rows.h"
+#include "engine/row_store.h"
 #include "weir/weir.h"
 
 #include <pthread.h>

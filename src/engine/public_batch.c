@@ -16,7 +16,7 @@ struct weir_batch {
     int64_t wall_offset_ns;
     pthread_mutex_t lock; /* makes the order of adding the order of the indexes */
     uint64_t next_index;
-    struct rows rows; /* the adders' side of it: under the lock */
+    struct row_store rows; /* the adders' side of it: under the lock */
     /* the taking thread's: the chain at hand, the task whose result is lent, and what is used up */
     struct core_task *chain, *lent;
     struct core_task *clean, *clean_last; /* that went in runs */
@@ -81,7 +81,7 @@ enum weir_status weir_batch_open(struct weir_pool *pool, const struct weir_batch
         mem_free(b);
         return status;
     }
-    rows_init(&b->rows);
+    row_store_init(&b->rows);
     pthread_mutex_init(&b->lock, NULL);
     pthread_mutex_lock(&b->owner->lock);
     b->owner->open_batches++;
@@ -108,21 +108,21 @@ static enum weir_status check_row(const struct weir_row *row, struct weir_error 
 static enum weir_status add_row(struct weir_batch *b, const struct weir_row *row,
                                 struct weir_error *err)
 {
-    struct public_row *r = rows_take(&b->rows, row);
+    struct public_row *r = row_store_take(&b->rows, row);
     enum weir_status status;
 
     if (!r)
         return error_nomem(err);
     if (!row->key)
-        rows_name(&b->rows, r);
+        row_store_name(&b->rows, r);
     r->task.index = b->next_index;
     status = engine_batch_add(b->batch, &r->task, false, err);
     if (status != WEIR_OK) {
-        rows_drop(&b->rows, r);
+        row_store_drop(&b->rows, r);
         return status;
     }
     b->next_index++;
-    rows_count(&b->rows);
+    row_store_count(&b->rows);
     return WEIR_OK;
 }
 
@@ -201,7 +201,7 @@ static void end_loan(struct weir_batch *b)
     }
     b->returned.run_rows++;
     b->returned.run_bytes += t->answer.output_len;
-    rows_clean(t);
+    row_store_clean(t);
     if (!b->clean)
         b->clean_last = t;
     t->next = b->clean;
@@ -214,7 +214,7 @@ static void give_back_used(struct weir_batch *b)
     if (b->returned.rows == 0)
         return;
     if (b->clean)
-        rows_recycle(&b->rows, b->clean, b->clean_last);
+        row_store_recycle(&b->rows, b->clean, b->clean_last);
     engine_batch_returned(b->batch, &b->returned, b->used);
     b->clean = b->used = NULL;
     b->used_tail = &b->used;
@@ -284,7 +284,7 @@ void weir_batch_close(struct weir_batch *batch)
     give_back_used(batch);
     engine_batch_give_back(batch->batch, batch->chain);
     engine_batch_close(batch->batch);
-    rows_free(&batch->rows);
+    row_store_free(&batch->rows);
     pthread_mutex_lock(&batch->owner->lock);
     batch->owner->open_batches--;
     pthread_mutex_unlock(&batch->owner->lock);

@@ -1,17 +1,17 @@
 /*
  * The rows of a batch: where their memory comes from and where it goes.
  *
- *     r = rows_take(&rows, &row, &err)      // a copy of the caller's row; its key is set, or to be set by rows_name()
+ *     r = row_store_take(&rows, &row, &err)      // a copy of the caller's row; its key is set, or to be set by row_store_name()
  *     ...                                   // the task is the engine's, then the taker's
- *     rows_recycle(&rows, chain)            // or release() of the task, from any thread
+ *     row_store_recycle(&rows, chain)            // or release() of the task, from any thread
  *
  * Rows come and go by the million, between threads; so their memory is had in slabs, used again, and freed with the
  * batch: it is as much as the batch ever held at once, which its window bounds. Small data lives in the row itself.
  *
- * Threads: rows_take() and rows_drop() under the adders' lock; what comes back, from any thread.
+ * Threads: row_store_take() and row_store_drop() under the adders' lock; what comes back, from any thread.
  */
-#ifndef ENGINE_PUBLIC_ROWS_H
-#define ENGINE_PUBLIC_ROWS_H
+#ifndef ENGINE_ROW_STORE_H
+#define ENGINE_ROW_STORE_H
 
 #include "core/task.h"
 #include "weir/weir.h"
@@ -23,20 +23,20 @@
 /* Room for a row's index as text. */
 #define ROW_INDEX_TEXT_BYTES 24
 
-struct rows;
+struct row_store;
 
 /* A row of a batch: the task, the row as its callback sees it, and the copies that it points to. */
 struct public_row {
     struct core_task task;
     _Alignas(64) struct weir_row row;
-    struct rows *home;
+    struct row_store *home;
     char *large; /* the copies, when they do not fit into small; else NULL */
     char small[ROW_SMALL_BYTES];
 };
 
 struct row_slab;
 
-struct rows {
+struct row_store {
     /* under the adders' lock */
     struct core_task *spare; /* used before, and clean */
     struct public_row *fresh, *fresh_end; /* of the last slab: never used */
@@ -49,32 +49,32 @@ struct rows {
     struct core_task *back; /* under `lock`: came back, clean */
 };
 
-void rows_init(struct rows *rows);
+void row_store_init(struct row_store *rows);
 /* Everything that was taken has come back. */
-void rows_free(struct rows *rows);
+void row_store_free(struct row_store *rows);
 
 /* A copy of what the row says; its task is ready to be added, but for the index. NULL: no memory. */
-struct public_row *rows_take(struct rows *rows, const struct weir_row *row);
+struct public_row *row_store_take(struct row_store *rows, const struct weir_row *row);
 /* Gives it the next index as its key, before it is added. */
-void rows_name(struct rows *rows, struct public_row *r);
+void row_store_name(struct row_store *rows, struct public_row *r);
 /* That row was added: the next one has the next index. */
-void rows_count(struct rows *rows);
+void row_store_count(struct row_store *rows);
 /* It was not added after all. */
-void rows_drop(struct rows *rows, struct public_row *r);
+void row_store_drop(struct row_store *rows, struct public_row *r);
 
-/* A task that was delivered in a run is used up: makes it clean, so that it can go into a chain for rows_recycle(). */
-static inline void rows_clean(struct core_task *t);
+/* A task that was delivered in a run is used up: makes it clean, so that it can go into a chain for row_store_recycle(). */
+static inline void row_store_clean(struct core_task *t);
 /* Chain of clean tasks, from first to last. Any thread. */
-void rows_recycle(struct rows *rows, struct core_task *first, struct core_task *last);
+void row_store_recycle(struct row_store *rows, struct core_task *first, struct core_task *last);
 
-void rows_forget(struct public_row *r);
+void row_store_forget(struct public_row *r);
 
-static inline void rows_clean(struct core_task *t)
+static inline void row_store_clean(struct core_task *t)
 {
     struct public_row *r = (struct public_row *)(void *)t;
 
     if (r->large)
-        rows_forget(r);
+        row_store_forget(r);
     answer_clear(&t->answer);
     task_init_again(t);
 }

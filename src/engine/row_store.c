@@ -1,4 +1,4 @@
-#include "engine/public_rows.h"
+#include "engine/row_store.h"
 
 #include "base/mem.h"
 
@@ -12,13 +12,13 @@ struct row_slab {
     struct row_slab *next;
 };
 
-void rows_init(struct rows *rows)
+void row_store_init(struct row_store *rows)
 {
-    *rows = (struct rows){.index_text = "0", .index_len = 1};
+    *rows = (struct row_store){.index_text = "0", .index_len = 1};
     pthread_mutex_init(&rows->lock, NULL);
 }
 
-void rows_free(struct rows *rows)
+void row_store_free(struct row_store *rows)
 {
     while (rows->slabs) {
         struct row_slab *s = rows->slabs;
@@ -29,12 +29,12 @@ void rows_free(struct rows *rows)
     pthread_mutex_destroy(&rows->lock);
 }
 
-void rows_forget(struct public_row *r)
+void row_store_forget(struct public_row *r)
 {
     r->large = mem_free(r->large);
 }
 
-static bool more(struct rows *rows)
+static bool more(struct row_store *rows)
 {
     struct row_slab *s = mem_alloc(sizeof *s + LINE_BYTES + SLAB_ROWS * sizeof(struct public_row));
     uintptr_t at;
@@ -55,13 +55,13 @@ static void release_row(struct core_task *t)
     struct public_row *r = (struct public_row *)(void *)t;
 
     if (r->large)
-        rows_forget(r);
+        row_store_forget(r);
     task_clear(t);
     task_init(t);
-    rows_recycle(r->home, t, t);
+    row_store_recycle(r->home, t, t);
 }
 
-static struct public_row *take_clean(struct rows *rows)
+static struct public_row *take_clean(struct row_store *rows)
 {
     struct core_task *t = rows->spare;
     struct public_row *r;
@@ -86,7 +86,7 @@ static struct public_row *take_clean(struct rows *rows)
     return r;
 }
 
-struct public_row *rows_take(struct rows *rows, const struct weir_row *row)
+struct public_row *row_store_take(struct row_store *rows, const struct weir_row *row)
 {
     size_t key_bytes = row->key ? strlen(row->key) + 1 : ROW_INDEX_TEXT_BYTES;
     struct public_row *r = take_clean(rows);
@@ -99,7 +99,7 @@ struct public_row *rows_take(struct rows *rows, const struct weir_row *row)
         if (row->len < SIZE_MAX - 1 - key_bytes)
             r->large = mem_alloc(row->len + 1 + key_bytes);
         if (!r->large) {
-            rows_drop(rows, r);
+            row_store_drop(rows, r);
             return NULL;
         }
         bytes = r->large;
@@ -120,12 +120,12 @@ struct public_row *rows_take(struct rows *rows, const struct weir_row *row)
     return r;
 }
 
-void rows_name(struct rows *rows, struct public_row *r)
+void row_store_name(struct row_store *rows, struct public_row *r)
 {
     memcpy((char *)(uintptr_t)r->row.key, rows->index_text, sizeof rows->index_text);
 }
 
-void rows_count(struct rows *rows)
+void row_store_count(struct row_store *rows)
 {
     uint32_t i = rows->index_len;
 
@@ -140,16 +140,16 @@ void rows_count(struct rows *rows)
     rows->index_text[rows->index_len++] = '0';
 }
 
-void rows_drop(struct rows *rows, struct public_row *r)
+void row_store_drop(struct row_store *rows, struct public_row *r)
 {
     if (r->large)
-        rows_forget(r);
+        row_store_forget(r);
     r->task.deadline_ns = 0;
     r->task.next = rows->spare;
     rows->spare = &r->task;
 }
 
-void rows_recycle(struct rows *rows, struct core_task *first, struct core_task *last)
+void row_store_recycle(struct row_store *rows, struct core_task *first, struct core_task *last)
 {
     pthread_mutex_lock(&rows->lock);
     last->next = rows->back;
