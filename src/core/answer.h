@@ -21,6 +21,7 @@
 #define ANSWER_SMALL_BYTES 24
 
 struct core_answer {
+    char small[ANSWER_SMALL_BYTES]; /* where a small output is */
     enum weir_outcome outcome;
     enum weir_reason reason;
     int status;     /* HTTP status, or a number of the callback's own; 0: there was none */
@@ -32,7 +33,6 @@ struct core_answer {
     char *request_id;          /* the service's own name for the request; NULL: none */
     struct instant started_at; /* when the work began, and when it ended, at the executor */
     struct instant ended_at;
-    char small[ANSWER_SMALL_BYTES]; /* where a small output is */
     int64_t tokens;                 /* that the service says it charged; -1: not told */
     struct flow_advice advice;
 };

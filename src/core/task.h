@@ -59,8 +59,8 @@ struct core_run {
 #define RUN_ROWS_MAX 128
 
 /*
- * In the order of use: a row that goes in a run is touched by four threads, and touches the first four cache lines
- * only. What follows them stays as task_init() made it.
+ * In the order of use: a row that goes in a run is touched by four threads, and in the first three cache lines only. What
+ * follows them stays as task_init() made it.
  */
 struct core_task {
     /* set by the submitter */
@@ -68,30 +68,30 @@ struct core_task {
     const void *payload; /* what the pool's executor expects */
     size_t payload_len;
     const char *key; /* never NULL nor empty */
-    void (*release)(struct core_task *task);
+    void *user;      /* the submitter's own; nobody else looks at it */
+    bool refused;    /* it has its answer already (a bad row): no attempt is made */
+    bool finished_before; /* the store has its result already; answer and record are filled in */
 
-    struct core_task *next; /* chains tasks that are handed over together */
+    bool in_run;     /* delivered in a run: nothing of the engine refers to it any more */
+    bool given_back; /* release() is due when `abandoned` is 0 */
     enum task_state state;
     uint32_t attempts; /* started, capacity ones included */
     uint32_t capacity_retries;
-    bool refused; /* set by the submitter: it has its answer already (a bad row), no attempt is made */
-    /* set by the submitter: the store has its result already; answer and record are filled in */
-    bool finished_before;
-    bool in_run;     /* delivered in a run: nothing of the engine refers to it any more */
-    bool given_back; /* release() is due when `abandoned` is 0 */
+    struct core_task *next; /* chains tasks that are handed over together */
 
     /* the result and its record */
-    struct core_answer answer; /* of the last attempt */
     struct instant submit_at, complete_at, deliver_at;
     struct instant start_at; /* of the first attempt; NONE: it did not start */
     uint64_t complete_index;
-    duration_ns throttled_ns; /* spent waiting after capacity outcomes */
+    struct core_answer answer; /* of the last attempt */
+    duration_ns throttled_ns;  /* spent waiting after capacity outcomes */
 
     /* set by the submitter, where it is needed */
     int64_t tokens;            /* estimated cost, for the token budget; 0: none */
     duration_ns deadline_ns;   /* from its submission; 0: none of its own */
     uint64_t hash_hi, hash_lo; /* of the row's bytes, for the store; 0 without one */
     uint32_t generation;       /* see core/ports/store.h */
+    void (*release)(struct core_task *task);
 
     /* the engine's own */
     uint32_t failures;         /* attempts that count against max_attempts */
@@ -108,6 +108,11 @@ struct core_task {
     struct heap_node retry; /* in the batch's heap of retries that are ready */
     struct core_run run;
 };
+
+_Static_assert(offsetof(struct core_task, submit_at) == 64 &&
+                   offsetof(struct core_task, answer.outcome) == 128 &&
+                   offsetof(struct core_task, answer.tokens) == 192,
+               "what a row in a run needs is in three cache lines");
 
 /* Zeroes the task and makes the answer empty; call before filling it in. */
 void task_init(struct core_task *t);

@@ -479,12 +479,11 @@ static bool is_plain(const struct engine_batch *b, const struct core_task *t)
     return b->runs && t->deadline_ns == 0 && t->tokens == 0 && !t->refused && !t->finished_before;
 }
 
-enum weir_status engine_batch_add(struct engine_batch *b, struct core_task *task, bool block,
-                                  struct weir_error *err)
+/* Under the lock, which waiting lets go. */
+static enum weir_status get_room(struct engine_batch *b, bool block, struct weir_error *err)
 {
-    enum weir_status status = WEIR_OK;
+    enum weir_status status;
 
-    pthread_mutex_lock(&b->lock);
     while (block && !b->refusing && !b->ended && !has_room(b))
         pthread_cond_wait(&b->room, &b->lock);
     if (b->refusing || b->ended) {
@@ -494,13 +493,51 @@ enum weir_status engine_batch_add(struct engine_batch *b, struct core_task *task
                            "the window is full (%llu rows): take results before adding more",
                            (unsigned long long)b->rows);
     } else {
-        if (is_plain(b, task))
-            queue_add_row(&b->staged, task);
+        status = WEIR_OK;
+    }
+    return status;
+}
+
+/* Under the lock. */
+static void stage(struct engine_batch *b, struct core_task *task)
+{
+    task->next = NULL;
+    if (is_plain(b, task))
+        queue_add_row(&b->staged, task);
+    else
+        queue_add_single(&b->staged, task);
+    b->rows++;
+    b->bytes += task->payload_len + task->answer.output_len;
+    post_once(b);
+}
+
+enum weir_status engine_batch_add(struct engine_batch *b, struct core_task *task, bool block,
+                                  struct weir_error *err)
+{
+    enum weir_status status;
+
+    pthread_mutex_lock(&b->lock);
+    status = get_room(b, block, err);
+    if (status == WEIR_OK)
+        stage(b, task);
+    pthread_mutex_unlock(&b->lock);
+    return status;
+}
+
+enum weir_status engine_batch_add_made(struct engine_batch *b, engine_make_fn make, void *ctx,
+                                       bool block, struct weir_error *err)
+{
+    struct core_task *task;
+    enum weir_status status;
+
+    pthread_mutex_lock(&b->lock);
+    status = get_room(b, block, err);
+    if (status == WEIR_OK) {
+        task = make(ctx);
+        if (task)
+            stage(b, task);
         else
-            queue_add_single(&b->staged, task);
-        b->rows++;
-        b->bytes += task->payload_len + task->answer.output_len;
-        post_once(b);
+            status = error_nomem(err);
     }
     pthread_mutex_unlock(&b->lock);
     return status;

@@ -89,6 +89,11 @@ WEIR_MUST_CHECK enum weir_status engine_open_batch(struct engine *e, struct core
  */
 WEIR_MUST_CHECK enum weir_status engine_batch_add(struct engine_batch *b, struct core_task *task,
                                                   bool block, struct weir_error *err);
+/* The same for a task that is made only when there is room, under the batch's lock: in the order of the calls. NULL: no memory. */
+typedef struct core_task *(*engine_make_fn)(void *ctx);
+WEIR_MUST_CHECK enum weir_status engine_batch_add_made(struct engine_batch *b, engine_make_fn make,
+                                                       void *ctx, bool block,
+                                                       struct weir_error *err);
 /* Waits until there is room, or until no row is taken any more. Somebody else may be faster to use it. */
 void engine_batch_wait_room(struct engine_batch *b);
 /* No more rows come. */

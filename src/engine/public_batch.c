@@ -14,9 +14,9 @@ struct weir_batch {
     struct weir_engine *owner;
     struct engine_batch *batch;
     int64_t wall_offset_ns;
-    pthread_mutex_t lock; /* makes the order of adding the order of the indexes */
+    /* the adders', under the engine batch's lock (make_task) */
     uint64_t next_index;
-    struct row_store rows; /* the adders' side of it: under the lock */
+    struct row_store rows;
     /* the taking thread's: the chain at hand, the task whose result is lent, and what is used up */
     struct core_task *chain, *lent;
     struct core_task *clean, *clean_last; /* that went in runs */
@@ -82,7 +82,6 @@ enum weir_status weir_batch_open(struct weir_pool *pool, const struct weir_batch
         return status;
     }
     row_store_init(&b->rows);
-    pthread_mutex_init(&b->lock, NULL);
     pthread_mutex_lock(&b->owner->lock);
     b->owner->open_batches++;
     pthread_mutex_unlock(&b->owner->lock);
@@ -104,31 +103,30 @@ static enum weir_status check_row(const struct weir_row *row, struct weir_error 
     return WEIR_OK;
 }
 
-/* Adds one row, if there is room. Under the lock. */
-static enum weir_status add_row(struct weir_batch *b, const struct weir_row *row,
-                                struct weir_error *err)
+struct added_row {
+    struct weir_batch *batch;
+    const struct weir_row *row;
+    char *large;
+};
+
+/* Under the engine batch's lock, which makes the order of adding the order of the indexes. */
+static struct core_task *make_task(void *ctx)
 {
-    struct public_row *r = row_store_take(&b->rows, row);
-    enum weir_status status;
+    struct added_row *a = ctx;
+    struct weir_batch *b = a->batch;
+    struct public_row *r = row_store_take(&b->rows, a->row, a->large);
 
     if (!r)
-        return error_nomem(err);
-    if (!row->key)
-        row_store_name(&b->rows, r);
-    r->task.index = b->next_index;
-    status = engine_batch_add(b->batch, &r->task, false, err);
-    if (status != WEIR_OK) {
-        row_store_drop(&b->rows, r);
-        return status;
-    }
-    b->next_index++;
+        return NULL;
+    r->task.index = b->next_index++;
     row_store_count(&b->rows);
-    return WEIR_OK;
+    return &r->task;
 }
 
 enum weir_status weir_batch_add(struct weir_batch *batch, const struct weir_row *row, bool wait,
                                 struct weir_error *err)
 {
+    struct added_row added = {.batch = batch, .row = row};
     enum weir_status status;
 
     if (!batch || !row)
@@ -136,15 +134,15 @@ enum weir_status weir_batch_add(struct weir_batch *batch, const struct weir_row 
     status = check_row(row, err);
     if (status != WEIR_OK)
         return status;
-    for (;;) {
-        pthread_mutex_lock(&batch->lock);
-        status = add_row(batch, row, err);
-        pthread_mutex_unlock(&batch->lock);
-        if (status != WEIR_E_AGAIN || !wait)
-            return status;
-        /* Without the lock: whoever does not want to wait must not wait for it either. */
-        engine_batch_wait_room(batch->batch);
+    if (row_store_needs_large(row)) {
+        added.large = row_store_large(row);
+        if (!added.large)
+            return error_nomem(err);
     }
+    status = engine_batch_add_made(batch->batch, make_task, &added, wait, err);
+    if (status != WEIR_OK)
+        mem_free(added.large);
+    return status;
 }
 
 enum weir_status weir_batch_end(struct weir_batch *batch, struct weir_error *err)
@@ -158,7 +156,6 @@ enum weir_status weir_batch_end(struct weir_batch *batch, struct weir_error *err
 static void fill_result(const struct weir_batch *b, const struct core_task *t,
                         struct weir_result *r)
 {
-    const struct public_row *row = t->payload;
     const struct core_answer *a = &t->answer;
 
     *r = (struct weir_result){
@@ -179,7 +176,7 @@ static void fill_result(const struct weir_batch *b, const struct core_task *t,
         .key = t->key,
         .output = a->output ? a->output : "",
         .output_len = a->output_len,
-        .user = row->row.user,
+        .user = t->user,
     };
 }
 
@@ -288,7 +285,6 @@ void weir_batch_close(struct weir_batch *batch)
     pthread_mutex_lock(&batch->owner->lock);
     batch->owner->open_batches--;
     pthread_mutex_unlock(&batch->owner->lock);
-    pthread_mutex_destroy(&batch->lock);
     mem_free(batch);
 }
 

@@ -58,6 +58,7 @@ static void release_row(struct core_task *t)
         row_store_forget(r);
     task_clear(t);
     task_init(t);
+    t->release = release_row;
     row_store_recycle(r->home, t, t);
 }
 
@@ -81,48 +82,59 @@ static struct public_row *take_clean(struct row_store *rows)
         return NULL;
     r = rows->fresh++;
     task_init(&r->task);
+    r->task.release = release_row;
     r->home = rows;
     r->large = NULL;
     return r;
 }
 
-struct public_row *row_store_take(struct row_store *rows, const struct weir_row *row)
+static size_t key_bytes(const struct weir_row *row)
 {
-    size_t key_bytes = row->key ? strlen(row->key) + 1 : ROW_INDEX_TEXT_BYTES;
+    return row->key ? strlen(row->key) + 1 : ROW_INDEX_TEXT_BYTES;
+}
+
+bool row_store_needs_large(const struct weir_row *row)
+{
+    return row->len >= ROW_SMALL_BYTES || row->len + 1 + key_bytes(row) > ROW_SMALL_BYTES;
+}
+
+char *row_store_large(const struct weir_row *row)
+{
+    size_t key = key_bytes(row);
+    char *large = row->len < SIZE_MAX - 1 - key ? mem_alloc(row->len + 1 + key) : NULL;
+
+    if (large && row->len > 0)
+        memcpy(large, row->data, row->len);
+    return large;
+}
+
+struct public_row *row_store_take(struct row_store *rows, const struct weir_row *row, char *large)
+{
     struct public_row *r = take_clean(rows);
-    char *bytes;
+    char *bytes, *key;
 
     if (!r)
         return NULL;
-    bytes = r->small;
-    if (row->len >= sizeof r->small || row->len + 1 + key_bytes > sizeof r->small) {
-        if (row->len < SIZE_MAX - 1 - key_bytes)
-            r->large = mem_alloc(row->len + 1 + key_bytes);
-        if (!r->large) {
-            row_store_drop(rows, r);
-            return NULL;
-        }
-        bytes = r->large;
-    }
-    if (row->len > 0)
+    bytes = large ? large : r->small;
+    key = bytes + row->len + 1;
+    if (!large && row->len > 0)
         memcpy(bytes, row->data, row->len);
     bytes[row->len] = '\0';
+    if (row->key)
+        strcpy(key, row->key);
+    else
+        memcpy(key, rows->index_text, rows->index_len + 1);
+    r->large = large;
     r->row = *row;
     r->row.data = bytes;
-    r->row.key = bytes + row->len + 1;
-    if (row->key)
-        memcpy(bytes + row->len + 1, row->key, key_bytes);
-    r->task.key = r->row.key;
+    r->row.key = key;
+    r->task.key = key;
+    r->task.user = row->user;
     r->task.payload = r;
     r->task.payload_len = row->len;
-    r->task.deadline_ns = duration_from_ms(row->deadline_ms);
-    r->task.release = release_row;
+    if (row->deadline_ms > 0)
+        r->task.deadline_ns = duration_from_ms(row->deadline_ms);
     return r;
-}
-
-void row_store_name(struct row_store *rows, struct public_row *r)
-{
-    memcpy((char *)(uintptr_t)r->row.key, rows->index_text, sizeof rows->index_text);
 }
 
 void row_store_count(struct row_store *rows)
@@ -138,15 +150,6 @@ void row_store_count(struct row_store *rows)
     /* All nines: one digit more. */
     rows->index_text[0] = '1';
     rows->index_text[rows->index_len++] = '0';
-}
-
-void row_store_drop(struct row_store *rows, struct public_row *r)
-{
-    if (r->large)
-        row_store_forget(r);
-    r->task.deadline_ns = 0;
-    r->task.next = rows->spare;
-    rows->spare = &r->task;
 }
 
 void row_store_recycle(struct row_store *rows, struct core_task *first, struct core_task *last)

@@ -1,14 +1,16 @@
 /*
  * The rows of a batch: where their memory comes from and where it goes.
  *
- *     r = row_store_take(&rows, &row, &err)      // a copy of the caller's row; its key is set, or to be set by row_store_name()
- *     ...                                   // the task is the engine's, then the taker's
- *     row_store_recycle(&rows, chain)            // or release() of the task, from any thread
+ *     r = row_store_take(&rows, &row, large)   // a copy of the caller's row; only its index is missing
+ *     row_store_count(&rows)                   // it was added
+ *     ...                                      // the task is the engine's, then the taker's
+ *     row_store_recycle(&rows, first, last)    // or release() of the task, from any thread
  *
  * Rows come and go by the million, between threads; so their memory is had in slabs, used again, and freed with the
- * batch: it is as much as the batch ever held at once, which its window bounds. Small data lives in the row itself.
+ * batch: it is as much as the batch ever held at once, which its window bounds. Small data lives in the row itself;
+ * for others row_store_large() is called before the adders' lock is taken, so that nobody waits for a large copy.
  *
- * Threads: row_store_take() and row_store_drop() under the adders' lock; what comes back, from any thread.
+ * Threads: init and free by the batch's owner; recycle and release() from any; the others under the adders' lock.
  */
 #ifndef ENGINE_ROW_STORE_H
 #define ENGINE_ROW_STORE_H
@@ -19,7 +21,7 @@
 #include <pthread.h>
 
 /* Data and key up to this many bytes together, with a NUL each, need no memory of their own. */
-#define ROW_SMALL_BYTES 72
+#define ROW_SMALL_BYTES 88
 /* Room for a row's index as text. */
 #define ROW_INDEX_TEXT_BYTES 24
 
@@ -28,9 +30,9 @@ struct row_store;
 /* A row of a batch: the task, the row as its callback sees it, and the copies that it points to. */
 struct public_row {
     struct core_task task;
-    _Alignas(64) struct weir_row row;
     struct row_store *home;
     char *large; /* the copies, when they do not fit into small; else NULL */
+    _Alignas(64) struct weir_row row;
     char small[ROW_SMALL_BYTES];
 };
 
@@ -53,14 +55,13 @@ void row_store_init(struct row_store *rows);
 /* Everything that was taken has come back. */
 void row_store_free(struct row_store *rows);
 
-/* A copy of what the row says; its task is ready to be added, but for the index. NULL: no memory. */
-struct public_row *row_store_take(struct row_store *rows, const struct weir_row *row);
-/* Gives it the next index as its key, before it is added. */
-void row_store_name(struct row_store *rows, struct public_row *r);
-/* That row was added: the next one has the next index. */
+/* Whether the row needs memory of its own; then row_store_large() gives it, with the row's data in it, or NULL. */
+bool row_store_needs_large(const struct weir_row *row);
+char *row_store_large(const struct weir_row *row);
+/* A copy of what the row says, with the next index as its key when it has none. large is the row's if (and only if) this succeeds. NULL: no memory. */
+struct public_row *row_store_take(struct row_store *rows, const struct weir_row *row, char *large);
+/* A row was added: the next one has the next index. */
 void row_store_count(struct row_store *rows);
-/* It was not added after all. */
-void row_store_drop(struct row_store *rows, struct public_row *r);
 
 /* A task that was delivered in a run is used up: makes it clean, so that it can go into a chain for row_store_recycle(). */
 static inline void row_store_clean(struct core_task *t);

@@ -54,6 +54,7 @@ struct worker {
     /* this thread only */
     struct core_attempt row;              /* the row at hand, as the callback sees it */
     struct core_task *last, *task, *next; /* the same one, between its neighbours */
+    struct core_task *end;                /* the last one */
     struct instant waits_since;           /* when the oldest of `finished` ended, or before */
 };
 

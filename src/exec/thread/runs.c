@@ -125,7 +125,10 @@ bool runs_take(struct worker *w)
     r->next = NULL;
     w->run = r;
     w->task = run_first(r);
+    w->end = r->last;
     w->last = NULL;
+    if (!w->finished)
+        w->waits_since = INSTANT_NONE;
     w->reported = 0;
     atomic_store_explicit(&w->row.cancelled, false, memory_order_relaxed);
     atomic_store_explicit(&w->done, 0, memory_order_relaxed);
@@ -180,17 +183,16 @@ static void report_so_far(struct worker *w, uint32_t done, bool clean)
 static void work_rows(struct worker *w)
 {
     struct thread_executor *x = w->executor;
-    struct core_task *const end = w->run->last;
     struct core_attempt *a = &w->row;
     struct instant now = now_of(w);
     uint32_t done = 0;
 
-    if (!w->finished)
+    if (instant_is_none(w->waits_since))
         w->waits_since = now;
     while (claim_row(w)) {
         bool clean;
 
-        w->next = w->task == end ? NULL : w->task->next;
+        w->next = w->task == w->end ? NULL : w->task->next;
         begin_row(w, now);
         x->options.work(x->options.ctx, a);
         now = now_of(w);
