@@ -24,7 +24,7 @@ void answer_init(struct core_answer *a)
 
 static void free_output(struct core_answer *a)
 {
-    if (a->output != a->small)
+    if (a->output && a->output != a->small)
         mem_free(a->output);
 }
 
@@ -80,6 +80,17 @@ bool answer_is_plain(const struct core_answer *a)
            a->advice.tokens.limit < 0 && a->advice.tokens.remaining < 0;
 }
 
+static void unsay(struct core_answer *a)
+{
+    a->outcome = WEIR_OUTCOME_LOST;
+    a->reason = WEIR_REASON_NO_OUTCOME;
+    a->status = 0;
+    a->retryable = false;
+    a->output = NULL;
+    a->output_len = 0;
+    a->started_at = a->ended_at = INSTANT_NONE;
+}
+
 void answer_move_plain(struct core_answer *to, struct core_answer *from)
 {
     to->outcome = from->outcome;
@@ -94,13 +105,13 @@ void answer_move_plain(struct core_answer *to, struct core_answer *from)
         memcpy(to->small, from->small, sizeof to->small);
         to->output = to->small;
     }
-    from->outcome = WEIR_OUTCOME_LOST;
-    from->reason = WEIR_REASON_NO_OUTCOME;
-    from->status = 0;
-    from->retryable = false;
-    from->output = NULL;
-    from->output_len = 0;
-    from->started_at = from->ended_at = INSTANT_NONE;
+    unsay(from);
+}
+
+void answer_clear_plain(struct core_answer *a)
+{
+    free_output(a);
+    unsay(a);
 }
 
 void answer_say(struct core_answer *a, const char *format, ...)

@@ -50,6 +50,8 @@ bool answer_set_output(struct core_answer *a, const void *bytes, size_t len);
 void answer_take_output(struct core_answer *a, char *output, size_t len);
 /* Whether it says no more than "done well": an output perhaps, but no message, no advice, no request id, no tokens. */
 bool answer_is_plain(const struct core_answer *a);
+/* answer_clear() of an answer that is plain; it touches no more of it than answer_move_plain() does. */
+void answer_clear_plain(struct core_answer *a);
 /* answer_move() of an answer that is plain to one that is as after answer_init(). */
 void answer_move_plain(struct core_answer *to, struct core_answer *from);
 /* Sets the message to formatted text (replacing one); silently none when memory is out. */

@@ -3,7 +3,6 @@
  */
 #include "base/error.h"
 #include "base/mem.h"
-#include "core/record.h"
 #include "engine/public.h"
 
 #include <inttypes.h>
@@ -153,6 +152,12 @@ enum weir_status weir_batch_end(struct weir_batch *batch, struct weir_error *err
     return WEIR_OK;
 }
 
+/* 0: it did not come to that. */
+static inline int64_t wall_ns(const struct weir_batch *b, struct instant t)
+{
+    return instant_is_none(t) ? 0 : t.ns + b->wall_offset_ns;
+}
+
 static void fill_result(const struct weir_batch *b, const struct core_task *t,
                         struct weir_result *r)
 {
@@ -161,14 +166,14 @@ static void fill_result(const struct weir_batch *b, const struct core_task *t,
     *r = (struct weir_result){
         .submit_index = t->index,
         .complete_index = t->complete_index,
-        .submit_time_ns = record_wall_ns(t->submit_at, b->wall_offset_ns),
-        .start_time_ns = record_wall_ns(t->start_at, b->wall_offset_ns),
-        .complete_time_ns = record_wall_ns(t->complete_at, b->wall_offset_ns),
-        .deliver_time_ns = record_wall_ns(t->deliver_at, b->wall_offset_ns),
+        .submit_time_ns = wall_ns(b, t->submit_at),
+        .start_time_ns = wall_ns(b, t->start_at),
+        .complete_time_ns = wall_ns(b, t->complete_at),
+        .deliver_time_ns = wall_ns(b, t->deliver_at),
         .buffer_wait_ns = instant_diff(t->deliver_at, t->complete_at),
         .attempts = t->attempts,
         .capacity_retries = t->capacity_retries,
-        .throttled_ns = t->throttled_ns,
+        .throttled_ns = t->capacity_retries > 0 ? t->throttled_ns : 0,
         .outcome = a->outcome,
         .reason = a->reason,
         .status = a->status,

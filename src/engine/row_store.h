@@ -76,7 +76,7 @@ static inline void row_store_clean(struct core_task *t)
 
     if (r->large)
         row_store_forget(r);
-    answer_clear(&t->answer);
+    answer_clear_plain(&t->answer);
     task_init_again(t);
 }
 
