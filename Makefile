@@ -5,6 +5,7 @@
 #   make demo        the main job, end to end, in under two minutes; installs what is missing first
 #   make check       what a change must pass before it is committed: about a minute
 #   make test        everything; installs what is missing first; what CI runs
+#   make bench       weir beside what else there is, under 30 minutes; BENCH="http rows" only these, ROUNDS=9
 #   make fuzz        each fuzz target for FUZZ_SECONDS (default 30)
 #   make format      lays out the sources
 #   make install     PREFIX=/usr/local by default; DESTDIR is honoured; make uninstall takes it away again
@@ -31,6 +32,9 @@ MANDIR ?= $(PREFIX)/share/man
 DESTDIR ?=
 
 FUZZ_SECONDS ?= 30
+# Benchmarks by name (all), and rounds that count, after the warm-up.
+BENCH ?=
+ROUNDS ?= 5
 # Seeds of the simulator: a taste, everything, and a sample under a sanitizer.
 SEEDS_CHECK ?= 300
 SEEDS_TEST ?= 10000
@@ -184,7 +188,20 @@ $(EXAMPLE_BIN): $(BUILD)/%: %.c $(PUBLIC_HEADERS) $(BUILD)/libweir.so
 	$(Q)$(CC) -std=c17 -D_GNU_SOURCE -Wall -Wextra $(WERROR) -pthread $(CFLAGS) -Iinclude -o $@ $< \
 	    -L$(BUILD) -lweir -Wl,-rpath,'$$ORIGIN/..'
 
-.PHONY: tests examples
+# The benchmarks' own programs: NAME_weir.c has the public library, NAME_inside.c what is inside it; the other sides,
+# which have nothing of weir, are compiled by the harness.
+BENCH_BIN := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*_weir.c bench/*_inside.c))
+$(BUILD)/bench/%_weir: bench/%_weir.c bench/benchkit.h $(PUBLIC_HEADERS) $(BUILD)/libweir.so
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -pthread $(CFLAGS) -Iinclude -o $@ $< -L$(BUILD) -lweir \
+	    -Wl,-rpath,'$$ORIGIN/..'
+$(filter %_inside,$(BENCH_BIN)): %: %.o $(BUILD)/internal.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(BUILD)/internal.a $(LIB_LIBS)
+
+.PHONY: tests examples bench-programs
+bench-programs: $(BENCH_BIN)
 # The fuzz targets belong to every variant, so that each compiles; a fuzz build has nothing else.
 tests: $(if $(FUZZ),,all $(TEST_BIN)) $(FUZZ_BIN)
 examples: $(EXAMPLE_BIN)
@@ -260,6 +277,13 @@ test:
 fuzz:
 	+@$(MAKE) FUZZ=1 tests
 	+@$(MAKE) FUZZ=1 fuzz-run
+
+# What is slow is no failure here, only what could not be measured.
+.PHONY: bench
+bench:
+	@tools/install-deps build bench
+	+@$(MAKE) all bench-programs
+	@bench/run.py --rounds $(ROUNDS) --json $(BUILD)/bench.json $(BENCH)
 
 # Inputs that reach new code gather in build-fuzz/corpus/; a finding stays as build-fuzz/NAME-crash-*. To keep
 # it as a test, copy it to tests/fuzz/corpus/NAME/.

@@ -69,8 +69,10 @@ WEIR_API enum weir_status weir_close(struct weir_engine *engine, struct weir_err
 /* ---- pools ---- */
 
 enum weir_throttle {
-    WEIR_THROTTLE_NONE, /* as fast as the other limits allow; a refused row is tried again at once */
+    WEIR_THROTTLE_NONE, /* as fast as the other limits allow; a refused row waits a moment */
     WEIR_THROTTLE_AIMD, /* a refused row waits; the wait grows by a factor and shrinks by steps */
+    WEIR_THROTTLE_ADAPTIVE, /* starts are spaced at what the service bears, which is found out with
+                               hardly any refusals */
 };
 
 struct weir_pool_options {
@@ -78,9 +80,13 @@ struct weir_pool_options {
     uint64_t size;    /* 1 to 1,000,000: attempts that run at once, at most; default 1 */
 
     /* No duration may be more than a year. */
-    enum weir_throttle throttle;   /* default AIMD */
     int64_t min_dispatch_delay_ms; /* >= 0, default 0: least time between any two dispatches */
-    int64_t max_dispatch_delay_ms; /* > 0, >= min, default 5000: ceiling of the AIMD delay */
+    enum weir_throttle throttle;   /* default ADAPTIVE */
+    /* ADAPTIVE only: the share of attempts that may be refused in the search for more capacity;
+       0.001 to 0.2, default 0.02 */
+    double waste;
+    /* AIMD only */
+    int64_t max_dispatch_delay_ms; /* > 0, >= min, default 5000: ceiling of the delay */
     double backoff_multiplier;     /* > 1, finite, default 2: what a refusal does to the delay */
     int64_t recovery_step_ms;      /* >= 0, default 50: what a success takes off the delay, and
                                           the first delay; it and min are not both 0 */
@@ -143,6 +149,16 @@ weir_pool_open_thread(struct weir_engine *engine, const struct weir_pool_options
 
 /* ---- statistics ---- */
 
+/* Room for more reasons than there are. */
+#define WEIR_THROTTLE_REASONS 32
+
+/*
+ * For people and for programs, why a throttle did something: "refusals close together: the capacity fell" and
+ * "capacity_fell". reason: 0 to WEIR_THROTTLE_REASONS - 1; NULL where there is none of that number.
+ */
+WEIR_API const char *weir_throttle_reason_text(unsigned reason);
+WEIR_API const char *weir_throttle_reason_name(unsigned reason);
+
 struct weir_stats {
     struct {
         uint64_t pool_size;
@@ -163,6 +179,24 @@ struct weir_stats {
     uint64_t delivered; /* results taken or ready to be taken */
     uint64_t pending;   /* rows that wait or run: 0 after a shutdown */
     uint64_t attempts;  /* started */
+    uint64_t refused;   /* attempts that ended in capacity */
+
+    /* How the pool's throttle limits now, and what it has decided: since the pool was opened; of a batch, while it was
+       open. Texts are constant. */
+    struct {
+        const char *kind;       /* "adaptive", "aimd", "none" */
+        const char *mode;       /* "open": by nothing; "rate", "window", "outage"; "delay": AIMD */
+        double rate_per_second; /* 0: not limited so */
+        uint64_t window;        /* most attempts at once, below size; 0: not limited so */
+        double
+            rate_min_per_second; /* the least and the most in force at a dispatch; 0: never limited so */
+        double rate_max_per_second;
+        uint64_t window_min;
+        uint64_t window_max;
+        unsigned reason;  /* of the last change; weir_throttle_reason_name tells it */
+        uint64_t changes; /* in all */
+        uint64_t changes_by_reason[WEIR_THROTTLE_REASONS];
+    } throttle;
 };
 
 /* Of all batches of a pool, since it was opened. A batch's own: weir_batch_stats. The delay in both is the pool's. */

@@ -200,6 +200,36 @@ bool json_member(struct slice object, const char *name, struct slice *ret_value)
     return true;
 }
 
+/* Whether the name with its quotes is `name`. Every escape is longer than what it stands for, so most names are told
+ * from others by their length alone. */
+static bool is_named(struct slice key, const char *name, size_t name_len)
+{
+    if (key.len < name_len + 2)
+        return false;
+    if (key.len == name_len + 2)
+        return memcmp(key.data + 1, name, name_len) == 0;
+    return memchr(key.data, '\\', key.len) &&
+           json_string_equals(key, (struct slice){name, name_len});
+}
+
+void json_members(struct slice object, struct json_wanted *wanted, size_t count)
+{
+    struct json_iter it;
+    struct slice key, value;
+
+    for (size_t i = 0; i < count; i++)
+        wanted[i].value = (struct slice){"", 0};
+    json_iter_init(&it, object);
+    if (!it.object)
+        return;
+    while (json_iter_next(&it, &key, &value)) {
+        for (size_t i = 0; i < count; i++) {
+            if (is_named(key, wanted[i].name, strlen(wanted[i].name)))
+                wanted[i].value = value;
+        }
+    }
+}
+
 /* What is between the quotes. */
 static struct slice string_inside(struct slice string)
 {

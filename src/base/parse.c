@@ -254,6 +254,33 @@ malformed:
                      text);
 }
 
+enum weir_status parse_share(const char *text, double min, double max, double *ret,
+                             struct weir_error *err)
+{
+    size_t len = strlen(text);
+    bool percent = len > 0 && text[len - 1] == '%';
+    char number[PART_BYTES];
+    enum weir_status status;
+    double value;
+
+    if (len >= sizeof(number))
+        return error_set(err, WEIR_E_INVALID, "\"%.64s\" is not a share; write it like 2%% or 0.02",
+                         text);
+    memcpy(number, text, len - percent);
+    number[len - percent] = '\0';
+    status = parse_number(number, -HUGE_VAL, HUGE_VAL, &value, NULL);
+    if (status != WEIR_OK)
+        return error_set(err, WEIR_E_INVALID, "\"%.64s\" is not a share; write it like 2%% or 0.02",
+                         text);
+    value = percent ? value / 100 : value;
+    if (!(value >= min && value <= max))
+        return error_set(err, WEIR_E_INVALID,
+                         "%.64s is out of range; it must be %.15g%% to %.15g%%", text, min * 100,
+                         max * 100);
+    *ret = value;
+    return WEIR_OK;
+}
+
 /* Cuts "lo..hi" in two; without ".." both are the whole. False: a part is too long. */
 static bool split_range(const char *text, char lo[PART_BYTES], char hi[PART_BYTES])
 {

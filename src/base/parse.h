@@ -25,6 +25,9 @@ WEIR_MUST_CHECK enum weir_status parse_count(const char *text, int64_t min, int6
 /* A finite decimal number in [min, max]. */
 WEIR_MUST_CHECK enum weir_status parse_number(const char *text, double min, double max, double *ret,
                                               struct weir_error *err);
+/* A share of 1 in [min, max]: "2%" or "0.02". */
+WEIR_MUST_CHECK enum weir_status parse_share(const char *text, double min, double max, double *ret,
+                                             struct weir_error *err);
 /* "5..20" or "5" (both ends the same), lo <= hi, each in [min, max]. */
 WEIR_MUST_CHECK enum weir_status parse_range(const char *text, double min, double max,
                                              double *ret_lo, double *ret_hi,

@@ -91,6 +91,18 @@ static inline double duration_seconds(duration_ns d)
     return (double)d / (double)NS_PER_S;
 }
 
+/* later - earlier, in seconds. */
+static inline double instant_seconds(struct instant later, struct instant earlier)
+{
+    return duration_seconds(instant_diff(later, earlier));
+}
+
+/* Saturates as instant_add() does. */
+static inline struct instant instant_after(struct instant a, double seconds)
+{
+    return instant_add(a, duration_from_seconds(seconds));
+}
+
 static inline double duration_ms(duration_ns d)
 {
     return (double)d / (double)NS_PER_MS;

@@ -7,18 +7,21 @@
 #include "base/mem.h"
 #include "base/parse.h"
 #include "cli/run_url.h"
+#include "flow/throttle.h"
 
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#define JOBS_MAX           100000
-#define WINDOW_ROWS_MAX    (1 << 24)
-#define HEADERS_MAX        1000
-#define HEADER_BYTES_MAX   65536
-#define METHOD_BYTES_MAX   16
-#define STATUSES_MAX       64
+#define JOBS_MAX         100000
+#define WINDOW_ROWS_MAX  (1 << 24)
+#define HEADERS_MAX      1000
+#define HEADER_BYTES_MAX 65536
+#define METHOD_BYTES_MAX 16
+#define STATUSES_MAX     64
+/* Of options that only one kind of throttle takes; no option's value is negative. */
+#define NOT_GIVEN          (-1)
 #define DURATION_MAX_S     (366 * 86400.0)
 #define LINE_BYTES_MAX     (1024.0 * 1024 * 1024)
 #define RESPONSE_BYTES_MAX (1024.0 * 1024 * 1024)
@@ -192,6 +195,13 @@ static enum weir_status set_halt(void *into, const char *value, struct weir_erro
     return halt_parse(value, &o->halt, err);
 }
 
+static enum weir_status set_waste(void *into, const char *value, struct weir_error *err)
+{
+    struct run_options *o = into;
+
+    return parse_share(value, ADAPTIVE_WASTE_MIN, ADAPTIVE_WASTE_MAX, &o->waste, err);
+}
+
 /* "420,498": appends. */
 static enum weir_status set_capacity_status(void *into, const char *value, struct weir_error *err)
 {
@@ -228,7 +238,7 @@ static enum weir_status set_capacity_status(void *into, const char *value, struc
 #define INPUT     .group = "Input"
 #define OUTPUT    .group = "Output"
 #define FLOW      .group = "Flow"
-#define AIMD      .group = "Throttle (aimd)"
+#define AIMD      .group = "Throttle aimd (with --throttle aimd only)"
 #define HTTP      .group = "HTTP"
 #define TOLD      .group = "Telling"
 
@@ -327,11 +337,27 @@ static const struct option_spec specs[] = {
      .help = "most requests in flight (default 8)"},
     {.name = "throttle",
      .kind = OPTION_CHOICE,
-     .argument = "aimd|none",
-     .choices = "aimd|none",
+     .argument = "KIND",
+     .choices = "adaptive|aimd|none",
      AT(throttle),
      FLOW,
-     .help = "how the rate follows refusals (default aimd)"},
+     .help = "how the rate follows refusals. adaptive: requests are spaced at what the service "
+             "bears, found out with hardly any refusals; aimd: refused rows wait, each refusal "
+             "lengthens the wait; none: a refused row waits a moment (default adaptive)"},
+    {.name = "waste",
+     .kind = OPTION_SET,
+     .argument = "SHARE",
+     .set = set_waste,
+     FLOW,
+     .help = "of the adaptive throttle: the share of requests that may be refused in the search "
+             "for more capacity, 0.1% to 20% (default 2%)"},
+    {.name = "min-dispatch-delay",
+     .kind = OPTION_DURATION,
+     .argument = "TIME",
+     AT(min_dispatch_delay_ns),
+     .max = DURATION_MAX_S,
+     FLOW,
+     .help = "least time between two requests (default 0)"},
     {.name = "rate",
      .kind = OPTION_NUMBER,
      .argument = "R",
@@ -436,13 +462,6 @@ static const struct option_spec specs[] = {
      FLOW,
      .help = "of the jitter (default: from the system)"},
 
-    {.name = "min-dispatch-delay",
-     .kind = OPTION_DURATION,
-     .argument = "TIME",
-     AT(min_dispatch_delay_ns),
-     .max = DURATION_MAX_S,
-     AIMD,
-     .help = "least time between two requests (default 0)"},
     {.name = "max-dispatch-delay",
      .kind = OPTION_DURATION,
      .argument = "TIME",
@@ -602,6 +621,15 @@ static const struct options_table table = {
     .takes_positional = true,
 };
 
+const char *run_throttle_name(const struct run_options *o)
+{
+    static const char *const names[] = {[RUN_THROTTLE_ADAPTIVE] = "adaptive",
+                                        [RUN_THROTTLE_AIMD] = "aimd",
+                                        [RUN_THROTTLE_NONE] = "none"};
+
+    return names[o->throttle];
+}
+
 void run_options_help(struct buf *out)
 {
     options_help(&table, 100, out);
@@ -612,10 +640,11 @@ void run_options_init(struct run_options *o)
     *o = (struct run_options){
         .max_line_bytes = UINT64_C(16) << 20,
         .jobs = 8,
-        .throttle = RUN_THROTTLE_AIMD,
-        .max_dispatch_delay_ns = 5 * NS_PER_S,
-        .backoff_multiplier = 2.0,
-        .recovery_step_ns = 50 * NS_PER_MS,
+        .throttle = RUN_THROTTLE_ADAPTIVE,
+        .waste = NOT_GIVEN,
+        .max_dispatch_delay_ns = NOT_GIVEN,
+        .backoff_multiplier = NOT_GIVEN,
+        .recovery_step_ns = NOT_GIVEN,
         .max_capacity_retry_ns = 3600 * NS_PER_S,
         .retry_after_max_ns = 120 * NS_PER_S,
         .retries = 2,
@@ -733,7 +762,49 @@ static enum weir_status check_files(struct run_options *o, struct weir_error *er
     return WEIR_OK;
 }
 
-static enum weir_status check_flow(const struct run_options *o, struct weir_error *err)
+/* An option of another throttle would do nothing: whoever gives it expects something else. */
+static enum weir_status check_kind(const struct run_options *o, struct weir_error *err)
+{
+    const struct {
+        const char *name;
+        bool given;
+        enum run_throttle of;
+    } options[] = {
+        {"--waste", o->waste >= 0, RUN_THROTTLE_ADAPTIVE},
+        {"--max-dispatch-delay", o->max_dispatch_delay_ns >= 0, RUN_THROTTLE_AIMD},
+        {"--backoff-multiplier", o->backoff_multiplier >= 0, RUN_THROTTLE_AIMD},
+        {"--recovery-step", o->recovery_step_ns >= 0, RUN_THROTTLE_AIMD},
+    };
+
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+        const char *kind = options[i].of == RUN_THROTTLE_AIMD ? "aimd" : "adaptive";
+
+        if (options[i].given && (enum run_throttle)o->throttle != options[i].of)
+            return error_set(
+                err, WEIR_E_INVALID,
+                "%s: is an option of the %s throttle; give --throttle %s too, or leave "
+                "it out",
+                options[i].name, kind, kind);
+    }
+    return WEIR_OK;
+}
+
+static void fill_in_throttle(struct run_options *o)
+{
+    struct throttle_options defaults;
+
+    throttle_options_init(&defaults);
+    if (o->waste < 0)
+        o->waste = defaults.adaptive.waste;
+    if (o->max_dispatch_delay_ns < 0)
+        o->max_dispatch_delay_ns = defaults.aimd.max_delay_ns;
+    if (o->backoff_multiplier < 0)
+        o->backoff_multiplier = defaults.aimd.multiplier;
+    if (o->recovery_step_ns < 0)
+        o->recovery_step_ns = defaults.aimd.step_ns;
+}
+
+static enum weir_status check_aimd(const struct run_options *o, struct weir_error *err)
 {
     if (o->min_dispatch_delay_ns > o->max_dispatch_delay_ns)
         return error_set(err, WEIR_E_INVALID,
@@ -741,10 +812,23 @@ static enum weir_status check_flow(const struct run_options *o, struct weir_erro
                          duration_seconds(o->max_dispatch_delay_ns));
     if (!(o->backoff_multiplier > 1))
         return error_set(err, WEIR_E_INVALID, "--backoff-multiplier: must be above 1");
-    if (o->throttle == RUN_THROTTLE_AIMD && o->min_dispatch_delay_ns == 0 &&
-        o->recovery_step_ns == 0)
+    if (o->min_dispatch_delay_ns == 0 && o->recovery_step_ns == 0)
         return error_set(err, WEIR_E_INVALID,
                          "--recovery-step: it and --min-dispatch-delay cannot both be 0");
+    return WEIR_OK;
+}
+
+static enum weir_status check_flow(struct run_options *o, struct weir_error *err)
+{
+    enum weir_status status = check_kind(o, err);
+
+    if (status != WEIR_OK)
+        return status;
+    fill_in_throttle(o);
+    if (o->throttle == RUN_THROTTLE_AIMD)
+        status = check_aimd(o, err);
+    if (status != WEIR_OK)
+        return status;
     if (o->window_rows > 0 && o->window_rows < o->jobs)
         return error_set(err, WEIR_E_INVALID,
                          "--window: %lld rows cannot keep --jobs %lld busy; give at least as many",

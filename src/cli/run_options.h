@@ -29,7 +29,7 @@
 #include <stdint.h>
 
 /* The indexes of the choices, in the order of the table. */
-enum run_throttle { RUN_THROTTLE_AIMD, RUN_THROTTLE_NONE };
+enum run_throttle { RUN_THROTTLE_ADAPTIVE, RUN_THROTTLE_AIMD, RUN_THROTTLE_NONE };
 enum run_http { RUN_HTTP_AUTO, RUN_HTTP_1_1, RUN_HTTP_2, RUN_HTTP_2_PRIOR };
 
 struct run_header {
@@ -60,7 +60,10 @@ struct run_options {
     int64_t jobs;        /* >= 1: pool size */
     int64_t window_rows; /* >= 1; 0: the engine's default */
     int throttle;        /* enum run_throttle */
-    duration_ns min_dispatch_delay_ns, max_dispatch_delay_ns, recovery_step_ns;
+    duration_ns min_dispatch_delay_ns;
+    double waste; /* adaptive only */
+    /* aimd only */
+    duration_ns max_dispatch_delay_ns, recovery_step_ns;
     double backoff_multiplier;
     duration_ns max_capacity_retry_ns;
     double rate_per_s; /* 0: no limit */
@@ -98,6 +101,9 @@ WEIR_MUST_CHECK enum weir_status run_options_parse(struct run_options *o, int ar
 void run_options_help(struct buf *out);
 /* Wipes secrets, frees what is owned. */
 void run_options_free(struct run_options *o);
+
+/* Never NULL: as --throttle names it. */
+const char *run_throttle_name(const struct run_options *o);
 
 /* Appends the URL as it may be shown: parameters in its query whose name looks like a secret's
  * (key, token, sig, ...) have "***" for a value. */

@@ -171,6 +171,9 @@ static void start(struct core_pool *p, struct core_task *t, struct gate_ticket t
     task_move(t, TASK_RUNNING);
     if (instant_is_none(t->start_at))
         t->start_at = now;
+    t->limit = throttle_limit_of(gate_throttle(&p->gate));
+    core_stats_note_limit(&b->stats, &t->limit);
+    core_stats_note_limit(&p->stats, &t->limit);
     b->stats.running++;
     b->stats.attempts++;
     p->stats.attempts++;
@@ -200,6 +203,7 @@ static struct instant start_rows(struct core_pool *p, size_t most, struct instan
         if (!t || (!permit && !ahead_suits(t)))
             return INSTANT_NEVER;
         when = gate_when(&p->gate, now, in_flight, t->tokens);
+        tell_throttle(p, now); /* by silence, too, it decides */
         if (instant_before(now, when))
             return when;
         if (permit && !permit_take(&p->permits))
@@ -210,6 +214,7 @@ static struct instant start_rows(struct core_pool *p, size_t most, struct instan
         list_remove(&b->turn);
         list_push_back(&p->turn, &b->turn);
         start(p, t, ticket, permit, now);
+        tell_throttle(p, now);
         most--;
     }
     return INSTANT_NEVER;
@@ -217,12 +222,8 @@ static struct instant start_rows(struct core_pool *p, size_t most, struct instan
 
 struct instant choose_and_start(struct core_pool *p, size_t most, struct instant now)
 {
-    struct instant wake = INSTANT_NEVER;
-
-    if (run_may_start(p, now))
-        run_start(p, now);
-    else
-        wake = start_rows(p, most, now);
-    tell_throttle(p, now); /* by silence, too, it decides */
-    return wake;
+    if (!run_may_start(p, now))
+        return start_rows(p, most, now);
+    run_start(p, now);
+    return INSTANT_NEVER;
 }

@@ -135,6 +135,7 @@ enum weir_status dispatcher_add_pool(struct dispatcher *d, const struct core_poo
     d->pool_count++;
     p->stats.pool_size = o->size;
     p->stats.max_capacity_retry_ns = o->max_capacity_retry_ns;
+    p->stats.throttle_kind = o->gate.throttle.kind;
     *ret = p;
     return WEIR_OK;
 }
@@ -175,6 +176,8 @@ enum weir_status dispatcher_open_batch(struct dispatcher *d, struct core_pool *p
     b->stats.max_capacity_retry_ns = pool->options.max_capacity_retry_ns;
     /* The delay is the pool's and outlives a batch; the peak starts at the delay in force. */
     b->stats.peak_delay_ns = gate_delay(&pool->gate);
+    b->stats.throttle_kind = pool->options.gate.throttle.kind;
+    b->throttle_before = *gate_throttle(&pool->gate);
     list_push_back(&d->batches, &b->link);
     tell_batch(b, EVENT_BATCH_OPENED, now);
     *ret = b;
@@ -454,12 +457,15 @@ void dispatcher_batch_stats(const struct core_batch *b, struct core_stats *ret)
 {
     *ret = b->stats;
     ret->current_delay_ns = gate_delay(&b->pool->gate);
+    if (!b->closed)
+        batch_note_throttle(b, ret);
 }
 
 void dispatcher_pool_stats(const struct core_pool *p, struct core_stats *ret)
 {
     *ret = p->stats;
     ret->current_delay_ns = gate_delay(&p->gate);
+    ret->throttle = *gate_throttle(&p->gate);
     ret->max_concurrent_reached = p->permits.peak;
     ret->running = p->permits.running + p->ahead_count + p->run_rows - p->run_permits;
     list_foreach (node, &p->dispatcher->batches) {
@@ -475,6 +481,11 @@ void dispatcher_pool_stats(const struct core_pool *p, struct core_stats *ret)
 const struct core_pool_options *core_pool_get_options(const struct core_pool *p)
 {
     return &p->options;
+}
+
+const struct throttle_state *core_pool_throttle(const struct core_pool *p)
+{
+    return gate_throttle(&p->gate);
 }
 
 struct instant core_pool_held_until(const struct core_pool *p)

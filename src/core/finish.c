@@ -38,6 +38,12 @@ void task_unlink(struct core_task *t)
     timer_arm(t, INSTANT_NEVER);
 }
 
+void batch_note_throttle(const struct core_batch *b, struct core_stats *ret)
+{
+    ret->throttle = *gate_throttle(&b->pool->gate);
+    throttle_state_since(&ret->throttle, &b->throttle_before);
+}
+
 void close_if_done(struct core_batch *b, struct instant now)
 {
     bool all_out = b->ended && !b->stopping && b->stats.delivered == b->stats.accepted;
@@ -45,6 +51,7 @@ void close_if_done(struct core_batch *b, struct instant now)
 
     if (b->closed || !(all_out || stopped))
         return;
+    batch_note_throttle(b, &b->stats);
     b->closed = true;
     tell_batch(b, EVENT_BATCH_CLOSED, now);
     b->dispatcher->options.host->closed(b->dispatcher->options.host, b);
@@ -210,19 +217,13 @@ static void fail_for(struct core_task *t, enum weir_reason reason, duration_ns l
     finish_task(t, now);
 }
 
-static void tell_held(struct core_task *t, const struct gate_verdict *v, struct instant now)
-{
-    if (v->held)
-        tell_task(t, EVENT_POOL_HELD, instant_diff(gate_held_until(&t->batch->pool->gate), now),
-                  "the service asked for a pause", now);
-}
-
 static void judge_refusal(struct core_task *t, struct instant now)
 {
     struct core_batch *b = t->batch;
     struct core_pool *p = b->pool;
     duration_ns elapsed = instant_diff(now, t->start_at);
     struct judgement j = judge_capacity(&p->options, elapsed);
+    struct instant held = gate_held_until(&p->gate);
     struct gate_verdict v;
 
     if (j.verdict == JUDGE_FAIL) {
@@ -235,7 +236,7 @@ static void judge_refusal(struct core_task *t, struct instant now)
         b->stats.peak_delay_ns = gate_delay(&p->gate);
     if (gate_delay(&p->gate) > p->stats.peak_delay_ns)
         p->stats.peak_delay_ns = gate_delay(&p->gate);
-    tell_held(t, &v, now);
+    tell_held(t, held, now);
     tell_throttle(p, now);
     if (v.asked_too_long) {
         fail_for(t, WEIR_REASON_RETRY_AFTER_TOO_LONG, p->options.gate.retry_after_max_ns, elapsed,
@@ -272,6 +273,7 @@ static void judge_rest(struct core_task *t, struct instant now)
     struct core_batch *b = t->batch;
     struct core_pool *p = b->pool;
     struct core_answer *a = &t->answer;
+    struct instant held = gate_held_until(&p->gate);
     struct judgement j;
 
     if (a->outcome == WEIR_OUTCOME_OK) {
@@ -281,6 +283,7 @@ static void judge_rest(struct core_task *t, struct instant now)
     } else {
         gate_lost(&p->gate, now, &t->ticket);
     }
+    tell_held(t, held, now);
     tell_throttle(p, now);
     if (judge_counts(a))
         t->failures++;

@@ -88,7 +88,8 @@ struct core_batch {
     bool ended, stopping, aborted, closed;
     bool cancelling; /* running attempts were told to stop */
     struct core_stats stats;
-    struct list turn; /* in its pool's turn list */
+    struct throttle_state throttle_before; /* the pool's when the batch was opened */
+    struct list turn;                      /* in its pool's turn list */
     struct list link;
 };
 
@@ -169,6 +170,8 @@ void finish_attempt(struct core_attempt_slot *s, struct instant now);
 void finish_in_run(struct core_task *t, struct instant now);
 void finish_abandon(struct core_attempt_slot *s, struct instant now);
 void finish_drop(struct core_task *t);
+/* Fills in what a batch's statistics say of the throttle; nothing any more once it is closed. */
+void batch_note_throttle(const struct core_batch *b, struct core_stats *ret);
 void deliver_in_order(struct core_batch *b, struct instant now);
 void close_if_done(struct core_batch *b, struct instant now);
 /* Takes a live task off its list, its heaps and its timer. */
@@ -184,6 +187,8 @@ void stop_end_waiting(struct core_batch *b, struct instant now);
 /* tell.c: tells the observer, if there is one. */
 void tell_task(const struct core_task *t, enum core_event_kind kind, duration_ns wait_ns,
                const char *detail, struct instant now);
+/* That the service's own word holds the pool, by an answer to t; before: until when it was held so far. */
+void tell_held(const struct core_task *t, struct instant before, struct instant now);
 /* What the pool's throttle has decided since the last call, if anything. */
 void tell_throttle(struct core_pool *p, struct instant now);
 void tell_batch(const struct core_batch *b, enum core_event_kind kind, struct instant now);

@@ -22,7 +22,7 @@ struct core_pool_options {
     duration_ns max_capacity_retry_ns; /* > 0: per row, from its first dispatch */
 };
 
-/* size 1, AIMD, 3 attempts, no timeout, one hour of capacity retries. */
+/* size 1, the adaptive throttle, 3 attempts, no timeout, one hour of capacity retries. */
 void core_pool_options_init(struct core_pool_options *o);
 WEIR_MUST_CHECK enum weir_status core_pool_options_check(const struct core_pool_options *o,
                                                          struct weir_error *err);

@@ -213,6 +213,9 @@ static void start_run(struct core_batch *b, struct core_run *r, struct instant n
     b->stats.running += r->rows;
     b->stats.attempts += r->rows;
     p->stats.attempts += r->rows;
+    run_first(r)->limit = throttle_limit_of(gate_throttle(&p->gate));
+    core_stats_note_limit(&b->stats, &run_first(r)->limit);
+    core_stats_note_limit(&p->stats, &run_first(r)->limit);
     if (p->run_rows == 0 || p->run_recalled)
         p->run_heard_at = now;
     p->run_recalled = false;
@@ -347,6 +350,7 @@ static void judge_row(struct core_run *r, struct instant now)
 
     assert(r->rows == 1);
     t->ticket = r->ticket;
+    t->limit = throttle_limit_of(gate_throttle(&p->gate)); /* open, or it would not have been in a run */
     t->attempts = 1;
     t->start_at = t->answer.started_at;
     learn(p, r->work_ns);

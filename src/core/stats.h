@@ -1,10 +1,11 @@
 /*
- * The statistics of design 3, for a batch and for a pool.
+ * The statistics of design 3, for a batch and for a pool, and what its throttle did meanwhile.
  */
 #ifndef CORE_STATS_H
 #define CORE_STATS_H
 
 #include "base/time.h"
+#include "flow/throttle.h"
 #include "weir/outcome.h"
 
 #include <stdint.h>
@@ -37,6 +38,16 @@ struct core_stats {
         unrecorded; /* attempts whose record a store was too slow to take, or memory ran out for */
     /* sums over delivered rows, and the largest: what ordering cost */
     duration_ns buffer_wait_sum_ns, buffer_wait_max_ns;
+    /* How the pool's throttle limits now, and why. Its counters: since the pool was added; of a batch:
+     * while it was open, and once it is closed all of this stays as it was then. */
+    enum throttle_kind throttle_kind;
+    struct throttle_state throttle;
+    /* The least and the most that was in force at a dispatch; both 0: never limited so. */
+    double rate_min_rps, rate_max_rps;
+    size_t window_min, window_max;
 };
+
+/* A dispatch under that limit. */
+void core_stats_note_limit(struct core_stats *s, const struct throttle_limit *limit);
 
 #endif

@@ -9,6 +9,7 @@ void task_init(struct core_task *t)
     answer_init(&t->answer);
     t->submit_at = t->start_at = t->complete_at = t->deliver_at = INSTANT_NONE;
     t->deadline = t->wake_at = INSTANT_NEVER;
+    t->limit = THROTTLE_LIMIT_NONE;
     list_init(&t->link);
     heap_node_init(&t->timer);
     heap_node_init(&t->retry);

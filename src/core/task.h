@@ -85,6 +85,8 @@ struct core_task {
     uint64_t complete_index;
     struct core_answer answer; /* of the last attempt */
     duration_ns throttled_ns;  /* spent waiting after capacity outcomes */
+    /* in force at the dispatch of the last attempt; NONE: there was none, or it was an earlier run's */
+    struct throttle_limit limit;
 
     /* set by the submitter, where it is needed */
     int64_t tokens;            /* estimated cost, for the token budget; 0: none */
@@ -130,7 +132,7 @@ const char *task_state_name(enum task_state state);
 
 /*
  * Of a run that was delivered: gives each task what is said of all of them, so that it is as if it had been delivered by
- * itself. For whoever receives it; the engine's thread has no time for it.
+ * itself; only `limit` stays NONE, for nothing limits rows that go in runs. For whoever receives it; the engine's thread has no time for it.
  */
 void run_spread(struct core_run *r);
 /* The first task of a run. */

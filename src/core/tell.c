@@ -24,24 +24,44 @@ void tell_task(const struct core_task *t, enum core_event_kind kind, duration_ns
     o->ops->event(o, &ev);
 }
 
-void tell_throttle(struct core_pool *p, struct instant now)
+/* A hold that grows by less is not told again: while a quota is used up, each answer moves its end. */
+#define HELD_TOLD_NS (100 * NS_PER_MS)
+
+void tell_held(const struct core_task *t, struct instant before, struct instant now)
+{
+    struct instant until = gate_held_until(&t->batch->pool->gate);
+    struct instant known = instant_max(before, now);
+
+    if (instant_before(known, until) &&
+        (instant_before(before, now) || instant_diff(until, known) >= HELD_TOLD_NS))
+        tell_task(t, EVENT_POOL_HELD, instant_diff(until, now), "the service asked for a pause",
+                  now);
+}
+
+static void tell_change(struct core_pool *p, const struct throttle_state *s, struct instant now)
 {
     struct core_observer *o = p->dispatcher->options.observer;
-    const struct throttle_state *s = gate_throttle(&p->gate);
-    char detail[128];
-    struct core_event ev = {
-        .kind = EVENT_THROTTLE_CHANGED,
-        .at = now,
-        .pool = p->name,
-        .wait_ns = s->delay_ns,
-        .throttle = s,
-    };
+    char detail[160];
 
-    if (!o || s->changes == p->told_changes)
+    o->ops->event(o, &(struct core_event){
+                         .kind = EVENT_THROTTLE_CHANGED,
+                         .at = now,
+                         .pool = p->name,
+                         .detail = throttle_describe(s, detail, sizeof detail),
+                         .throttle = s,
+                     });
+}
+
+void tell_throttle(struct core_pool *p, struct instant now)
+{
+    const struct throttle_state *s = gate_throttle(&p->gate);
+    struct throttle_state then;
+
+    if (!p->dispatcher->options.observer)
         return;
-    p->told_changes = s->changes;
-    ev.detail = throttle_describe(s, detail, sizeof detail);
-    o->ops->event(o, &ev);
+    while (p->told_changes < s->changes)
+        if (throttle_state_at(s, ++p->told_changes, &then))
+            tell_change(p, &then, now);
 }
 
 void tell_batch(const struct core_batch *b, enum core_event_kind kind, struct instant now)

@@ -85,7 +85,8 @@ void weir_pool_options_init(struct weir_pool_options *options)
         return;
     *options = (struct weir_pool_options){
         .size = 1,
-        .throttle = WEIR_THROTTLE_AIMD,
+        .throttle = WEIR_THROTTLE_ADAPTIVE,
+        .waste = ADAPTIVE_WASTE,
         .max_dispatch_delay_ms = 5000,
         .backoff_multiplier = 2.0,
         .recovery_step_ms = 50,
@@ -128,28 +129,46 @@ static enum weir_status check_options(const struct weir_pool_options *o, struct 
     return WEIR_OK;
 }
 
+static enum weir_status translate_throttle(const struct weir_pool_options *from,
+                                           struct throttle_options *to, struct weir_error *err)
+{
+    switch (from->throttle) {
+    case WEIR_THROTTLE_NONE:
+        to->kind = THROTTLE_NONE;
+        break;
+    case WEIR_THROTTLE_AIMD:
+        to->kind = THROTTLE_AIMD;
+        break;
+    case WEIR_THROTTLE_ADAPTIVE:
+        to->kind = THROTTLE_ADAPTIVE;
+        break;
+    default:
+        return error_set(err, WEIR_E_INVALID,
+                         "throttle is %d; it must be one of enum weir_throttle",
+                         (int)from->throttle);
+    }
+    to->adaptive.waste = from->waste;
+    to->aimd.min_delay_ns = duration_from_ms(from->min_dispatch_delay_ms);
+    to->aimd.max_delay_ns = duration_from_ms(from->max_dispatch_delay_ms);
+    to->aimd.multiplier = from->backoff_multiplier;
+    to->aimd.step_ns = duration_from_ms(from->recovery_step_ms);
+    return WEIR_OK;
+}
+
 static enum weir_status translate(const struct weir_pool_options *from,
                                   struct core_pool_options *to, struct weir_error *err)
 {
-    struct aimd_options *aimd = &to->gate.throttle.aimd;
     enum weir_status status;
 
     core_pool_options_init(to);
     status = check_options(from, err);
+    if (status == WEIR_OK)
+        status = translate_throttle(from, &to->gate.throttle, err);
     if (status != WEIR_OK)
         return status;
-    if (from->throttle != WEIR_THROTTLE_NONE && from->throttle != WEIR_THROTTLE_AIMD)
-        return error_set(err, WEIR_E_INVALID,
-                         "throttle is %d; it must be one of enum weir_throttle",
-                         (int)from->throttle);
     to->name = from->name;
     to->size = (size_t)from->size;
-    to->gate.throttle.kind = from->throttle == WEIR_THROTTLE_AIMD ? THROTTLE_AIMD : THROTTLE_NONE;
     to->gate.min_dispatch_delay_ns = duration_from_ms(from->min_dispatch_delay_ms);
-    aimd->min_delay_ns = to->gate.min_dispatch_delay_ns;
-    aimd->max_delay_ns = duration_from_ms(from->max_dispatch_delay_ms);
-    aimd->multiplier = from->backoff_multiplier;
-    aimd->step_ns = duration_from_ms(from->recovery_step_ms);
     to->gate.rate_per_s = from->rate_per_second;
     to->gate.requests_per_minute = from->requests_per_minute;
     to->max_attempts = from->max_attempts;
@@ -297,6 +316,40 @@ enum weir_status weir_pool_open_thread(struct weir_engine *engine,
     return WEIR_OK;
 }
 
+static const char *reason_of(unsigned reason, const char *(*say)(enum throttle_reason reason))
+{
+    return reason < THROTTLE_REASONS ? say((enum throttle_reason)reason) : NULL;
+}
+
+const char *weir_throttle_reason_name(unsigned reason)
+{
+    return reason_of(reason, throttle_reason_name);
+}
+
+const char *weir_throttle_reason_text(unsigned reason)
+{
+    return reason_of(reason, throttle_reason_text);
+}
+
+static void throttle_stats(const struct core_stats *from, struct weir_stats *to)
+{
+    const struct throttle_state *s = &from->throttle;
+
+    _Static_assert((int)THROTTLE_REASONS <= WEIR_THROTTLE_REASONS, "the statistics have room");
+    to->throttle.kind = throttle_kind_name(from->throttle_kind);
+    to->throttle.mode = throttle_mode_name(s->mode);
+    to->throttle.rate_per_second = isfinite(s->rate_rps) ? s->rate_rps : 0;
+    to->throttle.window = s->window < SIZE_MAX ? s->window : 0;
+    to->throttle.rate_min_per_second = from->rate_min_rps;
+    to->throttle.rate_max_per_second = from->rate_max_rps;
+    to->throttle.window_min = from->window_min;
+    to->throttle.window_max = from->window_max;
+    to->throttle.reason = (unsigned)s->reason;
+    to->throttle.changes = s->changes;
+    for (int i = 0; i < THROTTLE_REASONS; i++)
+        to->throttle.changes_by_reason[i] = s->by_reason[i];
+}
+
 void public_stats(const struct core_stats *from, struct weir_stats *to)
 {
     *to = (struct weir_stats){
@@ -316,7 +369,9 @@ void public_stats(const struct core_stats *from, struct weir_stats *to)
         .delivered = from->delivered,
         .pending = from->ready + from->waiting + from->running,
         .attempts = from->attempts,
+        .refused = from->refused,
     };
+    throttle_stats(from, to);
 }
 
 enum weir_status weir_pool_stats(struct weir_pool *pool, struct weir_stats *ret,

@@ -31,7 +31,7 @@ void row_store_free(struct row_store *rows)
 
 void row_store_forget(struct public_row *r)
 {
-    r->large = mem_free(r->large);
+    mem_free((char *)(uintptr_t)r->row.data);
 }
 
 static bool more(struct row_store *rows)
@@ -54,7 +54,7 @@ static void release_row(struct core_task *t)
 {
     struct public_row *r = (struct public_row *)(void *)t;
 
-    if (r->large)
+    if (r->row.data != r->small)
         row_store_forget(r);
     task_clear(t);
     task_init(t);
@@ -84,7 +84,6 @@ static struct public_row *take_clean(struct row_store *rows)
     task_init(&r->task);
     r->task.release = release_row;
     r->home = rows;
-    r->large = NULL;
     return r;
 }
 
@@ -124,7 +123,6 @@ struct public_row *row_store_take(struct row_store *rows, const struct weir_row 
         strcpy(key, row->key);
     else
         memcpy(key, rows->index_text, rows->index_len + 1);
-    r->large = large;
     r->row = *row;
     r->row.data = bytes;
     r->row.key = key;

@@ -31,9 +31,8 @@ struct row_store;
 struct public_row {
     struct core_task task;
     struct row_store *home;
-    char *large; /* the copies, when they do not fit into small; else NULL */
     _Alignas(64) struct weir_row row;
-    char small[ROW_SMALL_BYTES];
+    char small[ROW_SMALL_BYTES]; /* data and key, unless row.data is memory of their own */
 };
 
 struct row_slab;
@@ -74,7 +73,8 @@ static inline void row_store_clean(struct core_task *t)
 {
     struct public_row *r = (struct public_row *)(void *)t;
 
-    if (r->large)
+    /* The key tells where the copies are: it is at hand, and the row itself may be far away. */
+    if ((uintptr_t)t->key - (uintptr_t)r >= sizeof *r)
         row_store_forget(r);
     answer_clear_plain(&t->answer);
     task_init_again(t);

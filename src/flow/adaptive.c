@@ -1,9 +1,44 @@
-/* The adaptive throttle: in the making; until then it lets everything pass. */
+/*
+ * The adaptive throttle: joins its parts. Here is what each mode lets pass, and which part hears of which
+ * answer; how a part decides is its own business.
+ *
+ *     OPEN ----- first refusal -----> RATE <---- votes ----> WINDOW
+ *      ^                               |                       |
+ *      +------ long not held up -------+--- 6 in a row ---> OUTAGE (then back, in RATE)
+ */
 #include "flow/adaptive.h"
 
 #include "base/error.h"
+#include "flow/patience.h"
 
 #include <math.h>
+
+#define RATE_START_RPS 4.0
+/* A dispatch is late, and shows nothing about the rate, when it is later than this share of its gap. */
+#define LATE_SHARE 0.2
+/* Whoever waits on a timer wakes up late by up to so much; a rate whose gaps are not much larger is kept on
+ * average instead of gap by gap. */
+#define TIMER_S 0.002
+/* The silent climb is per round trip of this length; slower verdicts climb less. */
+#define CLIMB_VERDICT_S 0.25
+/* A rate that holds nothing up for so long is no limit any more. */
+#define REOPEN_NS    (30 * NS_PER_S)
+#define REOPEN_SENDS 100
+/* After an outage, so much of the last solid rate. */
+#define RESUME_SHARE 0.25
+/* A window that becomes a rate: so much of what it delivered. */
+#define LEAVE_SHARE 0.9
+#define LEAVE_RATIO 1.1
+/* In flight at the full window, the rate is kept near what is delivered. */
+#define DELIVERED_MAX 4.0
+
+enum role {
+    ROLE_REGULAR, /* at the rate */
+    ROLE_TRIAL,   /* at a higher rate, or with an extra permit */
+    ROLE_PROBE,   /* during an outage */
+    ROLE_LATE,    /* was not held up: shows nothing about the rate */
+    ROLE_OPEN,    /* was let pass by the successes so far */
+};
 
 void adaptive_options_init(struct adaptive_options *o)
 {
@@ -20,53 +55,468 @@ enum weir_status adaptive_options_check(const struct adaptive_options *o, struct
 
 void adaptive_init(struct adaptive *a, const struct adaptive_options *o, struct rng *rng)
 {
-    *a = (struct adaptive){.options = *o, .rng = rng};
+    *a = (struct adaptive){.options = *o,
+                           .rng = rng,
+                           .open_most = 1,
+                           .last_at = INSTANT_NONE,
+                           .next_at = INSTANT_NONE,
+                           .regular_at = INSTANT_NONE,
+                           .lowered_at = INSTANT_NONE,
+                           .raised_at = INSTANT_NONE,
+                           .refused_at = INSTANT_NONE};
     throttle_state_init(&a->state, THROTTLE_MODE_OPEN);
+    meter_init(&a->meter);
+    silence_init(&a->silence);
+    allowance_init(&a->allowance, o->waste);
+    search_init(&a->search, fmin(RATE_START_RPS, o->rate_max_rps));
+    drop_init(&a->drop);
+    outage_init(&a->outage);
+    flight_init(&a->flight);
+    guard_init(&a->guard);
+    period_init(&a->period);
+}
+
+static enum throttle_mode mode_of(const struct adaptive *a)
+{
+    return a->state.mode;
+}
+
+/* A decision was made: it is told, with what now holds. */
+static void decide(struct adaptive *a, struct instant now, enum throttle_mode mode,
+                   enum throttle_reason reason)
+{
+    struct throttle_state to = {.mode = mode, .rate_rps = HUGE_VAL, .window = SIZE_MAX};
+
+    if (mode == THROTTLE_MODE_RATE)
+        to.rate_rps = a->search.rate_rps;
+    if (mode == THROTTLE_MODE_WINDOW)
+        to.window = a->flight.window;
+    if (guard_limits(&a->guard) && a->guard.window < (double)to.window)
+        to.window = (size_t)a->guard.window;
+    throttle_state_change(&a->state, now, reason, &to);
+}
+
+static double most_rps(const struct adaptive *a, struct instant now)
+{
+    return fmin(a->options.rate_max_rps, period_rate_rps(&a->period, now));
+}
+
+/* ---- pacing ---- */
+
+static double gap_s(const struct adaptive *a)
+{
+    return 1 / a->search.rate_rps;
+}
+
+/* The next dispatch goes one gap at a rate after this one. Gaps shorter than timers can keep are kept on
+ * average. */
+static void pace(struct adaptive *a, struct instant now, double rate_rps)
+{
+    double gap = 1 / rate_rps;
+
+    if (gap < TIMER_S && instant_before(a->next_at, now))
+        now = instant_max(a->next_at, instant_after(now, -TIMER_S));
+    a->next_at = instant_after(now, gap);
+}
+
+/* The rate was lowered just now. */
+static void pace_lowered(struct adaptive *a, struct instant now)
+{
+    a->next_at = instant_max(now, instant_after(a->last_at, gap_s(a)));
+    a->lowered = a->sent;
+    a->lowered_at = now;
+}
+
+static struct instant paced_at(const struct adaptive *a, double cost)
+{
+    duration_ns gap = instant_diff(a->next_at, a->last_at);
+
+    if (cost == 1 || instant_is_none(a->last_at))
+        return a->next_at;
+    return instant_after(a->last_at, cost * duration_seconds(gap));
+}
+
+/* ---- may one go ---- */
+
+static void trial_borne(struct adaptive *a, struct instant now)
+{
+    search_trial_borne(&a->search, now, a->sent, &a->allowance);
+    drop_reset(&a->drop);
+    a->raised_at = now;
+    a->next_at = instant_min(a->next_at, instant_max(now, instant_after(a->last_at, gap_s(a))));
+    if (mode_of(a) == THROTTLE_MODE_RATE)
+        decide(a, now, THROTTLE_MODE_RATE, THROTTLE_REASON_BORNE);
+}
+
+static void trial_look(struct adaptive *a, struct instant now)
+{
+    if (search_trial_runs(&a->search) && !instant_before(now, a->search.trial.due) &&
+        silence_speaks(&a->silence))
+        trial_borne(a, now);
+}
+
+static void outage_over(struct adaptive *a, struct instant now)
+{
+    struct search *s = &a->search;
+    double slack_s = 1.2 * 2.5 + silence_verdict_s(&a->silence) + 1;
+    bool quota = period_outage_over(&a->period, a->outage.began_at, now, slack_s);
+    double most = most_rps(a, now);
+
+    outage_end(&a->outage);
+    if (quota)
+        s->resume_rps = 0;
+    search_restart(s, isfinite(most) && quota ? most : RESUME_SHARE * s->resume_rps, 2);
+    drop_reset(&a->drop);
+    pace_lowered(a, now);
+    a->lowered -= a->lowered > 1 ? 2 : a->lowered;
+    a->lowered_at = INSTANT_NONE;
+    decide(a, now, THROTTLE_MODE_RATE, quota ? THROTTLE_REASON_QUOTA : THROTTLE_REASON_OUTAGE_OVER);
+}
+
+/* During an outage: single probes; silence ends it as a success does. */
+static struct instant outage_look(struct adaptive *a, struct instant now)
+{
+    if (a->outage.probe == 0)
+        return outage_when(&a->outage, now);
+    if (instant_before(now, a->outage.probe_due))
+        return a->outage.probe_due;
+    if (silence_speaks(&a->silence))
+        outage_over(a, now);
+    else
+        outage_probe_lost(&a->outage, a->outage.probe, now, a->rng);
+    return now;
+}
+
+static struct instant rate_when(struct adaptive *a, struct instant now, double cost)
+{
+    struct instant when;
+
+    trial_look(a, now);
+    when = paced_at(a, cost);
+    if (!instant_before(now, when))
+        return now;
+    return search_trial_runs(&a->search) && instant_before(now, a->search.trial.due)
+               ? instant_min(when, a->search.trial.due)
+               : when;
 }
 
 struct instant adaptive_when(struct adaptive *a, struct instant now, size_t in_flight, double cost)
 {
-    (void)a;
-    (void)in_flight;
-    (void)cost;
-    return now;
+    struct instant when;
+
+    if (mode_of(a) == THROTTLE_MODE_OUTAGE) {
+        when = outage_look(a, now);
+        if (mode_of(a) == THROTTLE_MODE_OUTAGE)
+            return when;
+    }
+    if ((double)in_flight >= a->guard.window)
+        return INSTANT_NEVER;
+    if (mode_of(a) == THROTTLE_MODE_WINDOW)
+        return flight_when(&a->flight, now, in_flight, a->guard.window,
+                           silence_speaks(&a->silence));
+    if (mode_of(a) == THROTTLE_MODE_OPEN && in_flight < a->open_most)
+        return now;
+    return rate_when(a, now, cost);
+}
+
+/* ---- one went ---- */
+
+static enum role sent_late(struct adaptive *a, struct instant now)
+{
+    if (a->late_in_a_row++ == 0)
+        a->late_since = now;
+    if (a->late_in_a_row >= REOPEN_SENDS && mode_of(a) == THROTTLE_MODE_RATE &&
+        instant_diff(now, a->late_since) > REOPEN_NS &&
+        instant_diff(now, a->refused_at) > REOPEN_NS) {
+        a->open_most = UINT64_MAX / 2;
+        decide(a, now, THROTTLE_MODE_OPEN, THROTTLE_REASON_REOPENED);
+    }
+    return ROLE_LATE;
+}
+
+static enum role sent_trial(struct adaptive *a, struct instant now, bool late)
+{
+    const struct trial *t = &a->search.trial;
+
+    if (late) {
+        search_trial_void(&a->search, now, &a->allowance);
+        pace(a, now, a->search.rate_rps);
+        return ROLE_REGULAR;
+    }
+    search_trial_sent(&a->search, now, a->sent, silence_verdict_s(&a->silence));
+    pace(a, now, t->left > 0 || t->doubling ? t->rate_rps : a->search.rate_rps);
+    return ROLE_TRIAL;
+}
+
+static enum role sent_at_rate(struct adaptive *a, struct instant now, double cost)
+{
+    struct search *s = &a->search;
+    double verdict_s = silence_verdict_s(&a->silence);
+    struct instant due = instant_max(a->next_at, paced_at(a, cost));
+    bool late =
+        !instant_is_none(due) &&
+        instant_seconds(now, due) > fmax(LATE_SHARE * gap_s(a), gap_s(a) < TIMER_S ? TIMER_S : 0);
+
+    if (search_trial_runs(s) && s->trial.left > 0)
+        return sent_trial(a, now, late);
+    pace(a, now, s->rate_rps);
+    a->regular_at = now;
+    if (late)
+        return sent_late(a, now);
+    a->late_in_a_row = 0;
+    if (!search_trial_runs(s) && a->sent > a->lowered + 1 &&
+        (instant_is_none(a->lowered_at) || instant_seconds(now, a->lowered_at) >= verdict_s) &&
+        search_wants_trial(s, now, a->sent + 1, &a->allowance, most_rps(a, now)))
+        pace(a, now, s->trial.rate_rps);
+    return ROLE_REGULAR;
+}
+
+static enum role role_of_next(struct adaptive *a, struct instant now, size_t in_flight, double cost)
+{
+    double verdict_s;
+
+    switch (mode_of(a)) {
+    case THROTTLE_MODE_OUTAGE:
+        outage_probe_sent(&a->outage, a->sent, now, 2 * silence_verdict_s(&a->silence));
+        return ROLE_PROBE;
+    case THROTTLE_MODE_WINDOW:
+        verdict_s = silence_verdict_s(&a->silence);
+        return flight_sent(&a->flight, now, in_flight, a->sent, verdict_s) ? ROLE_TRIAL
+                                                                           : ROLE_REGULAR;
+    case THROTTLE_MODE_OPEN:
+        if (in_flight < a->open_most)
+            return ROLE_OPEN;
+        break;
+    case THROTTLE_MODE_RATE:
+    case THROTTLE_MODE_DELAY:
+    case THROTTLE_MODES:
+        break;
+    }
+    return sent_at_rate(a, now, cost);
 }
 
 struct throttle_ticket adaptive_sent(struct adaptive *a, struct instant now, size_t in_flight,
                                      double cost)
 {
-    (void)cost;
+    enum role role;
+
+    a->sent++;
+    silence_sent(&a->silence);
+    guard_sent(&a->guard, in_flight);
+    role = role_of_next(a, now, in_flight, cost);
+    a->last_at = now;
     return (struct throttle_ticket){
-        .number = ++a->sent, .sent_at = now, .in_flight = (uint32_t)in_flight};
+        .number = a->sent, .sent_at = now, .in_flight = (uint32_t)in_flight, .role = (uint8_t)role};
+}
+
+/* ---- it was taken ---- */
+
+/* The service took it, whatever came of it then. */
+static void taken(struct adaptive *a, struct instant now, const struct throttle_ticket *t)
+{
+    struct search *s = &a->search;
+
+    if (mode_of(a) == THROTTLE_MODE_OUTAGE && a->outage.probe > 0 && t->number >= a->outage.probe)
+        outage_over(a, now);
+    if (search_trial_runs(s) && s->trial.last > 0 && t->number >= s->trial.last)
+        s->trial.due = instant_min(s->trial.due, now);
+    flight_answered(&a->flight, now, t->number);
+}
+
+static void watch_latency(struct adaptive *a, struct instant now, const struct throttle_ticket *t,
+                          double took_s)
+{
+    double window = a->guard.window;
+
+    if (!guard_accepted(&a->guard, now, t->number, a->sent, took_s))
+        return;
+    if (a->guard.full)
+        a->search.rate_rps =
+            fmin(a->search.rate_rps, fmax(0.1, DELIVERED_MAX * a->guard.delivered_rps));
+    if (a->guard.window < window && a->guard.window < GUARD_WINDOW_START)
+        decide(a, now, mode_of(a), THROTTLE_REASON_LATENCY);
+    else if (a->guard.window > window && window < GUARD_WINDOW_START && !guard_limits(&a->guard))
+        decide(a, now, mode_of(a), THROTTLE_REASON_LATENCY_OVER);
+}
+
+void adaptive_accepted(struct adaptive *a, struct instant now, const struct throttle_ticket *t)
+{
+    double took_s = instant_seconds(now, t->sent_at);
+
+    silence_accepted(&a->silence, took_s);
+    allowance_earn(&a->allowance);
+    meter_count(&a->meter, now, a->silence.accepted.mean_s);
+    a->open_most++;
+    period_accepted(&a->period, t->sent_at);
+    flight_accepted(&a->flight, t->in_flight);
+    taken(a, now, t);
+    if (t->role == ROLE_REGULAR && mode_of(a) != THROTTLE_MODE_WINDOW && t->number > a->lowered)
+        search_held(&a->search, now, t->number,
+                    fmin(1, CLIMB_VERDICT_S / silence_verdict_s(&a->silence)), most_rps(a, now));
+    watch_latency(a, now, t, took_s);
+    /* Each success raises it a little; that is no decision, but what is told is what is in force. */
+    if (mode_of(a) == THROTTLE_MODE_RATE)
+        a->state.rate_rps = a->search.rate_rps;
+}
+
+void adaptive_answered(struct adaptive *a, struct instant now, const struct throttle_ticket *t)
+{
+    silence_broken(&a->silence);
+    taken(a, now, t);
+}
+
+void adaptive_lost(struct adaptive *a, struct instant now, const struct throttle_ticket *t)
+{
+    if (mode_of(a) == THROTTLE_MODE_OUTAGE)
+        outage_probe_lost(&a->outage, t->number, now, a->rng);
+}
+
+/* ---- it was refused ---- */
+
+/* From open to paced, at what has been delivered. */
+static void close(struct adaptive *a, struct instant now, const struct throttle_ticket *t)
+{
+    if (t->role == ROLE_OPEN) {
+        search_restart(&a->search, fmin(meter_rps(&a->meter, now), most_rps(a, now)), 2);
+        a->ignored = a->sent;
+        pace_lowered(a, now);
+    }
+    decide(a, now, THROTTLE_MODE_RATE, THROTTLE_REASON_FIRST_REFUSAL);
+}
+
+static void trial_refused(struct adaptive *a, struct instant now)
+{
+    bool alone = a->search.trial.sends == 1;
+    struct instant from = alone ? a->regular_at : a->last_at;
+    struct instant next = instant_after(from, gap_s(a));
+
+    search_trial_refused(&a->search, now, &a->allowance);
+    a->ignored = a->sent;
+    a->next_at = instant_max(alone ? now : a->next_at, next);
+    decide(a, now, THROTTLE_MODE_RATE, THROTTLE_REASON_TRIAL_REFUSED);
+}
+
+/* In rate mode, a regular dispatch. */
+static void rate_refused(struct adaptive *a, struct instant now, const struct throttle_ticket *t)
+{
+    uint64_t between = drop_between(&a->drop, t->number);
+    bool quota;
+
+    if (search_trial_runs(&a->search) && t->number >= a->search.trial.first) {
+        trial_refused(a, now);
+        return;
+    }
+    if (drop_refused(&a->drop, t->number)) {
+        quota = period_fell(&a->period, now);
+        search_cut(&a->search, now, drop_share(&a->drop, t->number));
+        if (quota)
+            search_restart(&a->search, most_rps(a, now), 2);
+        drop_reset(&a->drop);
+        a->ignored = a->sent;
+        pace_lowered(a, now);
+        decide(a, now, THROTTLE_MODE_RATE,
+               quota ? THROTTLE_REASON_QUOTA : THROTTLE_REASON_CAPACITY_FELL);
+    } else if (t->number > a->lowered) {
+        search_notch(&a->search, now, between, &a->allowance);
+        pace_lowered(a, now);
+        decide(a, now, THROTTLE_MODE_RATE, THROTTLE_REASON_STRAY_REFUSAL);
+    }
+}
+
+static void window_refused(struct adaptive *a, struct instant now, const struct throttle_ticket *t)
+{
+    static const enum throttle_reason reasons[] = {
+        [FLIGHT_TRIAL_REFUSED] = THROTTLE_REASON_TRIAL_REFUSED,
+        [FLIGHT_NOTCH] = THROTTLE_REASON_STRAY_REFUSAL,
+        [FLIGHT_FELL] = THROTTLE_REASON_CAPACITY_FELL,
+    };
+    enum flight_cut cut = flight_refused(
+        &a->flight, now, t->in_flight, t->role == ROLE_TRIAL, t->number, a->sent, &a->drop,
+        silence_verdict_s(&a->silence), search_interval_s(&a->search, &a->allowance));
+
+    if (cut != FLIGHT_NOTHING)
+        decide(a, now, THROTTLE_MODE_WINDOW, reasons[cut]);
+}
+
+/* A refusal votes for a window or a rate. True: the mode has changed. */
+static bool vote(struct adaptive *a, struct instant now, const struct throttle_ticket *t)
+{
+    double trip_s = a->silence.accepted.mean_s;
+    bool settled =
+        instant_is_none(a->raised_at) || instant_seconds(now, a->raised_at) > 1.5 * trip_s;
+
+    switch (flight_vote(&a->flight, now, t->in_flight, silence_verdict_s(&a->silence), settled)) {
+    case FLIGHT_STAYS:
+        return false;
+    case FLIGHT_ENTERS:
+        flight_enter(&a->flight, a->sent,
+                     instant_after(now, search_interval_s(&a->search, &a->allowance)));
+        a->search.trial.rate_rps = 0;
+        decide(a, now, THROTTLE_MODE_WINDOW, THROTTLE_REASON_CONCURRENCY);
+        break;
+    case FLIGHT_LEAVES:
+        search_restart(&a->search, LEAVE_SHARE * a->flight.window / fmax(trip_s, 1e-6),
+                       LEAVE_RATIO);
+        flight_leave(&a->flight);
+        pace_lowered(a, now);
+        decide(a, now, THROTTLE_MODE_RATE, THROTTLE_REASON_NO_CONCURRENCY);
+        break;
+    }
+    drop_reset(&a->drop);
+    a->ignored = a->sent;
+    return true;
+}
+
+/* The service said when to come back: that is no evidence of lost capacity; until then nothing is sent, and
+ * what comes then comes at the rate. */
+static void held(struct adaptive *a, const struct throttle_refusal *refusal)
+{
+    a->search.trial.rate_rps = 0;
+    a->ignored = a->sent;
+    a->next_at = instant_max(a->next_at, refusal->held_until);
+}
+
+static void learn_refusal(struct adaptive *a, struct instant now, const struct throttle_ticket *t)
+{
+    bool nothing_passes;
+
+    if (mode_of(a) == THROTTLE_MODE_OUTAGE) {
+        outage_probe_refused(&a->outage, t->number, now, a->rng);
+        return;
+    }
+    if (mode_of(a) == THROTTLE_MODE_OPEN)
+        close(a, now, t);
+    nothing_passes = outage_refused(&a->outage, t->number);
+    if (vote(a, now, t))
+        return;
+    if (nothing_passes) {
+        search_park(&a->search);
+        flight_leave(&a->flight);
+        outage_begin(&a->outage, now);
+        decide(a, now, THROTTLE_MODE_OUTAGE, THROTTLE_REASON_OUTAGE);
+    } else if (t->number > a->ignored) {
+        if (mode_of(a) == THROTTLE_MODE_WINDOW)
+            window_refused(a, now, t);
+        else
+            rate_refused(a, now, t);
+    }
 }
 
 duration_ns adaptive_refused(struct adaptive *a, struct instant now,
-                             const struct throttle_ticket *ticket,
+                             const struct throttle_ticket *t,
                              const struct throttle_refusal *refusal)
 {
-    (void)now;
-    (void)ticket;
-    (void)refusal;
-    return 100 * NS_PER_MS + rng_range(a->rng, 0, 100 * NS_PER_MS);
-}
-
-void adaptive_accepted(struct adaptive *a, struct instant now, const struct throttle_ticket *ticket)
-{
-    (void)a;
-    (void)now;
-    (void)ticket;
-}
-
-void adaptive_answered(struct adaptive *a, struct instant now, const struct throttle_ticket *ticket)
-{
-    (void)a;
-    (void)now;
-    (void)ticket;
-}
-
-void adaptive_lost(struct adaptive *a, struct instant now, const struct throttle_ticket *ticket)
-{
-    (void)a;
-    (void)now;
-    (void)ticket;
+    silence_refused(&a->silence, instant_seconds(now, t->sent_at));
+    guard_refused(&a->guard, t->number);
+    a->refused_at = now;
+    if (mode_of(a) != THROTTLE_MODE_OUTAGE)
+        allowance_pay(&a->allowance);
+    if (!instant_is_none(refusal->held_until)) {
+        if (mode_of(a) == THROTTLE_MODE_OPEN)
+            close(a, now, t);
+        held(a, refusal);
+    } else {
+        learn_refusal(a, now, t);
+    }
+    return patience_wait_ns(refusal->row_refusals, a->rng);
 }

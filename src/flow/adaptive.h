@@ -13,6 +13,15 @@
 
 #include "base/rng.h"
 #include "base/time.h"
+#include "flow/allowance.h"
+#include "flow/drop.h"
+#include "flow/flight.h"
+#include "flow/guard.h"
+#include "flow/meter.h"
+#include "flow/outage.h"
+#include "flow/period.h"
+#include "flow/search.h"
+#include "flow/silence.h"
 #include "flow/throttle_state.h"
 #include "weir/status.h"
 
@@ -31,7 +40,32 @@ struct adaptive {
     struct adaptive_options options;
     struct rng *rng;
     struct throttle_state state;
-    uint64_t sent;
+    uint64_t sent;      /* number of the last dispatch */
+    uint64_t open_most; /* OPEN: so many may be in flight at least; grows with each success */
+
+    /* pacing */
+    struct instant last_at;    /* of the last dispatch */
+    struct instant next_at;    /* of the next one, of mean cost */
+    struct instant regular_at; /* of the last one that was in time and no trial */
+    uint64_t late_in_a_row;    /* dispatches that were not held up by the rate */
+    struct instant late_since;
+
+    /* what refusals have changed */
+    uint64_t ignored; /* dispatches up to this one say nothing about what is done since */
+    uint64_t lowered; /* the last dispatch before the rate was lowered */
+    struct instant lowered_at;
+    struct instant raised_at; /* when a trial was borne */
+    struct instant refused_at;
+
+    struct meter meter;
+    struct silence silence;
+    struct allowance allowance;
+    struct search search;
+    struct drop drop;
+    struct outage outage;
+    struct flight flight;
+    struct guard guard;
+    struct period period;
 };
 
 void adaptive_options_init(struct adaptive_options *o);

@@ -133,8 +133,8 @@ struct gate_ticket gate_take(struct gate *g, struct instant now, size_t in_fligh
     return (struct gate_ticket){
         .taken_at = now,
         .tokens = tokens,
-        .requests_mark = quota_take(&g->told_requests, 1),
-        .tokens_mark = quota_take(&g->told_tokens, tokens),
+        .requests_mark = quota_take(&g->told_requests, now, 1),
+        .tokens_mark = quota_take(&g->told_tokens, now, tokens),
         .throttle = throttle,
     };
 }

@@ -56,7 +56,7 @@ struct gate_options {
     duration_ns retry_after_max_ns; /* > 0, to GATE_WAIT_MAX_NS */
 };
 
-/* AIMD, nothing else limited. */
+/* The adaptive throttle, nothing else limited. */
 void gate_options_init(struct gate_options *o);
 /* Checks every field's range; the message names the field, its value and what is allowed. */
 WEIR_MUST_CHECK enum weir_status gate_options_check(const struct gate_options *o,

@@ -5,6 +5,11 @@
 #include "flow/quota.h"
 
 #include <assert.h>
+#include <math.h>
+
+#define MINUTE_S 60.0
+/* A full quota is spent so many times faster on top of evenly: small batches need not be slow. */
+#define FRONT_LOAD 3.0
 
 duration_ns flow_jitter(duration_ns wait, struct rng *rng)
 {
@@ -17,12 +22,13 @@ duration_ns flow_jitter(duration_ns wait, struct rng *rng)
 
 void quota_init(struct quota *q)
 {
-    *q = (struct quota){.until = INSTANT_NONE};
+    *q = (struct quota){.until = INSTANT_NONE, .last = INSTANT_NONE};
 }
 
-int64_t quota_take(struct quota *q, int64_t cost)
+int64_t quota_take(struct quota *q, struct instant now, int64_t cost)
 {
     assert(cost >= 0);
+    q->last = now;
     q->sent += cost;
     q->left = q->left > cost ? q->left - cost : 0;
     return q->sent;
@@ -46,17 +52,42 @@ void quota_told(struct quota *q, struct instant now, int64_t mark, const struct 
     if (!told_is_usable(told) || mark < q->heard)
         return;
     q->heard = mark;
+    q->limit = told->limit > 0 ? told->limit : 0;
     q->left = told->remaining > behind ? told->remaining - behind : 0;
     q->until = instant_add(now, reset);
     q->until = instant_add(q->until, flow_jitter(reset, jitter));
 }
 
+/* Units a second that may go, so that what is left lasts until the reset. */
+static double spending_rps(const struct quota *q)
+{
+    double to_reset_s = fmax(instant_seconds(q->until, q->last), 1e-9);
+    double limit = (double)q->limit;
+    double even = (double)q->left / to_reset_s;
+
+    if (limit <= 0)
+        return even;
+    /* The announced limits of HTTP services are mostly by the minute, and mostly refill all the time: then
+     * this much comes back, whatever is left. */
+    return fmax(even * (1 + FRONT_LOAD * (double)q->left / limit),
+                limit / fmax(MINUTE_S, to_reset_s));
+}
+
 struct instant quota_when(const struct quota *q, struct instant now, int64_t cost)
 {
-    /* Nothing left holds even a cost of 0: it may just be one that nobody guessed. */
-    if (q->left > 0 && cost <= q->left)
+    double units = cost > 0 ? (double)cost : 1;
+
+    if (instant_is_none(q->until))
         return now;
-    return instant_max(q->until, now);
+    if (instant_before(now, q->until)) {
+        /* Nothing left holds even a cost of 0: it may just be one that nobody guessed. */
+        if (q->left <= 0 || cost > q->left)
+            return q->until;
+        return instant_max(now, instant_after(q->last, units / spending_rps(q)));
+    }
+    if (q->limit == 0 || instant_diff(now, q->until) > QUOTA_BELIEF_NS)
+        return now;
+    return instant_max(now, instant_after(q->last, units * MINUTE_S / (double)q->limit));
 }
 
 struct instant quota_held_until(const struct quota *q)

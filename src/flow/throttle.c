@@ -173,7 +173,7 @@ bool throttle_kind_from_name(const char *name, enum throttle_kind *ret)
 
 void throttle_options_init(struct throttle_options *o)
 {
-    *o = (struct throttle_options){.kind = THROTTLE_AIMD};
+    *o = (struct throttle_options){.kind = THROTTLE_ADAPTIVE};
     aimd_options_init(&o->aimd);
     adaptive_options_init(&o->adaptive);
 }

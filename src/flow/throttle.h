@@ -54,7 +54,7 @@ const char *throttle_kind_name(enum throttle_kind kind);
 /* False: no such kind, and *ret is untouched. */
 bool throttle_kind_from_name(const char *name, enum throttle_kind *ret);
 
-/* AIMD; each kind with its defaults. */
+/* The adaptive one; each kind with its defaults. */
 void throttle_options_init(struct throttle_options *o);
 WEIR_MUST_CHECK enum weir_status throttle_options_check(const struct throttle_options *o,
                                                         struct weir_error *err);

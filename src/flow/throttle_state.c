@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 static const char *const modes[THROTTLE_MODES] = {
     [THROTTLE_MODE_OPEN] = "open",     [THROTTLE_MODE_DELAY] = "delay",
@@ -31,6 +32,7 @@ static const struct {
     [THROTTLE_REASON_LATENCY] = {"latency", "latency grew with the load"},
     [THROTTLE_REASON_LATENCY_OVER] = {"latency_over", "latency is low again"},
     [THROTTLE_REASON_QUOTA] = {"quota", "refusals come as the windows of a quota do"},
+    [THROTTLE_REASON_REOPENED] = {"reopened", "nothing was held up for long: open again"},
     [THROTTLE_REASON_TOLD] = {"told", "the service asked for a pause"},
 };
 
@@ -77,6 +79,57 @@ void throttle_state_change(struct throttle_state *s, struct instant now,
     s->changed_at = now;
     s->changes++;
     s->by_reason[reason]++;
+    s->recent[s->changes % THROTTLE_RECENT] = (struct throttle_change){
+        .mode = s->mode,
+        .mode_before = s->mode_before,
+        .rate_rps = s->rate_rps,
+        .rate_before_rps = s->rate_before_rps,
+        .window = s->window,
+        .window_before = s->window_before,
+        .delay_ns = s->delay_ns,
+        .delay_before_ns = s->delay_before_ns,
+        .reason = reason,
+        .at = now,
+    };
+}
+
+bool throttle_state_at(const struct throttle_state *s, uint64_t change, struct throttle_state *ret)
+{
+    const struct throttle_change *c = &s->recent[change % THROTTLE_RECENT];
+
+    if (change == 0 || change > s->changes || s->changes - change >= THROTTLE_RECENT)
+        return false;
+    *ret = *s;
+    ret->changes = change;
+    ret->mode = c->mode;
+    ret->mode_before = c->mode_before;
+    ret->rate_rps = c->rate_rps;
+    ret->rate_before_rps = c->rate_before_rps;
+    ret->window = c->window;
+    ret->window_before = c->window_before;
+    ret->delay_ns = c->delay_ns;
+    ret->delay_before_ns = c->delay_before_ns;
+    ret->reason = c->reason;
+    ret->changed_at = c->at;
+    return true;
+}
+
+struct throttle_limit throttle_limit_of(const struct throttle_state *s)
+{
+    return (struct throttle_limit){
+        .rate_rps = s->rate_rps,
+        .delay_ns = s->delay_ns,
+        .window = s->window < UINT32_MAX ? (uint32_t)s->window : UINT32_MAX,
+        .mode = (uint8_t)s->mode,
+        .reason = (uint8_t)s->reason,
+    };
+}
+
+void throttle_state_since(struct throttle_state *s, const struct throttle_state *before)
+{
+    s->changes -= before->changes;
+    for (int i = 0; i < THROTTLE_REASONS; i++)
+        s->by_reason[i] -= before->by_reason[i];
 }
 
 /* What limits in one mode, in words; `named` with the mode's name before the figure. */
@@ -85,13 +138,14 @@ static void put_limit(char *text, size_t size, enum throttle_mode mode, double r
 {
     const char *name = named ? throttle_mode_name(mode) : "";
     const char *space = named ? " " : "";
+    size_t len;
 
     switch (mode) {
     case THROTTLE_MODE_DELAY:
         snprintf(text, size, "%s%s%.0f ms", name, space, duration_ms(delay_ns));
         break;
     case THROTTLE_MODE_RATE:
-        snprintf(text, size, "%s%s%.3g/s", name, space, rate_rps);
+        snprintf(text, size, "%s%s%.*f/s", name, space, rate_rps < 100 ? 1 : 0, rate_rps);
         break;
     case THROTTLE_MODE_WINDOW:
         snprintf(text, size, "%s%s%zu", name, space, window);
@@ -100,11 +154,14 @@ static void put_limit(char *text, size_t size, enum throttle_mode mode, double r
         snprintf(text, size, "%s", throttle_mode_name(mode));
         break;
     }
+    len = strlen(text);
+    if (mode != THROTTLE_MODE_WINDOW && window < SIZE_MAX)
+        snprintf(text + len, size - len, " with %zu in flight", window);
 }
 
 const char *throttle_describe(const struct throttle_state *s, char *text, size_t size)
 {
-    char from[48], to[48];
+    char from[64], to[64];
 
     put_limit(from, sizeof from, s->mode_before, s->rate_before_rps, s->window_before,
               s->delay_before_ns, true);

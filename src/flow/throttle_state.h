@@ -62,8 +62,21 @@ enum throttle_reason {
     THROTTLE_REASON_LATENCY,        /* latency grows with the load: fewer in flight */
     THROTTLE_REASON_LATENCY_OVER,   /* it no longer does: more in flight */
     THROTTLE_REASON_QUOTA,          /* outages come as a quota's windows do: its rate is the cap */
+    THROTTLE_REASON_REOPENED,       /* the rate has held nothing up for long: open again */
     THROTTLE_REASON_TOLD,           /* the service asked for a pause */
     THROTTLE_REASONS
+};
+
+#define THROTTLE_RECENT 4
+
+/* One decision. */
+struct throttle_change {
+    enum throttle_mode mode, mode_before;
+    double rate_rps, rate_before_rps;
+    size_t window, window_before;
+    duration_ns delay_ns, delay_before_ns;
+    enum throttle_reason reason;
+    struct instant at;
 };
 
 struct throttle_state {
@@ -80,7 +93,21 @@ struct throttle_state {
     duration_ns delay_before_ns;
     uint64_t changes; /* since the start */
     uint64_t by_reason[THROTTLE_REASONS];
+    /* One answer may bring about two decisions; each is told. Change n is at n % THROTTLE_RECENT. */
+    struct throttle_change recent[THROTTLE_RECENT];
 };
+
+/* What limited one dispatch, and why; small, since each row keeps that of its last one. */
+struct throttle_limit {
+    double rate_rps;      /* HUGE_VAL: none */
+    duration_ns delay_ns; /* AIMD; else 0 */
+    uint32_t window;      /* UINT32_MAX: none */
+    uint8_t mode;         /* enum throttle_mode */
+    uint8_t reason;       /* enum throttle_reason, of the last change before it */
+};
+
+/* No dispatch, or one that nobody remembers. */
+#define THROTTLE_LIMIT_NONE ((struct throttle_limit){.mode = THROTTLE_MODES})
 
 /* Never NULL: "open", "delay", "rate", "window", "outage"; "unknown" for any other value. */
 const char *throttle_mode_name(enum throttle_mode mode);
@@ -96,6 +123,14 @@ void throttle_state_init(struct throttle_state *s, enum throttle_mode mode);
  */
 void throttle_state_change(struct throttle_state *s, struct instant now,
                            enum throttle_reason reason, const struct throttle_state *to);
+
+struct throttle_limit throttle_limit_of(const struct throttle_state *s);
+/* Takes the counters of `before`, an earlier state of the same throttle, off those of `s`. */
+void throttle_state_since(struct throttle_state *s, const struct throttle_state *before);
+
+/* The state as it was after that change, from 1; its counters by reason are those of now. False, and
+ * *ret is untouched: that was too long ago, or has not been. */
+bool throttle_state_at(const struct throttle_state *s, uint64_t change, struct throttle_state *ret);
 
 /* "rate 20.0/s -> 10.0/s: ...", cut to `size`; always ends in NUL. Returns text. */
 const char *throttle_describe(const struct throttle_state *s, char *text, size_t size);

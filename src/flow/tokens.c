@@ -3,13 +3,12 @@
 
 #include "base/json.h"
 
-/* The member as a count of at least 1; 0 when it is absent or is no such count. */
-static int64_t member_count(struct slice object, const char *name)
+/* The value as a count of at least 1; 0 when it is absent or is no such count. */
+static int64_t value_count(struct slice value)
 {
-    struct slice value;
     int64_t count;
 
-    if (!json_member(object, name, &value) || !json_int64(value, &count) || count < 1)
+    if (value.len == 0 || !json_int64(value, &count) || count < 1)
         return 0;
     return count < TOKENS_ANSWER_MAX ? count : TOKENS_ANSWER_MAX;
 }
@@ -17,27 +16,38 @@ static int64_t member_count(struct slice object, const char *name)
 /* What the answer may take at most, as the body says; 0 when it does not. */
 static int64_t answer_tokens(struct slice body)
 {
-    static const char *const names[] = {"max_tokens", "max_completion_tokens", "max_output_tokens"};
+    enum { MAX_TOKENS, MAX_COMPLETION, MAX_OUTPUT, CHOICES, COUNT };
+    struct json_wanted wanted[COUNT] = {[MAX_TOKENS] = {.name = "max_tokens"},
+                                        [MAX_COMPLETION] = {.name = "max_completion_tokens"},
+                                        [MAX_OUTPUT] = {.name = "max_output_tokens"},
+                                        [CHOICES] = {.name = "n"}};
     int64_t most = 0, choices;
 
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        int64_t count = member_count(body, names[i]);
+    json_members(body, wanted, COUNT);
+    for (size_t i = 0; i < CHOICES; i++) {
+        int64_t count = value_count(wanted[i].value);
 
         if (count > most)
             most = count;
     }
-    choices = member_count(body, "n");
+    choices = value_count(wanted[CHOICES].value);
     if (choices > 1)
         most *= choices; /* both at most TOKENS_ANSWER_MAX: it fits */
     return most < TOKENS_ANSWER_MAX ? most : TOKENS_ANSWER_MAX;
 }
 
+/* Bytes / 4, rounded up. */
+static int64_t length_tokens(struct slice body)
+{
+    return (int64_t)(body.len / TOKENS_BYTES_PER_TOKEN) + (body.len % TOKENS_BYTES_PER_TOKEN != 0);
+}
+
+int64_t tokens_estimate_json(struct slice body)
+{
+    return length_tokens(body) + answer_tokens(body);
+}
+
 int64_t tokens_estimate(struct slice body)
 {
-    int64_t tokens =
-        (int64_t)(body.len / TOKENS_BYTES_PER_TOKEN) + (body.len % TOKENS_BYTES_PER_TOKEN != 0);
-
-    if (json_check(body, NULL))
-        tokens += answer_tokens(json_trim(body));
-    return tokens;
+    return json_check(body, NULL) ? tokens_estimate_json(body) : length_tokens(body);
 }

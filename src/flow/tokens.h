@@ -23,5 +23,7 @@
  * by its length.
  */
 int64_t tokens_estimate(struct slice body);
+/* The same of a body that json_check has passed, or that is empty. */
+int64_t tokens_estimate_json(struct slice body);
 
 #endif

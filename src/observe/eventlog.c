@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <math.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -98,6 +99,28 @@ static void put_answer(struct buf *b, const struct core_answer *a)
     }
 }
 
+/* What limits, as members whose names end in `suffix`; what does not limit is left out. */
+static void put_limit(struct buf *b, const char *suffix, enum throttle_mode mode, double rate_rps,
+                      size_t window, duration_ns delay_ns)
+{
+    buf_printf(b, ",\"mode%s\":\"%s\"", suffix, throttle_mode_name(mode));
+    if (isfinite(rate_rps))
+        buf_printf(b, ",\"rate%s_per_s\":%.3f", suffix, rate_rps);
+    if (window < SIZE_MAX)
+        buf_printf(b, ",\"window%s\":%zu", suffix, window);
+    if (mode == THROTTLE_MODE_DELAY)
+        buf_printf(b, ",\"delay%s_ms\":%.3f", suffix, duration_ms(delay_ns));
+}
+
+static void put_throttle(struct buf *b, const struct throttle_state *s)
+{
+    buf_printf(b, ",\"reason\":\"%s\"", throttle_reason_name(s->reason));
+    put_limit(b, "", s->mode, s->rate_rps, s->window, s->delay_ns);
+    put_limit(b, "_before", s->mode_before, s->rate_before_rps, s->window_before,
+              s->delay_before_ns);
+    buf_printf(b, ",\"changes\":%" PRIu64, s->changes);
+}
+
 static void put_time_and_name(struct buf *b, int64_t wall_ns, const char *name)
 {
     char when[TIME_UTC_BYTES];
@@ -123,7 +146,9 @@ static void put_event(struct buf *b, const struct core_event *ev, int64_t wall_o
         buf_printf(b, ",\"attempt\":%" PRIu32, ev->attempt);
     if (ev->answer)
         put_answer(b, ev->answer);
-    if (ev->wait_ns > 0 || ev->kind == EVENT_TASK_RETRY) /* no %f: it follows the locale */
+    if (ev->throttle)
+        put_throttle(b, ev->throttle);
+    else if (ev->wait_ns > 0 || ev->kind == EVENT_TASK_RETRY)
         buf_printf(b, ",\"wait_ms\":%" PRId64 ".%03" PRId64, ev->wait_ns / NS_PER_MS,
                    ev->wait_ns % NS_PER_MS / NS_PER_US);
     if (ev->detail) {

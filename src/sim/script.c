@@ -110,7 +110,7 @@ static enum weir_status set_phase(struct sim_script *s, const char *value, struc
 static enum weir_status set_levels(struct sim_script *s, const char *value, struct weir_error *err)
 {
     int i;
-    enum weir_status status = set_choice(value, "ends|uniform", &i, err);
+    enum weir_status status = set_choice(value, "ends|uniform|log-uniform", &i, err);
 
     if (status == WEIR_OK)
         s->levels = (enum sim_levels)i;
@@ -322,6 +322,29 @@ static enum weir_status set_refusal_latency(struct sim_script *s, const char *va
     return read_latency(value, &s->refusal_latency, err);
 }
 
+static enum weir_status set_network(struct sim_script *s, const char *value, struct weir_error *err)
+{
+    char base[PART_BYTES];
+    bool fits;
+    const char *jitter = cut(value, ',', base, &fits);
+    duration_ns base_ns;
+    duration_ns jitter_ns = 0;
+    enum weir_status status = WEIR_OK;
+
+    if (!fits)
+        return error_set(err, WEIR_E_INVALID, "\"%s...\" is not a duration", base);
+    status = parse_duration(base, &base_ns, err);
+    if (status == WEIR_OK && jitter)
+        status = parse_duration(jitter, &jitter_ns, err);
+    if (status == WEIR_OK)
+        status = bounded(base_ns > jitter_ns ? base_ns : jitter_ns, err);
+    if (status != WEIR_OK)
+        return status;
+    s->network_ns = base_ns;
+    s->network_jitter_ns = jitter_ns;
+    return WEIR_OK;
+}
+
 double sim_latency_mean_s(const struct sim_latency *l)
 {
     double a = duration_seconds(l->a_ns);
@@ -454,7 +477,7 @@ static const char chance[] = "Chance";
 static const struct sim_option options[] = {
     {"rate", "R|LO..HI", capacity, "requests a second; a range moves with the phases", set_rate},
     {"phase", "T|T..T", capacity, "how long a level lasts (20s..120s)", set_phase},
-    {"levels", "ends|uniform", capacity,
+    {"levels", "ends|uniform|log-uniform", capacity,
      "a phase's level: one end of the range in turn, or anywhere in it (ends)", set_levels},
     {"burst", "N|T", capacity,
      "the rate's bucket holds N requests, or T (such as 1s) of its level; 1 is strict (1)",
@@ -483,6 +506,8 @@ static const struct sim_option options[] = {
     {"latency", "DIST", latency,
      "how long answers take: T, uniform:T..T, exponential:MEAN or lognormal:MEDIAN,SIGMA (0s)",
      set_latency},
+    {"network", "T[,JITTER]", latency,
+     "how long a request is on its way: T, and an exponential JITTER on average (0s)", set_network},
 
     {"outage", "START+T", outages, "503 for all from START on, for T; may be repeated", set_outage},
     {"outages", "MEAN,T", outages, "random outages of T, MEAN apart on average", set_outages},

@@ -32,6 +32,7 @@ struct sim_range {
 enum sim_levels {
     SIM_LEVELS_ENDS,    /* a phase is at lo or at hi, in turn */
     SIM_LEVELS_UNIFORM, /* a phase is anywhere between lo and hi */
+    SIM_LEVELS_LOG_UNIFORM, /* the same, and its logarithm is: as often between 8 and 16 as between 16 and 32 */
 };
 
 enum sim_window_kind {
@@ -111,11 +112,19 @@ struct sim_script {
 
     struct sim_latency latency;
     struct sim_latency refusal_latency;
+    /* How long a request is on its way before it arrives: this, and an exponential share on top. Requests may
+     * overtake each other. */
+    duration_ns network_ns;
+    duration_ns network_jitter_ns; /* mean */
 
     struct sim_outage outages[SIM_OUTAGES_MAX];
     size_t outage_count;
     duration_ns outage_interval_ns; /* mean time from one to the next random outage; 0: none */
     duration_ns outage_length_ns;
+
+    /* Tokens of a request on average, for the capacity that tokens_per_minute comes to; 0: of those that came. No
+     * option: whoever makes the requests knows. */
+    double tokens_mean;
 
     double fault_rates[SIM_FAULT_COUNT]; /* probability of each, for a request that is accepted */
     duration_ns slow_ns;

@@ -16,7 +16,15 @@
 #define EARLY_S     2e-9
 
 /* Streams of chance, each with a generator of its own. */
-enum { CHANCE_PHASES, CHANCE_OUTAGES, CHANCE_REFUSALS, CHANCE_LATENCY, CHANCE_FAULTS, CHANCES };
+enum {
+    CHANCE_PHASES,
+    CHANCE_OUTAGES,
+    CHANCE_REFUSALS,
+    CHANCE_LATENCY,
+    CHANCE_FAULTS,
+    CHANCE_NETWORK,
+    CHANCES
+};
 
 struct sim_service {
     struct sim_script script;
@@ -51,6 +59,9 @@ struct sim_service {
     double offered_at_latest;
     double tokens_seen; /* of all requests, for the mean */
     struct sim_stats stats;
+
+    void (*changed)(void *ctx, const struct sim_step *step);
+    void *changed_ctx;
 };
 
 /* ---- capacity over time ---- */
@@ -66,6 +77,11 @@ static double pick_level(struct sim_service *s, const struct sim_range *r, bool 
         return r->lo;
     if (s->script.levels == SIM_LEVELS_ENDS)
         return s->high ? r->hi : r->lo;
+    if (s->script.levels == SIM_LEVELS_LOG_UNIFORM) {
+        double level = r->lo * pow(r->hi / r->lo, rng_unit(&s->chance[CHANCE_PHASES]));
+
+        return whole ? round(level) : level;
+    }
     if (whole)
         return (double)rng_range(&s->chance[CHANCE_PHASES], (int64_t)r->lo, (int64_t)r->hi);
     return r->lo + rng_unit(&s->chance[CHANCE_PHASES]) * (r->hi - r->lo);
@@ -168,7 +184,9 @@ static double bearable_rps(const struct sim_service *s)
         rps = fmin(rps, (double)c->servers / mean_s);
     if (s->has_requests)
         rps = fmin(rps, (double)c->requests_per_minute / 60);
-    if (s->has_tokens && s->stats.seen > 0)
+    if (s->has_tokens && c->tokens_mean > 0)
+        rps = fmin(rps, (double)c->tokens_per_minute / 60 / c->tokens_mean);
+    else if (s->has_tokens && s->stats.seen > 0)
         rps = fmin(rps, (double)c->tokens_per_minute / 60 * (double)s->stats.seen / s->tokens_seen);
     return rps;
 }
@@ -190,9 +208,22 @@ static void pass(struct sim_service *s, struct instant to)
     s->now = to;
 }
 
+static void tell_change(struct sim_service *s, double before_rps, bool was_down)
+{
+    struct sim_step step = {.at = s->now, .before_rps = before_rps};
+
+    step.after_rps = sim_service_capacity_rps(s);
+    step.outage = was_down == instant_is_none(down_until(s));
+    if (step.after_rps < before_rps || step.after_rps > before_rps)
+        s->changed(s->changed_ctx, &step);
+}
+
 static void advance(struct sim_service *s, struct instant now)
 {
     while (instant_before(s->now, now)) {
+        double before_rps = sim_service_capacity_rps(s);
+        bool was_down = !instant_is_none(down_until(s));
+
         pass(s, instant_min(next_change(s), now));
         if (!instant_before(s->now, s->phase_end)) {
             begin_phase(s);
@@ -202,6 +233,8 @@ static void advance(struct sim_service *s, struct instant now)
         if (s->script.outage_interval_ns > 0 &&
             !instant_before(s->now, outage_end(s, &s->random_outage)))
             plan_outage(s);
+        if (s->changed)
+            tell_change(s, before_rps, was_down);
     }
 }
 
@@ -461,6 +494,42 @@ static struct flow_advice tell(struct sim_service *s, enum sim_limit limit, dura
     return told;
 }
 
+void sim_service_watch(struct sim_service *s,
+                       void (*changed)(void *ctx, const struct sim_step *step), void *ctx)
+{
+    s->changed = changed;
+    s->changed_ctx = ctx;
+}
+
+duration_ns sim_service_travel(struct sim_service *s)
+{
+    double jitter_s = duration_seconds(s->script.network_jitter_ns);
+
+    if (s->script.network_jitter_ns <= 0)
+        return s->script.network_ns;
+    return s->script.network_ns +
+           duration_from_seconds(jitter_s * rng_exponential(&s->chance[CHANCE_NETWORK]));
+}
+
+struct instant sim_service_when(struct sim_service *s, struct instant now,
+                                const struct sim_request *request)
+{
+    struct instant when;
+    duration_ns wait_ns;
+    enum sim_limit limit;
+
+    advance(s, now);
+    limit = judge(s, request->tokens < 1 ? 1 : request->tokens, &wait_ns);
+    when = instant_add(s->now, wait_ns);
+    if (limit == SIM_LIMIT_CONCURRENCY)
+        when = INSTANT_NEVER;
+    /* It would be taken, and wait. */
+    if (s->server_free && instant_before(when, s->server_free[0]))
+        when = s->server_free[0];
+    /* What a limit says of later holds at this level only. */
+    return instant_before(s->now, when) ? instant_min(when, next_change(s)) : s->now;
+}
+
 void sim_service_arrive(struct sim_service *s, struct instant now,
                         const struct sim_request *request, struct sim_answer *ret)
 {
@@ -502,6 +571,7 @@ void sim_service_stats(struct sim_service *s, struct instant now, struct sim_sta
     *ret = s->stats;
     ret->elapsed_ns = instant_diff(s->now, s->start);
     ret->unlimited = !isfinite(bearable_rps(s));
+    ret->offered_at_latest = s->offered_at_latest;
     ret->offered_in_use = s->offered_at_latest - s->offered_at_first;
     ret->rate_rps = s->rate_rps;
     ret->concurrency = s->concurrency;

@@ -67,11 +67,12 @@ struct sim_answer {
 
 struct sim_stats {
     duration_ns elapsed_ns;
-    bool unlimited;        /* no limit bounds the rate: the next two say nothing */
-    double offered;        /* requests: the integral of the capacity since the start */
-    double offered_in_use; /* the same, from the first to the latest arrival */
-    uint64_t seen;         /* = accepted + refused */
-    uint64_t accepted;     /* faults among them */
+    bool unlimited;           /* no limit bounds the rate: the next two say nothing */
+    double offered;           /* requests: the integral of the capacity since the start */
+    double offered_at_latest; /* the same, until the latest arrival */
+    double offered_in_use;    /* the same, from the first to the latest arrival */
+    uint64_t seen;            /* = accepted + refused */
+    uint64_t accepted;        /* faults among them */
     uint64_t refused;
     uint64_t refused_by_status[SIM_STATUS_COUNT]; /* [status - SIM_STATUS_MIN] */
     uint64_t refused_by_limit[SIM_LIMIT_COUNT];
@@ -86,12 +87,29 @@ struct sim_stats {
     bool outage;
 };
 
+/* The capacity changes: another level, or the beginning or the end of an outage. */
+struct sim_step {
+    struct instant at;
+    double before_rps; /* HUGE_VAL: no limit */
+    double after_rps;
+    bool outage; /* it is over, or has begun */
+};
+
 struct sim_service;
 
 /* The script is copied. WEIR_E_NOMEM is the only error. */
 WEIR_MUST_CHECK enum weir_status sim_service_new(const struct sim_script *script,
                                                  struct instant start, struct sim_service **ret,
                                                  struct weir_error *err);
+/* Tells each change from now on, before whatever arrives after it. */
+void sim_service_watch(struct sim_service *s,
+                       void (*changed)(void *ctx, const struct sim_step *step), void *ctx);
+/* How long a request that is sent now is on its way. A draw. */
+duration_ns sim_service_travel(struct sim_service *s);
+/* For whoever knows the service's state: `now`: such a request would be accepted, and begun on, at once; later: ask
+ * again then, or when one of those in service has left; INSTANT_NEVER: only then. */
+struct instant sim_service_when(struct sim_service *s, struct instant now,
+                                const struct sim_request *request);
 void sim_service_arrive(struct sim_service *s, struct instant now,
                         const struct sim_request *request, struct sim_answer *ret);
 /* The answer was given (or would have been: the simulator may say so), or the client went away

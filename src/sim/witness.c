@@ -51,6 +51,8 @@ struct pool_book {
     struct log_entry *log;
     size_t log_len; /* ever; entry n is at n modulo LOG_ATTEMPTS */
     size_t log_from;
+    struct throttle_state told; /* what its throttle was last said to do */
+    uint64_t changes, changes_by_reason[THROTTLE_REASONS]; /* as told */
 };
 
 struct sim_witness {
@@ -227,6 +229,7 @@ static void on_retry(struct sim_witness *w, struct batch_book *b, struct row_boo
 {
     struct pool_book *p = &w->pools[b->about.pool];
     const struct core_pool_options *o = p->about.options;
+    bool paces = o->gate.throttle.kind == THROTTLE_ADAPTIVE;
 
     MUST(r->attempts > 0 && !r->open && !r->may_start && !r->finished, "I2: a retry of nothing");
     MUST(ev->wait_ns >= 0, "a wait that is negative");
@@ -236,10 +239,11 @@ static void on_retry(struct sim_witness *w, struct batch_book *b, struct row_boo
     if (r->outcome == WEIR_OUTCOME_CAPACITY) {
         MUST(ev->at.ns - r->first_start.ns < o->max_capacity_retry_ns,
              "P4: a capacity retry after the row's time");
-        MUST(ev->wait_ns > 0, "a refused row does not wait");
+        /* The adaptive throttle spaces dispatches instead: the pool is held, and a refused row goes first. */
+        MUST(ev->wait_ns > 0 || paces, "a refused row does not wait");
         if (r->retry_after_ns > 0) {
             MUST(r->retry_after_ns <= o->gate.retry_after_max_ns, "Retry-After above the ceiling");
-            MUST(ev->wait_ns >= r->retry_after_ns, "Retry-After is not believed");
+            MUST(ev->wait_ns >= r->retry_after_ns || paces, "Retry-After is not believed");
             p->hold = instant_max(p->hold, instant_add(ev->at, r->retry_after_ns));
         }
         r->capacity_retries++;
@@ -349,6 +353,43 @@ static void on_late(struct sim_witness *w, struct batch_book *b, struct row_book
     log_settle(&w->pools[b->about.pool], ev);
 }
 
+/* A pause that was told is kept; one by a quota may end when the next answer says that there is more. */
+static void on_held(struct sim_witness *w, struct batch_book *b, const struct row_book *r,
+                    const struct core_event *ev)
+{
+    struct pool_book *p = &w->pools[b->about.pool];
+    duration_ns asked = r->retry_after_ns;
+
+    MUST(ev->wait_ns > 0, "P7: a pause of no time");
+    if (asked > 0 && asked <= p->about.options->gate.retry_after_max_ns &&
+        (r->outcome == WEIR_OUTCOME_FAILED || r->outcome == WEIR_OUTCOME_CAPACITY))
+        p->hold = instant_max(p->hold, instant_add(ev->at, asked));
+}
+
+/* P7: each decision of a throttle is told once, with what went before it. */
+static void on_throttle(struct sim_witness *w, const struct core_event *ev)
+{
+    const struct throttle_state *s = ev->throttle;
+    struct pool_book *p = NULL;
+
+    MUST(s && ev->detail && ev->pool, "P7: a throttle's change without its reason");
+    for (size_t i = 0; i < w->pool_count && !p; i++)
+        if (strcmp(w->pools[i].about.options->name, ev->pool) == 0)
+            p = &w->pools[i];
+    MUST(p, "P6: the throttle of no pool");
+    if (w->is_wrong)
+        return;
+    MUST(s->changes == p->changes + 1, "P7: a throttle's change was not told, or twice");
+    MUST((unsigned)s->reason < THROTTLE_REASONS && s->reason != THROTTLE_REASON_START,
+         "P7: a change for no reason");
+    MUST(p->changes == 0 || s->mode_before == p->told.mode, "P7: a throttle was in another mode");
+    if (w->is_wrong)
+        return;
+    p->told = *s;
+    p->changes++;
+    p->changes_by_reason[s->reason]++;
+}
+
 static void on_event(struct core_observer *o, const struct core_event *ev)
 {
     struct sim_witness *w = (struct sim_witness *)(void *)o;
@@ -359,7 +400,7 @@ static void on_event(struct core_observer *o, const struct core_event *ev)
     MUST(!instant_before(ev->at, w->now), "P7: an event before the one before it");
     w->now = ev->at;
     if (ev->kind == EVENT_THROTTLE_CHANGED) {
-        MUST(ev->throttle && ev->detail && ev->pool, "P7: a throttle's change without its reason");
+        on_throttle(w, ev);
         return; /* of a pool, not of a batch */
     }
     if (ev->kind == EVENT_BATCH_OPENED)
@@ -400,6 +441,9 @@ static void on_event(struct core_observer *o, const struct core_event *ev)
         break;
     case EVENT_TASK_DELIVERED:
         on_delivered(w, b, r, ev);
+        break;
+    case EVENT_POOL_HELD:
+        on_held(w, b, r, ev);
         break;
     default:
         break;
@@ -596,6 +640,10 @@ void sim_witness_pool_over(struct sim_witness *w, size_t pool, const struct core
         sum.total_throttle_time_ns += s->total_throttle_time_ns;
     }
     compare(w, &sum, stats);
+    same(w, w->pools[pool].changes, stats->throttle.changes, "changes of the throttle");
+    for (int i = 0; i < THROTTLE_REASONS; i++)
+        same(w, w->pools[pool].changes_by_reason[i], stats->throttle.by_reason[i],
+             throttle_reason_name((enum throttle_reason)i));
 }
 
 /* ---- life ---- */

@@ -27,6 +27,7 @@ struct sim_place {
     struct core_attempt *attempt; /* NULL: free */
     struct core_answer answer;    /* what it will give */
     struct instant began;
+    bool on_its_way;  /* what comes next is its arrival, not its end */
     struct list link; /* the executor's free or busy list */
 };
 
@@ -81,6 +82,7 @@ struct sim_world {
     size_t event_room; /* how many events there can be */
     struct list executors, batches, calls;
     bool cut, dead;
+    bool unheard; /* of this step's event the dispatcher knows nothing: it need not run */
     struct store_row rows[SIM_PUT_ROWS];
 };
 
@@ -147,9 +149,20 @@ static struct core_task *queue_take(struct task_queue *q)
 
 /* ---- the modelled executor ---- */
 
-static void place_ends(struct sim_world *w, struct sim_event *ev)
+static void place_arrives(struct sim_world *w, struct sim_place *p)
 {
-    struct sim_place *p = list_entry(ev, struct sim_place, ends);
+    struct sim_model *m = p->executor->model;
+    duration_ns after = m->ops->arrive(m, p->attempt, w->now, &p->answer);
+
+    assert(after >= 0);
+    p->on_its_way = false;
+    w->unheard = true;
+    if (after != SIM_NEVER)
+        plan_after(w, &p->ends, after);
+}
+
+static void place_ends(struct sim_world *w, struct sim_place *p)
+{
     struct sim_executor *ex = p->executor;
     struct core_attempt *a = p->attempt;
     unsigned more = 0;
@@ -162,6 +175,7 @@ static void place_ends(struct sim_world *w, struct sim_event *ev)
         p->answer.ended_at = w->now;
     answer_move(&a->answer, &p->answer);
     p->attempt = NULL;
+    p->on_its_way = false;
     list_remove(&p->link);
     list_push_back(&ex->free, &p->link);
     ex->running--;
@@ -171,6 +185,16 @@ static void place_ends(struct sim_world *w, struct sim_event *ev)
         answer_say(&a->answer, "said twice");
         dispatcher_report(w->dispatcher, a, w->now);
     }
+}
+
+static void place_is_due(struct sim_world *w, struct sim_event *ev)
+{
+    struct sim_place *p = list_entry(ev, struct sim_place, ends);
+
+    if (p->on_its_way)
+        place_arrives(w, p);
+    else
+        place_ends(w, p);
 }
 
 static void executor_start(struct core_executor *port, struct core_attempt *a)
@@ -185,6 +209,7 @@ static void executor_start(struct core_executor *port, struct core_attempt *a)
     ex->running++;
     p->attempt = a;
     p->began = w->now;
+    p->on_its_way = ex->model->ops->arrive != NULL;
     a->edge = p;
     answer_init(&p->answer);
     after = ex->model->ops->begin(ex->model, a, w->now, &p->answer);
@@ -206,8 +231,10 @@ static void executor_cancel(struct core_executor *port, struct core_attempt *a)
         after = ex->model->ops->cancel(ex->model, a, ex->world->now, &p->answer);
     else
         answer_clear(&p->answer);
-    if (after != SIM_UNMOVED)
-        plan_after(ex->world, &p->ends, after);
+    if (after == SIM_UNMOVED)
+        return;
+    p->on_its_way = false;
+    plan_after(ex->world, &p->ends, after);
 }
 
 static struct sim_executor *executor_free(struct sim_executor *ex)
@@ -259,7 +286,7 @@ static struct sim_executor *executor_new(struct sim_world *w, size_t size, struc
     list_init(&ex->free);
     list_init(&ex->busy);
     for (size_t i = 0; i < size; i++) {
-        event_init(&ex->places[i].ends, place_ends);
+        event_init(&ex->places[i].ends, place_is_due);
         ex->places[i].executor = ex;
         answer_init(&ex->places[i].answer);
         list_push_back(&ex->free, &ex->places[i].link);
@@ -643,7 +670,9 @@ enum sim_end sim_world_run(struct sim_world *w, struct instant until)
         }
         if (w->cut)
             break;
-        w->wake = dispatcher_run(w->dispatcher, w->now);
+        if (!w->unheard)
+            w->wake = dispatcher_run(w->dispatcher, w->now);
+        w->unheard = false;
         if (w->options.step && !w->options.step(w->options.ctx, w))
             return SIM_HALTED;
     }
@@ -669,7 +698,7 @@ static void tear_down(struct sim_world *w)
             answer_clear(&p->answer);
             p->answer.outcome = WEIR_OUTCOME_CANCELLED;
             heap_remove(&w->events, &p->ends.node);
-            place_ends(w, &p->ends);
+            place_ends(w, p);
         }
     }
 }

@@ -39,6 +39,10 @@ struct sim_model_ops {
      * SIM_NEVER. */
     duration_ns (*begin)(struct sim_model *m, const struct core_attempt *a, struct instant now,
                          struct core_answer *ret);
+    /* What begin() returned was the time on the way: it gets to whoever does the work now. Fills in and returns what
+     * begin() does else. NULL: there is no way. */
+    duration_ns (*arrive)(struct sim_model *m, const struct core_attempt *a, struct instant now,
+                          struct core_answer *ret);
     /* It is asked to end early. May replace the answer; returns when it ends now: >= 0, or SIM_UNMOVED. NULL: it ends
      * at once, as lost. */
     duration_ns (*cancel)(struct sim_model *m, const struct core_attempt *a, struct instant now,

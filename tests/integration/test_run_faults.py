@@ -629,9 +629,9 @@ class TestServices(FaultCase):
         mock = self.mock("--fail-rate", "0.1", "--reset-rate", "0.05", "--close-rate", "0.05", "--broken-rate", "0.05",
                          "--slow-rate", "0.05", "--slow-for", "100ms", "--refuse-with", "429,503,529",
                          "--concurrency", 6)
-        done = self.weir("--url", mock.url, "-j", 12, "--retries", 30, "--retry-delay", "5ms", "--recovery-step",
-                         "5ms", "--max-dispatch-delay", "100ms", "-o", "out.jsonl", "--summary", "sum.json", "--progress", "none",
-                         self.batch_rows(count))
+        done = self.weir("--url", mock.url, "-j", 12, "--retries", 30, "--retry-delay", "5ms", "--throttle", "aimd",
+                         "--recovery-step", "5ms", "--max-dispatch-delay", "100ms", "-o", "out.jsonl",
+                         "--summary", "sum.json", "--progress", "none", self.batch_rows(count))
         self.assertIn(done.status, (0, 1), done.text)
         rows = self.read_rows("out.jsonl")
         self.assert_in_order(rows, count)

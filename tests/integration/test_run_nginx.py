@@ -94,8 +94,8 @@ class TestLimits(NginxCase):
         nginx = self.nginx(
             http="limit_conn_zone $server_port zone=c:1m; limit_conn_status 429;",
             server=f"limit_conn c 4; location / {{ proxy_pass {slow.origin}; }}")
-        self.weir("--url", nginx.origin, "-j", 12, "--recovery-step", "10ms", "--max-dispatch-delay", "150ms",
-                  "-o", "out.jsonl", "--summary", "sum.json", self.rows_for_paths(count), status=0)
+        self.weir("--url", nginx.origin, "-j", 12, "--throttle", "aimd", "--recovery-step", "10ms",
+                  "--max-dispatch-delay", "150ms", "-o", "out.jsonl", "--summary", "sum.json", self.rows_for_paths(count), status=0)
         rows = self.read_rows("out.jsonl")
         self.assert_in_order(rows, count)
         self.assertEqual([row["response"]["body"]["body"]["n"] for row in rows], list(range(count)))

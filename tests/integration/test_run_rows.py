@@ -135,8 +135,8 @@ class TestForms(RunCase):
             return echo(call)
 
         self.echo.reply = reply
-        self.weir("--url", self.echo.url, "-j", 3, "-o", "out.jsonl", "--meta", "--recovery-step", "20ms",
-                  "--retry-delay", "10ms", self.plain_rows(6), status=0)
+        self.weir("--url", self.echo.url, "-j", 3, "-o", "out.jsonl", "--meta", "--throttle", "aimd",
+                  "--recovery-step", "20ms", "--retry-delay", "10ms", self.plain_rows(6), status=0)
         metas = [row["meta"] for row in self.read_rows("out.jsonl")]
         self.assertEqual([meta["submit_index"] for meta in metas], list(range(6)))
         self.assertEqual(sorted(meta["complete_index"] for meta in metas), list(range(6)))
@@ -311,8 +311,8 @@ class TestFlow(RunCase):
             return 529, {}, ""
 
         service = self.service(reply)
-        self.weir("--url", service.url, "-j", 2, "-o", "out.jsonl", "--recovery-step", "5ms", "--summary", "sum.json",
-                  self.plain_rows(10), status=0)
+        self.weir("--url", service.url, "-j", 2, "-o", "out.jsonl", "--throttle", "aimd", "--recovery-step", "5ms",
+                  "--summary", "sum.json", self.plain_rows(10), status=0)
         self.assertEqual(len(service.calls), 20)
         self.assertEqual(self.read_json("sum.json")["pool_stats"]["capacity_retries"], 10)
 

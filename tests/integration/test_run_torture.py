@@ -41,10 +41,11 @@ def service_options(rng, seed):
 
 def flow_options(rng):
     """Options of `weir run` that may differ from one run to the next."""
-    words = ["-j", rng.choice([1, 2, 8, 32, 100]), "--retry-delay", "2ms", "--max-dispatch-delay", "50ms",
-             "--recovery-step", "5ms", "--timeout", "400ms", "--progress", rng.choice(["none", "plain", "json"]),
-             "--summary", "sum.json"]
-    for share, more in ((0.3, ("--throttle", "none")), (0.3, ("--retries", rng.choice([0, 1, 8]))),
+    words = ["-j", rng.choice([1, 2, 8, 32, 100]), "--retry-delay", "2ms", "--timeout", "400ms",
+             "--progress", rng.choice(["none", "plain", "json"]), "--summary", "sum.json"]
+    words += rng.choice([("--throttle", "none"), ("--waste", "10%"),
+                         ("--throttle", "aimd", "--max-dispatch-delay", "50ms", "--recovery-step", "5ms")])
+    for share, more in ((0.3, ("--retries", rng.choice([0, 1, 8]))),
                         (0.3, ("--window", rng.choice([100, 128, 300]))), (0.3, ("--min-dispatch-delay", "1ms")),
                         (0.3, ("--rate", 1500)), (0.2, ("--rpm", 90000)), (0.2, ("--tpm", 9000000)),
                         (0.3, ("--events", "events.jsonl"))):

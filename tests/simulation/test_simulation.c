@@ -196,7 +196,8 @@ static void draw_pool(struct life *l, size_t i)
     core_pool_options_init(o);
     o->name = names[i];
     o->size = 1 + rng_below(r, one_in(r, 3) ? 12 : 4);
-    o->gate.throttle.kind = one_in(r, 3) ? THROTTLE_NONE : THROTTLE_AIMD;
+    o->gate.throttle.kind = (enum throttle_kind)rng_below(r, THROTTLE_KINDS);
+    o->gate.throttle.adaptive.waste = 0.001 + rng_unit(r) * 0.199;
     o->gate.throttle.aimd.step_ns = rng_range(r, 1, 100) * NS_PER_MS;
     o->gate.throttle.aimd.multiplier = 1.1 + rng_unit(r) * 2;
     o->gate.throttle.aimd.max_delay_ns = rng_range(r, 200, 3000) * NS_PER_MS;

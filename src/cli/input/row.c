@@ -285,7 +285,11 @@ static enum weir_status broken_json(const struct line *line, const struct json_f
 static enum weir_status read_json(struct rows *r, const struct line *line, struct found *found,
                                   struct weir_error *err)
 {
-    struct slice none = {"", 0}, custom_id = none, url = none, method = none, body = none;
+    enum { CUSTOM_ID, BODY, URL, METHOD, COUNT };
+    struct json_wanted members[COUNT] = {[CUSTOM_ID] = {.name = "custom_id"},
+                                         [BODY] = {.name = "body"},
+                                         [URL] = {.name = "url"},
+                                         [METHOD] = {.name = "method"}};
     struct json_fault fault;
     struct slice value;
     enum weir_status status;
@@ -294,22 +298,19 @@ static enum weir_status read_json(struct rows *r, const struct line *line, struc
         return broken_json(line, &fault, err);
     value = json_trim(line->text);
     found->body = value;
-    if (json_kind(value) == JSON_OBJECT && json_member(value, "custom_id", &custom_id) &&
-        json_member(value, "body", &body)) {
-        bool has_url = json_member(value, "url", &url);
-        bool has_method = json_member(value, "method", &method);
-
-        if (has_url || has_method)
-            found->kind = ROW_BATCH;
-    }
+    json_members(value, members, COUNT);
+    if (members[CUSTOM_ID].value.len && members[BODY].value.len &&
+        (members[URL].value.len || members[METHOD].value.len))
+        found->kind = ROW_BATCH;
     r->seen.form = true;
     r->seen.kind = found->kind;
-    status = find_key(r, line, value, custom_id, found, err);
+    status = find_key(r, line, value, members[CUSTOM_ID].value, found, err);
     if (status != WEIR_OK || found->kind == ROW_PLAIN)
         return status;
     if (!r->template)
-        found->body = body;
-    return read_batch(r, line, custom_id, url, method, found, err);
+        found->body = members[BODY].value;
+    return read_batch(r, line, members[CUSTOM_ID].value, members[URL].value, members[METHOD].value,
+                      found, err);
 }
 
 static enum weir_status read_text(struct rows *r, const struct line *line, struct found *found,
@@ -361,6 +362,11 @@ static enum weir_status apply_template(struct rows *r, const struct line *line, 
 static void release_row(struct core_task *task)
 {
     row_free(row_of(task));
+}
+
+void row_estimate_tokens(struct run_row *row)
+{
+    row->task.tokens = tokens_estimate_json(row->request.body);
 }
 
 void row_free(struct run_row *row)
@@ -460,7 +466,6 @@ enum weir_status rows_build(struct rows *r, const struct line *line, uint64_t in
     }
     if (!row->request.url)
         row->request.url = r->options.url;
-    row->task.tokens = tokens_estimate(row->request.body);
     *ret = row;
 out:
     trim_scratch(r);

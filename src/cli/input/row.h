@@ -65,8 +65,7 @@ enum row_kind {
 };
 
 struct run_row {
-    struct core_task
-        task; /* key, payload (&request), tokens, hash, release are filled in. payload_len
+    struct core_task task; /* key, payload (&request), hash, release are filled in. payload_len
                               is what the row takes in memory, for the engine's window_bytes */
     struct http_request request;
     enum row_kind kind;
@@ -122,6 +121,9 @@ static inline struct run_row *row_of(struct core_task *task)
 {
     return (struct run_row *)(void *)task; /* its first member */
 }
+
+/* Fills in task.tokens. Apart, because a row that is only checked is not asked for them. */
+void row_estimate_tokens(struct run_row *row);
 
 /* Frees the row, as task.release does. NULL-safe. */
 void row_free(struct run_row *row);

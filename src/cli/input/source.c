@@ -182,6 +182,7 @@ static enum weir_status build(struct source *s, const struct line *line, struct 
     if (status == WEIR_OK && key_is_new(s, line))
         status = check_key(&s->keys, row, line, &why);
     if (status == WEIR_OK) {
+        row_estimate_tokens(row);
         s->kind = row->kind;
         *ret = row;
         return WEIR_OK;

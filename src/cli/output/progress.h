@@ -20,6 +20,7 @@
 
 #include "base/buf.h"
 #include "base/time.h"
+#include "flow/throttle_state.h"
 #include "weir/status.h"
 
 #include <stdbool.h>
@@ -46,15 +47,15 @@ struct progress_snapshot {
     uint64_t done_before; /* of these, from earlier runs */
     uint64_t failed;      /* of done */
     uint64_t in_flight;
-    uint64_t waiting;     /* rows that wait for a retry */
-    uint64_t attempts;    /* sent by this run */
-    uint64_t refused;     /* of these, ended in capacity */
-    uint64_t retries;     /* of retryable failures */
-    uint64_t tokens;      /* that the service told */
-    const char *throttle; /* "aimd", "none" */
-    duration_ns delay_ns; /* the throttle's delay in force */
-    duration_ns held_ns;  /* the service asked for a pause that lasts this long still; 0: none */
-    uint64_t delivered;   /* rows whose line is written */
+    uint64_t waiting;           /* rows that wait for a retry */
+    uint64_t attempts;          /* sent by this run */
+    uint64_t refused;           /* of these, ended in capacity */
+    uint64_t retries;           /* of retryable failures */
+    uint64_t tokens;            /* that the service told */
+    const char *throttle;       /* its kind; NULL: none is shown */
+    struct throttle_state pace; /* how it limits now, and why */
+    duration_ns held_ns; /* the service asked for a pause that lasts this long still; 0: none */
+    uint64_t delivered;  /* rows whose line is written */
 };
 
 /* An exponentially weighted mean that is right from the first sample on: both the sum and the weights

@@ -7,6 +7,7 @@
 #include "cli/output/progress.h"
 
 #include "base/json.h"
+#include "cli/output/pace.h"
 #include "cli/output/text.h"
 
 #include <inttypes.h>
@@ -267,18 +268,31 @@ static void flow_line(const struct progress_rates *r, const struct progress_snap
     buf_puts(text, "refused ");
     text_put_share(text, progress_refused_share(r));
     add(l, 1, COLOUR_NONE, text);
+}
+
+/* Whether it is worth a look: not the steady state of a throttle that has found its rate. */
+static bool is_troubled(const struct progress_snapshot *s)
+{
+    return s->pace.mode == THROTTLE_MODE_OUTAGE ||
+           (s->pace.mode == THROTTLE_MODE_DELAY && s->pace.delay_ns > 0);
+}
+
+/* How the pool runs now, and why. A pause that the service asked for goes before all else. */
+static void throttle_line(const struct progress_snapshot *s, struct line *l, struct buf *text)
+{
     if (s->held_ns > 0) {
         buf_puts(text, "the service asks to wait ");
         text_put_duration(text, s->held_ns);
-        add(l, 2, COLOUR_YELLOW, text);
-    } else if (s->throttle) {
-        buf_printf(text, "throttle %.20s", s->throttle);
-        if (s->delay_ns > 0) {
-            buf_puts(text, ", delay ");
-            text_put_duration(text, s->delay_ns);
-        }
-        add(l, 2, s->delay_ns > 0 ? COLOUR_YELLOW : COLOUR_NONE, text);
+        add(l, 0, COLOUR_YELLOW, text);
     }
+    if (!s->throttle)
+        return;
+    pace_put_limit(text, &s->pace);
+    add(l, 1, is_troubled(s) ? COLOUR_YELLOW : COLOUR_NONE, text);
+    pace_put_why(text, &s->pace, s->now);
+    add(l, 2, COLOUR_NONE, text);
+    buf_printf(text, "throttle %.20s", s->throttle);
+    add(l, 3, COLOUR_NONE, text);
 }
 
 static void count_line(const struct progress_snapshot *s, struct line *l, struct buf *text)
@@ -307,6 +321,10 @@ void progress_render_tty(const struct progress_rates *r, const struct progress_s
         l.count = 0;
         flow_line(r, s, &l, &text);
         put_line(&l, width, colour, out);
+        l.count = 0;
+        throttle_line(s, &l, &text);
+        if (l.count > 0)
+            put_line(&l, width, colour, out);
         l.count = 0;
         count_line(s, &l, &text);
         put_line(&l, width, colour, out);
@@ -343,9 +361,12 @@ void progress_render_plain(const struct progress_rates *r, const struct progress
         if (s->held_ns > 0) {
             buf_puts(out, ", the service asks to wait ");
             text_put_duration(out, s->held_ns);
-        } else if (s->delay_ns > 0) {
-            buf_puts(out, ", delay ");
-            text_put_duration(out, s->delay_ns);
+        } else if (s->pace.changes > 0) {
+            buf_puts(out, ", ");
+            pace_put_limit(out, &s->pace);
+            buf_puts(out, " (");
+            pace_put_why(out, &s->pace, s->now);
+            buf_putc(out, ')');
         }
     }
     buf_puts(out, ", elapsed ");
@@ -360,6 +381,21 @@ void progress_render_plain(const struct progress_rates *r, const struct progress
 static void put_count(struct buf *out, const char *name, uint64_t n)
 {
     buf_printf(out, ",\"%s\":%" PRIu64, name, n);
+}
+
+static void put_pace(struct buf *out, const struct progress_snapshot *s)
+{
+    struct throttle_limit limit = throttle_limit_of(&s->pace);
+
+    buf_puts(out, ",\"throttle_state\":{");
+    pace_put_members(out, &limit);
+    buf_puts(out, ",\"changed_s\":");
+    if (s->pace.changes > 0)
+        buf_printf(out, "%.3f", duration_seconds(instant_diff(s->now, s->pace.changed_at)));
+    else
+        buf_puts(out, "null");
+    put_count(out, "changes", s->pace.changes);
+    buf_putc(out, '}');
 }
 
 void progress_render_json(const struct progress_rates *r, const struct progress_snapshot *s,
@@ -390,11 +426,12 @@ void progress_render_json(const struct progress_rates *r, const struct progress_
         json_put_string(out, slice_of(s->throttle));
     else
         buf_puts(out, "null");
-    buf_printf(out, ",\"delay_ms\":%.3f,\"held_ms\":%.3f,\"eta_s\":", duration_ms(s->delay_ns),
+    buf_printf(out, ",\"delay_ms\":%.3f,\"held_ms\":%.3f,\"eta_s\":", duration_ms(s->pace.delay_ns),
                s->held_ns > 0 ? duration_ms(s->held_ns) : 0.0);
     if (eta >= 0)
         buf_printf(out, "%.1f", duration_seconds(eta));
     else
         buf_puts(out, "null");
+    put_pace(out, s);
     buf_puts(out, "}\n");
 }

@@ -4,6 +4,7 @@
 #include "cli/output/render.h"
 
 #include "base/json.h"
+#include "cli/output/pace.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -131,7 +132,14 @@ static void put_meta(struct buf *out, const struct render_options *how,
     buf_printf(out, ",\"outcome\":\"%s\",\"reason\":", weir_outcome_name(task->answer.outcome));
     put_text(out, task->answer.reason == WEIR_REASON_NONE ? NULL
                                                           : weir_reason_name(task->answer.reason));
-    buf_putc(out, '}');
+    buf_puts(out, ",\"throttle\":");
+    if (task->limit.mode < THROTTLE_MODES) {
+        buf_putc(out, '{');
+        pace_put_members(out, &task->limit);
+        buf_puts(out, "}}");
+    } else {
+        buf_puts(out, "null}");
+    }
 }
 
 static void put_batch(struct buf *out, const struct core_task *task, bool indexed)

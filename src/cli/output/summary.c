@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "cli/output/outfile.h"
+#include "cli/output/pace.h"
 #include "cli/output/text.h"
 
 #include <errno.h>
@@ -111,6 +112,54 @@ static void put_head(const struct summary *s, struct buf *out)
     buf_putc(out, '\n');
 }
 
+/* The rate or window at the end, and between which it was; then what was decided, counted. */
+static void put_adaptive(const struct summary *s, struct buf *out)
+{
+    const struct core_stats *b = &s->batch;
+
+    if (b->throttle.changes == 0) {
+        buf_puts(out, "no limit has shown\n");
+        return;
+    }
+    pace_put_limit(out, &b->throttle);
+    buf_puts(out, " at the end");
+    if (b->rate_max_rps > 0) {
+        buf_puts(out, "; rates from ");
+        text_put_rate(out, b->rate_min_rps);
+        buf_puts(out, " to ");
+        text_put_rate(out, b->rate_max_rps);
+        buf_puts(out, "/s");
+    }
+    if (b->window_max > 0) {
+        buf_puts(out, "; windows from ");
+        text_put_count(out, b->window_min);
+        buf_puts(out, " to ");
+        text_put_count(out, b->window_max);
+    }
+    buf_puts(out, "\n             ");
+    pace_put_changes(out, &b->throttle);
+    buf_putc(out, '\n');
+}
+
+static void put_throttle(const struct summary *s, struct buf *out)
+{
+    buf_printf(out, "  throttle   %s: ", s->throttle);
+    if (s->batch.throttle_kind == THROTTLE_ADAPTIVE) {
+        put_adaptive(s, out);
+        return;
+    }
+    if (s->batch.throttle_kind == THROTTLE_AIMD) {
+        buf_puts(out, "delay ");
+        text_put_duration(out, s->batch.dispatch_delay_at_completion_ns);
+        buf_puts(out, " at the end, ");
+        text_put_duration(out, s->batch.peak_delay_ns);
+        buf_puts(out, " at its peak; ");
+    }
+    buf_puts(out, "refused rows waited ");
+    text_put_duration(out, s->batch.total_throttle_time_ns);
+    buf_puts(out, " in all\n");
+}
+
 static void put_flow(const struct summary *s, struct buf *out)
 {
     buf_puts(out, "  rate       ");
@@ -134,15 +183,8 @@ static void put_flow(const struct summary *s, struct buf *out)
     buf_puts(out, " for their turn on average, ");
     text_put_duration(out, s->batch.buffer_wait_max_ns);
     buf_puts(out, " at most\n");
-    if (s->throttle) {
-        buf_printf(out, "  throttle   %s: delay ", s->throttle);
-        text_put_duration(out, s->batch.dispatch_delay_at_completion_ns);
-        buf_puts(out, " at the end, ");
-        text_put_duration(out, s->batch.peak_delay_ns);
-        buf_puts(out, " at its peak; refused rows waited ");
-        text_put_duration(out, s->batch.total_throttle_time_ns);
-        buf_puts(out, " in all\n");
-    }
+    if (s->throttle)
+        put_throttle(s, out);
     if (s->batch.tokens > 0) {
         buf_puts(out, "  tokens     ");
         text_put_count(out, s->batch.tokens);
@@ -248,6 +290,39 @@ static void put_pool(struct buf *out, const struct core_stats *b)
     buf_putc(out, '}');
 }
 
+/* A rate, or null where there was none. */
+static void put_rate(struct buf *out, const char *name, double per_s)
+{
+    if (per_s > 0)
+        buf_printf(out, ",\"%s\":%.3f", name, per_s);
+    else
+        buf_printf(out, ",\"%s\":null", name);
+}
+
+static void put_window(struct buf *out, const char *name, size_t window)
+{
+    if (window > 0)
+        put_count(out, name, window);
+    else
+        buf_printf(out, ",\"%s\":null", name);
+}
+
+static void put_throttle_state(struct buf *out, const struct core_stats *b)
+{
+    struct throttle_limit limit = throttle_limit_of(&b->throttle);
+
+    buf_puts(out, ",\"throttle_state\":{");
+    pace_put_members(out, &limit);
+    put_rate(out, "rate_min_per_s", b->rate_min_rps);
+    put_rate(out, "rate_max_per_s", b->rate_max_rps);
+    put_window(out, "window_min", b->window_min);
+    put_window(out, "window_max", b->window_max);
+    put_count(out, "changes", b->throttle.changes);
+    buf_puts(out, ",\"by_reason\":");
+    pace_put_reasons(out, &b->throttle);
+    buf_putc(out, '}');
+}
+
 static void put_rows(struct buf *out, const struct summary *s)
 {
     buf_puts(out, ",\"rows\":{\"total\":");
@@ -321,7 +396,9 @@ void summary_render_json(const struct summary *s, struct buf *out)
     put_text(out, "output", s->output);
     put_text(out, "errors", s->errors);
     put_text(out, "journal", s->journal);
-    buf_puts(out, "}}\n");
+    buf_putc(out, '}');
+    put_throttle_state(out, &s->batch);
+    buf_puts(out, "}\n");
 }
 
 /* ---- the file ---- */

@@ -82,8 +82,8 @@ static void take_snapshot(struct run *r, struct progress_snapshot *s)
         .refused = stats.refused,
         .retries = stats.retries,
         .tokens = stats.tokens,
-        .throttle = r->options.throttle == RUN_THROTTLE_AIMD ? "aimd" : "none",
-        .delay_ns = stats.current_delay_ns,
+        .throttle = run_throttle_name(&r->options),
+        .pace = stats.throttle,
         .held_ns = pool.held_ns,
         .delivered = r->start.mark.next + atomic_load(&r->rows_delivered),
     };
@@ -222,7 +222,7 @@ static void fill_summary(struct run *r, struct summary *s)
     s->elapsed_ns = instant_diff(engine_now(r->engine), r->started_at);
     s->started_ns = r->started_ns;
     engine_batch_stats(r->batch, &s->batch);
-    s->throttle = o->throttle == RUN_THROTTLE_AIMD ? "aimd" : "none";
+    s->throttle = run_throttle_name(o);
     s->output = o->output;
     s->errors = o->errors;
     s->journal = o->journal;

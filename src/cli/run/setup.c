@@ -304,12 +304,16 @@ static enum weir_status make_http(void *ctx, const struct core_pool_options *opt
 
 static void fill_pool(const struct run_options *o, struct core_pool_options *p)
 {
+    static const enum throttle_kind kinds[] = {[RUN_THROTTLE_ADAPTIVE] = THROTTLE_ADAPTIVE,
+                                               [RUN_THROTTLE_AIMD] = THROTTLE_AIMD,
+                                               [RUN_THROTTLE_NONE] = THROTTLE_NONE};
     struct aimd_options *aimd = &p->gate.throttle.aimd;
 
     core_pool_options_init(p);
     p->name = "http";
     p->size = (size_t)o->jobs;
-    p->gate.throttle.kind = o->throttle == RUN_THROTTLE_AIMD ? THROTTLE_AIMD : THROTTLE_NONE;
+    p->gate.throttle.kind = kinds[o->throttle];
+    p->gate.throttle.adaptive.waste = o->waste;
     p->gate.min_dispatch_delay_ns = aimd->min_delay_ns = o->min_dispatch_delay_ns;
     aimd->max_delay_ns = o->max_dispatch_delay_ns;
     aimd->multiplier = o->backoff_multiplier;

@@ -348,6 +348,18 @@ static void set_request_id(struct http_headers *h, struct slice value, int rank)
     h->request_id_rank = rank;
 }
 
+/* Most responses have a Date, and hardly one has a wait that it is needed for; reading it costs more than all else that
+ * is done with the headers. */
+static void keep_date(struct http_headers *h, struct slice value)
+{
+    struct slice s = trim(value);
+
+    if (s.len == 0 || s.len >= HTTP_DATE_BYTES || memchr(s.data, '\0', s.len))
+        return;
+    memcpy(h->date, s.data, s.len);
+    h->date[s.len] = '\0';
+}
+
 static void set_known(struct http_headers *h, const struct known *known, struct slice value)
 {
     struct http_headers_quota *quota = known->of_tokens ? &h->tokens : &h->requests;
@@ -379,9 +391,7 @@ static void set_known(struct http_headers *h, const struct known *known, struct 
             quota->reset = wait;
         break;
     case DATE:
-        wait = http_wait_parse(value);
-        if (wait.kind == HTTP_WAIT_UNTIL)
-            h->date_unix_s = wait.value;
+        keep_date(h, value);
         break;
     case REQUEST_ID:
         set_request_id(h, value, known->rank);
@@ -396,7 +406,7 @@ void http_headers_init(struct http_headers *h)
     h->retry_after_in_ms = false;
     h->requests = (struct http_headers_quota){-1, -1, untold};
     h->tokens = h->requests;
-    h->date_unix_s = -1;
+    h->date[0] = '\0';
     h->request_id_rank = 0;
     h->request_id[0] = '\0';
 }
@@ -450,9 +460,23 @@ static duration_ns resolve(struct http_wait wait, int64_t now_unix_s)
     return -1;
 }
 
+static bool tells_date(const struct http_headers *h)
+{
+    return h->retry_after.kind == HTTP_WAIT_UNTIL || h->requests.reset.kind == HTTP_WAIT_UNTIL ||
+           h->tokens.reset.kind == HTTP_WAIT_UNTIL;
+}
+
+/* The service's own clock, or ours when it does not tell. */
+static int64_t clock_of(const struct http_headers *h, int64_t now_unix_s)
+{
+    struct http_wait date = http_wait_parse(slice_of(h->date));
+
+    return date.kind == HTTP_WAIT_UNTIL && date.value >= 0 ? date.value : now_unix_s;
+}
+
 void http_headers_advice(const struct http_headers *h, int64_t now_unix_s, struct flow_advice *ret)
 {
-    int64_t now = h->date_unix_s >= 0 ? h->date_unix_s : now_unix_s;
+    int64_t now = tells_date(h) ? clock_of(h, now_unix_s) : now_unix_s;
 
     ret->retry_after_ns = resolve(h->retry_after, now);
     ret->requests = (struct flow_quota){h->requests.limit, h->requests.remaining,

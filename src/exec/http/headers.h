@@ -32,6 +32,8 @@
 /* The longest wait, and the largest quota, that is passed on; larger ones become these. */
 #define HTTP_WAIT_NS_MAX (366 * 24 * 3600 * NS_PER_S)
 #define HTTP_QUOTA_MAX   INT64_C(1000000000000000)
+/* A date of the response's own that is longer is none. With its NUL. */
+#define HTTP_DATE_BYTES 64
 /* A longer request id is cut. With its NUL. */
 #define HTTP_REQUEST_ID_BYTES 128
 
@@ -52,8 +54,9 @@ struct http_headers {
     bool retry_after_in_ms; /* from retry-after-ms, which is more exact */
     struct http_headers_quota requests;
     struct http_headers_quota tokens;
-    int64_t date_unix_s; /* the service's own clock; -1: not told */
-    int request_id_rank; /* of the header that it came from; 0: none */
+    /* The service's own clock, as it was sent: it is read only for a wait that is told as a date. */
+    char date[HTTP_DATE_BYTES]; /* "": not told */
+    int request_id_rank;        /* of the header that it came from; 0: none */
     char request_id[HTTP_REQUEST_ID_BYTES];
 };
 

@@ -4,9 +4,13 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
+
+#define ENCODINGS_NAME       "Accept-Encoding: "
+#define ENCODINGS_LINE_BYTES 64
 
 #ifndef WEIR_VERSION
 #define WEIR_VERSION "unknown"
@@ -239,25 +243,55 @@ bool http_options_name_header(const struct http_options *o, const char *name)
     return false;
 }
 
+/* "Accept-Encoding: " with all that this libcurl can unpack, as CURLOPT_ACCEPT_ENCODING would send it. */
+static void encodings_line(char ret[ENCODINGS_LINE_BYTES])
+{
+    static const struct {
+        int feature;
+        const char *names;
+    } known[] = {{CURL_VERSION_LIBZ, "deflate, gzip"},
+                 {CURL_VERSION_BROTLI, "br"},
+                 {CURL_VERSION_ZSTD, "zstd"}};
+    int features = curl_version_info(CURLVERSION_NOW)->features;
+    const char *between = ENCODINGS_NAME;
+
+    ret[0] = '\0';
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (!(features & known[i].feature))
+            continue;
+        strcat(ret, between);
+        strcat(ret, known[i].names);
+        between = ", ";
+    }
+}
+
+static bool append(struct curl_slist **list, const char *line)
+{
+    struct curl_slist *grown = curl_slist_append(*list, line);
+
+    if (grown)
+        *list = grown;
+    return grown != NULL;
+}
+
 enum weir_status http_options_headers(const struct http_options *o, struct curl_slist **ret,
                                       struct weir_error *err)
 {
+    char encodings[ENCODINGS_LINE_BYTES];
     struct curl_slist *list = NULL;
-    struct curl_slist *grown;
 
     for (size_t i = 0; i < o->headers_count; i++) {
-        grown = curl_slist_append(list, o->headers[i]);
-        if (!grown)
+        if (!append(&list, o->headers[i]))
             goto nomem;
-        list = grown;
     }
-    if (!http_options_name_header(o, "Expect")) {
-        /* Waiting for 100 Continue costs a round trip, or a second where the service knows none. */
-        grown = curl_slist_append(list, "Expect:");
-        if (!grown)
-            goto nomem;
-        list = grown;
-    }
+    /* Waiting for 100 Continue costs a round trip, or a second where the service knows none. */
+    if (!http_options_name_header(o, "Expect") && !append(&list, "Expect:"))
+        goto nomem;
+    /* A line of ours is put into the request as it is; the option's would be made anew for each request. */
+    encodings_line(encodings);
+    if (encodings[0] && !http_options_name_header(o, "Accept-Encoding") &&
+        !append(&list, encodings))
+        goto nomem;
     *ret = list;
     return WEIR_OK;
 
@@ -325,6 +359,39 @@ CURLcode http_options_set_version(enum http_version version, bool tls, CURL *eas
     return code;
 }
 
+/* curl looks these up for each request (libcurl-env(3)); HTTP_PROXY in capitals it does not know. */
+static bool environment_names_proxy(void)
+{
+    static const char *const names[] = {"http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy",
+                                        "ALL_PROXY"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        const char *value = getenv(names[i]);
+
+        if (value && value[0])
+            return true;
+    }
+    return false;
+}
+
+static CURLcode set_proxy(const struct http_options *o, CURL *easy)
+{
+    bool none = o->proxy ? !o->proxy[0] : !environment_names_proxy();
+    CURLcode code = CURLE_OK;
+
+    if (none) {
+        /* Both said, so that curl looks nowhere else. */
+        SET(CURLOPT_PROXY, "");
+        SET(CURLOPT_NOPROXY, "");
+        return code;
+    }
+    if (o->proxy)
+        SET(CURLOPT_PROXY, o->proxy);
+    if (o->no_proxy)
+        SET(CURLOPT_NOPROXY, o->no_proxy);
+    return code;
+}
+
 static CURLcode set_connection(const struct http_options *o, CURL *easy)
 {
     duration_ns timeout_ns =
@@ -338,10 +405,8 @@ static CURLcode set_connection(const struct http_options *o, CURL *easy)
         timeout_ms = INT32_MAX;
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)timeout_ms);
     SET(CURLOPT_TCP_KEEPALIVE, o->no_tcp_keepalive ? 0L : 1L);
-    if (o->proxy)
-        SET(CURLOPT_PROXY, o->proxy);
-    if (o->no_proxy)
-        SET(CURLOPT_NOPROXY, o->no_proxy);
+    if (code == CURLE_OK)
+        code = set_proxy(o, easy);
     if (o->unix_socket)
         SET(CURLOPT_UNIX_SOCKET_PATH, o->unix_socket);
     if (o->cacert)

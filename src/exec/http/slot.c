@@ -110,6 +110,7 @@ struct http_slot *http_slot_free(struct http_slot *slot)
         return NULL;
     if (slot->easy)
         curl_easy_cleanup(slot->easy);
+    curl_url_cleanup(slot->parsed_url);
     buf_free(&slot->body);
     buf_free(&slot->url);
     return mem_free(slot);
@@ -144,6 +145,25 @@ static bool refuse_nomem(struct core_answer *answer)
     return refuse(answer, WEIR_REASON_INTERNAL, true, "memory ran out");
 }
 
+/*
+ * curl parses the address anew for each request, unless it is given one that is parsed already. One that cannot be
+ * parsed is left to curl, which says what is wrong with it.
+ */
+static bool set_parsed_url(struct http_slot *slot, const char *url)
+{
+    CURLUcode code;
+
+    if (!slot->parsed_url)
+        slot->parsed_url = curl_url();
+    if (!slot->parsed_url)
+        return false;
+    code = curl_url_set(slot->parsed_url, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME);
+    if (code == CURLUE_OUT_OF_MEMORY)
+        return false;
+    return curl_easy_setopt(slot->easy, CURLOPT_CURLU,
+                            code == CURLUE_OK ? slot->parsed_url : NULL) == CURLE_OK;
+}
+
 static bool set_url(struct http_slot *slot, const char *url, struct core_answer *answer)
 {
     bool tls = url && strncasecmp(url, "https://", 8) == 0;
@@ -156,7 +176,8 @@ static bool set_url(struct http_slot *slot, const char *url, struct core_answer 
     if (slot->url.len == len && memcmp(slot->url.data, url, len) == 0)
         return true;
     buf_clear(&slot->url);
-    if (curl_easy_setopt(slot->easy, CURLOPT_URL, url) != CURLE_OK ||
+    /* The text too, for what curl says of the request. */
+    if (curl_easy_setopt(slot->easy, CURLOPT_URL, url) != CURLE_OK || !set_parsed_url(slot, url) ||
         http_options_set_version(slot->shared->http_version, tls, slot->easy) != CURLE_OK)
         return refuse_nomem(answer);
     buf_put(&slot->url, url, len);

@@ -66,6 +66,7 @@ struct http_slot {
 
     /* what the handle is set to */
     struct buf url;
+    CURLU *parsed_url;
     char method[HTTP_METHOD_BYTES];
     bool has_body;
     const struct curl_slist *head;

@@ -241,6 +241,30 @@ static void numbers_are_read_and_bounded(void **state)
     assert_true(x >= -1500 && x <= -1500);
 }
 
+static void shares_are_percentages_or_fractions(void **state)
+{
+    static const char *const bad[] = {"", "%", "2 %", "2%%", "two", "0x1p-6", "nan%", "inf", "2%x"};
+    struct weir_error err;
+    double x = 7;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_int_equal(parse_share(bad[i], 0, 1, &x, &err), WEIR_E_INVALID);
+        assert_non_null(strstr(err.message, "write it like 2% or 0.02"));
+    }
+    assert_int_equal(parse_share("2", 0.001, 0.2, &x, &err), WEIR_E_INVALID);
+    assert_string_equal(err.message, "2 is out of range; it must be 0.1% to 20%");
+    assert_int_equal(parse_share("20.1%", 0.001, 0.2, &x, &err), WEIR_E_INVALID);
+    assert_int_equal(parse_share("-1%", 0, 1, &x, &err), WEIR_E_INVALID);
+    assert_true(x == 7);
+    assert_int_equal(parse_share("2%", 0.001, 0.2, &x, &err), WEIR_OK);
+    assert_true(x == 0.02);
+    assert_int_equal(parse_share("0.05", 0.001, 0.2, &x, &err), WEIR_OK);
+    assert_true(x == 0.05);
+    assert_int_equal(parse_share("0.1%", 0.001, 0.2, &x, &err), WEIR_OK);
+    assert_int_equal(parse_share("20%", 0.001, 0.2, &x, &err), WEIR_OK);
+}
+
 static void ranges_have_two_ends_or_one(void **state)
 {
     static const char *const bad[] = {"",       "..",    "5..",       "..5",  "20..5", "5...20",
@@ -293,6 +317,7 @@ int main(void)
         cmocka_unit_test(bad_counts_are_refused),
         cmocka_unit_test(counts_out_of_range_are_refused_with_the_range),
         cmocka_unit_test(numbers_are_read_and_bounded),
+        cmocka_unit_test(shares_are_percentages_or_fractions),
         cmocka_unit_test(ranges_have_two_ends_or_one),
         cmocka_unit_test(duration_ranges_have_two_ends_or_one),
     };

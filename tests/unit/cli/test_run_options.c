@@ -35,7 +35,8 @@ static void defaults_are_those_of_the_design(void **state)
     assert_int_equal(parse("run --url http://h/p"), WEIR_OK);
     assert_int_equal(o.jobs, 8);
     assert_int_equal(o.retries, 2);
-    assert_int_equal(o.throttle, RUN_THROTTLE_AIMD);
+    assert_int_equal(o.throttle, RUN_THROTTLE_ADAPTIVE);
+    assert_true(o.waste == 0.02);
     assert_int_equal(o.min_dispatch_delay_ns, 0);
     assert_int_equal(o.max_dispatch_delay_ns, 5000 * NS_PER_MS);
     assert_true(o.backoff_multiplier == 2.0);
@@ -65,6 +66,35 @@ static void choices_have_the_order_of_their_enums(void **state)
     assert_int_equal(parse("run --url http://h --http 2-prior --throttle none"), WEIR_OK);
     assert_int_equal(o.http, RUN_HTTP_2_PRIOR);
     assert_int_equal(o.throttle, RUN_THROTTLE_NONE);
+    assert_string_equal(run_throttle_name(&o), "none");
+    assert_int_equal(parse("run --url http://h --throttle aimd"), WEIR_OK);
+    assert_int_equal(o.throttle, RUN_THROTTLE_AIMD);
+    assert_string_equal(run_throttle_name(&o), "aimd");
+    assert_int_equal(parse("run --url http://h --throttle adaptive"), WEIR_OK);
+    assert_int_equal(o.throttle, RUN_THROTTLE_ADAPTIVE);
+    assert_string_equal(run_throttle_name(&o), "adaptive");
+}
+
+static void a_throttle_takes_its_own_options(void **state)
+{
+    (void)state;
+    assert_int_equal(parse("run --url http://h --waste 3%"), WEIR_OK);
+    assert_true(o.waste == 0.03);
+    assert_int_equal(parse("run --url http://h --throttle adaptive --waste 0.1"), WEIR_OK);
+    assert_true(o.waste == 0.1);
+    assert_int_equal(parse("run --url http://h --recovery-step 20ms --max-dispatch-delay 1s "
+                           "--backoff-multiplier 3 --throttle aimd"),
+                     WEIR_OK);
+    assert_int_equal(o.recovery_step_ns, 20 * NS_PER_MS);
+    assert_int_equal(o.max_dispatch_delay_ns, NS_PER_S);
+    assert_true(o.backoff_multiplier == 3);
+    assert_int_equal(parse("run --url http://h --throttle aimd --min-dispatch-delay 1s "
+                           "--recovery-step 0"),
+                     WEIR_OK);
+    assert_int_equal(o.recovery_step_ns, 0);
+    /* the least time between two requests is no throttle's own */
+    assert_int_equal(parse("run --url http://h --min-dispatch-delay 6s"), WEIR_OK);
+    assert_int_equal(parse("run --url http://h --min-dispatch-delay 6s --throttle none"), WEIR_OK);
 }
 
 static void an_output_has_a_journal_beside_it(void **state)
@@ -97,10 +127,20 @@ static void what_cannot_be_is_refused_with_the_option_and_the_remedy(void **stat
         {"run --url http://h --jobs 0", "weir run: --jobs: "},
         {"run --url http://h --rate 0", "weir run: --rate: "},
         {"run --url http://h --tpm 0", "weir run: --tpm: "},
-        {"run --url http://h --backoff-multiplier 1", "--backoff-multiplier: must be above 1"},
+        {"run --url http://h --throttle aimd --backoff-multiplier 1",
+         "--backoff-multiplier: must be above 1"},
+        {"run --url http://h --backoff-multiplier 3",
+         "--backoff-multiplier: is an option of the aimd throttle; give --throttle aimd too"},
+        {"run --url http://h --recovery-step 0", "--recovery-step: is an option of the aimd"},
+        {"run --url http://h --throttle none --max-dispatch-delay 1s",
+         "--max-dispatch-delay: is an option of the aimd throttle"},
+        {"run --url http://h --throttle aimd --waste 2%",
+         "--waste: is an option of the adaptive throttle; give --throttle adaptive too"},
+        {"run --url http://h --waste 2", "--waste: 2 is out of range; it must be 0.1% to 20%"},
+        {"run --url http://h --waste much", "--waste: \"much\" is not a share"},
         {"run --url http://h --backoff-multiplier nan", "--backoff-multiplier: "},
-        {"run --url http://h --recovery-step 0", "cannot both be 0"},
-        {"run --url http://h --min-dispatch-delay 6", "above --max-dispatch-delay"},
+        {"run --url http://h --throttle aimd --recovery-step 0", "cannot both be 0"},
+        {"run --url http://h --throttle aimd --min-dispatch-delay 6", "above --max-dispatch-delay"},
         {"run --url http://h --window 4", "--window: "},
         {"run --url http://h --halt sometimes", "--halt: "},
         {"run --url http://h --capacity-status 42", "--capacity-status: "},
@@ -317,6 +357,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(defaults_are_those_of_the_design, forget),
         cmocka_unit_test_teardown(choices_have_the_order_of_their_enums, forget),
+        cmocka_unit_test_teardown(a_throttle_takes_its_own_options, forget),
         cmocka_unit_test_teardown(an_output_has_a_journal_beside_it, forget),
         cmocka_unit_test_teardown(what_cannot_be_is_refused_with_the_option_and_the_remedy, forget),
         cmocka_unit_test_teardown(secrets_come_from_the_environment_and_are_not_in_argv, forget),

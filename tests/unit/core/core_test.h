@@ -208,6 +208,7 @@ static inline void bench_init_limited(struct bench *b, const struct core_pool_op
     d.host = &b->host;
     d.observer = &b->observer;
     core_pool_options_init(&defaults);
+    defaults.gate.throttle.kind = THROTTLE_AIMD; /* waits that can be said beforehand */
     assert_int_equal(dispatcher_new(&d, &b->d, &b->err), WEIR_OK);
     assert_int_equal(dispatcher_add_pool(b->d, o ? o : &defaults, &b->executor, &b->pool, &b->err),
                      WEIR_OK);

@@ -125,6 +125,7 @@ static struct core_pool_options options(void)
 
     core_pool_options_init(&o);
     o.size = SIZE;
+    o.gate.throttle.kind = THROTTLE_AIMD; /* a refused row waits, and holds up no other */
     return o;
 }
 
@@ -222,7 +223,10 @@ static void warm_up(void)
 static void finish(void)
 {
     dispatcher_end(w.d, w.batch, w.now);
-    for (int i = 0; i < 4 * TASKS && (w.queued > 0 || w.backs > 0); i++) {
+    /* A throttle that spaces rows by seconds takes some more turns than there are rows. */
+    for (int i = 0;
+         i < 64 * TASKS && (!dispatcher_batch_closed(w.batch) || w.queued > 0 || w.backs > 0);
+         i++) {
         if (w.queued > 0)
             end_at(0, SHORT_NS, WEIR_OUTCOME_OK);
         else
@@ -477,6 +481,7 @@ static void live(uint64_t seed)
     struct rng r;
 
     rng_seed(&r, seed);
+    o.gate.throttle.kind = (enum throttle_kind)(seed / 8 % THROTTLE_KINDS);
     o.gate.throttle.aimd.step_ns = NS_PER_US; /* refusals are forgotten soon */
     begin(&o, 0);
     for (int step = 0; step < 600; step++) {

@@ -15,6 +15,7 @@ static struct core_pool_options pool_options(size_t size)
     core_pool_options_init(&o);
     o.size = size;
     o.backoff.jitter = 0;
+    o.gate.throttle.kind = THROTTLE_AIMD; /* starts all it has at once, and a refused row waits */
     return o;
 }
 

@@ -16,6 +16,7 @@ static struct core_batch *begin(struct bench *b)
 
     core_pool_options_init(&o);
     o.size = 1;
+    o.gate.throttle.kind = THROTTLE_AIMD; /* a refused row waits */
     bench_init(b, &o, true);
     batch = bench_open(b, NULL);
     bench_add_rows(b, batch, 5);

@@ -98,6 +98,7 @@ static void begin(struct world *w, uint64_t output_bytes, size_t size)
     world = w;
     core_pool_options_init(&pool);
     pool.size = size;
+    pool.gate.throttle.kind = THROTTLE_AIMD; /* starts all it has at once */
     core_batch_options_init(&batch);
     batch.output_bytes = output_bytes;
     assert_int_equal(dispatcher_new(&options, &w->d, NULL), WEIR_OK);

@@ -99,7 +99,7 @@ struct house {
     struct weir_pool *pool;
 };
 
-/* Retries come at once, so that no test waits for them. */
+/* Retries come at once, so that no test waits for them: AIMD, whose waits can be set. */
 static inline struct weir_pool_options quick_options(uint64_t size)
 {
     struct weir_pool_options o;
@@ -107,6 +107,7 @@ static inline struct weir_pool_options quick_options(uint64_t size)
     weir_pool_options_init(&o);
     o.size = size;
     o.retry_delay_ms = 1;
+    o.throttle = WEIR_THROTTLE_AIMD;
     o.recovery_step_ms = 1;
     o.max_dispatch_delay_ms = 4;
     return o;

@@ -91,10 +91,12 @@ static void a_pool_option_out_of_range_is_named(void **state)
     struct weir_pool *pool = NULL;
 
     (void)state;
-#define REFUSED(field, value)                                                                      \
+#define REFUSED(field, value) REFUSED_OF(WEIR_THROTTLE_ADAPTIVE, field, value)
+#define REFUSED_OF(kind, field, value)                                                             \
     do {                                                                                           \
         struct weir_pool_options o;                                                                \
         weir_pool_options_init(&o);                                                                \
+        o.throttle = kind;                                                                         \
         o.field = value;                                                                           \
         says(WEIR_E_INVALID, #field, weir_pool_open_thread(h.engine, &o, echo, 0, &pool, &err));   \
         assert_null(pool);                                                                         \
@@ -103,18 +105,21 @@ static void a_pool_option_out_of_range_is_named(void **state)
     REFUSED(size, 1000001);
     REFUSED(size, UINT64_MAX);
     REFUSED(throttle, (enum weir_throttle)7);
+    REFUSED(waste, 0);
+    REFUSED(waste, 0.3);
+    REFUSED(waste, (double)NAN);
     REFUSED(min_dispatch_delay_ms, -1);
     REFUSED(min_dispatch_delay_ms, INT64_MAX);
-    REFUSED(min_dispatch_delay_ms, 5001); /* above max_dispatch_delay_ms */
+    REFUSED_OF(WEIR_THROTTLE_AIMD, min_dispatch_delay_ms, 5001); /* above max_dispatch_delay_ms */
     REFUSED(max_dispatch_delay_ms, 0);
     REFUSED(max_dispatch_delay_ms, -1);
     REFUSED(max_dispatch_delay_ms, INT64_MAX);
-    REFUSED(backoff_multiplier, 1.0);
-    REFUSED(backoff_multiplier, 0.5);
-    REFUSED(backoff_multiplier, (double)NAN);
-    REFUSED(backoff_multiplier, (double)INFINITY);
+    REFUSED_OF(WEIR_THROTTLE_AIMD, backoff_multiplier, 1.0);
+    REFUSED_OF(WEIR_THROTTLE_AIMD, backoff_multiplier, 0.5);
+    REFUSED_OF(WEIR_THROTTLE_AIMD, backoff_multiplier, (double)NAN);
+    REFUSED_OF(WEIR_THROTTLE_AIMD, backoff_multiplier, (double)INFINITY);
     REFUSED(recovery_step_ms, -1);
-    REFUSED(recovery_step_ms, 0); /* and min_dispatch_delay_ms is 0 too */
+    REFUSED_OF(WEIR_THROTTLE_AIMD, recovery_step_ms, 0); /* and min_dispatch_delay_ms is 0 too */
     REFUSED(max_capacity_retry_seconds, 0);
     REFUSED(max_capacity_retry_seconds, -3);
     REFUSED(max_capacity_retry_seconds, (double)NAN);
@@ -130,6 +135,7 @@ static void a_pool_option_out_of_range_is_named(void **state)
     REFUSED(timeout_ms, -1);
     REFUSED(timeout_ms, INT64_MAX);
 #undef REFUSED
+#undef REFUSED_OF
     house_close(&h);
 }
 
@@ -185,6 +191,7 @@ static void a_batch_option_out_of_range_is_named(void **state)
     REFUSED(window_bytes, 0);
     REFUSED(deadline_ms, -1);
 #undef REFUSED
+#undef REFUSED_OF
     house_close(&h);
 }
 

@@ -103,6 +103,7 @@ static void each_event_is_one_line_with_what_it_has(void **state)
 {
     struct fixture *f = *state;
     struct eventlog *log = open_log(f->path, 0);
+    struct throttle_state throttle, to;
     struct core_answer a;
     struct core_event ev = {.kind = EVENT_ATTEMPT_ENDED,
                             .at = AT,
@@ -126,6 +127,19 @@ static void each_event_is_one_line_with_what_it_has(void **state)
     tell(log, &ev);
     ev = (struct core_event){
         .kind = EVENT_THROTTLE_CHANGED, .at = AT, .pool = "http", .detail = "50 ms: refused"};
+    throttle_state_init(&throttle, THROTTLE_MODE_DELAY);
+    to = throttle;
+    to.delay_ns = 50 * NS_PER_MS;
+    throttle_state_change(&throttle, AT, THROTTLE_REASON_REFUSED, &to);
+    ev.throttle = &throttle;
+    tell(log, &ev);
+    to.mode = THROTTLE_MODE_RATE;
+    to.rate_rps = 19.6;
+    throttle_state_change(&throttle, AT, THROTTLE_REASON_FIRST_REFUSAL, &to);
+    to.mode = THROTTLE_MODE_WINDOW;
+    to.window = 32;
+    throttle_state_change(&throttle, AT, THROTTLE_REASON_CONCURRENCY, &to);
+    ev.detail = NULL;
     tell(log, &ev);
     close_ok(log);
     answer_clear(&a);
@@ -144,7 +158,12 @@ static void each_event_is_one_line_with_what_it_has(void **state)
         "{\"time\":\"2026-01-31T12:00:00.007Z\",\"event\":\"batch.opened\",\"pool\":\"http\","
         "\"batch\":3}\n"
         "{\"time\":\"2026-01-31T12:00:00.007Z\",\"event\":\"throttle.changed\",\"pool\":\"http\","
-        "\"detail\":\"50 ms: refused\"}\n");
+        "\"reason\":\"refused\",\"mode\":\"delay\",\"delay_ms\":50.000,"
+        "\"mode_before\":\"delay\",\"delay_before_ms\":0.000,\"changes\":1,"
+        "\"detail\":\"50 ms: refused\"}\n"
+        "{\"time\":\"2026-01-31T12:00:00.007Z\",\"event\":\"throttle.changed\",\"pool\":\"http\","
+        "\"reason\":\"concurrency\",\"mode\":\"window\",\"rate_per_s\":19.600,\"window\":32,"
+        "\"mode_before\":\"rate\",\"rate_before_per_s\":19.600,\"changes\":3}\n");
 }
 
 /* P10: neither the answer's bytes nor a URL, which may hold a token. */

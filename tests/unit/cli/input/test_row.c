@@ -60,6 +60,7 @@ static void check_row(struct rows *rows, const struct row_case *c)
     assert_int_equal(row->task.index, 5);
     assert_ptr_equal(row->task.payload, &row->request);
     assert_true(row->task.payload_len > sizeof(*row));
+    row_estimate_tokens(row);
     assert_int_equal(row->task.tokens, tokens_estimate(row->request.body));
     assert_int_equal(row->task.hash_hi, line.hash.hi);
     assert_int_equal(row->task.hash_lo, line.hash.lo);

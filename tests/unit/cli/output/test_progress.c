@@ -6,6 +6,7 @@
 #include "cli/output/text.h"
 
 #include <fcntl.h>
+#include <math.h>
 #include <pty.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -29,9 +30,25 @@ static struct progress_snapshot busy(void)
         .retries = 44,
         .tokens = 987654321,
         .throttle = "aimd",
-        .delay_ns = 150 * NS_PER_MS,
+        .pace = {.mode = THROTTLE_MODE_DELAY,
+                 .delay_ns = 150 * NS_PER_MS,
+                 .rate_rps = HUGE_VAL,
+                 .window = SIZE_MAX},
         .delivered = 456000,
     };
+}
+
+/* An adaptive throttle in the middle of its work. */
+static struct progress_snapshot paced(void)
+{
+    struct progress_snapshot s = busy();
+
+    s.throttle = "adaptive";
+    throttle_state_init(&s.pace, THROTTLE_MODE_OPEN);
+    throttle_state_change(
+        &s.pace, (struct instant){97 * NS_PER_S}, THROTTLE_REASON_BORNE,
+        &(struct throttle_state){.mode = THROTTLE_MODE_RATE, .rate_rps = 19.6, .window = SIZE_MAX});
+    return s;
 }
 
 static struct progress_rates rates_of(struct progress_snapshot s)
@@ -109,18 +126,21 @@ static void the_eta_is_what_is_left_at_the_rate(void **state)
 
 static void no_line_is_wider_than_the_terminal(void **state)
 {
-    struct progress_snapshot shots[5];
+    struct progress_snapshot shots[7];
     struct buf out = {0};
 
     (void)state;
-    for (int i = 0; i < 5; i++)
+    for (int i = 0; i < 7; i++)
         shots[i] = busy();
     shots[1].total_known = false;
     shots[2].held_ns = 75 * NS_PER_S;
     shots[3].phase = PROGRESS_STOPPING;
     shots[4].phase = PROGRESS_CHECKING;
+    shots[5] = paced();
+    shots[6] = paced();
+    shots[6].held_ns = NS_PER_S;
     for (size_t width = 1; width <= 200; width++) {
-        for (int i = 0; i < 5; i++) {
+        for (int i = 0; i < 7; i++) {
             struct progress_rates r = rates_of(shots[i]);
 
             buf_clear(&out);
@@ -183,6 +203,74 @@ static void a_pause_that_the_service_asked_for_is_told(void **state)
     buf_free(&out);
 }
 
+static void frame_of(const struct progress_snapshot *s, size_t width, struct buf *out)
+{
+    struct progress_rates r = rates_of(*s);
+
+    buf_clear(out);
+    progress_render_tty(&r, s, width, false, out);
+}
+
+static void how_the_pool_runs_is_told_with_its_reason(void **state)
+{
+    struct progress_snapshot s = paced();
+    _cleanup_buf_ struct buf out = {0};
+
+    (void)state;
+    frame_of(&s, 100, &out);
+    assert_contains(out.data,
+                    "\npaced at 19.6/s  the service bore more, 3.0s ago  throttle adaptive\n");
+    frame_of(&s, 48, &out);
+    assert_contains(out.data, "\npaced at 19.6/s  the service bore more, 3.0s ago\n");
+    frame_of(&s, 30, &out);
+    assert_contains(out.data, "\npaced at 19.6/s\n");
+    s.held_ns = 4 * NS_PER_S;
+    frame_of(&s, 60, &out);
+    assert_contains(out.data, "\nthe service asks to wait 4.0s  paced at 19.6/s\n");
+    s.held_ns = 0;
+    s.pace.mode = THROTTLE_MODE_WINDOW;
+    s.pace.window = 32;
+    s.pace.reason = THROTTLE_REASON_CONCURRENCY;
+    frame_of(&s, 100, &out);
+    assert_contains(out.data,
+                    "\nat most 32 in flight  refusals go with the number in flight, 3.0s ");
+    s.pace.mode = THROTTLE_MODE_OUTAGE;
+    s.pace.window = SIZE_MAX;
+    s.pace.reason = THROTTLE_REASON_OUTAGE;
+    frame_of(&s, 100, &out);
+    assert_contains(out.data, "\noutage: probing  nothing gets through, 3.0s ago");
+    s.pace.mode = THROTTLE_MODE_RATE;
+    s.pace.window = 12;
+    frame_of(&s, 100, &out);
+    assert_contains(out.data, "\npaced at 19.6/s, at most 12 in flight  ");
+    throttle_state_init(&s.pace, THROTTLE_MODE_OPEN);
+    frame_of(&s, 100, &out);
+    assert_contains(out.data, "\nnot limited  throttle adaptive\n");
+}
+
+static void lines_and_objects_tell_it_too(void **state)
+{
+    struct progress_snapshot s = paced();
+    struct progress_rates r = rates_of(s);
+    _cleanup_buf_ struct buf out = {0};
+
+    (void)state;
+    progress_render_plain(&r, &s, &out);
+    assert_contains(out.data, ", paced at 19.6/s (the service bore more, 3.0s ago), elapsed");
+    buf_clear(&out);
+    progress_render_json(&r, &s, &out);
+    assert_true(json_check(buf_slice(&out), NULL));
+    assert_contains(
+        out.data, ",\"throttle_state\":{\"mode\":\"rate\",\"rate_per_s\":19.600,\"window\":null,"
+                  "\"delay_ms\":0.000,\"reason\":\"borne\",\"changed_s\":3.000,\"changes\":1}}\n");
+    throttle_state_init(&s.pace, THROTTLE_MODE_OPEN);
+    buf_clear(&out);
+    progress_render_json(&r, &s, &out);
+    assert_contains(out.data,
+                    ",\"throttle_state\":{\"mode\":\"open\",\"rate_per_s\":null,\"window\":null,"
+                    "\"delay_ms\":0.000,\"reason\":\"start\",\"changed_s\":null,\"changes\":0}}\n");
+}
+
 static void empty_and_finished_runs_have_full_bars(void **state)
 {
     struct progress_snapshot s = {.phase = PROGRESS_DONE, .total_known = true};
@@ -204,10 +292,11 @@ static void empty_and_finished_runs_have_full_bars(void **state)
 static void json_is_one_object_a_line_with_the_documented_names(void **state)
 {
     static const char *const names[] = {
-        "phase",         "elapsed_s",      "rows_total", "rows_done",  "rows_done_before",
-        "rows_failed",   "rows_delivered", "in_flight",  "waiting",    "attempts",
-        "refused",       "retries",        "tokens",     "rate_per_s", "rate_mean_per_s",
-        "refused_share", "throttle",       "delay_ms",   "held_ms",    "eta_s",
+        "phase",          "elapsed_s",      "rows_total", "rows_done",  "rows_done_before",
+        "rows_failed",    "rows_delivered", "in_flight",  "waiting",    "attempts",
+        "refused",        "retries",        "tokens",     "rate_per_s", "rate_mean_per_s",
+        "refused_share",  "throttle",       "delay_ms",   "held_ms",    "eta_s",
+        "throttle_state",
     };
     struct progress_snapshot s = busy();
     struct progress_rates r = rates_of(s);
@@ -359,7 +448,7 @@ static void a_terminal_is_drawn_on_in_place(void **state)
     progress_update(p, &s);
     read_all(master, text, sizeof(text));
     assert_lacks(text, "A"); /* the first frame goes up nowhere */
-    assert_int_equal(count_of(text, "\033[K\r\n"), 3);
+    assert_int_equal(count_of(text, "\033[K\r\n"), 4);
 
     progress_update(p, &s); /* the same instant: too early */
     assert_int_equal(read_all(master, text, sizeof(text)), 0);
@@ -367,13 +456,13 @@ static void a_terminal_is_drawn_on_in_place(void **state)
     s.now.ns += NS_PER_S;
     progress_update(p, &s);
     read_all(master, text, sizeof(text));
-    assert_true(strncmp(text, "\r\033[3A", 5) == 0);
+    assert_true(strncmp(text, "\r\033[4A", 5) == 0);
     assert_lacks(text, "\033[2J"); /* never cleared as a whole: that is what flickers */
     assert_lacks(text, "\033[?25l");
 
     progress_note(p, "hello");
     read_all(master, text, sizeof(text));
-    assert_true(strncmp(text, "\r\033[3A\033[Jhello\r\n", 15) == 0);
+    assert_true(strncmp(text, "\r\033[4A\033[Jhello\r\n", 15) == 0);
 
     progress_finish(p, &s);
     read_all(master, text, sizeof(text));
@@ -405,7 +494,7 @@ static void a_terminal_that_shrinks_is_cleaned_of_its_broken_lines(void **state)
     progress_update(p, &s);
     read_all(master, text, sizeof(text));
     assert_int_equal(sscanf(text, "\r\033[%dA", &up), 1);
-    assert_true(up > 6); /* three lines of 61 to 99 columns take more than two of 30 each */
+    assert_true(up > 7); /* lines of 31 to 99 columns take two and more of 30 */
     progress_free(p);
     close(master);
     close(slave);
@@ -456,6 +545,8 @@ int main(void)
         cmocka_unit_test(no_line_is_wider_than_the_terminal),
         cmocka_unit_test(what_matters_most_stays_longest),
         cmocka_unit_test(a_pause_that_the_service_asked_for_is_told),
+        cmocka_unit_test(how_the_pool_runs_is_told_with_its_reason),
+        cmocka_unit_test(lines_and_objects_tell_it_too),
         cmocka_unit_test(empty_and_finished_runs_have_full_bars),
         cmocka_unit_test(json_is_one_object_a_line_with_the_documented_names),
         cmocka_unit_test(numbers_read_well),

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "cli/output/render.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <sys/wait.h>
 
@@ -25,6 +26,7 @@ static struct core_task task_of(enum weir_outcome outcome, enum weir_reason reas
     struct core_task t;
 
     memset(&t, 0, sizeof(t));
+    t.limit = THROTTLE_LIMIT_NONE;
     t.index = 7;
     t.key = "row-7";
     t.hash_hi = 1;
@@ -197,14 +199,31 @@ static void meta_is_the_record_of_the_row(void **state)
         "\"complete_time\":\"2026-01-01T00:00:02.000Z\",\"deliver_time\":\"2026-01-01T00:00:02."
         "001Z\","
         "\"buffer_wait_ms\":1.500,\"attempts\":5,\"capacity_retries\":2,\"throttled_ms\":250,"
-        "\"outcome\":\"failed\",\"reason\":\"http_status\"}}\n");
+        "\"outcome\":\"failed\",\"reason\":\"http_status\",\"throttle\":null}}\n");
+    t.limit = (struct throttle_limit){.rate_rps = 19.6,
+                                      .window = UINT32_MAX,
+                                      .mode = THROTTLE_MODE_RATE,
+                                      .reason = THROTTLE_REASON_BORNE};
+    assert_contains(
+        render(true, RENDER_PLAIN, &t),
+        "\"reason\":\"http_status\",\"throttle\":{\"mode\":\"rate\","
+        "\"rate_per_s\":19.600,\"window\":null,\"delay_ms\":0.000,\"reason\":\"borne\"}}}\n");
+    t.limit = (struct throttle_limit){.rate_rps = HUGE_VAL,
+                                      .window = 12,
+                                      .mode = THROTTLE_MODE_WINDOW,
+                                      .reason = THROTTLE_REASON_CONCURRENCY};
+    assert_contains(render(true, RENDER_PLAIN, &t),
+                    "\"throttle\":{\"mode\":\"window\",\"rate_per_s\":null,\"window\":12,"
+                    "\"delay_ms\":0.000,\"reason\":\"concurrency\"}}}\n");
+    t.limit = THROTTLE_LIMIT_NONE;
     t.start_at = INSTANT_NONE;
     t.complete_at = INSTANT_NONE;
     t.answer.reason = WEIR_REASON_NONE;
     t.answer.outcome = WEIR_OUTCOME_OK;
     assert_contains(render(true, RENDER_BATCH, &t), "\"start_time\":null");
     assert_contains(render(true, RENDER_BATCH, &t), "\"buffer_wait_ms\":null");
-    assert_contains(render(true, RENDER_BATCH, &t), "\"outcome\":\"ok\",\"reason\":null}}\n");
+    assert_contains(render(true, RENDER_BATCH, &t),
+                    "\"outcome\":\"ok\",\"reason\":null,\"throttle\":null}}\n");
 }
 
 static void ids_are_stable_and_differ_by_row_and_content(void **state)

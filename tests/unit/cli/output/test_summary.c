@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <math.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -53,6 +54,15 @@ static struct summary sample(void)
                 .tokens = 1234567,
                 .buffer_wait_sum_ns = 90 * NS_PER_S,
                 .buffer_wait_max_ns = 2 * NS_PER_S,
+                .throttle_kind = THROTTLE_AIMD,
+                .throttle =
+                    {.mode = THROTTLE_MODE_DELAY,
+                     .rate_rps = HUGE_VAL,
+                     .window = SIZE_MAX,
+                     .delay_ns = 100 * NS_PER_MS,
+                     .reason = THROTTLE_REASON_ACCEPTED,
+                     .changes = 3,
+                     .by_reason = {[THROTTLE_REASON_REFUSED] = 2, [THROTTLE_REASON_ACCEPTED] = 1}},
             },
     };
     struct core_answer answers[] = {
@@ -91,6 +101,56 @@ static void the_text_says_what_a_person_asks(void **state)
     assert_lacks(out.data, "go on");
     assert_null(strchr(out.data, '\033'));
     buf_free(&out);
+}
+
+static struct summary adaptive_sample(void)
+{
+    struct summary s = sample();
+
+    s.throttle = "adaptive";
+    s.batch.throttle_kind = THROTTLE_ADAPTIVE;
+    s.batch.rate_min_rps = 4.1;
+    s.batch.rate_max_rps = 20.25;
+    s.batch.throttle = (struct throttle_state){.mode = THROTTLE_MODE_RATE,
+                                               .rate_rps = 19.6,
+                                               .window = SIZE_MAX,
+                                               .reason = THROTTLE_REASON_TRIAL_REFUSED,
+                                               .changes = 1072,
+                                               .by_reason = {[THROTTLE_REASON_STRAY_REFUSAL] = 8,
+                                                             [THROTTLE_REASON_CAPACITY_FELL] = 4,
+                                                             [THROTTLE_REASON_BORNE] = 1031,
+                                                             [THROTTLE_REASON_TRIAL_REFUSED] = 28,
+                                                             [THROTTLE_REASON_OUTAGE] = 1}};
+    return s;
+}
+
+static void the_adaptive_throttle_explains_itself(void **state)
+{
+    struct summary s = adaptive_sample();
+    _cleanup_buf_ struct buf out = {0};
+
+    (void)state;
+    summary_render_text(&s, &out);
+    assert_contains(out.data,
+                    "throttle   adaptive: paced at 19.6/s at the end; rates from 4.1 to 20.2/s\n"
+                    "             12 cuts, 1,031 probes borne, 28 refused, 1 outage\n");
+    s.batch.throttle.mode = THROTTLE_MODE_WINDOW;
+    s.batch.throttle.window = s.batch.window_max = 40;
+    s.batch.window_min = 12;
+    buf_clear(&out);
+    summary_render_text(&s, &out);
+    assert_contains(out.data,
+                    "adaptive: at most 40 in flight at the end; rates from 4.1 to 20.2/s; "
+                    "windows from 12 to 40\n");
+    throttle_state_init(&s.batch.throttle, THROTTLE_MODE_OPEN);
+    buf_clear(&out);
+    summary_render_text(&s, &out);
+    assert_contains(out.data, "throttle   adaptive: no limit has shown\n");
+    s.throttle = "none";
+    s.batch.throttle_kind = THROTTLE_NONE;
+    buf_clear(&out);
+    summary_render_text(&s, &out);
+    assert_contains(out.data, "throttle   none: refused rows waited 30.0s in all\n");
 }
 
 static void a_stopped_run_says_why_and_how_to_go_on(void **state)
@@ -157,6 +217,27 @@ static void the_json_has_the_statistics_under_the_names_of_the_design(void **sta
     expect(&json, "statuses", "400", "1");
     expect(&json, "why", NULL, "null");
     expect(&json, "files", "journal", "\"results.jsonl.weir\"");
+    expect(&json, "throttle_state", "mode", "\"delay\"");
+    expect(&json, "throttle_state", "rate_per_s", "null");
+    expect(&json, "throttle_state", "delay_ms", "100.000");
+    expect(&json, "throttle_state", "rate_max_per_s", "null");
+    expect(&json, "throttle_state", "by_reason", "{\"refused\":2,\"accepted\":1}");
+    s = adaptive_sample();
+    buf_clear(&json);
+    summary_render_json(&s, &json);
+    assert_true(json_check(buf_slice(&json), NULL));
+    expect(&json, "throttle", NULL, "\"adaptive\"");
+    expect(&json, "throttle_state", "mode", "\"rate\"");
+    expect(&json, "throttle_state", "rate_per_s", "19.600");
+    expect(&json, "throttle_state", "window", "null");
+    expect(&json, "throttle_state", "reason", "\"trial_refused\"");
+    expect(&json, "throttle_state", "rate_min_per_s", "4.100");
+    expect(&json, "throttle_state", "rate_max_per_s", "20.250");
+    expect(&json, "throttle_state", "window_max", "null");
+    expect(&json, "throttle_state", "changes", "1072");
+    expect(&json, "throttle_state", "by_reason",
+           "{\"borne\":1031,\"trial_refused\":28,\"stray_refusal\":8,\"capacity_fell\":4,"
+           "\"outage\":1}");
     s.total_known = false;
     buf_clear(&json);
     summary_render_json(&s, &json);
@@ -287,6 +368,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_text_says_what_a_person_asks),
+        cmocka_unit_test(the_adaptive_throttle_explains_itself),
         cmocka_unit_test(a_stopped_run_says_why_and_how_to_go_on),
         cmocka_unit_test(the_json_has_the_statistics_under_the_names_of_the_design),
         cmocka_unit_test(records_that_are_missing_are_told),
