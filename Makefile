@@ -66,7 +66,7 @@ CC := $(if $(FUZZ),clang,gcc)
 endif
 
 PKGS_LIB := libuv libcurl sqlite3 libxxhash
-PKGS_CLI := libmicrohttpd
+PKGS_CLI := libmicrohttpd yaml-0.1
 
 # WERROR= (empty) for a compiler that nobody here has tried.
 WERROR ?= -Werror
@@ -270,7 +270,7 @@ check:
 
 test:
 	@tools/install-deps build test
-	+@{ $(MAKE) tests examples && $(MAKE) SAN=address tests && $(MAKE) SAN=thread tests; } || \
+	+@{ $(MAKE) tests examples bench-programs && $(MAKE) SAN=address tests && $(MAKE) SAN=thread tests; } || \
 	    { echo 'The build failed: nothing was tested.'; echo '0 passed, 1 failed'; exit 1; }
 	+@tools/run-tests $(ITEMS_TEST)
 

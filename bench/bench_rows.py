@@ -21,5 +21,7 @@ def bench(kit):
         goals=[
             Goal("weir", "rows_per_s", ">=", 2, beside="libuv"),
             Goal("weir", "rows_per_s", ">=", 0.5, beside="ring"),
+            Goal("weir", "cpu_us_per_row", "", 0, beside="libuv"),
+            Goal("weir", "cpu_us_per_row", "", 0, beside="ring"),
         ],
         beside="ring")

@@ -39,7 +39,7 @@ class Side:
 
 @dataclasses.dataclass
 class Goal:
-    """side's figure, or its ratio to `beside`'s in the same round, must be >= or <= bound."""
+    """side's figure, or its ratio to `beside`'s in the same round, must be >= or <= bound; no sense: it is only shown."""
     side: str
     metric: str
     sense: str
@@ -63,6 +63,7 @@ class Bench:
     notes: list = dataclasses.field(default_factory=list)
     rounds: int = 0                   # instead of the harness's number, with a note that says why
     warm_up: bool = True
+    middle: str = "median"            # or "mean": what is held against a bound, and shown
 
 
 # How a metric is shown: its heading, and what it is divided by. Others are shown as they are.
@@ -74,7 +75,7 @@ UNITS = {
 
 
 def spread(values):
-    return {"median": statistics.median(values), "min": min(values), "max": max(values), "values": list(values)}
+    return {"median": statistics.median(values), "mean": statistics.fmean(values), "min": min(values), "max": max(values), "values": list(values)}
 
 
 def figures_of(side, report, output):
@@ -124,12 +125,12 @@ def judge(bench, measured, rounds):
         asked = {(g.side, g.beside, g.metric) for g in wanted}
         wanted += [Goal(s.name, bench.shows[0], "", 0, bench.beside) for s in bench.sides
                    if s.name != bench.beside and (s.name, bench.beside, bench.shows[0]) not in asked]
-    return {"what": bench.what, "rounds": rounds, "notes": list(bench.notes), "shows": list(bench.shows),
-            "sides": sides, "goals": [judge_goal(g, measured) for g in wanted]}
+    return {"what": bench.what, "rounds": rounds, "middle": bench.middle, "notes": list(bench.notes), "shows": list(bench.shows),
+            "sides": sides, "goals": [judge_goal(g, measured, bench.middle) for g in wanted]}
 
 
-def judge_goal(goal, measured):
-    row = {"what": goal.text(), "metric": goal.metric, "goal": f"{goal.sense} {goal.bound:g}" if goal.sense else ""}
+def judge_goal(goal, measured, middle):
+    row = {"what": goal.text(), "metric": goal.metric, "middle": middle, "goal": f"{goal.sense} {goal.bound:g}" if goal.sense else ""}
     ours, theirs = measured.get(goal.side), measured.get(goal.beside)
     if not ours or (goal.beside and not theirs):
         return dict(row, verdict="not measured")
@@ -138,7 +139,7 @@ def judge_goal(goal, measured):
         values = [value / figures[goal.metric] for value, figures in zip(values, theirs)]
     row.update(spread(values))
     if goal.sense:
-        row["verdict"] = "met" if goal.met_by(row["median"]) else "NOT MET"
+        row["verdict"] = "met" if goal.met_by(row[middle]) else "NOT MET"
     return row
 
 
@@ -152,11 +153,11 @@ def number(value):
     return f"{value:.4g}"
 
 
-def spread_text(figures, divisor=1):
+def spread_text(figures, divisor=1, middle="median"):
     if not figures:
         return "-"
-    middle, low, high = (number(figures[k] / divisor) for k in ("median", "min", "max"))
-    return middle if low == high else f"{middle} ({low} - {high})"
+    shown, low, high = (number(figures[k] / divisor) for k in (middle, "min", "max"))
+    return shown if low == high else f"{shown} ({low} - {high})"
 
 
 def table(rows):
@@ -174,9 +175,9 @@ def render(name, result):
         if "missing" in figures:
             rows.append([side, "not measured: " + figures["missing"]] + [""] * (len(result["shows"]) - 1))
         else:
-            rows.append([side] + [spread_text(figures.get(m), UNITS.get(m, (m, 1))[1]) for m in result["shows"]])
+            rows.append([side] + [spread_text(figures.get(m), UNITS.get(m, (m, 1))[1], result["middle"]) for m in result["shows"]])
     notes = "".join(f"\n  {note}" for note in result["notes"])
-    return f"\n{name}: {result['what']} ({result['rounds']} rounds)\n{table(rows)}{notes}"
+    return f"\n{name}: {result['what']} ({result['rounds']} rounds, {result['middle']})\n{table(rows)}{notes}"
 
 
 def goal_cells(name, row):
@@ -186,12 +187,12 @@ def goal_cells(name, row):
         sense, bound = goal.split()
         goal = f"{sense} {number(float(bound) / divisor)}"
     return [name, row["what"], UNITS.get(row["metric"], (row["metric"],))[0],
-            spread_text(row, divisor) if "median" in row else "-", goal, row.get("verdict", "")]
+            spread_text(row, divisor, row["middle"]) if "median" in row else "-", goal, row.get("verdict", "")]
 
 
 def render_goals(results):
     """The last table, of all benchmarks: what was compared, in the same rounds, and whether the goals are met."""
-    rows = [["benchmark", "what", "of", "median (min - max)", "goal", ""]]
+    rows = [["benchmark", "what", "of", "middle (min - max)", "goal", ""]]
     for name, result in results.items():
         rows += [goal_cells(name, row) for row in result["goals"]]
     verdicts = [row.get("verdict") for result in results.values() for row in result["goals"]]

@@ -35,6 +35,7 @@ pid {folder}/pid;
 error_log {folder}/error.log error;
 events {{ worker_connections 2048; }}
 http {{
+    {http}
     access_log {log};
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
@@ -44,7 +45,6 @@ http {{
     default_type application/json;
     keepalive_requests 1000000000;
     keepalive_timeout 600s;
-    {http}
     server {{
         listen 127.0.0.1:{port};
         {server}
@@ -91,7 +91,8 @@ class Nginx:
             if self.answers():
                 return
             end_process(self.process)
-        raise BenchError(f"nginx does not start; see {self.folder}/error.log")
+        with open(f"{self.folder}/error.log", encoding="utf-8", errors="replace") as f:
+            raise BenchError(f"nginx does not start: {f.read()[-500:].strip()}")
 
     def configure(self, server):
         # A master that is root would give its workers to another user, who cannot write here.

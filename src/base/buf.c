@@ -69,6 +69,18 @@ void buf_putc(struct buf *b, char c)
     buf_put(b, &c, 1);
 }
 
+void buf_put_u64(struct buf *b, uint64_t n)
+{
+    char digits[20]; /* of 2^64 - 1 */
+    size_t at = sizeof(digits);
+
+    do {
+        digits[--at] = (char)('0' + n % 10);
+        n /= 10;
+    } while (n > 0);
+    buf_put(b, digits + at, sizeof(digits) - at);
+}
+
 /* First into what room there is; again if that was not enough, for then the length is known. */
 void buf_printf(struct buf *b, const char *format, ...)
 {

@@ -18,6 +18,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct buf {
     char *data;
@@ -31,6 +32,8 @@ void buf_put_slice(struct buf *b, struct slice s);
 void buf_puts(struct buf *b, const char *text);
 void buf_putc(struct buf *b, char c);
 void buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The number in decimal digits; for what is written for each row, where buf_printf would cost. */
+void buf_put_u64(struct buf *b, uint64_t n);
 /* Room for `extra` more bytes (and a NUL) at data + len; the caller writes there and adds to len.
  * NULL: no memory. */
 char *buf_reserve(struct buf *b, size_t extra);

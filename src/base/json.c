@@ -27,20 +27,9 @@ static const char *skip_space(const char *p, const char *end)
     return p;
 }
 
-/* First quote or backslash at or after p. */
 static const char *skip_to_quote(const char *p, const char *end)
 {
-    while (end - p >= 8) {
-        uint64_t w = bytes8_load((const unsigned char *)p);
-        uint64_t found = bytes8_equal(w, '"') | bytes8_equal(w, '\\');
-
-        if (found)
-            return p + bytes8_first(found);
-        p += 8;
-    }
-    while (p < end && *p != '"' && *p != '\\')
-        p++;
-    return p;
+    return (const char *)bytes8_skip_to_quote((const unsigned char *)p, (const unsigned char *)end);
 }
 
 /* p is at the opening quote; gives the place behind the closing one. */

@@ -24,6 +24,8 @@ struct command {
 static const struct command commands[] = {
     {"run", "push a file of rows through an HTTP service, in order, with nothing lost", cmd_run},
     {"mock", "a service to rehearse with, on loopback", cmd_mock},
+    {"simulate", "predict what a run would do, in virtual time, against a modelled service",
+     cmd_simulate},
     {"version", "say which weir this is", cmd_version},
     {"help", "this, or the help of a command: weir help run", cmd_help},
 };

@@ -107,25 +107,57 @@ const char *options_nearest(const char *word, const char *const *names)
     return best_distance <= (len < 3 ? 1 : 1 + len / 4) ? best : NULL;
 }
 
-static const struct option_spec *find_long(const struct options_table *table, const char *name,
-                                           size_t len)
-{
-    for (size_t i = 0; i < table->count; i++) {
-        const char *candidate = table->specs[i].name;
+/* An option, and where the struct begins that its offset counts from. */
+struct found {
+    const struct option_spec *spec; /* NULL: there is none */
+    size_t at;
+};
 
-        if (strncmp(candidate, name, len) == 0 && candidate[len] == '\0')
-            return &table->specs[i];
+static struct found find_long(const struct options_table *table, const char *name, size_t len)
+{
+    for (size_t p = 0; p < table->part_count; p++) {
+        const struct options_part *part = &table->parts[p];
+
+        for (size_t i = 0; i < part->count; i++) {
+            const char *candidate = part->specs[i].name;
+
+            if (strncmp(candidate, name, len) == 0 && candidate[len] == '\0')
+                return (struct found){&part->specs[i], part->at};
+        }
     }
-    return NULL;
+    return (struct found){0};
 }
 
-static const struct option_spec *find_letter(const struct options_table *table, char letter)
+static struct found find_letter(const struct options_table *table, char letter)
 {
-    for (size_t i = 0; i < table->count; i++) {
-        if (table->specs[i].letter && table->specs[i].letter == letter)
-            return &table->specs[i];
+    for (size_t p = 0; p < table->part_count; p++) {
+        const struct options_part *part = &table->parts[p];
+
+        for (size_t i = 0; i < part->count; i++) {
+            if (part->specs[i].letter && part->specs[i].letter == letter)
+                return (struct found){&part->specs[i], part->at};
+        }
     }
-    return NULL;
+    return (struct found){0};
+}
+
+/* All long names, NULL at the end; NULL: no memory. */
+static const char **all_names(const struct options_table *table)
+{
+    size_t count = 0;
+    const char **names;
+
+    for (size_t p = 0; p < table->part_count; p++)
+        count += table->parts[p].count;
+    names = mem_calloc(count + 1, sizeof(*names));
+    if (!names)
+        return NULL;
+    count = 0;
+    for (size_t p = 0; p < table->part_count; p++) {
+        for (size_t i = 0; i < table->parts[p].count; i++)
+            names[count++] = table->parts[p].specs[i].name;
+    }
+    return names;
 }
 
 static enum weir_status unknown_long(const struct options_table *table, const char *name,
@@ -138,11 +170,9 @@ static enum weir_status unknown_long(const struct options_table *table, const ch
     if (len <= NEAREST_BYTES_MAX) {
         memcpy(word, name, len);
         word[len] = '\0';
-        names = mem_calloc(table->count + 1, sizeof(*names));
+        names = all_names(table);
         if (!names)
             return error_nomem(err);
-        for (size_t i = 0; i < table->count; i++)
-            names[i] = table->specs[i].name;
         nearest = options_nearest(word, names);
         mem_free(names);
     }
@@ -233,6 +263,11 @@ static enum weir_status store_value(const struct option_spec *spec, char *into, 
         return store_size(spec, field, value, err);
     case OPTION_CHOICE:
         return store_choice(spec, field, value, err);
+    case OPTION_PAIR: {
+        enum weir_status status = option_list_add(field, spec->name, err);
+
+        return status == WEIR_OK ? option_list_add(field, value, err) : status;
+    }
     case OPTION_SET:
         return spec->set(into, value, err);
     }
@@ -259,7 +294,7 @@ static enum weir_status take_argument(struct parser *p, const struct option_spec
         return error_set(err, WEIR_E_INVALID, "--%s needs an argument: --%s %s", spec->name,
                          spec->name, spec->argument);
     if (next[0] == '-' && next[1] == '-' &&
-        (next[2] == '\0' || find_long(p->table, next + 2, strcspn(next + 2, "="))))
+        (next[2] == '\0' || find_long(p->table, next + 2, strcspn(next + 2, "=")).spec))
         return error_set(
             err, WEIR_E_INVALID,
             "--%s needs an argument, but %.60s follows; write --%s=%.60s if that is it", spec->name,
@@ -272,7 +307,8 @@ static enum weir_status take_argument(struct parser *p, const struct option_spec
 static enum weir_status parse_long(struct parser *p, const char *name, struct weir_error *err)
 {
     size_t len = strcspn(name, "=");
-    const struct option_spec *spec = find_long(p->table, name, len);
+    struct found found = find_long(p->table, name, len);
+    const struct option_spec *spec = found.spec;
     const char *value = NULL;
 
     if (!spec)
@@ -288,13 +324,14 @@ static enum weir_status parse_long(struct parser *p, const char *name, struct we
         if (status != WEIR_OK)
             return status;
     }
-    return store_named(spec, p->into, value, err);
+    return store_named(spec, p->into + found.at, value, err);
 }
 
 static enum weir_status parse_letters(struct parser *p, const char *letters, struct weir_error *err)
 {
     for (; *letters; letters++) {
-        const struct option_spec *spec = find_letter(p->table, *letters);
+        struct found found = find_letter(p->table, *letters);
+        const struct option_spec *spec = found.spec;
         const char *value = NULL;
         enum weir_status status = WEIR_OK;
         bool rest_is_value;
@@ -309,7 +346,7 @@ static enum weir_status parse_letters(struct parser *p, const char *letters, str
         else if (spec->argument)
             status = take_argument(p, spec, &value, err);
         if (status == WEIR_OK)
-            status = store_named(spec, p->into, value, err);
+            status = store_named(spec, p->into + found.at, value, err);
         if (status != WEIR_OK || rest_is_value)
             return status;
     }
@@ -403,6 +440,20 @@ static void put_option(const struct option_spec *spec, size_t width, struct buf 
     put_wrapped(out, spec->help, HELP_COLUMN, HELP_COLUMN, width);
 }
 
+static void put_part(const struct options_part *part, const char **group, size_t width,
+                     struct buf *out)
+{
+    for (size_t i = 0; i < part->count; i++) {
+        const struct option_spec *spec = &part->specs[i];
+
+        if (!*group || strcmp(*group, spec->group) != 0) {
+            *group = spec->group;
+            buf_printf(out, "\n%s:\n", *group);
+        }
+        put_option(spec, width, out);
+    }
+}
+
 void options_help(const struct options_table *table, size_t width, struct buf *out)
 {
     const char *group = NULL;
@@ -414,15 +465,8 @@ void options_help(const struct options_table *table, size_t width, struct buf *o
         buf_putc(out, '\n');
         put_wrapped(out, table->intro, 0, 0, width);
     }
-    for (size_t i = 0; i < table->count; i++) {
-        const struct option_spec *spec = &table->specs[i];
-
-        if (!group || strcmp(group, spec->group) != 0) {
-            group = spec->group;
-            buf_printf(out, "\n%s:\n", group);
-        }
-        put_option(spec, width, out);
-    }
+    for (size_t p = 0; p < table->part_count; p++)
+        put_part(&table->parts[p], &group, width, out);
     if (table->outro) {
         buf_putc(out, '\n');
         put_wrapped(out, table->outro, 0, 0, width);

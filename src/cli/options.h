@@ -5,7 +5,11 @@
  *         {.name = "jobs", .letter = 'j', .kind = OPTION_COUNT, .argument = "N", .min = 1, .max = 1e6,
  *          .at = offsetof(struct my, jobs), .help = "most in flight (default 8)", .group = "Flow"},
  *     };
+ *     static const struct options_part parts[] = {{specs, sizeof specs / sizeof *specs, 0}};
  *     options_parse(&table, argc, argv, &my, &err)      // argv[0] is the command's own name
+ *
+ * A table has one part or several. A part that commands share counts its offsets from a struct of its own, which
+ * each of them holds somewhere in `into`.
  *
  * Understood: --name=value, --name value, -j8, -j 8, -qv (flags together), `--` (all that follows
  * is positional), "-" (positional), and positional arguments between options. A long name may not be
@@ -32,7 +36,8 @@ enum option_kind {
     OPTION_DURATION, /* duration_ns in [min, max] seconds */
     OPTION_SIZE,     /* uint64_t bytes in [min, max] */
     OPTION_CHOICE,   /* int: the index in choices */
-    OPTION_SET,      /* set() does it */
+    OPTION_PAIR, /* struct option_list: its name and then its value (NULL for a flag); each counts */
+    OPTION_SET,  /* set() does it */
 };
 
 struct option_list {
@@ -47,11 +52,17 @@ struct option_spec {
     const char *argument; /* its name in the help; NULL for a flag */
     const char *help;
     const char *group;   /* heading in the help; options of a group stand together */
-    size_t at;           /* offsetof the field in `into` */
+    size_t at;           /* offsetof the field in the part's struct */
     double min, max;     /* both 0: parse's own range */
     const char *choices; /* OPTION_CHOICE: "auto|1.1|2" */
-    /* OPTION_SET: value is NULL for an option without an argument name. */
+    /* OPTION_SET: value is NULL for an option without an argument name. `into`: the part's struct. */
     enum weir_status (*set)(void *into, const char *value, struct weir_error *err);
+};
+
+struct options_part {
+    const struct option_spec *specs;
+    size_t count;
+    size_t at; /* offsetof the part's struct in `into` */
 };
 
 struct options_table {
@@ -59,8 +70,8 @@ struct options_table {
     const char *usage;   /* "[options] [FILE...]" */
     const char *intro;   /* below the usage line */
     const char *outro;   /* at the end of the help */
-    const struct option_spec *specs;
-    size_t count;
+    const struct options_part *parts; /* in the order of the help */
+    size_t part_count;
     size_t positional_at; /* offsetof a struct option_list for positional arguments */
     bool takes_positional;
 };

@@ -7,21 +7,18 @@
 #include "base/mem.h"
 #include "base/parse.h"
 #include "cli/run_url.h"
-#include "flow/throttle.h"
 
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#define JOBS_MAX         100000
-#define WINDOW_ROWS_MAX  (1 << 24)
-#define HEADERS_MAX      1000
-#define HEADER_BYTES_MAX 65536
-#define METHOD_BYTES_MAX 16
-#define STATUSES_MAX     64
-/* Of options that only one kind of throttle takes; no option's value is negative. */
-#define NOT_GIVEN          (-1)
+#define JOBS_MAX           100000
+#define WINDOW_ROWS_MAX    (1 << 24)
+#define HEADERS_MAX        1000
+#define HEADER_BYTES_MAX   65536
+#define METHOD_BYTES_MAX   16
+#define STATUSES_MAX       64
 #define DURATION_MAX_S     (366 * 86400.0)
 #define LINE_BYTES_MAX     (1024.0 * 1024 * 1024)
 #define RESPONSE_BYTES_MAX (1024.0 * 1024 * 1024)
@@ -188,61 +185,15 @@ static enum weir_status set_proxy(void *into, const char *value, struct weir_err
     return copy_address(&o->proxy, value, err);
 }
 
-static enum weir_status set_halt(void *into, const char *value, struct weir_error *err)
-{
-    struct run_options *o = into;
-
-    return halt_parse(value, &o->halt, err);
-}
-
-static enum weir_status set_waste(void *into, const char *value, struct weir_error *err)
-{
-    struct run_options *o = into;
-
-    return parse_share(value, ADAPTIVE_WASTE_MIN, ADAPTIVE_WASTE_MAX, &o->waste, err);
-}
-
-/* "420,498": appends. */
-static enum weir_status set_capacity_status(void *into, const char *value, struct weir_error *err)
-{
-    struct run_options *o = into;
-
-    for (;;) {
-        size_t len = strcspn(value, ",");
-        int status = 0;
-        int *statuses;
-
-        if (len == 3 && strspn(value, "0123456789") >= 3)
-            status = (value[0] - '0') * 100 + (value[1] - '0') * 10 + (value[2] - '0');
-        if (status < 300 || status > 599)
-            return error_set(err, WEIR_E_INVALID,
-                             "\"%.*s\" is no HTTP status from 300 to 599; write 420 or 420,498",
-                             (int)(len < 40 ? len : 40), value);
-        if (o->capacity_status_count >= STATUSES_MAX)
-            return error_set(err, WEIR_E_LIMIT, "more than %d statuses", STATUSES_MAX);
-        statuses =
-            mem_realloc(o->capacity_statuses, (o->capacity_status_count + 1) * sizeof(*statuses));
-        if (!statuses)
-            return error_nomem(err);
-        o->capacity_statuses = statuses;
-        statuses[o->capacity_status_count++] = status;
-        if (value[len] == '\0')
-            return WEIR_OK;
-        value += len + 1;
-    }
-}
-
 /* ---- the table ---- */
 
 #define AT(field) .at = offsetof(struct run_options, field)
 #define INPUT     .group = "Input"
 #define OUTPUT    .group = "Output"
-#define FLOW      .group = "Flow"
-#define AIMD      .group = "Throttle aimd (with --throttle aimd only)"
 #define HTTP      .group = "HTTP"
 #define TOLD      .group = "Telling"
 
-static const struct option_spec specs[] = {
+static const struct option_spec files_specs[] = {
     {.name = "url",
      .kind = OPTION_SET,
      .argument = "URL",
@@ -326,166 +277,20 @@ static const struct option_spec specs[] = {
      OUTPUT,
      .help = "runs the failed rows again, keeps the others' results"},
 
-    {.name = "jobs",
-     .letter = 'j',
-     .kind = OPTION_COUNT,
-     .argument = "N",
-     AT(jobs),
-     .min = 1,
-     .max = JOBS_MAX,
-     FLOW,
-     .help = "most requests in flight (default 8)"},
-    {.name = "throttle",
-     .kind = OPTION_CHOICE,
-     .argument = "KIND",
-     .choices = "adaptive|aimd|none",
-     AT(throttle),
-     FLOW,
-     .help = "how the rate follows refusals. adaptive: requests are spaced at what the service "
-             "bears, found out with hardly any refusals; aimd: refused rows wait, each refusal "
-             "lengthens the wait; none: a refused row waits a moment (default adaptive)"},
-    {.name = "waste",
-     .kind = OPTION_SET,
-     .argument = "SHARE",
-     .set = set_waste,
-     FLOW,
-     .help = "of the adaptive throttle: the share of requests that may be refused in the search "
-             "for more capacity, 0.1% to 20% (default 2%)"},
-    {.name = "min-dispatch-delay",
-     .kind = OPTION_DURATION,
-     .argument = "TIME",
-     AT(min_dispatch_delay_ns),
-     .max = DURATION_MAX_S,
-     FLOW,
-     .help = "least time between two requests (default 0)"},
-    {.name = "rate",
-     .kind = OPTION_NUMBER,
-     .argument = "R",
-     AT(rate_per_s),
-     .min = 1e-6,
-     .max = 1e9,
-     FLOW,
-     .help = "at most R requests per second"},
-    {.name = "rpm",
-     .kind = OPTION_COUNT,
-     .argument = "N",
-     AT(rpm),
-     .min = 1,
-     .max = 1e12,
-     FLOW,
-     .help = "at most N requests per minute"},
-    {.name = "tpm",
-     .kind = OPTION_COUNT,
-     .argument = "N",
-     AT(tpm),
-     .min = 1,
-     .max = 1e15,
-     FLOW,
-     .help = "at most N tokens per minute: estimated from the body, corrected by the response's "
-             "usage"},
-    {.name = "retries",
-     .kind = OPTION_COUNT,
-     .argument = "N",
-     AT(retries),
-     .min = 0,
-     .max = 1000,
-     FLOW,
-     .help = "tries again after a failure that may pass (default 2). A full service is no "
-             "failure and uses none of them up"},
-    {.name = "retry-delay",
-     .kind = OPTION_DURATION,
-     .argument = "TIME",
-     AT(retry_delay_ns),
-     .min = 0.001,
-     .max = DURATION_MAX_S,
-     FLOW,
-     .help = "wait before the first of these; doubles each time (default 500ms)"},
-    {.name = "retry-after-max",
-     .kind = OPTION_DURATION,
-     .argument = "TIME",
-     AT(retry_after_max_ns),
-     .min = 0.001,
-     .max = DURATION_MAX_S,
-     FLOW,
-     .help = "longest Retry-After that is obeyed; above it the row fails (default 120s)"},
-    {.name = "max-capacity-retry",
-     .kind = OPTION_DURATION,
-     .argument = "TIME",
-     AT(max_capacity_retry_ns),
-     .min = 0.001,
-     .max = DURATION_MAX_S,
-     FLOW,
-     .help = "how long a row may be refused for want of capacity, from its first try (default 1h)"},
-    {.name = "capacity-status",
-     .kind = OPTION_SET,
-     .argument = "LIST",
-     .set = set_capacity_status,
-     FLOW,
-     .help = "HTTP statuses that mean \"full\", besides 429, 503 and 529"},
-    {.name = "timeout",
-     .kind = OPTION_DURATION,
-     .argument = "TIME",
-     AT(timeout_ns),
-     .max = DURATION_MAX_S,
-     FLOW,
-     .help = "of one request (default 600s; 0: none)"},
-    {.name = "deadline",
-     .kind = OPTION_DURATION,
-     .argument = "TIME",
-     AT(deadline_ns),
-     .max = DURATION_MAX_S,
-     FLOW,
-     .help = "of the whole run; what has not ended by then fails (default 0: none)"},
-    {.name = "halt",
-     .kind = OPTION_SET,
-     .argument = "WHEN",
-     .set = set_halt,
-     FLOW,
-     .help =
-         "never, or soon|now,fail|success|done=N or N%: stops when that many rows have ended so. "
-         "soon lets running rows finish, now cancels them; a percentage is of the rows finished, "
-         "three such rows at least (default never)"},
-    {.name = "window",
-     .kind = OPTION_COUNT,
-     .argument = "ROWS",
-     AT(window_rows),
-     .min = 1,
-     .max = WINDOW_ROWS_MAX,
-     FLOW,
-     .help = "rows held at once, those waiting for their turn included (default 16384)"},
+};
+
+static const struct option_spec seed_specs[] = {
     {.name = "seed",
      .kind = OPTION_COUNT,
      .argument = "N",
      AT(seed),
      .min = 0,
      .max = 9e18,
-     FLOW,
+     .group = FLOW_OPTIONS_GROUP,
      .help = "of the jitter (default: from the system)"},
+};
 
-    {.name = "max-dispatch-delay",
-     .kind = OPTION_DURATION,
-     .argument = "TIME",
-     AT(max_dispatch_delay_ns),
-     .min = 1e-6,
-     .max = DURATION_MAX_S,
-     AIMD,
-     .help = "most that a refused row waits (default 5s)"},
-    {.name = "backoff-multiplier",
-     .kind = OPTION_NUMBER,
-     .argument = "X",
-     AT(backoff_multiplier),
-     .min = 1,
-     .max = 1e6,
-     AIMD,
-     .help = "the delay's growth per refusal (default 2)"},
-    {.name = "recovery-step",
-     .kind = OPTION_DURATION,
-     .argument = "TIME",
-     AT(recovery_step_ns),
-     .max = DURATION_MAX_S,
-     AIMD,
-     .help = "the delay's shrinking per success (default 50ms)"},
-
+static const struct option_spec http_specs[] = {
     {.name = "method",
      .kind = OPTION_TEXT,
      .argument = "NAME",
@@ -604,6 +409,14 @@ static const struct option_spec specs[] = {
     {.name = "help", .letter = 'h', .kind = OPTION_FLAG, AT(help), TOLD, .help = "this"},
 };
 
+static const struct options_part parts[] = {
+    {files_specs, sizeof(files_specs) / sizeof(files_specs[0]), 0},
+    {flow_option_specs, FLOW_OPTION_COUNT, offsetof(struct run_options, flow)},
+    {seed_specs, sizeof(seed_specs) / sizeof(seed_specs[0]), 0},
+    {flow_aimd_specs, FLOW_AIMD_COUNT, offsetof(struct run_options, flow)},
+    {http_specs, sizeof(http_specs) / sizeof(http_specs[0]), 0},
+};
+
 static const struct options_table table = {
     .command = "weir run",
     .usage = "--url URL [options] [FILE...]",
@@ -615,20 +428,11 @@ static const struct options_table table = {
         "TIME: 1.5s, 200ms, 2m, 1h; a bare number is seconds. SIZE: 512, 64k, 16MiB. N: 100, 10k, "
         "2M.\n\nExit status: 0 all rows ok; 1 some rows failed; 2 usage or input error; 3 stopped, "
         "the same command goes on; 4 stopped by --halt.",
-    .specs = specs,
-    .count = sizeof(specs) / sizeof(specs[0]),
+    .parts = parts,
+    .part_count = sizeof(parts) / sizeof(parts[0]),
     .positional_at = offsetof(struct run_options, inputs),
     .takes_positional = true,
 };
-
-const char *run_throttle_name(const struct run_options *o)
-{
-    static const char *const names[] = {[RUN_THROTTLE_ADAPTIVE] = "adaptive",
-                                        [RUN_THROTTLE_AIMD] = "aimd",
-                                        [RUN_THROTTLE_NONE] = "none"};
-
-    return names[o->throttle];
-}
 
 void run_options_help(struct buf *out)
 {
@@ -639,21 +443,11 @@ void run_options_init(struct run_options *o)
 {
     *o = (struct run_options){
         .max_line_bytes = UINT64_C(16) << 20,
-        .jobs = 8,
-        .throttle = RUN_THROTTLE_ADAPTIVE,
-        .waste = NOT_GIVEN,
-        .max_dispatch_delay_ns = NOT_GIVEN,
-        .backoff_multiplier = NOT_GIVEN,
-        .recovery_step_ns = NOT_GIVEN,
-        .max_capacity_retry_ns = 3600 * NS_PER_S,
-        .retry_after_max_ns = 120 * NS_PER_S,
-        .retries = 2,
-        .retry_delay_ns = 500 * NS_PER_MS,
-        .timeout_ns = 600 * NS_PER_S,
         .connect_timeout_ns = 10 * NS_PER_S,
         .response_max_bytes = UINT64_C(64) << 20,
         .progress = PROGRESS_AUTO,
     };
+    flow_options_init(&o->flow);
 }
 
 void run_options_free(struct run_options *o)
@@ -669,8 +463,7 @@ void run_options_free(struct run_options *o)
     wipe(o->url);
     o->url = mem_free(o->url);
     o->journal_owned = mem_free(o->journal_owned);
-    o->capacity_statuses = mem_free(o->capacity_statuses);
-    o->capacity_status_count = 0;
+    flow_options_free(&o->flow);
     option_list_free(&o->inputs);
 }
 
@@ -762,80 +555,6 @@ static enum weir_status check_files(struct run_options *o, struct weir_error *er
     return WEIR_OK;
 }
 
-/* An option of another throttle would do nothing: whoever gives it expects something else. */
-static enum weir_status check_kind(const struct run_options *o, struct weir_error *err)
-{
-    const struct {
-        const char *name;
-        bool given;
-        enum run_throttle of;
-    } options[] = {
-        {"--waste", o->waste >= 0, RUN_THROTTLE_ADAPTIVE},
-        {"--max-dispatch-delay", o->max_dispatch_delay_ns >= 0, RUN_THROTTLE_AIMD},
-        {"--backoff-multiplier", o->backoff_multiplier >= 0, RUN_THROTTLE_AIMD},
-        {"--recovery-step", o->recovery_step_ns >= 0, RUN_THROTTLE_AIMD},
-    };
-
-    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
-        const char *kind = options[i].of == RUN_THROTTLE_AIMD ? "aimd" : "adaptive";
-
-        if (options[i].given && (enum run_throttle)o->throttle != options[i].of)
-            return error_set(
-                err, WEIR_E_INVALID,
-                "%s: is an option of the %s throttle; give --throttle %s too, or leave "
-                "it out",
-                options[i].name, kind, kind);
-    }
-    return WEIR_OK;
-}
-
-static void fill_in_throttle(struct run_options *o)
-{
-    struct throttle_options defaults;
-
-    throttle_options_init(&defaults);
-    if (o->waste < 0)
-        o->waste = defaults.adaptive.waste;
-    if (o->max_dispatch_delay_ns < 0)
-        o->max_dispatch_delay_ns = defaults.aimd.max_delay_ns;
-    if (o->backoff_multiplier < 0)
-        o->backoff_multiplier = defaults.aimd.multiplier;
-    if (o->recovery_step_ns < 0)
-        o->recovery_step_ns = defaults.aimd.step_ns;
-}
-
-static enum weir_status check_aimd(const struct run_options *o, struct weir_error *err)
-{
-    if (o->min_dispatch_delay_ns > o->max_dispatch_delay_ns)
-        return error_set(err, WEIR_E_INVALID,
-                         "--min-dispatch-delay: is above --max-dispatch-delay (%gs)",
-                         duration_seconds(o->max_dispatch_delay_ns));
-    if (!(o->backoff_multiplier > 1))
-        return error_set(err, WEIR_E_INVALID, "--backoff-multiplier: must be above 1");
-    if (o->min_dispatch_delay_ns == 0 && o->recovery_step_ns == 0)
-        return error_set(err, WEIR_E_INVALID,
-                         "--recovery-step: it and --min-dispatch-delay cannot both be 0");
-    return WEIR_OK;
-}
-
-static enum weir_status check_flow(struct run_options *o, struct weir_error *err)
-{
-    enum weir_status status = check_kind(o, err);
-
-    if (status != WEIR_OK)
-        return status;
-    fill_in_throttle(o);
-    if (o->throttle == RUN_THROTTLE_AIMD)
-        status = check_aimd(o, err);
-    if (status != WEIR_OK)
-        return status;
-    if (o->window_rows > 0 && o->window_rows < o->jobs)
-        return error_set(err, WEIR_E_INVALID,
-                         "--window: %lld rows cannot keep --jobs %lld busy; give at least as many",
-                         (long long)o->window_rows, (long long)o->jobs);
-    return WEIR_OK;
-}
-
 static enum weir_status check_http(const struct run_options *o, struct weir_error *err)
 {
     size_t len = o->method ? strlen(o->method) : 1;
@@ -864,7 +583,7 @@ enum weir_status run_options_parse(struct run_options *o, int argc, char **argv,
     if (status == WEIR_OK)
         status = check_files(o, err);
     if (status == WEIR_OK)
-        status = check_flow(o, err);
+        status = flow_options_check(&o->flow, 1U << o->flow.throttle, err);
     if (status == WEIR_OK)
         status = check_http(o, err);
     if (status != WEIR_OK)

@@ -19,8 +19,8 @@
 #include "base/buf.h"
 #include "base/slice.h"
 #include "base/time.h"
+#include "cli/flow_options.h"
 #include "cli/options.h"
-#include "cli/output/halt.h"
 #include "cli/output/progress.h"
 #include "weir/status.h"
 
@@ -29,7 +29,6 @@
 #include <stdint.h>
 
 /* The indexes of the choices, in the order of the table. */
-enum run_throttle { RUN_THROTTLE_ADAPTIVE, RUN_THROTTLE_AIMD, RUN_THROTTLE_NONE };
 enum run_http { RUN_HTTP_AUTO, RUN_HTTP_1_1, RUN_HTTP_2, RUN_HTTP_2_PRIOR };
 
 struct run_header {
@@ -57,23 +56,7 @@ struct run_options {
     bool quiet;
 
     /* flow */
-    int64_t jobs;        /* >= 1: pool size */
-    int64_t window_rows; /* >= 1; 0: the engine's default */
-    int throttle;        /* enum run_throttle */
-    duration_ns min_dispatch_delay_ns;
-    double waste; /* adaptive only */
-    /* aimd only */
-    duration_ns max_dispatch_delay_ns, recovery_step_ns;
-    double backoff_multiplier;
-    duration_ns max_capacity_retry_ns;
-    double rate_per_s; /* 0: no limit */
-    int64_t rpm, tpm;  /* 0: no limit */
-    duration_ns retry_after_max_ns;
-    int64_t retries;            /* after the first attempt; max_attempts is one more */
-    duration_ns retry_delay_ns; /* first backoff after a retryable failure */
-    duration_ns timeout_ns;     /* of one attempt; 0: none */
-    duration_ns deadline_ns;    /* of the run; 0: none */
-    struct halt_rule halt;
+    struct flow_options flow;
     int64_t seed; /* 0: from the system */
 
     /* HTTP */
@@ -81,8 +64,6 @@ struct run_options {
     const char *method;         /* NULL: POST */
     struct run_header *headers; /* in the order given, secrets resolved */
     size_t header_count;
-    int *capacity_statuses; /* besides 429, 503 and 529; owned */
-    size_t capacity_status_count;
     duration_ns connect_timeout_ns;
     uint64_t response_max_bytes;
     int http;    /* enum run_http */
@@ -101,9 +82,6 @@ WEIR_MUST_CHECK enum weir_status run_options_parse(struct run_options *o, int ar
 void run_options_help(struct buf *out);
 /* Wipes secrets, frees what is owned. */
 void run_options_free(struct run_options *o);
-
-/* Never NULL: as --throttle names it. */
-const char *run_throttle_name(const struct run_options *o);
 
 /* Appends the URL as it may be shown: parameters in its query whose name looks like a secret's
  * (key, token, sig, ...) have "***" for a value. */

@@ -13,9 +13,9 @@
 #include "sim/study.h"
 
 /* A request in flight, or the row of one that failed and is to be sent again. */
-struct flight {
+struct oracle_flight {
     struct heap_node node;
-    struct flight *next; /* free, or to be sent again */
+    struct oracle_flight *next; /* free, or to be sent again */
     struct instant ends_at;
     struct instant first_at; /* the row's first attempt */
     struct instant sent_at;
@@ -41,8 +41,8 @@ struct oracle {
     struct instant now, last;
     uint64_t rows; /* that there are; UINT64_MAX: no end */
 
-    struct flight *flights;
-    struct flight *free, *again;
+    struct oracle_flight *flights;
+    struct oracle_flight *free, *again;
     struct heap ends;
 
     bool has_next; /* the next new row has been drawn */
@@ -53,15 +53,15 @@ struct oracle {
     uint64_t window, turn;
 };
 
-static struct flight *of_node(struct heap_node *n)
+static struct oracle_flight *of_node(struct heap_node *n)
 {
-    return list_entry(n, struct flight, node);
+    return list_entry(n, struct oracle_flight, node);
 }
 
 static bool ends_before(const struct heap_node *x, const struct heap_node *y)
 {
-    const struct flight *a = list_entry(x, struct flight, node);
-    const struct flight *b = list_entry(y, struct flight, node);
+    const struct oracle_flight *a = list_entry(x, struct oracle_flight, node);
+    const struct oracle_flight *b = list_entry(y, struct oracle_flight, node);
 
     return a->ends_at.ns != b->ends_at.ns ? a->ends_at.ns < b->ends_at.ns : a->row < b->row;
 }
@@ -86,7 +86,7 @@ static void give_turns(struct oracle *o)
     }
 }
 
-static void finish_row(struct oracle *o, struct flight *f, enum weir_outcome outcome,
+static void finish_row(struct oracle *o, struct oracle_flight *f, enum weir_outcome outcome,
                        enum weir_reason reason)
 {
     o->results[f->row % o->window] = (struct result){true, outcome, reason, f->first_at, o->now};
@@ -96,7 +96,7 @@ static void finish_row(struct oracle *o, struct flight *f, enum weir_outcome out
 }
 
 /* A failure: the row is sent again if it may be, at once. */
-static void fail_row(struct oracle *o, struct flight *f, enum weir_outcome outcome,
+static void fail_row(struct oracle *o, struct oracle_flight *f, enum weir_outcome outcome,
                      enum weir_reason reason, bool retryable)
 {
     if (!retryable || ++f->failures >= o->options->pool.max_attempts) {
@@ -107,7 +107,7 @@ static void fail_row(struct oracle *o, struct flight *f, enum weir_outcome outco
     o->again = f;
 }
 
-static void land(struct oracle *o, struct flight *f)
+static void land(struct oracle *o, struct oracle_flight *f)
 {
     const struct sim_answer *a = &f->answer;
     bool answered = a->fault != SIM_FAULT_HANG;
@@ -170,9 +170,9 @@ static bool next_request(struct oracle *o, struct sim_request *ret)
     return true;
 }
 
-static struct flight *take_flight(struct oracle *o)
+static struct oracle_flight *take_flight(struct oracle *o)
 {
-    struct flight *f = o->again;
+    struct oracle_flight *f = o->again;
 
     if (f) {
         o->again = f->next;
@@ -190,7 +190,7 @@ static struct flight *take_flight(struct oracle *o)
 
 static void send(struct oracle *o, const struct sim_request *request)
 {
-    struct flight *f = take_flight(o);
+    struct oracle_flight *f = take_flight(o);
     duration_ns takes;
 
     f->sent_at = o->now;
@@ -291,6 +291,8 @@ enum weir_status sim_study_oracle(const struct sim_study_options *options,
         goto out;
     result.end = oracle_live(&o, &result.steps);
     sim_measure_finish(o.measure, o.service, o.now, result.end == SIM_STUDY_ROWS, &result);
+    if (!(sim_row_cost_mean(&run->cost) > 0))
+        result.tokens = 0;
     sim_service_stats(o.service, o.now, &stats);
     result.in_flight_peak = (uint64_t)stats.in_service_peak;
     *ret = result;

@@ -140,15 +140,21 @@ static void answer_with_fault(const struct sim_answer *got, struct core_answer *
     }
 }
 
-static bool means_full(int status)
+static bool means_full(const struct sim_study_options *o, int status)
 {
-    return status == 429 || status == 503 || status == 529;
+    if (status == 429 || status == 503 || status == 529)
+        return true;
+    for (size_t i = 0; i < o->full_status_count; i++) {
+        if (o->full_statuses[i] == status)
+            return true;
+    }
+    return false;
 }
 
-static void answer_refused(const struct sim_answer *got, struct core_answer *ret)
+/* A status that means "full" is a refusal to whoever gets it, whatever the service meant by it. */
+static void judge_status(const struct sim_study_options *o, struct core_answer *ret)
 {
-    fail(ret, WEIR_REASON_HTTP_STATUS, got->status, got->status >= 500);
-    if (!means_full(got->status))
+    if (ret->reason != WEIR_REASON_HTTP_STATUS || !means_full(o, ret->status))
         return;
     ret->outcome = WEIR_OUTCOME_CAPACITY;
     ret->retryable = true;
@@ -168,7 +174,8 @@ static duration_ns model_arrive(struct sim_model *m, const struct core_attempt *
     sim_measure_arrival(c->study->measure, now, c->number, accepted);
     ret->advice = got->told;
     if (!accepted) {
-        answer_refused(got, ret);
+        fail(ret, WEIR_REASON_HTTP_STATUS, got->status, got->status >= 500);
+        judge_status(c->study->options, ret);
         return got->latency_ns;
     }
     if (got->latency_ns == INT64_MAX)
@@ -178,6 +185,7 @@ static duration_ns model_arrive(struct sim_model *m, const struct core_attempt *
     ret->status = got->status;
     ret->tokens = r->tokens > 0 ? r->tokens : -1;
     answer_with_fault(got, ret);
+    judge_status(c->study->options, ret);
     return got->latency_ns + got->body_ns;
 }
 
@@ -386,6 +394,7 @@ static enum weir_status add_client(struct study *s, struct weir_error *err)
         return status;
     core_batch_options_init(&batch.core);
     batch.core.window_rows = (uint32_t)o->run.window_rows;
+    batch.core.deadline_ns = o->deadline_ns;
     batch.source = &c->source;
     batch.sink = &c->sink;
     batch.owner = c;
@@ -485,6 +494,8 @@ enum weir_status sim_study_run(const struct sim_study_options *o, struct sim_stu
     result.end = live(s, last, &end);
     result.steps = sim_world_steps(s->world);
     sim_measure_finish(s->measure, s->service, end, result.end == SIM_STUDY_ROWS, &result);
+    if (!(sim_row_cost_mean(&o->run.cost) > 0))
+        result.tokens = 0; /* the service counts one for a request that names none */
     count_throttles(s, &result);
     *ret = result;
 out:

@@ -79,8 +79,11 @@ struct sim_study_sample {
 struct sim_study_options {
     struct sim_script script; /* its seed is not looked at */
     struct sim_run run;
-    uint64_t seed;                  /* of everything */
-    struct core_pool_options pool;  /* of each client; name and size are not looked at */
+    uint64_t seed;                 /* of everything */
+    struct core_pool_options pool; /* of each client; name and size are not looked at */
+    duration_ns deadline_ns;       /* of each client's batch, as core/batch.h has it; 0: none */
+    const int *full_statuses; /* that mean "full" besides 429, 503 and 529; kept by the caller */
+    size_t full_status_count;
     struct core_observer *observer; /* sees every event; pools are named "1", "2", ... NULL: none */
     duration_ns sample_ns;          /* 0: none */
     /* false: the run ends here. May be NULL. */
@@ -121,7 +124,7 @@ struct sim_study_result {
     uint64_t accepted;
     uint64_t refused;
     uint64_t refused_by_status[SIM_STATUS_COUNT]; /* [status - SIM_STATUS_MIN] */
-    uint64_t tokens;                              /* of accepted requests */
+    uint64_t tokens;                              /* of accepted requests; 0: rows have none */
     double offered; /* requests that the capacity would have let pass while there was work */
     double goodput; /* accepted / offered; NAN: the service has no limit */
     double waste;   /* refused / sent; 0: nothing was sent */

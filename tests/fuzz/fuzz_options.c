@@ -33,9 +33,10 @@ static void check_accepted(const struct run_options *o)
     must(!run_options_conflict(buf_slice(&a), buf_slice(&a), &told));
     must(told.len == 0);
     must(run_url_userinfo(slice_of(o->url)).len == 0);
-    must(o->jobs >= 1 && o->backoff_multiplier > 1);
-    must(o->waste > 0 && o->recovery_step_ns >= 0);
-    must(o->throttle != RUN_THROTTLE_AIMD || o->min_dispatch_delay_ns <= o->max_dispatch_delay_ns);
+    must(o->flow.jobs >= 1 && o->flow.backoff_multiplier > 1);
+    must(o->flow.waste > 0 && o->flow.recovery_step_ns >= 0);
+    must(o->flow.throttle != THROTTLE_AIMD ||
+         o->flow.min_dispatch_delay_ns <= o->flow.max_dispatch_delay_ns);
     for (size_t i = 0; i < o->header_count; i++) {
         must(o->headers[i].line[o->headers[i].name_len] == ':');
         must(!strpbrk(o->headers[i].line, "\r\n"));

@@ -6,7 +6,6 @@
 #include "base/json.h"
 #include "cli/output/pace.h"
 
-#include <inttypes.h>
 #include <string.h>
 
 /* The finaliser of splitmix64 (Steele, Lea, Flood 2014): every bit of the input decides every bit of
@@ -87,49 +86,65 @@ static void put_error(struct buf *out, const struct core_answer *answer)
     buf_putc(out, '}');
 }
 
+/* A literal; with its length known, unlike buf_puts. */
+#define PUT(out, literal) buf_put(out, literal, sizeof(literal) - 1)
+
 /* Milliseconds with three digits behind the point: what a person reads, without a double's noise. */
 static void put_ms(struct buf *out, duration_ns d)
 {
-    int64_t us = d > 0 ? d / NS_PER_US : 0;
+    uint64_t us = d > 0 ? (uint64_t)(d / NS_PER_US) : 0;
+    unsigned rest = (unsigned)(us % 1000);
+    const char point[] = {'.', (char)('0' + rest / 100), (char)('0' + rest / 10 % 10),
+                          (char)('0' + rest % 10)};
 
-    buf_printf(out, "%" PRId64, us / 1000);
-    if (us % 1000)
-        buf_printf(out, ".%03" PRId64, us % 1000);
+    buf_put_u64(out, us / 1000);
+    if (rest)
+        buf_put(out, point, sizeof(point));
 }
 
-static void put_time(struct buf *out, const struct render_options *how, const char *name,
+/* `name` as it stands in the line, with what is before and behind it. */
+static void put_time(struct buf *out, const struct render_options *how, struct slice name,
                      struct instant t)
 {
-    char text[TIME_UTC_BYTES];
+    char text[TIME_UTC_BYTES + 1];
     int64_t wall = instant_is_none(t) || !how->wall_ns ? 0 : how->wall_ns(how->wall_ctx, t);
 
-    buf_printf(out, ",\"%s\":", name);
+    buf_put_slice(out, name);
     if (wall == 0) {
-        buf_puts(out, "null");
+        PUT(out, "null");
         return;
     }
-    time_format_utc(wall, text);
-    buf_printf(out, "\"%s\"", text);
+    text[0] = '"';
+    time_format_utc(wall, text + 1);
+    text[TIME_UTC_BYTES] = '"';
+    buf_put(out, text, sizeof(text));
 }
 
 static void put_meta(struct buf *out, const struct render_options *how,
                      const struct core_task *task)
 {
-    buf_printf(out, ",\"meta\":{\"submit_index\":%" PRIu64 ",\"complete_index\":%" PRIu64,
-               task->index, task->complete_index);
-    put_time(out, how, "submit_time", task->submit_at);
-    put_time(out, how, "start_time", task->start_at);
-    put_time(out, how, "complete_time", task->complete_at);
-    put_time(out, how, "deliver_time", task->deliver_at);
-    buf_puts(out, ",\"buffer_wait_ms\":");
+    PUT(out, ",\"meta\":{\"submit_index\":");
+    buf_put_u64(out, task->index);
+    PUT(out, ",\"complete_index\":");
+    buf_put_u64(out, task->complete_index);
+    put_time(out, how, SLICE(",\"submit_time\":"), task->submit_at);
+    put_time(out, how, SLICE(",\"start_time\":"), task->start_at);
+    put_time(out, how, SLICE(",\"complete_time\":"), task->complete_at);
+    put_time(out, how, SLICE(",\"deliver_time\":"), task->deliver_at);
+    PUT(out, ",\"buffer_wait_ms\":");
     if (instant_is_none(task->complete_at) || instant_is_none(task->deliver_at))
-        buf_puts(out, "null");
+        PUT(out, "null");
     else
         put_ms(out, instant_diff(task->deliver_at, task->complete_at));
-    buf_printf(out, ",\"attempts\":%" PRIu32 ",\"capacity_retries\":%" PRIu32 ",\"throttled_ms\":",
-               task->attempts, task->capacity_retries);
+    PUT(out, ",\"attempts\":");
+    buf_put_u64(out, task->attempts);
+    PUT(out, ",\"capacity_retries\":");
+    buf_put_u64(out, task->capacity_retries);
+    PUT(out, ",\"throttled_ms\":");
     put_ms(out, task->throttled_ns);
-    buf_printf(out, ",\"outcome\":\"%s\",\"reason\":", weir_outcome_name(task->answer.outcome));
+    PUT(out, ",\"outcome\":");
+    put_text(out, weir_outcome_name(task->answer.outcome));
+    PUT(out, ",\"reason\":");
     put_text(out, task->answer.reason == WEIR_REASON_NONE ? NULL
                                                           : weir_reason_name(task->answer.reason));
     buf_puts(out, ",\"throttle\":");
@@ -152,41 +167,51 @@ static void put_batch(struct buf *out, const struct core_task *task, bool indexe
                 (response && answer->reason == WEIR_REASON_HTTP_STATUS);
 
     render_id(task->hash_hi, task->hash_lo, task->index, id);
-    buf_printf(out, "{\"id\":\"%s\",\"custom_id\":", id);
+    PUT(out, "{\"id\":\"");
+    buf_put(out, id, sizeof(id) - 1);
+    PUT(out, "\",\"custom_id\":");
     put_text(out, task->key);
-    buf_puts(out, ",\"response\":");
+    PUT(out, ",\"response\":");
     if (response) {
-        buf_printf(out, "{\"status_code\":%d,\"request_id\":", answer->status);
+        PUT(out, "{\"status_code\":");
+        buf_put_u64(out, (uint64_t)answer->status);
+        PUT(out, ",\"request_id\":");
         put_text(out, answer->request_id);
-        buf_puts(out, ",\"body\":");
+        PUT(out, ",\"body\":");
         put_body(out, answer);
         buf_putc(out, '}');
     } else {
-        buf_puts(out, "null");
+        PUT(out, "null");
     }
-    buf_puts(out, ",\"error\":");
+    PUT(out, ",\"error\":");
     if (told)
-        buf_puts(out, "null");
+        PUT(out, "null");
     else
         put_error(out, answer);
-    if (indexed)
-        buf_printf(out, ",\"index\":%" PRIu64, task->index);
+    if (indexed) {
+        PUT(out, ",\"index\":");
+        buf_put_u64(out, task->index);
+    }
 }
 
 static void put_plain(struct buf *out, const struct core_task *task)
 {
     const struct core_answer *answer = &task->answer;
 
-    buf_printf(out, "{\"index\":%" PRIu64 ",\"key\":", task->index);
+    PUT(out, "{\"index\":");
+    buf_put_u64(out, task->index);
+    PUT(out, ",\"key\":");
     put_text(out, task->key);
+    PUT(out, ",\"status\":");
     if (answer->status > 0)
-        buf_printf(out, ",\"status\":%d,\"output\":", answer->status);
+        buf_put_u64(out, (uint64_t)answer->status);
     else
-        buf_puts(out, ",\"status\":null,\"output\":");
+        PUT(out, "null");
+    PUT(out, ",\"output\":");
     put_body(out, answer);
-    buf_puts(out, ",\"error\":");
+    PUT(out, ",\"error\":");
     if (answer->outcome == WEIR_OUTCOME_OK)
-        buf_puts(out, "null");
+        PUT(out, "null");
     else
         put_error(out, answer);
 }

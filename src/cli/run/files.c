@@ -153,7 +153,7 @@ enum weir_status files_check(struct run_options *o, struct weir_error *err)
 
 enum weir_status files_raise_limit(const struct run_options *o, struct weir_error *err)
 {
-    rlim_t jobs = (rlim_t)o->jobs, least = jobs + DESCRIPTORS_BESIDES;
+    rlim_t jobs = (rlim_t)o->flow.jobs, least = jobs + DESCRIPTORS_BESIDES;
     rlim_t wanted = jobs * DESCRIPTORS_PER_JOB + DESCRIPTORS_BESIDES;
     bool multiplexed = o->http == RUN_HTTP_2 || o->http == RUN_HTTP_2_PRIOR;
     struct rlimit limit;

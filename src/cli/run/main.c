@@ -82,7 +82,7 @@ static void take_snapshot(struct run *r, struct progress_snapshot *s)
         .refused = stats.refused,
         .retries = stats.retries,
         .tokens = stats.tokens,
-        .throttle = run_throttle_name(&r->options),
+        .throttle = throttle_kind_name(r->options.flow.throttle),
         .pace = stats.throttle,
         .held_ns = pool.held_ns,
         .delivered = r->start.mark.next + atomic_load(&r->rows_delivered),
@@ -222,7 +222,7 @@ static void fill_summary(struct run *r, struct summary *s)
     s->elapsed_ns = instant_diff(engine_now(r->engine), r->started_at);
     s->started_ns = r->started_ns;
     engine_batch_stats(r->batch, &s->batch);
-    s->throttle = run_throttle_name(o);
+    s->throttle = throttle_kind_name(o->flow.throttle);
     s->output = o->output;
     s->errors = o->errors;
     s->journal = o->journal;

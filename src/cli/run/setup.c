@@ -293,41 +293,13 @@ static enum weir_status make_http(void *ctx, const struct core_pool_options *opt
     h.insecure = o->insecure;
     h.unix_socket = o->unix_socket;
     h.max_connections = options->size;
-    h.capacity_statuses = o->capacity_statuses;
-    h.capacity_statuses_count = o->capacity_status_count;
+    h.capacity_statuses = o->flow.capacity_statuses;
+    h.capacity_statuses_count = o->flow.capacity_status_count;
     if (r->select)
         h.accept = (struct http_accept){select_output, r};
     status = http_executor_new(&h, loop, host, ret, err);
     mem_free(headers);
     return status;
-}
-
-static void fill_pool(const struct run_options *o, struct core_pool_options *p)
-{
-    static const enum throttle_kind kinds[] = {[RUN_THROTTLE_ADAPTIVE] = THROTTLE_ADAPTIVE,
-                                               [RUN_THROTTLE_AIMD] = THROTTLE_AIMD,
-                                               [RUN_THROTTLE_NONE] = THROTTLE_NONE};
-    struct aimd_options *aimd = &p->gate.throttle.aimd;
-
-    core_pool_options_init(p);
-    p->name = "http";
-    p->size = (size_t)o->jobs;
-    p->gate.throttle.kind = kinds[o->throttle];
-    p->gate.throttle.adaptive.waste = o->waste;
-    p->gate.min_dispatch_delay_ns = aimd->min_delay_ns = o->min_dispatch_delay_ns;
-    aimd->max_delay_ns = o->max_dispatch_delay_ns;
-    aimd->multiplier = o->backoff_multiplier;
-    aimd->step_ns = o->recovery_step_ns;
-    p->gate.rate_per_s = o->rate_per_s;
-    p->gate.requests_per_minute = o->rpm;
-    p->gate.tokens_per_minute = o->tpm;
-    p->gate.retry_after_max_ns = o->retry_after_max_ns;
-    p->max_attempts = (uint32_t)o->retries + 1;
-    p->backoff.initial_ns = o->retry_delay_ns;
-    if (p->backoff.ceiling_ns < p->backoff.initial_ns)
-        p->backoff.ceiling_ns = p->backoff.initial_ns;
-    p->timeout_ns = o->timeout_ns;
-    p->max_capacity_retry_ns = o->max_capacity_retry_ns;
 }
 
 enum weir_status setup_engine(struct run *r, struct weir_error *err)
@@ -341,11 +313,13 @@ enum weir_status setup_engine(struct run *r, struct weir_error *err)
         status = eventlog_open(&(struct eventlog_options){.path = o->events}, &r->events, err);
     if (status != WEIR_OK)
         return status;
-    watch_init(&r->watch, &o->halt, r->events ? eventlog_observer(r->events) : NULL, r->wake_fd);
+    watch_init(&r->watch, &o->flow.halt, r->events ? eventlog_observer(r->events) : NULL,
+               r->wake_fd);
     status = engine_new(&e, &r->engine, err);
     if (status != WEIR_OK)
         return status;
-    fill_pool(o, &p);
+    flow_options_pool(&o->flow, &p);
+    p.name = "http";
     return engine_add_pool(r->engine, &p, make_http, r, &r->pool, err);
 }
 
@@ -355,11 +329,11 @@ enum weir_status setup_batch(struct run *r, struct weir_error *err)
     struct engine_batch_options b = {.store = r->store};
 
     core_batch_options_init(&b.core);
-    if (o->window_rows > 0)
-        b.core.window_rows = (uint32_t)o->window_rows;
+    if (o->flow.window_rows > 0)
+        b.core.window_rows = (uint32_t)o->flow.window_rows;
     b.core.first_index = r->start.mark.next;
     b.core.first_complete_index = r->before.complete_index;
-    b.core.deadline_ns = o->deadline_ns;
+    b.core.deadline_ns = o->flow.deadline_ns;
     return engine_open_batch(r->engine, r->pool, &b, &r->batch, err);
 }
 

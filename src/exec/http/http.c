@@ -236,6 +236,7 @@ static void set_shared(struct http_shared *shared, const struct http_options *o)
                                              : HTTP_RESPONSE_HEADERS_BYTES_DEFAULT;
     shared->own_content_type = http_options_name_header(o, "Content-Type");
     shared->own_idempotency_key = http_options_name_header(o, "Idempotency-Key");
+    shared->own_expect = http_options_name_header(o, "Expect");
     for (size_t i = 0; i < o->capacity_statuses_count; i++)
         http_status_set_add(&shared->capacity, o->capacity_statuses[i]);
     shared->accept = o->accept;

@@ -1,6 +1,7 @@
 /* Checks the http executor's options and puts them on a curl handle (options.h). */
 #include "exec/http/options.h"
 
+#include "base/buf.h"
 #include "base/error.h"
 
 #include <errno.h>
@@ -243,6 +244,27 @@ bool http_options_name_header(const struct http_options *o, const char *name)
     return false;
 }
 
+/* curl looks these up for each request (libcurl-env(3)); HTTP_PROXY in capitals it does not know. */
+static bool environment_names_proxy(void)
+{
+    static const char *const names[] = {"http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy",
+                                        "ALL_PROXY"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        const char *value = getenv(names[i]);
+
+        if (value && value[0])
+            return true;
+    }
+    return false;
+}
+
+/* Whether a request may go through a proxy; which one is curl's to find out. */
+static bool may_use_proxy(const struct http_options *o)
+{
+    return o->proxy ? o->proxy[0] != '\0' : environment_names_proxy();
+}
+
 /* "Accept-Encoding: " with all that this libcurl can unpack, as CURLOPT_ACCEPT_ENCODING would send it. */
 static void encodings_line(char ret[ENCODINGS_LINE_BYTES])
 {
@@ -274,6 +296,20 @@ static bool append(struct curl_slist **list, const char *line)
     return grown != NULL;
 }
 
+static const char *agent_of(const struct http_options *o)
+{
+    return o->user_agent ? o->user_agent : "weir/" WEIR_VERSION;
+}
+
+static bool append_agent(struct curl_slist **list, const struct http_options *o)
+{
+    _cleanup_buf_ struct buf line = {0};
+
+    buf_puts(&line, "User-Agent: ");
+    buf_puts(&line, agent_of(o));
+    return !line.failed && append(list, line.data);
+}
+
 enum weir_status http_options_headers(const struct http_options *o, struct curl_slist **ret,
                                       struct weir_error *err)
 {
@@ -284,13 +320,12 @@ enum weir_status http_options_headers(const struct http_options *o, struct curl_
         if (!append(&list, o->headers[i]))
             goto nomem;
     }
-    /* Waiting for 100 Continue costs a round trip, or a second where the service knows none. */
-    if (!http_options_name_header(o, "Expect") && !append(&list, "Expect:"))
-        goto nomem;
-    /* A line of ours is put into the request as it is; the option's would be made anew for each request. */
+    /* Lines of ours are put into each request as they are; options of curl are first made into lines each time. */
     encodings_line(encodings);
     if (encodings[0] && !http_options_name_header(o, "Accept-Encoding") &&
         !append(&list, encodings))
+        goto nomem;
+    if (!may_use_proxy(o) && !http_options_name_header(o, "User-Agent") && !append_agent(&list, o))
         goto nomem;
     *ret = list;
     return WEIR_OK;
@@ -320,7 +355,6 @@ static CURLcode set_protocol(const struct http_options *o, CURL *easy)
     SET(CURLOPT_QUICK_EXIT, 1L);
     SET(CURLOPT_ACCEPT_ENCODING, "");
     SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-    SET(CURLOPT_USERAGENT, o->user_agent ? o->user_agent : "weir/" WEIR_VERSION);
     SET(CURLOPT_MAXFILESIZE_LARGE,
         (curl_off_t)(o->response_max_bytes && o->response_max_bytes < INT64_MAX
                          ? o->response_max_bytes
@@ -359,32 +393,17 @@ CURLcode http_options_set_version(enum http_version version, bool tls, CURL *eas
     return code;
 }
 
-/* curl looks these up for each request (libcurl-env(3)); HTTP_PROXY in capitals it does not know. */
-static bool environment_names_proxy(void)
-{
-    static const char *const names[] = {"http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy",
-                                        "ALL_PROXY"};
-
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        const char *value = getenv(names[i]);
-
-        if (value && value[0])
-            return true;
-    }
-    return false;
-}
-
 static CURLcode set_proxy(const struct http_options *o, CURL *easy)
 {
-    bool none = o->proxy ? !o->proxy[0] : !environment_names_proxy();
     CURLcode code = CURLE_OK;
 
-    if (none) {
+    if (!may_use_proxy(o)) {
         /* Both said, so that curl looks nowhere else. */
         SET(CURLOPT_PROXY, "");
         SET(CURLOPT_NOPROXY, "");
         return code;
     }
+    SET(CURLOPT_USERAGENT, agent_of(o)); /* for the proxy too, when it is asked for a tunnel */
     if (o->proxy)
         SET(CURLOPT_PROXY, o->proxy);
     if (o->no_proxy)

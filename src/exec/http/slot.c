@@ -12,6 +12,12 @@
 /* A buffer that grew beyond this for one body is given back rather than kept for the next. */
 #define BODY_KEPT_BYTES (UINT64_C(64) << 10)
 
+/*
+ * With bodies over 1 MiB curl would wait for 100 Continue first, which costs a round trip, or a second where the
+ * service knows none. It is told not to from a little below that on; each line that a request has costs.
+ */
+#define EXPECT_BODY_BYTES (UINT64_C(512) << 10)
+
 static size_t on_body(char *data, size_t size, size_t count, void *ctx)
 {
     struct http_slot *slot = ctx;
@@ -99,7 +105,8 @@ struct http_slot *http_slot_new(const struct http_shared *shared)
     curl_easy_setopt(slot->easy, CURLOPT_PREREQDATA, slot);
     slot->type_node.data = slot->type_line;
     slot->key_node.data = slot->key_line;
-    slot->key_node.next = shared->headers;
+    slot->expect_node.data = slot->expect_line;
+    memcpy(slot->expect_line, HTTP_NO_EXPECT, sizeof(HTTP_NO_EXPECT));
     http_slot_reset(slot);
     return slot;
 }
@@ -292,8 +299,14 @@ static bool set_headers(struct http_slot *slot, const struct http_request *reque
     const struct http_shared *shared = slot->shared;
     struct curl_slist *head = shared->headers;
 
-    if (!shared->own_idempotency_key && set_key_line(slot, request->idempotency_key))
+    if (!shared->own_expect && request->body.len > EXPECT_BODY_BYTES) {
+        slot->expect_node.next = head;
+        head = &slot->expect_node;
+    }
+    if (!shared->own_idempotency_key && set_key_line(slot, request->idempotency_key)) {
+        slot->key_node.next = head;
         head = &slot->key_node;
+    }
     if (!shared->own_content_type) {
         if (!set_type_line(slot, request->content_type, request->body.len > 0, answer))
             return false;

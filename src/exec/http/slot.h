@@ -35,12 +35,14 @@ struct http_shared {
     uint64_t response_headers_max_bytes;
     bool own_content_type; /* the options name these headers: requests' own are not sent */
     bool own_idempotency_key;
+    bool own_expect;
     struct http_status_set capacity;
     struct http_accept accept;
 };
 
 #define HTTP_CONTENT_TYPE_BYTES_MAX 200
 #define HTTP_CONTENT_TYPE_NAME      "Content-Type: "
+#define HTTP_NO_EXPECT              "Expect:"
 #define HTTP_IDEMPOTENCY_KEY_NAME   "Idempotency-Key: "
 
 struct http_slot {
@@ -74,7 +76,9 @@ struct http_slot {
     /* header lines of this slot's requests, put before the shared list without a copy of it */
     struct curl_slist type_node;
     struct curl_slist key_node;
+    struct curl_slist expect_node;
     char type_line[sizeof(HTTP_CONTENT_TYPE_NAME) + HTTP_CONTENT_TYPE_BYTES_MAX];
+    char expect_line[sizeof(HTTP_NO_EXPECT)];
     char key_line[sizeof(HTTP_IDEMPOTENCY_KEY_NAME) + HTTP_IDEMPOTENCY_KEY_BYTES_MAX];
     char error[CURL_ERROR_SIZE];
 };

@@ -30,6 +30,19 @@ static void appends_add_up_and_end_in_a_nul(void **state)
     assert_memory_equal(b.data, "ab\0cdefgh12-x", 14);
 }
 
+static void numbers_are_written_up_to_the_largest(void **state)
+{
+    _cleanup_buf_ struct buf b = {0};
+
+    (void)state;
+    buf_put_u64(&b, 0);
+    buf_putc(&b, ' ');
+    buf_put_u64(&b, 1024);
+    buf_putc(&b, ' ');
+    buf_put_u64(&b, UINT64_MAX);
+    assert_string_equal(b.data, "0 1024 18446744073709551615");
+}
+
 static void empty_appends_do_no_harm(void **state)
 {
     _cleanup_buf_ struct buf b = {0};
@@ -201,6 +214,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(appends_add_up_and_end_in_a_nul),
+        cmocka_unit_test(numbers_are_written_up_to_the_largest),
         cmocka_unit_test(empty_appends_do_no_harm),
         cmocka_unit_test(printf_is_right_at_every_length_around_the_room),
         cmocka_unit_test(reserved_room_can_be_written_to),

@@ -102,6 +102,51 @@ static void the_last_of_members_with_one_name_counts(void **state)
     assert_slice(value, "3");
 }
 
+static void several_members_are_found_in_one_pass(void **state)
+{
+    struct json_wanted wanted[] = {{.name = "a"}, {.name = "b"}, {.name = "absent"}, {.name = "n"}};
+
+    (void)state;
+    json_members(SLICE(" {\"b\": [1,{\"a\":2}], \"ab\":5,\"a\":1,\"\\u0061\":\"x\", \"n\":null} "),
+                 wanted, COUNT(wanted));
+    assert_slice(wanted[0].value, "\"x\"");
+    assert_slice(wanted[1].value, "[1,{\"a\":2}]");
+    assert_int_equal(wanted[2].value.len, 0);
+    assert_slice(wanted[3].value, "null");
+    json_members(SLICE("[\"a\",\"b\"]"), wanted, COUNT(wanted));
+    for (size_t i = 0; i < COUNT(wanted); i++)
+        assert_int_equal(wanted[i].value.len, 0);
+    json_members(SLICE("{}"), wanted, COUNT(wanted));
+    for (size_t i = 0; i < COUNT(wanted); i++)
+        assert_int_equal(wanted[i].value.len, 0);
+}
+
+/* Wherever it stands in a long string, behind however much that is plain. */
+static void the_end_of_a_string_is_found_at_every_distance(void **state)
+{
+    static const char *const enders[] = {"\"", "\\\"", "\\\\", "\x01", "\xC3\xA4", "\x7f", "\x80"};
+
+    (void)state;
+    for (size_t len = 0; len < 70; len++) {
+        for (size_t i = 0; i < COUNT(enders); i++) {
+            char text[160];
+            struct slice value;
+            bool valid = i == 1 || i == 2 || i == 4 || i == 5;
+            int n = snprintf(text, sizeof(text), "{\"k\":\"%.*s%s%.*s\",\"z\":7}", (int)len,
+                             "....................................................................."
+                             "..",
+                             enders[i], (int)(len % 19), "___________________");
+            struct slice whole = {text, (size_t)n};
+
+            assert_int_equal(json_check(whole, NULL), valid);
+            if (valid) {
+                assert_true(json_member(whole, "z", &value));
+                assert_slice(value, "7");
+            }
+        }
+    }
+}
+
 static void names_are_compared_with_their_escapes_resolved(void **state)
 {
     static const struct {
@@ -440,6 +485,8 @@ int main(void)
         cmocka_unit_test(members_are_found_and_come_as_they_are),
         cmocka_unit_test(an_absent_member_leaves_the_output_untouched),
         cmocka_unit_test(the_last_of_members_with_one_name_counts),
+        cmocka_unit_test(several_members_are_found_in_one_pass),
+        cmocka_unit_test(the_end_of_a_string_is_found_at_every_distance),
         cmocka_unit_test(names_are_compared_with_their_escapes_resolved),
         cmocka_unit_test(iteration_gives_each_value_once_in_order),
         cmocka_unit_test(iteration_of_an_object_gives_names_with_their_quotes),

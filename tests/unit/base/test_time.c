@@ -4,6 +4,7 @@
 #include "base/time.h"
 
 #include <math.h>
+#include <time.h>
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -70,12 +71,30 @@ static void instants_are_written_in_utc(void **state)
     }
 }
 
+static void every_day_is_written_as_the_c_library_has_it(void **state)
+{
+    const int64_t day_ns = 86400 * NS_PER_S;
+
+    (void)state;
+    for (int64_t ns = -106000 * day_ns; ns < 106000 * day_ns; ns += day_ns) {
+        time_t seconds = (time_t)(ns / NS_PER_S);
+        char text[TIME_UTC_BYTES], wanted[64];
+        struct tm tm;
+
+        assert_non_null(gmtime_r(&seconds, &tm));
+        assert_int_equal(strftime(wanted, sizeof(wanted), "%Y-%m-%dT%H:%M:%S.000Z", &tm), 24);
+        time_format_utc(ns, text);
+        assert_string_equal(text, wanted);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(seconds_become_nanoseconds_and_saturate),
         cmocka_unit_test(sums_and_differences_saturate),
         cmocka_unit_test(instants_are_written_in_utc),
+        cmocka_unit_test(every_day_is_written_as_the_c_library_has_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,7 +5,13 @@
 #include "base/time.h"
 #include "cli/options.h"
 
+struct shared {
+    int64_t depth;
+    struct option_list pairs;
+};
+
 struct sample {
+    struct shared shared;
     bool flag, other;
     const char *text;
     struct option_list list, files;
@@ -88,13 +94,37 @@ static const struct option_spec specs[] = {
      .group = "B",
      .help = "own"},
 };
+static const struct option_spec shared_specs[] = {
+    {.name = "depth",
+     .letter = 'd',
+     .kind = OPTION_COUNT,
+     .argument = "N",
+     .group = "C",
+     .help = "how deep",
+     .at = offsetof(struct shared, depth)},
+    {.name = "pair",
+     .kind = OPTION_PAIR,
+     .argument = "V",
+     .group = "C",
+     .help = "kept with its name",
+     .at = offsetof(struct shared, pairs)},
+    {.name = "bare",
+     .kind = OPTION_PAIR,
+     .group = "C",
+     .help = "the same without a value",
+     .at = offsetof(struct shared, pairs)},
+};
+static const struct options_part parts[] = {
+    {specs, sizeof(specs) / sizeof(specs[0]), 0},
+    {shared_specs, sizeof(shared_specs) / sizeof(shared_specs[0]), offsetof(struct sample, shared)},
+};
 static const struct options_table table = {
     .command = "weir try",
     .usage = "[options] [FILE...]",
     .intro = "Tries.",
     .outro = "End.",
-    .specs = specs,
-    .count = sizeof(specs) / sizeof(specs[0]),
+    .parts = parts,
+    .part_count = sizeof(parts) / sizeof(parts[0]),
     .positional_at = offsetof(struct sample, files),
     .takes_positional = true,
 };
@@ -114,6 +144,7 @@ static enum weir_status parse(struct sample *s, const char *line)
 static void done(struct sample *s)
 {
     option_list_free(&s->list);
+    option_list_free(&s->shared.pairs);
     option_list_free(&s->files);
     args_free(&args);
     args.count = 0;
@@ -256,7 +287,7 @@ static void help_names_each_option_once_and_keeps_to_the_width(void **state)
     (void)state;
     options_help(&table, 60, &out);
     assert_false(out.failed);
-    for (size_t i = 0; i < table.count; i++) {
+    for (size_t i = 0; i < sizeof(specs) / sizeof(specs[0]); i++) {
         char name[40];
         const char *at;
 
@@ -271,6 +302,39 @@ static void help_names_each_option_once_and_keeps_to_the_width(void **state)
         assert_true(strcspn(line, "\n") == 0 || line[strcspn(line, "\n") - 1] != ' ');
     }
     buf_free(&out);
+}
+
+static void a_part_that_is_shared_counts_from_its_own_struct(void **state)
+{
+    struct sample s;
+    struct buf out = {0};
+
+    (void)state;
+    assert_int_equal(parse(&s, "try -d 7 --jobs 3"), WEIR_OK);
+    assert_int_equal(s.shared.depth, 7);
+    assert_int_equal(s.count, 3);
+    done(&s);
+    assert_int_equal(parse(&s, "try --dept 7"), WEIR_E_INVALID);
+    assert_contains(err.message, "did you mean --depth?");
+    done(&s);
+    options_help(&table, 60, &out);
+    assert_contains(out.data, "\nC:\n  -d, --depth N");
+    buf_free(&out);
+}
+
+static void pairs_keep_names_values_and_order(void **state)
+{
+    struct sample s;
+
+    (void)state;
+    assert_int_equal(parse(&s, "try --pair a --bare --pair=b"), WEIR_OK);
+    assert_int_equal(s.shared.pairs.count, 6);
+    assert_string_equal(s.shared.pairs.items[0], "pair");
+    assert_string_equal(s.shared.pairs.items[1], "a");
+    assert_string_equal(s.shared.pairs.items[2], "bare");
+    assert_null(s.shared.pairs.items[3]);
+    assert_string_equal(s.shared.pairs.items[5], "b");
+    done(&s);
 }
 
 static void a_lack_of_memory_is_told(void **state)
@@ -307,6 +371,8 @@ int main(void)
         cmocka_unit_test(a_very_long_unknown_option_is_cut_in_the_error),
         cmocka_unit_test(the_nearest_name_is_found_and_no_far_one),
         cmocka_unit_test(help_names_each_option_once_and_keeps_to_the_width),
+        cmocka_unit_test(a_part_that_is_shared_counts_from_its_own_struct),
+        cmocka_unit_test(pairs_keep_names_values_and_order),
         cmocka_unit_test(a_lack_of_memory_is_told),
     };
 

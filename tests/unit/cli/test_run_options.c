@@ -33,18 +33,18 @@ static void defaults_are_those_of_the_design(void **state)
 {
     (void)state;
     assert_int_equal(parse("run --url http://h/p"), WEIR_OK);
-    assert_int_equal(o.jobs, 8);
-    assert_int_equal(o.retries, 2);
-    assert_int_equal(o.throttle, RUN_THROTTLE_ADAPTIVE);
-    assert_true(o.waste == 0.02);
-    assert_int_equal(o.min_dispatch_delay_ns, 0);
-    assert_int_equal(o.max_dispatch_delay_ns, 5000 * NS_PER_MS);
-    assert_true(o.backoff_multiplier == 2.0);
-    assert_int_equal(o.recovery_step_ns, 50 * NS_PER_MS);
-    assert_int_equal(o.max_capacity_retry_ns, 3600 * NS_PER_S);
-    assert_int_equal(o.retry_after_max_ns, 120 * NS_PER_S);
-    assert_int_equal(o.timeout_ns, 600 * NS_PER_S);
-    assert_int_equal(o.halt.verdict, HALT_NONE);
+    assert_int_equal(o.flow.jobs, 8);
+    assert_int_equal(o.flow.retries, 2);
+    assert_int_equal(o.flow.throttle, THROTTLE_ADAPTIVE);
+    assert_true(o.flow.waste == 0.02);
+    assert_int_equal(o.flow.min_dispatch_delay_ns, 0);
+    assert_int_equal(o.flow.max_dispatch_delay_ns, 5000 * NS_PER_MS);
+    assert_true(o.flow.backoff_multiplier == 2.0);
+    assert_int_equal(o.flow.recovery_step_ns, 50 * NS_PER_MS);
+    assert_int_equal(o.flow.max_capacity_retry_ns, 3600 * NS_PER_S);
+    assert_int_equal(o.flow.retry_after_max_ns, 120 * NS_PER_S);
+    assert_int_equal(o.flow.timeout_ns, 600 * NS_PER_S);
+    assert_int_equal(o.flow.halt.verdict, HALT_NONE);
     assert_int_equal(o.progress, PROGRESS_AUTO);
     assert_null(o.output);
     assert_null(o.journal);
@@ -65,33 +65,33 @@ static void choices_have_the_order_of_their_enums(void **state)
     assert_int_equal(PROGRESS_NONE, 4);
     assert_int_equal(parse("run --url http://h --http 2-prior --throttle none"), WEIR_OK);
     assert_int_equal(o.http, RUN_HTTP_2_PRIOR);
-    assert_int_equal(o.throttle, RUN_THROTTLE_NONE);
-    assert_string_equal(run_throttle_name(&o), "none");
+    assert_int_equal(o.flow.throttle, THROTTLE_NONE);
+    assert_string_equal(throttle_kind_name(o.flow.throttle), "none");
     assert_int_equal(parse("run --url http://h --throttle aimd"), WEIR_OK);
-    assert_int_equal(o.throttle, RUN_THROTTLE_AIMD);
-    assert_string_equal(run_throttle_name(&o), "aimd");
+    assert_int_equal(o.flow.throttle, THROTTLE_AIMD);
+    assert_string_equal(throttle_kind_name(o.flow.throttle), "aimd");
     assert_int_equal(parse("run --url http://h --throttle adaptive"), WEIR_OK);
-    assert_int_equal(o.throttle, RUN_THROTTLE_ADAPTIVE);
-    assert_string_equal(run_throttle_name(&o), "adaptive");
+    assert_int_equal(o.flow.throttle, THROTTLE_ADAPTIVE);
+    assert_string_equal(throttle_kind_name(o.flow.throttle), "adaptive");
 }
 
 static void a_throttle_takes_its_own_options(void **state)
 {
     (void)state;
     assert_int_equal(parse("run --url http://h --waste 3%"), WEIR_OK);
-    assert_true(o.waste == 0.03);
+    assert_true(o.flow.waste == 0.03);
     assert_int_equal(parse("run --url http://h --throttle adaptive --waste 0.1"), WEIR_OK);
-    assert_true(o.waste == 0.1);
+    assert_true(o.flow.waste == 0.1);
     assert_int_equal(parse("run --url http://h --recovery-step 20ms --max-dispatch-delay 1s "
                            "--backoff-multiplier 3 --throttle aimd"),
                      WEIR_OK);
-    assert_int_equal(o.recovery_step_ns, 20 * NS_PER_MS);
-    assert_int_equal(o.max_dispatch_delay_ns, NS_PER_S);
-    assert_true(o.backoff_multiplier == 3);
+    assert_int_equal(o.flow.recovery_step_ns, 20 * NS_PER_MS);
+    assert_int_equal(o.flow.max_dispatch_delay_ns, NS_PER_S);
+    assert_true(o.flow.backoff_multiplier == 3);
     assert_int_equal(parse("run --url http://h --throttle aimd --min-dispatch-delay 1s "
                            "--recovery-step 0"),
                      WEIR_OK);
-    assert_int_equal(o.recovery_step_ns, 0);
+    assert_int_equal(o.flow.recovery_step_ns, 0);
     /* the least time between two requests is no throttle's own */
     assert_int_equal(parse("run --url http://h --min-dispatch-delay 6s"), WEIR_OK);
     assert_int_equal(parse("run --url http://h --min-dispatch-delay 6s --throttle none"), WEIR_OK);

@@ -411,6 +411,34 @@ static void a_request_is_sent_as_it_was_given(void **state)
     world_end(w);
 }
 
+/* The head that a service sees of a request with so large a body. */
+static void assert_not_expecting(size_t body_len)
+{
+    struct world *w = world_new(HTTP_OPTIONS_DEFAULT);
+    char *body = calloc(1, body_len);
+    struct core_attempt *a;
+
+    assert_non_null(body);
+    memset(body, 'x', body_len);
+    a = start_request(w,
+                      (struct http_request){.url = url_of(w, "/echo"), .body = {body, body_len}});
+    await_reports(w, 1);
+    assert_int_equal(a->answer.outcome, WEIR_OUTCOME_OK);
+    assert_contains(a->answer.output, "POST /echo ");
+    assert_null(strcasestr(a->answer.output, "Expect"));
+    world_end(w);
+    free(body);
+}
+
+static void no_request_waits_to_be_told_to_go_on(void **state)
+{
+    (void)state;
+    assert_not_expecting(100);
+    assert_not_expecting((512 << 10) + 1);
+    assert_not_expecting((1 << 20) + 1);
+    assert_not_expecting(3 << 20);
+}
+
 static void one_request_leaves_no_trace_in_the_next(void **state)
 {
     struct world *w = world_new(HTTP_OPTIONS_DEFAULT);
@@ -787,6 +815,7 @@ int main(void)
         cmocka_unit_test(a_refused_port_is_a_connect_failure),
         cmocka_unit_test(a_bad_request_is_refused_without_being_sent),
         cmocka_unit_test(a_request_is_sent_as_it_was_given),
+        cmocka_unit_test(no_request_waits_to_be_told_to_go_on),
         cmocka_unit_test(one_request_leaves_no_trace_in_the_next),
         cmocka_unit_test(headers_of_the_options_replace_our_own),
         cmocka_unit_test(a_request_without_a_key_does_not_send_the_one_before),

@@ -1,0 +1,25 @@
+"""Ten million rows of a file through `weir run` and nginx, beside ten thousand."""
+from bench_memory import FEW, MANY, MOST, WINDOW_ROWS, lines
+from harness import Bench, Goal, Side
+
+IN_FLIGHT = 64
+
+
+def bench(kit):
+    url = kit.nginx("location / { return 200 '{\"answer\":\"short\"}\\n'; }").origin + "/v1"
+    weir = kit.pin(1) + [kit.weir, "run", "-q", "--url", url, "-j", IN_FLIGHT, "--window", WINDOW_ROWS]
+    sides = {count: Side(f"{count:,} rows", weir + [kit.write(f"{count}.jsonl", lines(count))], rows=count)
+             for count in (FEW, MANY, MOST)}
+    most, many, few = (sides[count].name for count in (MOST, MANY, FEW))
+    return Bench(
+        "rows of about 100 B, each with a key of its own, from a file through `weir run` and nginx",
+        shows=["rss_bytes", "cpu_us_per_row", "wall_s"],
+        notes=[f"window: {WINDOW_ROWS:,} rows. One round: ten million requests take minutes, and memory hardly varies."],
+        sides=list(sides.values()),
+        rounds=1,
+        warm_up=False,
+        goals=[
+            Goal(most, "rss_bytes", "<=", 1.10, beside=few),
+            Goal(most, "rss_bytes", "<=", 64 << 20),
+            Goal(most, "cpu_us_per_row", "<=", 1.10, beside=many),
+        ])
