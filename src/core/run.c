@@ -189,7 +189,8 @@ static void take_permits(struct core_pool *p)
 bool run_may_start(struct core_pool *p, struct instant now)
 {
     if (!p->takes_runs || p->work_ns >= RUN_WORK_NS_MAX || p->crowding > 0 || p->ahead_count > 0 ||
-        list_empty(&p->turn) || !gate_may_take_many(&p->gate, now))
+        list_empty(&p->turn) ||
+        !gate_may_take_many(&p->gate, now, p->permits.running - p->run_permits))
         return false;
     list_foreach (node, &p->turn) {
         const struct core_batch *b = list_entry(node, struct core_batch, turn);
@@ -204,12 +205,12 @@ bool run_may_start(struct core_pool *p, struct instant now)
 static void start_run(struct core_batch *b, struct core_run *r, struct instant now)
 {
     struct core_pool *p = b->pool;
-    size_t in_flight = p->permits.running + p->run_rows - p->run_permits;
+    size_t others = p->permits.running - p->run_permits;
     uint64_t places;
 
     uncount_ready(b, r->rows);
     r->begun = r->clean = false;
-    r->ticket = gate_take_many(&p->gate, now, in_flight, r->rows);
+    r->ticket = gate_take_many(&p->gate, now, others, r->rows);
     b->stats.running += r->rows;
     b->stats.attempts += r->rows;
     p->stats.attempts += r->rows;
@@ -301,7 +302,7 @@ static void come_back(struct core_run *r, struct instant now)
     b->stats.running -= r->rows;
     b->stats.attempts -= r->rows;
     p->stats.attempts -= r->rows;
-    gate_lost_many(&p->gate, now, &r->ticket, r->rows);
+    gate_lost(&p->gate, now, &r->ticket);
     if (b->stopping) {
         run_drop(r);
     } else {
@@ -328,7 +329,7 @@ static void finish_run(struct core_run *r, struct instant now)
 
     b->stats.running -= r->rows;
     b->dispatcher->live -= r->rows;
-    gate_accepted_many(&p->gate, now, &r->ticket, r->rows);
+    gate_accepted_many(&p->gate, now, &r->ticket, r->rows, r->work_ns);
     learn(p, r->work_ns);
     first->complete_index = b->next_complete_index;
     b->next_complete_index += r->rows;
