@@ -33,6 +33,7 @@ void run_spread(struct core_run *r)
     if (r->single)
         return;
     for (uint32_t i = 0; i < r->rows; i++, t = t->next) {
+        task_prefetch(t, t->next, 3);
         t->state = TASK_DELIVERED;
         t->in_run = true;
         t->attempts = 1;

@@ -193,6 +193,7 @@ static void work_rows(struct worker *w)
         bool clean;
 
         w->next = w->task == w->end ? NULL : w->task->next;
+        task_prefetch(w->task, w->next, 3);
         begin_row(w, now);
         x->options.work(x->options.ctx, a);
         now = now_of(w);
