@@ -525,21 +525,29 @@ enum weir_status engine_batch_add(struct engine_batch *b, struct core_task *task
 }
 
 enum weir_status engine_batch_add_made(struct engine_batch *b, engine_make_fn make, void *ctx,
-                                       bool block, struct weir_error *err)
+                                       size_t count, bool block, size_t *ret_added,
+                                       struct weir_error *err)
 {
+    enum weir_status status = WEIR_OK;
     struct core_task *task;
-    enum weir_status status;
+    size_t added = 0;
 
-    pthread_mutex_lock(&b->lock);
-    status = get_room(b, block, err);
-    if (status == WEIR_OK) {
-        task = make(ctx);
-        if (task)
+    while (added < count && status == WEIR_OK) {
+        /* Now and then others have their turn at the lock. */
+        pthread_mutex_lock(&b->lock);
+        do {
+            status = get_room(b, block, err);
+            task = status == WEIR_OK ? make(ctx) : NULL;
+            if (!task)
+                break;
             stage(b, task);
-        else
+            added++;
+        } while (added < count && added % RUN_ROWS_MAX > 0);
+        pthread_mutex_unlock(&b->lock);
+        if (!task && status == WEIR_OK)
             status = error_nomem(err);
     }
-    pthread_mutex_unlock(&b->lock);
+    *ret_added = added;
     return status;
 }
 

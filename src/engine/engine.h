@@ -89,11 +89,14 @@ WEIR_MUST_CHECK enum weir_status engine_open_batch(struct engine *e, struct core
  */
 WEIR_MUST_CHECK enum weir_status engine_batch_add(struct engine_batch *b, struct core_task *task,
                                                   bool block, struct weir_error *err);
-/* The same for a task that is made only when there is room, under the batch's lock: in the order of the calls. NULL: no memory. */
+/*
+ * The same for `count` tasks, each made only when there is room, under the batch's lock: in the order of the calls. make
+ * returns NULL when there is no memory. *ret_added: how many were added, whatever is returned.
+ */
 typedef struct core_task *(*engine_make_fn)(void *ctx);
 WEIR_MUST_CHECK enum weir_status engine_batch_add_made(struct engine_batch *b, engine_make_fn make,
-                                                       void *ctx, bool block,
-                                                       struct weir_error *err);
+                                                       void *ctx, size_t count, bool block,
+                                                       size_t *ret_added, struct weir_error *err);
 /* Waits until there is room, or until no row is taken any more. Somebody else may be faster to use it. */
 void engine_batch_wait_room(struct engine_batch *b);
 /* No more rows come. */

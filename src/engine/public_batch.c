@@ -9,6 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Rows that are looked at before the first of them is added. */
+#define ADD_ROWS 128
+
 struct weir_batch {
     struct weir_engine *owner;
     struct engine_batch *batch;
@@ -102,45 +105,92 @@ static enum weir_status check_row(const struct weir_row *row, struct weir_error 
     return WEIR_OK;
 }
 
-struct added_row {
+struct added_rows {
     struct weir_batch *batch;
-    const struct weir_row *row;
-    char *large;
+    const struct weir_row *next;
+    char *large; /* of the first one, when it needs it */
 };
 
 /* Under the engine batch's lock, which makes the order of adding the order of the indexes. */
 static struct core_task *make_task(void *ctx)
 {
-    struct added_row *a = ctx;
+    struct added_rows *a = ctx;
     struct weir_batch *b = a->batch;
-    struct public_row *r = row_store_take(&b->rows, a->row, a->large);
+    struct public_row *r = row_store_take(&b->rows, a->next, a->large);
 
     if (!r)
         return NULL;
     r->task.index = b->next_index++;
     row_store_count(&b->rows);
+    a->next++;
     return &r->task;
+}
+
+/* Adds a row that needs memory of its own; or else as many as can be had without. */
+static enum weir_status add_some(struct weir_batch *b, const struct weir_row *rows, size_t count,
+                                 bool wait, size_t *ret_added, struct weir_error *err)
+{
+    struct added_rows added = {.batch = b, .next = rows};
+    enum weir_status status = WEIR_OK;
+    size_t n = 0;
+
+    while (n < count && !row_store_needs_large(&rows[n]) &&
+           (status = check_row(&rows[n], err)) == WEIR_OK)
+        n++;
+    if (n > 0)
+        return engine_batch_add_made(b->batch, make_task, &added, n, wait, ret_added, err);
+    *ret_added = 0;
+    if (status == WEIR_OK)
+        status = check_row(&rows[0], err);
+    if (status != WEIR_OK)
+        return status;
+    added.large = row_store_large(&rows[0]);
+    if (!added.large)
+        return error_nomem(err);
+    status = engine_batch_add_made(b->batch, make_task, &added, 1, wait, ret_added, err);
+    if (status != WEIR_OK)
+        mem_free(added.large);
+    return status;
+}
+
+static enum weir_status add_rows(struct weir_batch *b, const struct weir_row *rows, size_t count,
+                                 bool wait, size_t *ret_added, struct weir_error *err)
+{
+    enum weir_status status = WEIR_OK;
+    size_t n;
+
+    for (*ret_added = 0; *ret_added < count && status == WEIR_OK; *ret_added += n) {
+        size_t left = count - *ret_added;
+
+        status = add_some(b, &rows[*ret_added], left < ADD_ROWS ? left : ADD_ROWS, wait, &n, err);
+    }
+    return status;
 }
 
 enum weir_status weir_batch_add(struct weir_batch *batch, const struct weir_row *row, bool wait,
                                 struct weir_error *err)
 {
-    struct added_row added = {.batch = batch, .row = row};
-    enum weir_status status;
+    size_t added;
 
     if (!batch || !row)
         return public_null(err, batch ? "row" : "batch");
-    status = check_row(row, err);
-    if (status != WEIR_OK)
-        return status;
-    if (row_store_needs_large(row)) {
-        added.large = row_store_large(row);
-        if (!added.large)
-            return error_nomem(err);
-    }
-    status = engine_batch_add_made(batch->batch, make_task, &added, wait, err);
-    if (status != WEIR_OK)
-        mem_free(added.large);
+    return add_some(batch, row, 1, wait, &added, err);
+}
+
+enum weir_status weir_batch_add_many(struct weir_batch *batch, const struct weir_row *rows,
+                                     size_t count, bool wait, size_t *ret_added,
+                                     struct weir_error *err)
+{
+    enum weir_status status;
+    size_t added = 0;
+
+    if (!batch || (!rows && count > 0))
+        return public_null(err, batch ? "rows" : "batch");
+    status = add_rows(batch, rows, count, wait, &added, err);
+    if (status == WEIR_E_INVALID)
+        status = error_prefix(err, "row %zu", added);
+    if (ret_added)
+        *ret_added = added;
     return status;
 }
 
@@ -369,10 +419,11 @@ static enum weir_status run_rows(struct weir_batch *b, const struct weir_row *ro
     size_t added = 0;
 
     while (added < count && status == WEIR_OK) {
-        status = weir_batch_add(b, &rows[added], false, err);
-        if (status == WEIR_OK)
-            added++;
-        else if (status == WEIR_E_AGAIN) /* the window is full, so a result must come */
+        size_t n;
+
+        status = add_rows(b, &rows[added], count - added, false, &n, err);
+        added += n;
+        if (status == WEIR_E_AGAIN) /* the window is full, so a result must come */
             status = collect(b, r, true, false, err);
         else if (status == WEIR_E_INVALID)
             status = error_prefix(err, "row %zu", added);
