@@ -222,8 +222,12 @@ static struct instant start_rows(struct core_pool *p, size_t most, struct instan
 
 struct instant choose_and_start(struct core_pool *p, size_t most, struct instant now)
 {
-    if (!run_may_start(p, now))
-        return start_rows(p, most, now);
-    run_start(p, now);
-    return INSTANT_NEVER;
+    struct instant wake = INSTANT_NEVER;
+
+    if (run_may_start(p, now))
+        run_start(p, now);
+    else
+        wake = start_rows(p, most, now);
+    run_take_permits(p);
+    return wake;
 }

@@ -151,6 +151,8 @@ void run_release(struct core_run *r);
 bool run_may_start(struct core_pool *p, struct instant now);
 /* After run_may_start() has said so: starts as many runs as the executor should have. */
 void run_start(struct core_pool *p, struct instant now);
+/* Permits that nobody else wants are for the rows with the executor: so many of them do run. */
+void run_take_permits(struct core_pool *p);
 /* What has not begun is to come back; running rows of `cancelled` are told to stop. */
 void run_recall(struct core_pool *p, const struct core_batch *cancelled);
 /* Looks whether the executor reports. Returns when to look again. */

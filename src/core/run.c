@@ -179,7 +179,7 @@ static void return_permits(struct core_pool *p)
         permit_return(&p->permits);
 }
 
-static void take_permits(struct core_pool *p)
+void run_take_permits(struct core_pool *p)
 {
     while (p->run_permits < p->run_rows && permit_take(&p->permits))
         p->run_permits++;
@@ -222,7 +222,7 @@ static void start_run(struct core_batch *b, struct core_run *r, struct instant n
     p->run_recalled = false;
     b->run_rows += r->rows;
     p->run_rows += r->rows;
-    take_permits(p);
+    run_take_permits(p);
     places = b->places + (b->run_rows < p->run_permits ? b->run_rows : p->run_permits);
     if (places > b->stats.max_concurrent_reached)
         b->stats.max_concurrent_reached = places;
@@ -237,7 +237,7 @@ void run_start(struct core_pool *p, struct instant now)
 
     if (most > RUN_AHEAD_ROWS_MAX)
         most = RUN_AHEAD_ROWS_MAX;
-    take_permits(p);
+    run_take_permits(p);
     while (p->run_rows < most && !list_empty(&p->turn)) {
         struct core_batch *b = list_entry(list_front(&p->turn), struct core_batch, turn);
 
