@@ -72,7 +72,7 @@ void answer_take_output(struct core_answer *a, char *output, size_t len)
     a->output_len = len;
 }
 
-bool answer_is_plain(const struct core_answer *a)
+static bool is_plain(const struct core_answer *a)
 {
     return a->outcome == WEIR_OUTCOME_OK && a->reason == WEIR_REASON_NONE && !a->message &&
            !a->request_id && a->tokens < 0 && a->advice.retry_after_ns < 0 &&
@@ -91,8 +91,10 @@ static void unsay(struct core_answer *a)
     a->started_at = a->ended_at = INSTANT_NONE;
 }
 
-void answer_move_plain(struct core_answer *to, struct core_answer *from)
+bool answer_move_plain(struct core_answer *to, struct core_answer *from)
 {
+    if (!is_plain(from))
+        return false;
     to->outcome = from->outcome;
     to->reason = from->reason;
     to->status = from->status;
@@ -106,6 +108,7 @@ void answer_move_plain(struct core_answer *to, struct core_answer *from)
         to->output = to->small;
     }
     unsay(from);
+    return true;
 }
 
 void answer_clear_plain(struct core_answer *a)

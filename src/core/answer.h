@@ -48,12 +48,14 @@ void answer_move(struct core_answer *to, struct core_answer *from);
 bool answer_set_output(struct core_answer *a, const void *bytes, size_t len);
 /* Gives it an output that was had from mem_alloc(), with its NUL, in place of one that it has. */
 void answer_take_output(struct core_answer *a, char *output, size_t len);
-/* Whether it says no more than "done well": an output perhaps, but no message, no advice, no request id, no tokens. */
-bool answer_is_plain(const struct core_answer *a);
-/* answer_clear() of an answer that is plain; it touches no more of it than answer_move_plain() does. */
+/*
+ * An answer is plain when it says no more than "done well": an output perhaps, but no message, no advice, no request id, no
+ * tokens. Moves such an answer to one that is as after answer_init(), touching no more of the two than is needed. False:
+ * it is not plain; nothing has changed.
+ */
+bool answer_move_plain(struct core_answer *to, struct core_answer *from);
+/* answer_clear() of an answer that was moved so. */
 void answer_clear_plain(struct core_answer *a);
-/* answer_move() of an answer that is plain to one that is as after answer_init(). */
-void answer_move_plain(struct core_answer *to, struct core_answer *from);
 /* Sets the message to formatted text (replacing one); silently none when memory is out. */
 void answer_say(struct core_answer *a, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -536,7 +536,8 @@ enum weir_status engine_batch_add_made(struct engine_batch *b, engine_make_fn ma
         /* Now and then others have their turn at the lock. */
         pthread_mutex_lock(&b->lock);
         do {
-            status = get_room(b, block, err);
+            if (b->refusing || b->ended || !has_room(b))
+                status = get_room(b, block, err);
             task = status == WEIR_OK ? make(ctx) : NULL;
             if (!task)
                 break;

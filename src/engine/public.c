@@ -222,10 +222,11 @@ bool weir_answer_ok(struct weir_answer *answer, const void *output, size_t len)
 void public_answer_clear(struct core_answer *a)
 {
     struct instant started = a->started_at;
-    struct flow_advice advice = a->advice;
+    struct flow_advice advice;
 
     if (a->outcome == WEIR_OUTCOME_LOST && !a->message)
         return; /* nothing has been said yet */
+    advice = a->advice;
     answer_clear(a);
     a->started_at = started;
     a->advice = advice;

@@ -198,14 +198,12 @@ static void work_rows(struct worker *w)
         x->options.work(x->options.ctx, a);
         now = now_of(w);
         a->answer.ended_at = now;
-        clean = answer_is_plain(&a->answer);
+        clean = answer_move_plain(&w->task->answer, &a->answer);
         done++;
-        if (clean) {
-            answer_move_plain(&w->task->answer, &a->answer);
+        if (clean)
             atomic_store_explicit(&w->done, done, memory_order_release);
-        } else {
+        else
             answer_move(&w->task->answer, &a->answer);
-        }
         if (!clean || instant_diff(now, w->waits_since) >= REPORT_WAIT_NS) {
             report_so_far(w, done, clean);
             w->waits_since = now;
