@@ -76,6 +76,7 @@ struct core_batch {
     struct core_run *dropped;           /* that were not started when the batch was stopped */
     uint64_t run_ready;                 /* rows in `runs` */
     uint64_t run_rows;                  /* rows with the executor, in runs */
+    uint64_t run_row_bytes;             /* of output, that a row of the last run had */
     struct list waiting, running;
     struct reorder order;
 

@@ -243,6 +243,9 @@ void run_start(struct core_pool *p, struct instant now)
 
         if (p->run_permits == 0 && !permit_available(&p->permits))
             return;
+        if (b->run_rows > 0 && b->options.output_bytes > 0 &&
+            b->held_bytes + b->run_rows * b->run_row_bytes >= b->options.output_bytes)
+            return; /* as far as can be foreseen, there is no room for more outputs */
         list_remove(&b->turn);
         list_push_back(&p->turn, &b->turn);
         start_run(b, take_ready(b), now);
@@ -336,6 +339,7 @@ static void finish_run(struct core_run *r, struct instant now)
     count_results(&b->stats, r, gate_delay(&p->gate));
     count_results(&p->stats, r, gate_delay(&p->gate));
     b->held_bytes += r->output_bytes;
+    b->run_row_bytes = r->output_bytes / r->rows;
     host->run_finished(host, b, r);
     task_move(first, TASK_COMMITTED);
     reorder_fill(&b->order, first->index, first);

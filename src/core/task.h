@@ -144,11 +144,12 @@ void run_spread(struct core_run *r);
 static inline void task_prefetch(const struct core_task *t, const struct core_task *next,
                                  size_t lines)
 {
-    ptrdiff_t step = (const char *)next - (const char *)t;
-    const char *at = (const char *)next + step * (TASK_PREFETCH_PLACES - 1);
+    /* As numbers: it may be no address at all, and is not looked at. */
+    uintptr_t step = (uintptr_t)next - (uintptr_t)t;
+    uintptr_t at = (uintptr_t)next + step * (TASK_PREFETCH_PLACES - 1);
 
     for (size_t i = 0; i < lines; i++)
-        __builtin_prefetch(at + 64 * i, 1);
+        __builtin_prefetch((const void *)(at + 64 * i), 1);
 }
 /* The first task of a run. */
 static inline struct core_task *run_first(struct core_run *r)
