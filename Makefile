@@ -8,6 +8,7 @@
 #   make bench       weir beside what else there is, under 30 minutes; BENCH="http rows" only these, ROUNDS=9
 #   make fuzz        each fuzz target for FUZZ_SECONDS (default 30)
 #   make format      lays out the sources
+#   make plots       draws the plots of docs/internals/ again
 #   make install     PREFIX=/usr/local by default; DESTDIR is honoured; make uninstall takes it away again
 #   make tests       only builds the tests; SAN=address or SAN=thread builds them into build-$(SAN)/
 #   make clean
@@ -319,6 +320,15 @@ install: all
 uninstall:
 	rm -f $(TO)$(BINDIR)/weir $(addprefix $(TO)$(LIBDIR)/,$(INSTALLED_LIBS)) $(TO)$(MANDIR)/man1/weir.1
 	rm -rf $(TO)$(INCLUDEDIR)/weir
+
+# ---- Documents ---------------------------------------------------------------------------------------------
+
+# Both throttles on the same service and seed. The pictures are in the repository, so that a reader sees them.
+.PHONY: plots
+plots: $(BUILD)/weir
+	@mkdir -p docs/internals
+	$(Q)for t in aimd adaptive; do $(BUILD)/weir simulate --service examples/services/s1.yml --duration 600s \
+	    --throttle $$t --plot docs/internals/throttle-$$t.svg >/dev/null || exit 1; done
 
 .PHONY: clean help
 clean:

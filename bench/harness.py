@@ -63,6 +63,7 @@ class Bench:
     notes: list = dataclasses.field(default_factory=list)
     rounds: int = 0                   # instead of the harness's number, with a note that says why
     warm_up: bool = True
+    quiet: bool = False               # its rounds are not told one by one: they are no work
     middle: str = "median"            # or "mean": what is held against a bound, and shown
 
 
@@ -71,6 +72,8 @@ UNITS = {
     "rows_per_s": ("rows/s", 1), "syncs_per_s": ("fdatasync/s", 1), "wall_s": ("wall s", 1), "cpu_s": ("CPU s", 1),
     "us_per_row": ("wall us/row", 1), "cpu_us_per_row": ("CPU us/row", 1), "rss_bytes": ("peak MiB", 1 << 20),
     "wall_ms": ("wall ms", 1), "cpu_ms": ("CPU ms", 1), "goodput_pct": ("goodput %", 1), "waste_pct": ("waste %", 1),
+    "completion_p99_seconds": ("row p99 s", 1), "latency_p50_seconds": ("latency p50 s", 1),
+    "recovery_p50_seconds": ("up p50 s", 1), "refused_after_step_down": ("down", 1), "fairness_60s": ("Jain", 1),
 }
 
 
@@ -101,7 +104,8 @@ def run(bench, rounds, launch, tell):
     measured = {s.name: [] for s in sides}
     for n in range(0 if bench.warm_up else 1, rounds + 1):
         for side in sides:
-            tell(f"round {n} of {rounds}, {side.name}" if n else f"warm-up, {side.name}")
+            if not bench.quiet:
+                tell(f"round {n} of {rounds}, {side.name}" if n else f"warm-up, {side.name}")
             if side.before:
                 side.before()
             figures = side.call(n) if side.call else figures_of(side, *launch(side))

@@ -69,16 +69,22 @@ void buf_putc(struct buf *b, char c)
     buf_put(b, &c, 1);
 }
 
-void buf_put_u64(struct buf *b, uint64_t n)
+struct slice decimal_of(uint64_t n, char room[DECIMAL_BYTES])
 {
-    char digits[20]; /* of 2^64 - 1 */
-    size_t at = sizeof(digits);
+    size_t at = DECIMAL_BYTES;
 
     do {
-        digits[--at] = (char)('0' + n % 10);
+        room[--at] = (char)('0' + n % 10);
         n /= 10;
     } while (n > 0);
-    buf_put(b, digits + at, sizeof(digits) - at);
+    return (struct slice){room + at, DECIMAL_BYTES - at};
+}
+
+void buf_put_u64(struct buf *b, uint64_t n)
+{
+    char room[DECIMAL_BYTES];
+
+    buf_put_slice(b, decimal_of(n, room));
 }
 
 /* First into what room there is; again if that was not enough, for then the length is known. */

@@ -32,7 +32,11 @@ void buf_put_slice(struct buf *b, struct slice s);
 void buf_puts(struct buf *b, const char *text);
 void buf_putc(struct buf *b, char c);
 void buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* The number in decimal digits; for what is written for each row, where buf_printf would cost. */
+/* Digits of the largest number: 2^64 - 1. */
+#define DECIMAL_BYTES 20
+/* The number in decimal digits, which stand somewhere in `room`. */
+struct slice decimal_of(uint64_t n, char room[DECIMAL_BYTES]);
+/* Appends them: for what is written for each row, where buf_printf would cost. */
 void buf_put_u64(struct buf *b, uint64_t n);
 /* Room for `extra` more bytes (and a NUL) at data + len; the caller writes there and adds to len.
  * NULL: no memory. */

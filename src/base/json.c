@@ -191,14 +191,13 @@ bool json_member(struct slice object, const char *name, struct slice *ret_value)
 
 /* Whether the name with its quotes is `name`. Every escape is longer than what it stands for, so most names are told
  * from others by their length alone. */
-static bool is_named(struct slice key, const char *name, size_t name_len)
+static bool is_named(struct slice key, struct slice name)
 {
-    if (key.len < name_len + 2)
+    if (key.len < name.len + 2)
         return false;
-    if (key.len == name_len + 2)
-        return memcmp(key.data + 1, name, name_len) == 0;
-    return memchr(key.data, '\\', key.len) &&
-           json_string_equals(key, (struct slice){name, name_len});
+    if (key.len == name.len + 2)
+        return memcmp(key.data + 1, name.data, name.len) == 0;
+    return memchr(key.data, '\\', key.len) && json_string_equals(key, name);
 }
 
 void json_members(struct slice object, struct json_wanted *wanted, size_t count)
@@ -213,7 +212,7 @@ void json_members(struct slice object, struct json_wanted *wanted, size_t count)
         return;
     while (json_iter_next(&it, &key, &value)) {
         for (size_t i = 0; i < count; i++) {
-            if (is_named(key, wanted[i].name, strlen(wanted[i].name)))
+            if (is_named(key, wanted[i].name))
                 wanted[i].value = value;
         }
     }

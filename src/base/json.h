@@ -63,7 +63,7 @@ bool json_member(struct slice object, const char *name, struct slice *ret_value)
 /* Several members at once, in one pass over the object: each value is as json_member would give it, or empty (kind
  * JSON_NONE) where the member is absent or this is no object. Names are short and hold no backslash. */
 struct json_wanted {
-    const char *name;
+    struct slice name;
     struct slice value;
 };
 void json_members(struct slice object, struct json_wanted *wanted, size_t count);

@@ -71,6 +71,7 @@ void reorder_fill(struct reorder *r, uint64_t index, void *item)
 
 void *reorder_drain(struct reorder *r)
 {
+    /* Each place is looked at once: draining all takes time by the window and not by its square. */
     while (r->drained <= r->mask) {
         void **slot = &r->slots[(r->next + r->drained++) & r->mask];
         void *item = *slot;

@@ -41,7 +41,8 @@ void reorder_advance_many(struct reorder *r, uint64_t count);
 bool reorder_reserve(struct reorder *r, uint64_t index, uint64_t count);
 /* Puts an item at a place that was reserved. */
 void reorder_fill(struct reorder *r, uint64_t index, void *item);
-/* The next item inside, whatever is missing before it; NULL: no more. For taking a stopped batch apart. */
+/* The first item that has entered, taken out whether it leaves next or not; NULL when empty. For taking a stopped
+ * batch apart: what has a lower index cannot enter any more. */
 void *reorder_drain(struct reorder *r);
 void reorder_free(struct reorder *r);
 

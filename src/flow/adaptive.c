@@ -433,7 +433,7 @@ static void rate_refused(struct adaptive *a, struct instant now, const struct th
     }
     if (drop_refused(&a->drop, t->number)) {
         quota = period_fell(&a->period, now);
-        search_cut(&a->search, now, drop_share(&a->drop, t->number));
+        search_cut(&a->search, now, drop_share(&a->drop));
         if (quota)
             search_restart(&a->search, most_rps(a, now), 2);
         drop_reset(&a->drop);

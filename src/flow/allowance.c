@@ -10,8 +10,8 @@
 /* The price of a refusal is 1 at this balance, and doubles with each PRICE_STEP less. */
 #define BALANCE_FAIR 10.0
 #define PRICE_STEP   5.0
-/* Seconds between rises of a service's capacity, for which it is probed: of design 4's services. */
-#define RISES_S        60.0
+/* Seconds between rises of the capacity for which it is probed. */
+#define RISES_S        45.0
 #define INTERVAL_MIN_S 1.0
 #define INTERVAL_MAX_S 15.0
 

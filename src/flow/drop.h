@@ -1,14 +1,13 @@
 /*
  * Has the capacity fallen, or was this refusal a stray one?
  *
- *     if (drop_refused(&d, number, others_between)) cut by drop_share(&d, number);
+ *     if (drop_refused(&d, number)) cut to drop_share(&d) of the rate, and drop_reset(&d)
  *
- * A cumulative sum (Page, 1954): each refusal adds 1, each dispatch between two refusals takes
- * DROP_ALLOWED away, never below 0. At DROP_LIMIT the capacity has fallen. So two refusals with at
- * most one dispatch between them are a drop, and one in nine dispatches never is.
+ * A cumulative sum (Page, 1954) over the refused dispatches in the order of sending: each adds 1, each
+ * dispatch between two of them takes DROP_ALLOWED away, never below 0. At DROP_LIMIT the capacity has
+ * fallen. So two refusals with at most one dispatch between them are a drop, and one in nine never is.
  *
- * Numbers are those of dispatches, so the order in which their answers arrive changes nothing but the
- * moment: a refusal that is older than the last one has none between.
+ * The last DROP_KEPT refusals are kept by number, so the order in which they arrive changes no verdict.
  *
  * Pure.
  */
@@ -20,21 +19,21 @@
 
 #define DROP_ALLOWED 0.12
 #define DROP_LIMIT   1.8
+#define DROP_KEPT    8
 
 struct drop {
-    double sum;
-    uint64_t last;     /* number of the last refused dispatch that counted */
-    uint64_t since;    /* of the first one of this episode */
-    uint64_t refusals; /* of this episode */
+    uint64_t refused[DROP_KEPT]; /* numbers of dispatches, ascending */
+    uint32_t count;
+    uint64_t before; /* the last one refused before the last reset */
 };
 
 void drop_init(struct drop *d);
 /* A dispatch was refused, and it was no trial. True: the capacity fell. */
 bool drop_refused(struct drop *d, uint64_t number);
-/* Dispatches between that refusal and the last one that counted, before drop_refused(). */
+/* Dispatches between that one and the last refused before it. */
 uint64_t drop_between(const struct drop *d, uint64_t number);
-/* The share of the episode's dispatches that was taken, at least a half. */
-double drop_share(const struct drop *d, uint64_t number);
+/* The share of the dispatches that was taken, since refusals have come close together; a half at least. */
+double drop_share(const struct drop *d);
 /* What was refused so far is dealt with. */
 void drop_reset(struct drop *d);
 

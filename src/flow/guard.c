@@ -10,12 +10,14 @@
 #define USED_SHARE        0.8
 #define BASE_LOWER        0.85
 /* Near the base there is room: then the window grows by a half, else by its root. */
-#define ROOM_SHARE       1.1
-#define GROWTH           0.5
-#define SHRINK_MAX       0.5
-#define SHRUNK_DEEP      0.6
-#define WINDOW_RETRY     8.0
-#define MEASURE_NS       (60 * NS_PER_S)
+#define ROOM_SHARE   1.1
+#define GROWTH       0.5
+#define SHRINK_MAX   0.5
+#define SHRUNK_DEEP  0.6
+#define WINDOW_RETRY 8.0
+#define MEASURE_NS   (60 * NS_PER_S)
+/* At the start those few that go before there is a load. */
+#define MEASURES_START   32
 #define MEASURES         48
 #define MEASURE_WORTH    1.2
 #define MEASURE_PATIENCE 512
@@ -29,12 +31,15 @@ void guard_init(struct guard *g)
     *g = (struct guard){.window = GUARD_WINDOW_START,
                         .base_s = HUGE_VAL,
                         .since = INSTANT_NONE,
+                        .measure_first = 1,
+                        .measures = MEASURES_START,
+                        .window_saved = GUARD_WINDOW_START,
                         .measured_at = INSTANT_NONE};
 }
 
 static bool measuring(const struct guard *g, uint64_t number)
 {
-    return number >= g->measure_first && number < g->measure_first + MEASURES;
+    return number >= g->measure_first && number < g->measure_first + g->measures;
 }
 
 static void measure(struct guard *g, struct instant now, double took_s)
@@ -42,7 +47,7 @@ static void measure(struct guard *g, struct instant now, double took_s)
     double mean_s;
 
     g->measure_sum_s += took_s;
-    if (++g->measured < MEASURES)
+    if (++g->measured < g->measures)
         return;
     mean_s = g->measure_sum_s / g->measured;
     g->base_s = mean_s < g->base_s ? mean_s : (g->base_s + mean_s) / 2;
@@ -57,6 +62,7 @@ static void begin_measure(struct guard *g, uint64_t sent)
     g->measure_first = sent + (uint64_t)(g->window / 2) + 1;
     g->measure_sum_s = 0;
     g->measured = 0;
+    g->measures = MEASURES;
     g->window_saved = g->window;
     g->window = fmax(GUARD_WINDOW_MIN, g->window / 2);
 }
@@ -96,7 +102,7 @@ static void judge(struct guard *g, struct instant now, uint64_t sent, double mea
         if (g->full && g->window < WINDOW_MAX)
             g->window += mean_s < ROOM_SHARE * g->base_s || mean_s < LATENCY_MIN_S
                              ? GROWTH * g->window
-                             : sqrt(g->window);
+                             : sqrt(g->window) / 2;
     }
     if (instant_diff(now, g->measured_at) <= MEASURE_NS)
         return;

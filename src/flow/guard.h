@@ -47,7 +47,8 @@ struct guard {
     /* the base being measured anew */
     uint64_t measure_first; /* number of the first dispatch that counts; 0: not being measured */
     double measure_sum_s;
-    uint32_t measured;
+    uint32_t measures; /* so many are measured */
+    uint32_t measured; /* so far */
     double window_saved;
     struct instant measured_at;
 };

@@ -73,21 +73,31 @@ static double spending_rps(const struct quota *q)
                 limit / fmax(MINUTE_S, to_reset_s));
 }
 
+/* When that many units may go once the reset has passed: at the pace of the limit, until that is too old. */
+static struct instant after_reset(const struct quota *q, double units)
+{
+    struct instant when = q->until;
+
+    if (q->limit > 0)
+        when = instant_max(when, instant_after(q->last, units * MINUTE_S / (double)q->limit));
+    return instant_min(when, instant_add(q->until, QUOTA_BELIEF_NS));
+}
+
+/* The same whenever it is asked, but for `now`: so what was said holds when its time has come. */
 struct instant quota_when(const struct quota *q, struct instant now, int64_t cost)
 {
     double units = cost > 0 ? (double)cost : 1;
+    struct instant when;
 
     if (instant_is_none(q->until))
         return now;
-    if (instant_before(now, q->until)) {
-        /* Nothing left holds even a cost of 0: it may just be one that nobody guessed. */
-        if (q->left <= 0 || cost > q->left)
-            return q->until;
-        return instant_max(now, instant_after(q->last, units / spending_rps(q)));
+    /* Nothing left holds even a cost of 0: it may just be one that nobody guessed. */
+    if (q->left > 0 && cost <= q->left) {
+        when = instant_after(q->last, units / spending_rps(q));
+        if (instant_before(when, q->until))
+            return instant_max(now, when);
     }
-    if (q->limit == 0 || instant_diff(now, q->until) > QUOTA_BELIEF_NS)
-        return now;
-    return instant_max(now, instant_after(q->last, units * MINUTE_S / (double)q->limit));
+    return instant_max(now, after_reset(q, units));
 }
 
 struct instant quota_held_until(const struct quota *q)

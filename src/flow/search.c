@@ -21,10 +21,10 @@
 #define CLIMB_NOTCH  2.5e-5
 #define NOTCH_MIN    0.005
 #define NOTCH_MAX    0.1
-#define NOTCH_WEIGHT 0.3
+#define NOTCH_WEIGHT 0.6
 /* What a probe may win, as a share of the rate; less where nothing above was ever seen to last. */
 #define GAIN_SHARE     0.25
-#define GAIN_TOP_SHARE 0.3
+#define GAIN_TOP_SHARE 0.1
 #define KNOWN_ABOVE    1.15
 /* A level just found again is checked by a small step soon, unless it was found often. */
 #define CHECK_RATIO 1.12

@@ -17,10 +17,10 @@ static int64_t value_count(struct slice value)
 static int64_t answer_tokens(struct slice body)
 {
     enum { MAX_TOKENS, MAX_COMPLETION, MAX_OUTPUT, CHOICES, COUNT };
-    struct json_wanted wanted[COUNT] = {[MAX_TOKENS] = {.name = "max_tokens"},
-                                        [MAX_COMPLETION] = {.name = "max_completion_tokens"},
-                                        [MAX_OUTPUT] = {.name = "max_output_tokens"},
-                                        [CHOICES] = {.name = "n"}};
+    struct json_wanted wanted[COUNT] = {[MAX_TOKENS] = {.name = SLICE("max_tokens")},
+                                        [MAX_COMPLETION] = {.name = SLICE("max_completion_tokens")},
+                                        [MAX_OUTPUT] = {.name = SLICE("max_output_tokens")},
+                                        [CHOICES] = {.name = SLICE("n")}};
     int64_t most = 0, choices;
 
     json_members(body, wanted, COUNT);

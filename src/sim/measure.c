@@ -43,7 +43,7 @@ struct sim_measure {
     uint64_t taken[SIM_STUDY_CLIENTS_MAX];
     uint64_t minutes;
     double jain_sum;
-    uint64_t results[SIM_STUDY_CLIENTS_MAX];
+    uint64_t answers[SIM_STUDY_CLIENTS_MAX];
 };
 
 enum weir_status sim_measure_new(const struct sim_measure_about *about, struct sim_measure **ret,
@@ -226,12 +226,13 @@ void sim_measure_sent(struct sim_measure *m)
     m->sent++;
 }
 
-void sim_measure_latency(struct sim_measure *m, duration_ns latency_ns)
+void sim_measure_answer(struct sim_measure *m, size_t client, duration_ns latency_ns)
 {
+    m->answers[client]++;
     histogram_add(&m->latency, latency_ns);
 }
 
-void sim_measure_row(struct sim_measure *m, size_t client, const struct sim_measure_row *row)
+void sim_measure_row(struct sim_measure *m, const struct sim_measure_row *row)
 {
     m->rows++;
     histogram_add(&m->ordering, instant_diff(row->turn_at, row->finished_at));
@@ -241,7 +242,6 @@ void sim_measure_row(struct sim_measure *m, size_t client, const struct sim_meas
         return;
     }
     m->rows_ok++;
-    m->results[client]++;
     if (!instant_is_none(row->started_at))
         histogram_add(&m->completion, instant_diff(row->finished_at, row->started_at));
 }
@@ -282,7 +282,7 @@ static void finish_fairness(struct sim_measure *m, struct instant end, struct si
         return;
     /* A minute that is not whole does not count. */
     minutes_until(m, end);
-    ret->jain = jain(m->results, m->about.clients);
+    ret->jain = jain(m->answers, m->about.clients);
     ret->jain_60 = m->minutes > 0 ? m->jain_sum / (double)m->minutes : 0;
 }
 

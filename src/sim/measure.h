@@ -4,7 +4,7 @@
  *     sim_measure_new(&about, &m, &err);
  *     sim_measure_watch(m, service, &script);
  *     sim_measure_arrival(m, now, client, accepted);     // each request, as it reaches the service
- *     sim_measure_row(m, client, &row);                  // each row, in order
+ *     sim_measure_row(m, &row);                          // each row, in order
  *     sim_measure_finish(m, service, end, &result);
  *
  * What is measured, and why so:
@@ -50,10 +50,10 @@ struct sim_measure *sim_measure_free(struct sim_measure *m);
 void sim_measure_watch(struct sim_measure *m, struct sim_service *service,
                        const struct sim_script *script);
 void sim_measure_arrival(struct sim_measure *m, struct instant at, size_t client, bool accepted);
-/* An attempt was sent; an accepted one was answered. */
 void sim_measure_sent(struct sim_measure *m);
-void sim_measure_latency(struct sim_measure *m, duration_ns latency_ns);
-void sim_measure_row(struct sim_measure *m, size_t client, const struct sim_measure_row *row);
+/* The answer to a request that was accepted, so long after it was sent. */
+void sim_measure_answer(struct sim_measure *m, size_t client, duration_ns latency_ns);
+void sim_measure_row(struct sim_measure *m, const struct sim_measure_row *row);
 uint64_t sim_measure_rows(const struct sim_measure *m);
 
 /* Fills in what is known here: all but steps, end, in_flight_peak and the throttle's counters. The service is told

@@ -12,6 +12,8 @@
 #include "sim/measure.h"
 #include "sim/study.h"
 
+#include <assert.h>
+
 /* A request in flight, or the row of one that failed and is to be sent again. */
 struct oracle_flight {
     struct heap_node node;
@@ -75,12 +77,11 @@ static void give_turns(struct oracle *o)
 
         if (!r->known)
             return;
-        sim_measure_row(o->measure, 0,
-                        &(struct sim_measure_row){.outcome = r->outcome,
-                                                  .reason = r->reason,
-                                                  .started_at = r->started_at,
-                                                  .finished_at = r->finished_at,
-                                                  .turn_at = o->now});
+        sim_measure_row(o->measure, &(struct sim_measure_row){.outcome = r->outcome,
+                                                              .reason = r->reason,
+                                                              .started_at = r->started_at,
+                                                              .finished_at = r->finished_at,
+                                                              .turn_at = o->now});
         r->known = false;
         o->turn++;
     }
@@ -112,14 +113,9 @@ static void land(struct oracle *o, struct oracle_flight *f)
     const struct sim_answer *a = &f->answer;
     bool answered = a->fault != SIM_FAULT_HANG;
 
-    if (a->limit != SIM_LIMIT_NONE) {
-        /* It was known to be taken, so this is a row that no limit will ever take. */
-        finish_row(o, f, WEIR_OUTCOME_CAPACITY, WEIR_REASON_RETRY_TIMEOUT);
-        return;
-    }
     sim_service_leave(o->service, o->now, &f->answer, answered);
     if (answered)
-        sim_measure_latency(o->measure, instant_diff(o->now, f->sent_at));
+        sim_measure_answer(o->measure, 0, instant_diff(o->now, f->sent_at));
     switch (a->fault) {
     case SIM_FAULT_PERMANENT:
         fail_row(o, f, WEIR_OUTCOME_FAILED, WEIR_REASON_HTTP_STATUS, false);
@@ -196,7 +192,8 @@ static void send(struct oracle *o, const struct sim_request *request)
     f->sent_at = o->now;
     sim_measure_sent(o->measure);
     sim_service_arrive(o->service, o->now, request, &f->answer);
-    sim_measure_arrival(o->measure, o->now, 0, f->answer.limit == SIM_LIMIT_NONE);
+    assert(f->answer.limit == SIM_LIMIT_NONE); /* sim_service_when() has just said so */
+    sim_measure_arrival(o->measure, o->now, 0, true);
     takes = f->answer.fault == SIM_FAULT_HANG ? o->options->pool.timeout_ns
                                               : f->answer.latency_ns + f->answer.body_ns;
     f->ends_at = instant_add(o->now, takes);
@@ -222,7 +219,7 @@ static enum sim_study_end oracle_live(struct oracle *o, uint64_t *ret_steps)
             return SIM_STUDY_ROWS;
         if (instant_is_never(next) && instant_is_never(o->last))
             return SIM_STUDY_STUCK;
-        if (instant_before(o->last, next)) {
+        if (!instant_before(next, o->last)) {
             o->now = o->last;
             return SIM_STUDY_TIME;
         }

@@ -478,7 +478,8 @@ static const struct sim_option options[] = {
     {"rate", "R|LO..HI", capacity, "requests a second; a range moves with the phases", set_rate},
     {"phase", "T|T..T", capacity, "how long a level lasts (20s..120s)", set_phase},
     {"levels", "ends|uniform|log-uniform", capacity,
-     "a phase's level: one end of the range in turn, or anywhere in it (ends)", set_levels},
+     "a phase's level: one end of the range in turn, or anywhere in it, or in its logarithm (ends)",
+     set_levels},
     {"burst", "N|T", capacity,
      "the rate's bucket holds N requests, or T (such as 1s) of its level; 1 is strict (1)",
      set_burst},
@@ -507,7 +508,9 @@ static const struct sim_option options[] = {
      "how long answers take: T, uniform:T..T, exponential:MEAN or lognormal:MEDIAN,SIGMA (0s)",
      set_latency},
     {"network", "T[,JITTER]", latency,
-     "how long a request is on its way: T, and an exponential JITTER on average (0s)", set_network},
+     "how long a request is on its way before it counts: T, and an exponential JITTER on "
+     "average (0s)",
+     set_network},
 
     {"outage", "START+T", outages, "503 for all from START on, for T; may be repeated", set_outage},
     {"outages", "MEAN,T", outages, "random outages of T, MEAN apart on average", set_outages},

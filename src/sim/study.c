@@ -207,7 +207,7 @@ static unsigned model_end(struct sim_model *m, const struct core_attempt *a, str
     flies(c, now, false);
     if (r->answer.in_service) {
         sim_service_leave(c->study->service, now, &r->answer, true);
-        sim_measure_latency(c->study->measure, instant_diff(now, r->sent_at));
+        sim_measure_answer(c->study->measure, c->number, instant_diff(now, r->sent_at));
     }
     return 0;
 }
@@ -274,15 +274,15 @@ static void sink_take(struct sim_sink *sink, const struct core_task *t, struct i
 {
     struct study_client *c = client_of_sink(sink);
 
-    (void)now;
-    sim_measure_row(c->study->measure, c->number,
-                    &(struct sim_measure_row){
-                        .outcome = t->answer.outcome,
-                        .reason = t->answer.reason,
-                        .started_at = t->start_at,
-                        .finished_at = t->complete_at,
-                        .turn_at = t->deliver_at,
-                    });
+    if (c->study->options->hooks.take)
+        c->study->options->hooks.take(c->study->options->ctx, t, now);
+    sim_measure_row(c->study->measure, &(struct sim_measure_row){
+                                           .outcome = t->answer.outcome,
+                                           .reason = t->answer.reason,
+                                           .started_at = t->start_at,
+                                           .finished_at = t->complete_at,
+                                           .turn_at = t->deliver_at,
+                                       });
 }
 
 static const struct sim_sink_ops sink_ops = {.take = sink_take};
@@ -392,6 +392,8 @@ static enum weir_status add_client(struct study *s, struct weir_error *err)
     status = sim_world_add_pool(s->world, &pool, &c->model, &c->pool, err);
     if (status != WEIR_OK)
         return status;
+    if (o->hooks.client)
+        o->hooks.client(o->ctx, s->world, c->pool);
     core_batch_options_init(&batch.core);
     batch.core.window_rows = (uint32_t)o->run.window_rows;
     batch.core.deadline_ns = o->deadline_ns;
@@ -437,6 +439,14 @@ static void tell_begun(const struct study *s)
         batches[i] = s->clients[i].batch;
     }
     s->options->begun(s->options->ctx, s->world, pools, batches);
+}
+
+static void tell_over(const struct study *s)
+{
+    const struct sim_study_options *o = s->options;
+
+    for (size_t i = 0; i < s->client_count && o->hooks.over; i++)
+        o->hooks.over(o->ctx, s->world, s->clients[i].pool, s->clients[i].batch);
 }
 
 static void count_throttles(const struct study *s, struct sim_study_result *ret)
@@ -497,6 +507,7 @@ enum weir_status sim_study_run(const struct sim_study_options *o, struct sim_stu
     if (!(sim_row_cost_mean(&o->run.cost) > 0))
         result.tokens = 0; /* the service counts one for a request that names none */
     count_throttles(s, &result);
+    tell_over(s);
     *ret = result;
 out:
     destroy(s);

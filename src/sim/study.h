@@ -76,6 +76,16 @@ struct sim_study_sample {
     size_t in_flight;
 };
 
+/* For tests, which look inside. Each may be NULL. */
+struct sim_study_hooks {
+    /* A client has its pool, and its batch is opened next. */
+    void (*client)(void *ctx, struct sim_world *w, struct core_pool *pool);
+    /* A row's result is given out. */
+    void (*take)(void *ctx, const struct core_task *t, struct instant now);
+    /* The run is over, and of this client: */
+    void (*over)(void *ctx, struct sim_world *w, struct core_pool *pool, struct sim_batch *batch);
+};
+
 struct sim_study_options {
     struct sim_script script; /* its seed is not looked at */
     struct sim_run run;
@@ -88,12 +98,13 @@ struct sim_study_options {
     duration_ns sample_ns;          /* 0: none */
     /* false: the run ends here. May be NULL. */
     bool (*sample)(void *ctx, const struct sim_study_sample *s);
-    /* As a world's step hook, after each step; NULL: none. */
+    /* As a world's step hook: after each step; false: the run ends here. May be NULL. */
     bool (*step)(void *ctx, struct sim_world *w);
-    /* The world is made, its pools and batches too, and nothing has happened yet; NULL: not asked for. */
+    /* The world is made, its pools and batches too, and nothing has happened yet. May be NULL. */
     void (*begun)(void *ctx, struct sim_world *w, struct core_pool *const *pools,
                   struct sim_batch *const *batches);
-    void *ctx;
+    struct sim_study_hooks hooks;
+    void *ctx; /* of all of these */
 };
 
 /* Seconds. */
@@ -139,7 +150,7 @@ struct sim_study_result {
     double down_refused;  /* refusals in the 5 s after one, mean */
 
     /* Of several clients: (sum x)^2 / (n sum x^2) of what each got; 1 is fair, 1/n is not. 0: one client. */
-    double jain;    /* of the whole run, by results */
+    double jain;    /* of the whole run, by answers to requests that were accepted */
     double jain_60; /* mean over whole minutes, by requests accepted */
 
     uint64_t throttle_changes; /* of all clients */
@@ -159,7 +170,8 @@ WEIR_MUST_CHECK enum weir_status sim_study_run(const struct sim_study_options *o
 /*
  * The same run by a client that knows the state of the service and stands beside it: it sends in the moment in which
  * a request will be accepted, and waits for a free server rather than in a queue. All clients are one, which has the
- * places and the rows of all. The pool's options count for nothing, nor do observer, step and begun.
+ * places and the rows of all. Of the pool's options
+ * only timeout and max_attempts count; there are no samples, events and hooks.
  */
 WEIR_MUST_CHECK enum weir_status sim_study_oracle(const struct sim_study_options *o,
                                                   struct sim_study_result *ret,

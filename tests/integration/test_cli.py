@@ -22,7 +22,7 @@ class Cli(Case):
         for args in (["--help"], ["-h"], ["help"], ["help", "help"]):
             done = weir(*args)
             self.assertEqual((done.returncode, done.stderr), (0, ""))
-            for command in ("run", "mock", "version", "help"):
+            for command in ("run", "mock", "simulate", "version", "help"):
                 self.assertRegex(done.stdout, rf"(?m)^  {command} ")
 
     def test_a_command_has_its_help_both_ways(self):
@@ -63,6 +63,32 @@ class Cli(Case):
             offered = set(re.findall(r"^ +(?:-., )?--([a-z-]+)", weir(command, "--help").stdout,
                                      re.M))
             self.assertEqual(documented, offered)
+
+    def test_the_man_page_has_what_only_simulate_has(self):
+        with open(os.path.join(ROOT, "docs", "weir.1"), encoding="utf-8") as f:
+            page = f.read()
+        text = re.search(r'\.SH "WEIR SIMULATE"\n(.*?)\n\.SH ', page, re.S)[1]
+        documented = {name.replace("\\", "") for name in
+                      re.findall(r"^(?:\\fB\\-.\\fR, )?\\fB\\-\\-([a-z\\-]+)\\fR", text, re.M)}
+        groups = re.split(r"^(\S.*):$", weir("simulate", "--help").stdout, flags=re.M)
+        offered = set()
+        for title, options in zip(groups[1::2], groups[2::2]):
+            if not title.startswith(("Flow", "Throttle", "Service")):
+                offered |= set(re.findall(r"^ +(?:-., )?--([a-z-]+)", options, re.M))
+        self.assertEqual(documented, offered)
+
+    def test_simulate_takes_the_flow_options_of_run_and_the_service_of_mock(self):
+        def options(command):
+            return set(re.findall(r"^ +(?:-., )?--([a-z-]+)", weir(command, "--help").stdout, re.M))
+
+        flow = re.search(r"^Flow:$(.*?)^HTTP:$", weir("run", "--help").stdout, re.M | re.S)[1]
+        flow = set(re.findall(r"^ +(?:-., )?--([a-z-]+)", flow, re.M))
+        offered = options("simulate")
+        self.assertEqual(flow - offered, set())
+        service = options("mock") - {"listen", "port-file", "body-limit", "help", "seed", "duration"}
+        self.assertEqual({name for name in service
+                          if name not in offered and "service-" + name not in offered}, set())
+        self.assertEqual({name for name in service & flow if "service-" + name not in offered}, set())
 
     def test_a_secret_is_in_no_error(self):
         env = {**os.environ, "SECRET": "sekrit\nbroken"}

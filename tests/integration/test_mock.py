@@ -144,6 +144,20 @@ class Answers(MockCase):
         self.assertEqual(mock.ask()[0], 200)
         self.assertGreaterEqual(time.monotonic() - start, 0.149)
 
+    def test_refusals_too_are_on_their_way(self):
+        mock = self.mock("--network", "150ms,1ms", "--outage", "0s+1h")
+        start = time.monotonic()
+        self.assertEqual(mock.ask()[0], 503)
+        self.assertGreaterEqual(time.monotonic() - start, 0.149)
+
+    def test_a_request_on_its_way_has_not_arrived(self):
+        mock = self.mock("--network", "1h")
+        connection = mock.connect()
+        connection.request("POST", "/x", body=b"1")
+        self.assertEqual(mock.stats()["requests"]["seen"], 0)
+        connection.close()
+        self.assertEqual(mock.end(), (0, ""))
+
 
 class Limits(MockCase):
     def test_rate_is_refused_with_what_was_asked(self):

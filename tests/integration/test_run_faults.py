@@ -191,12 +191,17 @@ class TestBadOptions(FaultCase):
                               ("--tpm", "x"), ("--retries", "-1"), ("--timeout", "fast"), ("--halt", "later"),
                               ("--halt", "soon,fail=0"), ("--halt", "soon,fail=101%"), ("--throttle", "magic"),
                               ("--progress", "loud"), ("--header", "nocolon"), ("--header-env", "A"),
-                              ("--header-env", "x-key=NOT_THERE_AT_ALL"), ("--backoff-multiplier", "1"),
-                              ("--max-dispatch-delay", "0"), ("--method", "P OST"), ("--max-line", "0"),
+                              ("--header-env", "x-key=NOT_THERE_AT_ALL"), ("--backoff-multiplier", "2"),
+                              ("--method", "P OST"), ("--max-line", "0"), ("--waste", "2"), ("--waste", "0.05%"),
                               ("--nonsense", "1"), ("--proxy", "ftp://x"), ("--capacity-status", "9999"),
-                              ("--min-dispatch-delay", "10s"), ("--http", "3")):
+                              ("--http", "3")):
             with self.subTest(option=option, value=value):
                 done = self.refuse("-o", "out.jsonl", option, value, rows)
+                self.assert_says(done, option.lstrip("-"))
+        for option, value in (("--backoff-multiplier", "1"), ("--max-dispatch-delay", "0"),
+                              ("--min-dispatch-delay", "10s"), ("--waste", "2%")):
+            with self.subTest(option=option, value=value, throttle="aimd"):
+                done = self.refuse("-o", "out.jsonl", "--throttle", "aimd", option, value, rows)
                 self.assert_says(done, option.lstrip("-"))
         self.assertFalse(os.path.exists(self.path("out.jsonl")))
 

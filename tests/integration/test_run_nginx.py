@@ -50,14 +50,26 @@ class NginxCase(RunCase):
 
 class TestLimits(NginxCase):
     def test_limit_req_that_moves_between_5_and_20_a_second_fails_no_row(self):
+        summary = self.run_beside_a_moving_limit()
+        self.assertEqual(summary["throttle"], "adaptive")
+        state = summary["throttle_state"]
+        self.assertGreater(state["changes"], 0)
+        self.assertEqual(sum(state["by_reason"].values()), state["changes"])
+        self.assertEqual(state["by_reason"]["first_refusal"], 1)
+        self.assertLess(state["rate_min_per_s"], state["rate_max_per_s"])
+
+    def test_limit_req_that_moves_fails_no_row_with_aimd(self):
+        summary = self.run_beside_a_moving_limit("--throttle", "aimd", "--max-dispatch-delay", "400ms",
+                                                 "--min-dispatch-delay", "20ms")
+        self.assertGreater(summary["pool_stats"]["peak_delay_ms"], 0)
+
+    def run_beside_a_moving_limit(self, *options):
         count = 120
         zones = ("limit_req_zone $server_port zone=fast:1m rate=20r/s;"
                  "limit_req_zone $server_port zone=slow:1m rate=5r/s;")
         nginx = self.nginx(http=zones, server=limited("fast", 429))
-        process = self.start("--url", nginx.origin, "-j", 16, "--max-dispatch-delay", "400ms",
-                             "--min-dispatch-delay", "20ms", "-o", "out.jsonl", "--summary", "sum.json", "--meta",
-                             "--progress", "none", self.rows_for_paths(count),
-                             stderr=subprocess.PIPE)
+        process = self.start("--url", nginx.origin, "-j", 16, *options, "-o", "out.jsonl", "--summary", "sum.json",
+                             "--meta", "--progress", "none", self.rows_for_paths(count), stderr=subprocess.PIPE)
         self.wait_rows(process, 50)
         nginx.reload(limited("slow", 503))
         self.wait_rows(process, 75)
@@ -76,11 +88,11 @@ class TestLimits(NginxCase):
         self.assertEqual(summary["attempts"]["refused"], refused)
         self.assertAlmostEqual(summary["rates"]["refused_share"], refused / len(seen), places=3)
         self.assertEqual(summary["pool_stats"]["capacity_retries"], refused)
-        self.assertGreater(summary["pool_stats"]["peak_delay_ms"], 0)
         self.assertLessEqual(summary["pool_stats"]["max_concurrent_reached"], 16)
         # Full is not failure: no attempt of the retry policy was used.
         self.assertEqual(summary["attempts"]["retries"], 0)
         self.assertEqual(sum(row["meta"]["capacity_retries"] for row in self.read_rows("out.jsonl")), refused)
+        return summary
 
     def wait_rows(self, process, count):
         def enough():
@@ -89,13 +101,20 @@ class TestLimits(NginxCase):
         wait_until(enough, 60, f"{count} rows in the output")
 
     def test_limit_conn_refuses_what_is_too_many_at_once(self):
+        self.run_beside_a_limit_of_connections()
+
+    def test_limit_conn_refuses_what_is_too_many_at_once_with_aimd(self):
+        self.run_beside_a_limit_of_connections("--throttle", "aimd", "--recovery-step", "10ms",
+                                               "--max-dispatch-delay", "150ms")
+
+    def run_beside_a_limit_of_connections(self, *options):
         count = 150
         slow = self.mock("--latency", "30ms")
         nginx = self.nginx(
             http="limit_conn_zone $server_port zone=c:1m; limit_conn_status 429;",
             server=f"limit_conn c 4; location / {{ proxy_pass {slow.origin}; }}")
-        self.weir("--url", nginx.origin, "-j", 12, "--throttle", "aimd", "--recovery-step", "10ms",
-                  "--max-dispatch-delay", "150ms", "-o", "out.jsonl", "--summary", "sum.json", self.rows_for_paths(count), status=0)
+        self.weir("--url", nginx.origin, "-j", 12, *options, "-o", "out.jsonl", "--summary", "sum.json",
+                  self.rows_for_paths(count), status=0)
         rows = self.read_rows("out.jsonl")
         self.assert_in_order(rows, count)
         self.assertEqual([row["response"]["body"]["body"]["n"] for row in rows], list(range(count)))

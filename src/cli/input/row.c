@@ -8,6 +8,7 @@
 #include "cli/input/program.h"
 #include "flow/tokens.h"
 
+#include <endian.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -286,10 +287,10 @@ static enum weir_status read_json(struct rows *r, const struct line *line, struc
                                   struct weir_error *err)
 {
     enum { CUSTOM_ID, BODY, URL, METHOD, COUNT };
-    struct json_wanted members[COUNT] = {[CUSTOM_ID] = {.name = "custom_id"},
-                                         [BODY] = {.name = "body"},
-                                         [URL] = {.name = "url"},
-                                         [METHOD] = {.name = "method"}};
+    struct json_wanted members[COUNT] = {[CUSTOM_ID] = {.name = SLICE("custom_id")},
+                                         [BODY] = {.name = SLICE("body")},
+                                         [URL] = {.name = SLICE("url")},
+                                         [METHOD] = {.name = SLICE("method")}};
     struct json_fault fault;
     struct slice value;
     enum weir_status status;
@@ -391,15 +392,14 @@ static char *place_bytes(char **at, struct slice bytes)
 
 static struct run_row *new_row(const struct line *line, uint64_t index, const struct found *found)
 {
-    char number[24];
+    char number[DECIMAL_BYTES];
     struct slice key = found->key;
     struct run_row *row;
     size_t bytes;
     char *at;
 
     if (key.len == 0) {
-        key.len = (size_t)snprintf(number, sizeof(number), "%" PRIu64, index);
-        key.data = number;
+        key = decimal_of(index, number);
     }
     bytes = sizeof(*row) + key.len + 1 + found->url.len + 1 + found->body.len + 1;
     row = mem_alloc(bytes);
@@ -499,24 +499,17 @@ enum weir_status row_bad(const struct line *line, uint64_t index, enum row_kind 
     return WEIR_OK;
 }
 
-static void put_u64(unsigned char out[8], uint64_t value)
-{
-    for (int i = 0; i < 8; i++)
-        out[i] = (unsigned char)(value >> (8 * i));
-}
-
 void row_set_idempotency(struct run_row *row, struct slice run_id, uint32_t generation)
 {
-    unsigned char bytes[16 + 8 + 16 + 8];
     struct fingerprint run = fingerprint_of(run_id), f;
+    uint64_t words[] = {htole64(run.hi),
+                        htole64(run.lo),
+                        htole64(row->task.index),
+                        htole64(row->task.hash_hi),
+                        htole64(row->task.hash_lo),
+                        htole64(generation)};
 
-    put_u64(bytes, run.hi);
-    put_u64(bytes + 8, run.lo);
-    put_u64(bytes + 16, row->task.index);
-    put_u64(bytes + 24, row->task.hash_hi);
-    put_u64(bytes + 32, row->task.hash_lo);
-    put_u64(bytes + 40, generation);
-    f = fingerprint_of((struct slice){(const char *)bytes, sizeof(bytes)});
+    f = fingerprint_of((struct slice){(const char *)words, sizeof(words)});
     fingerprint_hex(f, row->idempotency_key);
     row->request.idempotency_key = row->idempotency_key;
     row->task.generation = generation;

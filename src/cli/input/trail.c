@@ -5,24 +5,16 @@
 #include "base/mem.h"
 
 #include <assert.h>
+#include <endian.h>
 
 #define MARKS_FIRST 256
 
-static void put_u64(unsigned char out[8], uint64_t value)
-{
-    for (int i = 0; i < 8; i++) /* the same digest on every machine: a journal may move */
-        out[i] = (unsigned char)(value >> (8 * i));
-}
-
 struct fingerprint trail_chain(struct fingerprint state, struct fingerprint line)
 {
-    unsigned char bytes[32];
+    /* The same digest on every machine: a journal may move. */
+    uint64_t words[] = {htole64(state.hi), htole64(state.lo), htole64(line.hi), htole64(line.lo)};
 
-    put_u64(bytes, state.hi);
-    put_u64(bytes + 8, state.lo);
-    put_u64(bytes + 16, line.hi);
-    put_u64(bytes + 24, line.lo);
-    return fingerprint_of((struct slice){(const char *)bytes, sizeof(bytes)});
+    return fingerprint_of((struct slice){(const char *)words, sizeof(words)});
 }
 
 /* Drops every second mark: what stays are those after lines 2 * stride, 4 * stride, ... */

@@ -29,11 +29,12 @@ struct mock_watch;
 
 enum mock_state {
     MOCK_RECEIVING,
-    MOCK_WAITING,   /* suspended until `due` */
-    MOCK_DUE,       /* to be answered at the next call */
-    MOCK_DRIBBLING, /* suspended until the next piece of the body is due */
-    MOCK_ANSWERED,  /* libmicrohttpd has what it needs */
-    MOCK_GONE,      /* the client went away, or the mock ends */
+    MOCK_ON_ITS_WAY, /* suspended until `due`: the request arrives only then (--network) */
+    MOCK_WAITING,    /* suspended until `due` */
+    MOCK_DUE,        /* to be answered at the next call */
+    MOCK_DRIBBLING,  /* suspended until the next piece of the body is due */
+    MOCK_ANSWERED,   /* libmicrohttpd has what it needs */
+    MOCK_GONE,       /* the client went away, or the mock ends */
 };
 
 struct mock_exchange {

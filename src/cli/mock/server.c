@@ -214,13 +214,28 @@ static void see_key(struct mock_exchange *x)
         mock_keys_see(&x->server->counters.keys, XXH3_64bits(key, strlen(key)));
 }
 
-/* The request is whole: what becomes of it? */
+/* The modelled service has the request: what becomes of it? */
+static enum MHD_Result arrive(struct mock_exchange *x)
+{
+    struct mock_server *s = x->server;
+    struct instant now = loop_clock();
+    struct sim_request request = {.tokens = x->reply.tokens, .identity = x->identity};
+
+    sim_service_arrive(s->service, now, &request, &x->answer);
+    if (x->reply.malformed && x->answer.limit == SIM_LIMIT_NONE)
+        s->counters.malformed++;
+    if (x->answer.latency_ns <= 0)
+        return mock_deliver(x);
+    return mock_exchange_wait(x, MOCK_WAITING, instant_add(now, x->answer.latency_ns)) ? MHD_YES
+                                                                                       : MHD_NO;
+}
+
+/* The request is whole. */
 static enum MHD_Result decide(struct mock_exchange *x, const char *path, const char *method)
 {
     struct mock_server *s = x->server;
     struct mock_call call = {method, path, buf_slice(&x->body)};
-    struct instant now = loop_clock();
-    struct sim_request request;
+    duration_ns travel_ns;
 
     if (strcmp(method, "GET") == 0 && strcmp(path, "/stats") == 0)
         return answer_stats(x);
@@ -232,15 +247,12 @@ static enum MHD_Result decide(struct mock_exchange *x, const char *path, const c
         return MHD_NO;
     see_key(x);
     x->identity = mock_identity(&call);
-    request = (struct sim_request){.tokens = x->reply.tokens, .identity = x->identity};
-    sim_service_arrive(s->service, now, &request, &x->answer);
-    if (x->reply.malformed && x->answer.limit == SIM_LIMIT_NONE)
-        s->counters.malformed++;
     buf_free(&x->body);
-    if (x->answer.latency_ns <= 0)
-        return mock_deliver(x);
-    return mock_exchange_wait(x, MOCK_WAITING, instant_add(now, x->answer.latency_ns)) ? MHD_YES
-                                                                                       : MHD_NO;
+    travel_ns = sim_service_travel(s->service);
+    if (travel_ns <= 0)
+        return arrive(x);
+    return mock_exchange_wait(x, MOCK_ON_ITS_WAY, instant_add(loop_clock(), travel_ns)) ? MHD_YES
+                                                                                        : MHD_NO;
 }
 
 /* libmicrohttpd calls for the head, for each part of the body, for its end, and after a wait. */
@@ -263,6 +275,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
     switch (x->state) {
     case MOCK_RECEIVING:
         return decide(x, path, method);
+    case MOCK_ON_ITS_WAY:
+        return arrive(x);
     case MOCK_DUE:
         return mock_deliver(x);
     case MOCK_GONE:

@@ -245,6 +245,7 @@ static void set_body(struct http_slot *slot, struct slice body)
 static bool set_type_line(struct http_slot *slot, const char *type, bool has_body,
                           struct core_answer *answer)
 {
+    char *value = slot->type_line + sizeof(HTTP_CONTENT_TYPE_NAME) - 1;
     size_t len;
 
     if (!has_body) {
@@ -255,12 +256,14 @@ static bool set_type_line(struct http_slot *slot, const char *type, bool has_bod
     }
     if (!type)
         type = "application/json";
+    if (slot->type_line[sizeof(HTTP_CONTENT_TYPE_NAME) - 2] == ' ' && strcmp(value, type) == 0)
+        return true; /* as the request before */
     len = strlen(type);
     if (len == 0 || len > HTTP_CONTENT_TYPE_BYTES_MAX || !http_header_value_is_clean(type, len))
         return refuse(answer, WEIR_REASON_BAD_ROW, false,
                       "the row's content type is no header's value");
     memcpy(slot->type_line, HTTP_CONTENT_TYPE_NAME, sizeof(HTTP_CONTENT_TYPE_NAME) - 1);
-    memcpy(slot->type_line + sizeof(HTTP_CONTENT_TYPE_NAME) - 1, type, len + 1);
+    memcpy(value, type, len + 1);
     return true;
 }
 

@@ -104,7 +104,10 @@ static void the_last_of_members_with_one_name_counts(void **state)
 
 static void several_members_are_found_in_one_pass(void **state)
 {
-    struct json_wanted wanted[] = {{.name = "a"}, {.name = "b"}, {.name = "absent"}, {.name = "n"}};
+    struct json_wanted wanted[] = {{.name = SLICE("a")},
+                                   {.name = SLICE("b")},
+                                   {.name = SLICE("absent")},
+                                   {.name = SLICE("n")}};
 
     (void)state;
     json_members(SLICE(" {\"b\": [1,{\"a\":2}], \"ab\":5,\"a\":1,\"\\u0061\":\"x\", \"n\":null} "),

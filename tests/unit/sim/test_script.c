@@ -46,6 +46,7 @@ static void capacity_options_are_understood(void **state)
     assert_int_equal(s.phase_lo_ns, 20 * NS_PER_S);
     assert_int_equal(s.phase_hi_ns, 120 * NS_PER_S);
     assert_int_equal(with("levels", "uniform").levels, SIM_LEVELS_UNIFORM);
+    assert_int_equal(with("levels", "log-uniform").levels, SIM_LEVELS_LOG_UNIFORM);
     s = with("concurrency", "8..64");
     assert_true(s.concurrency.lo == 8 && s.concurrency.hi == 64);
     assert_int_equal(with("rpm", "10k").requests_per_minute, 10000);
@@ -84,6 +85,17 @@ static void latencies_are_distributions(void **state)
     l = with("refusal-latency", "lognormal:60ms,0.4").refusal_latency;
     assert_true(l.kind == SIM_LATENCY_LOGNORMAL && l.sigma == 0.4);
     assert_true(fabs(sim_latency_mean_s(&l) - 0.06 * exp(0.08)) < 1e-12);
+}
+
+static void the_way_has_a_length_and_jitter(void **state)
+{
+    struct sim_script s = with("network", "10ms,0.1ms");
+
+    (void)state;
+    assert_int_equal(s.network_ns, 10 * NS_PER_MS);
+    assert_int_equal(s.network_jitter_ns, 100 * NS_PER_US);
+    s = with("network", "1s");
+    assert_true(s.network_ns == NS_PER_S && s.network_jitter_ns == 0);
 }
 
 static void refusals_have_weights(void **state)
@@ -259,6 +271,7 @@ int main(void)
         cmocka_unit_test(capacity_options_are_understood),
         cmocka_unit_test(burst_is_requests_or_time),
         cmocka_unit_test(latencies_are_distributions),
+        cmocka_unit_test(the_way_has_a_length_and_jitter),
         cmocka_unit_test(refusals_have_weights),
         cmocka_unit_test(outages_add_up),
         cmocka_unit_test(each_fault_has_its_rate),

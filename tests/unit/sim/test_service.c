@@ -588,6 +588,154 @@ static void each_failed_allocation_is_said(void **state)
     assert_int_equal(n, 6);
 }
 
+static void log_uniform_levels_are_as_often_low_as_high(void **state)
+{
+    struct sim_service *s = service_of("concurrency", "8..64", "levels", "log-uniform", "phase",
+                                       "1s", "latency", "1s", NULL);
+    int below_16 = 0, below_32 = 0, least = 64, most = 8;
+    double sum = 0;
+
+    (void)state;
+    for (int now = 0; now < 30000; now++) {
+        int level = (int)stats_at(s, now + 0.5).concurrency;
+
+        sum += log(level);
+        below_16 += level < 16;
+        below_32 += level < 32;
+        least = level < least ? level : least;
+        most = level > most ? level : most;
+    }
+    assert_true(least == 8 && most == 64);
+    assert_true(fabs(sum / 30000 - (log(8) + log(64)) / 2) < 0.02);
+    assert_in_range(below_16, 9200, 10200);
+    assert_in_range(below_32, 19200, 20400);
+    sim_service_free(s);
+}
+
+struct seen_step {
+    struct instant last;
+    double rps;
+    int steps, outages;
+};
+
+static void see_step(void *ctx, const struct sim_step *step)
+{
+    struct seen_step *seen = ctx;
+
+    assert_true(step->before_rps == seen->rps);
+    assert_true(step->after_rps != step->before_rps);
+    assert_true(instant_before(seen->last, step->at));
+    assert_int_equal(step->outage, step->after_rps == 0 || step->before_rps == 0);
+    seen->outages += step->outage;
+    seen->rps = step->after_rps;
+    seen->last = step->at;
+    seen->steps++;
+}
+
+static void whoever_watches_sees_each_change_when_it_happens(void **state)
+{
+    struct sim_service *s =
+        service_of("rate", "5..20", "phase", "10s", "outage", "25s+10s", "outage", "62s+3s", NULL);
+    struct seen_step seen = {.rps = sim_service_capacity_rps(s)};
+
+    (void)state;
+    sim_service_watch(s, see_step, &seen);
+    /* Nobody comes for a while: changes are told one by one all the same. */
+    (void)stats_at(s, 24);
+    assert_int_equal(seen.steps, 2);
+    assert_int_equal(seen.last.ns, at_s(20).ns);
+    (void)stats_at(s, 100);
+    /* At 10 s, 20, 25 (down), 35 (up), 40, 50, 60, 62, 65, 70, 80, 90, 100; not at 30, when nothing was taken. */
+    assert_int_equal(seen.steps, 13);
+    assert_int_equal(seen.outages, 4);
+    sim_service_free(s);
+}
+
+static void a_way_has_its_length_and_its_jitter(void **state)
+{
+    struct sim_service *s = service_of("network", "10ms,5ms", NULL);
+    double sum = 0;
+
+    (void)state;
+    for (int i = 0; i < 100000; i++) {
+        duration_ns way = sim_service_travel(s);
+
+        assert_true(way >= 10 * NS_PER_MS);
+        sum += duration_ms(way) - 10;
+    }
+    assert_true(fabs(sum / 100000 - 5) < 0.1);
+    sim_service_free(s);
+    s = service_of("network", "10ms", NULL);
+    assert_int_equal(sim_service_travel(s), 10 * NS_PER_MS);
+    sim_service_free(s);
+}
+
+/* Asks until it says now; what is sent then is accepted, and what is sent just before is not. */
+static void sent_when_it_is_told_a_request_is_accepted(void **state)
+{
+    struct sim_request q = {.tokens = 400, .identity = 1};
+    struct instant now = at_s(0);
+    int waited = 0;
+
+    (void)state;
+    for (int kind = 0; kind < 4; kind++) {
+        struct sim_service *s =
+            kind == 0   ? service_of("rate", "5..20", "phase", "1s..3s", "outage", "20s+5s", NULL)
+            : kind == 1 ? service_of("rpm", "60", NULL)
+            : kind == 2 ? service_of("rpm", "600", "tpm", "24k", "window", "bucket:5s", NULL)
+                        : service_of("rpm", "90", "window", "fixed", NULL);
+
+        now = at_s(0);
+        for (int i = 0; i < 600; i++) {
+            struct instant when = sim_service_when(s, now, &q);
+            struct sim_answer a;
+
+            for (; instant_before(now, when); when = sim_service_when(s, now, &q)) {
+                /* Long before it is refused, and that uses up nothing. */
+                if (instant_diff(when, now) > 10 * NS_PER_MS) {
+                    sim_service_arrive(s, instant_add(now, NS_PER_MS), &q, &a);
+                    assert_int_not_equal(a.limit, SIM_LIMIT_NONE);
+                    waited++;
+                }
+                now = when;
+            }
+            sim_service_arrive(s, now, &q, &a);
+            assert_int_equal(a.limit, SIM_LIMIT_NONE);
+            sim_service_leave(s, now, &a, true);
+        }
+        sim_service_free(s);
+    }
+    assert_true(waited > 1000);
+}
+
+static void who_knows_the_service_waits_for_a_server_not_in_the_queue(void **state)
+{
+    struct sim_service *s = service_of("servers", "2", "queue", "9", "latency", "1s", NULL);
+    struct sim_request q = {.tokens = 1};
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(sim_service_when(s, at_s(0), &q).ns, at_s(0).ns);
+        (void)send_at(s, at_s(0), 1, 1);
+    }
+    assert_int_equal(sim_service_when(s, at_s(0), &q).ns, at_s(1).ns);
+    sim_service_free(s);
+}
+
+static void nobody_knows_when_one_in_service_leaves(void **state)
+{
+    struct sim_service *s = service_of("concurrency", "1", NULL);
+    struct sim_request q = {.tokens = 1};
+    struct sim_answer a;
+
+    (void)state;
+    a = send_at(s, at_s(0), 1, 1);
+    assert_true(instant_is_never(sim_service_when(s, at_s(1), &q)));
+    sim_service_leave(s, at_s(2), &a, true);
+    assert_int_equal(sim_service_when(s, at_s(2), &q).ns, at_s(2).ns);
+    sim_service_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -617,6 +765,12 @@ int main(void)
         cmocka_unit_test(after_retry_after_there_is_room),
         cmocka_unit_test(a_clock_that_goes_back_is_taken_for_the_last),
         cmocka_unit_test(each_failed_allocation_is_said),
+        cmocka_unit_test(log_uniform_levels_are_as_often_low_as_high),
+        cmocka_unit_test(whoever_watches_sees_each_change_when_it_happens),
+        cmocka_unit_test(a_way_has_its_length_and_its_jitter),
+        cmocka_unit_test(sent_when_it_is_told_a_request_is_accepted),
+        cmocka_unit_test(who_knows_the_service_waits_for_a_server_not_in_the_queue),
+        cmocka_unit_test(nobody_knows_when_one_in_service_leaves),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
