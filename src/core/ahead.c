@@ -53,7 +53,8 @@ void ahead_learn(struct core_pool *p, const struct core_answer *a)
 {
     duration_ns ran;
 
-    if ((p->ahead_max == 0 && !p->takes_runs) || instant_is_none(a->started_at) || instant_is_none(a->ended_at))
+    if ((p->ahead_max == 0 && !p->takes_runs) || instant_is_none(a->started_at) ||
+        instant_is_none(a->ended_at))
         return;
     ran = instant_diff(a->ended_at, a->started_at);
     if (ran > AHEAD_WORK_NS_CAP)

@@ -33,7 +33,7 @@ struct core_answer {
     char *request_id;          /* the service's own name for the request; NULL: none */
     struct instant started_at; /* when the work began, and when it ended, at the executor */
     struct instant ended_at;
-    int64_t tokens;                 /* that the service says it charged; -1: not told */
+    int64_t tokens; /* that the service says it charged; -1: not told */
     struct flow_advice advice;
 };
 

@@ -298,11 +298,12 @@ enum weir_status dispatcher_submit_run(struct dispatcher *d, struct core_batch *
         !heap_grow(&b->retries, b->order.held + r->rows))
         return error_nomem(err);
     if (!reorder_reserve(&b->order, run_first(r)->index, r->rows))
-        return error_set(err, WEIR_E_LIMIT,
-                         "%u rows from row %llu are not within the window of %llu rows from row %llu, "
-                         "behind all others",
-                         (unsigned)r->rows, (unsigned long long)run_first(r)->index,
-                         (unsigned long long)b->order.window, (unsigned long long)b->order.next);
+        return error_set(
+            err, WEIR_E_LIMIT,
+            "%u rows from row %llu are not within the window of %llu rows from row %llu, "
+            "behind all others",
+            (unsigned)r->rows, (unsigned long long)run_first(r)->index,
+            (unsigned long long)b->order.window, (unsigned long long)b->order.next);
     b->stats.accepted += r->rows;
     b->pool->stats.accepted += r->rows;
     run_hold(b, r, now);

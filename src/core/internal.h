@@ -46,14 +46,16 @@ struct core_pool {
     struct core_attempt_slot *slots; /* slot_count of them: options.size, and ahead_max */
     size_t slot_count, ahead_max, ahead_count;
     struct list free_slots, busy_slots;
-    struct list ahead;     /* slots without a permit, in the order of start() */
-    duration_ns work_ns;   /* how long attempts have lately run: a moving mean */
-    struct list turn;      /* batches that have a row ready; the first is served next */
-    bool takes_runs;       /* rows may go in runs here; see run.c for this and what follows */
-    bool run_recalled;     /* what has not begun of the runs was called back, and none was started since */
-    uint64_t run_rows;     /* with the executor, in runs */
-    size_t run_permits;    /* permits that these hold */
-    struct instant run_heard_at; /* when the executor last reported rows of runs, or had the first */
+    struct list ahead;   /* slots without a permit, in the order of start() */
+    duration_ns work_ns; /* how long attempts have lately run: a moving mean */
+    struct list turn;    /* batches that have a row ready; the first is served next */
+    bool takes_runs;     /* rows may go in runs here; see run.c for this and what follows */
+    bool
+        run_recalled; /* what has not begun of the runs was called back, and none was started since */
+    uint64_t run_rows;  /* with the executor, in runs */
+    size_t run_permits; /* permits that these hold */
+    struct instant
+        run_heard_at;      /* when the executor last reported rows of runs, or had the first */
     bool kick;             /* something was started since the last kick */
     uint64_t told_changes; /* of the throttle, that the observer was told of */
     size_t crowding;       /* rows that wait after a refusal and hold back new ones; see choose.c */

@@ -21,9 +21,9 @@
 struct reorder {
     void **slots;
     uint64_t mask;
-    uint64_t window; /* indexes from next to next + window - 1 have a place */
-    uint64_t next;   /* index of the item that leaves next */
-    uint64_t held;   /* items inside, and places that are reserved */
+    uint64_t window;  /* indexes from next to next + window - 1 have a place */
+    uint64_t next;    /* index of the item that leaves next */
+    uint64_t held;    /* items inside, and places that are reserved */
     uint64_t drained; /* places that reorder_drain() has looked at */
 };
 

@@ -355,7 +355,8 @@ static void judge_row(struct core_run *r, struct instant now)
 
     assert(r->rows == 1);
     t->ticket = r->ticket;
-    t->limit = throttle_limit_of(gate_throttle(&p->gate)); /* open, or it would not have been in a run */
+    t->limit =
+        throttle_limit_of(gate_throttle(&p->gate)); /* open, or it would not have been in a run */
     t->attempts = 1;
     t->start_at = t->answer.started_at;
     learn(p, r->work_ns);

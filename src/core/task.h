@@ -67,9 +67,9 @@ struct core_task {
     uint64_t index;      /* place in the batch */
     const void *payload; /* what the pool's executor expects */
     size_t payload_len;
-    const char *key; /* never NULL nor empty */
-    void *user;      /* the submitter's own; nobody else looks at it */
-    bool refused;    /* it has its answer already (a bad row): no attempt is made */
+    const char *key;      /* never NULL nor empty */
+    void *user;           /* the submitter's own; nobody else looks at it */
+    bool refused;         /* it has its answer already (a bad row): no attempt is made */
     bool finished_before; /* the store has its result already; answer and record are filled in */
 
     bool in_run;     /* delivered in a run: nothing of the engine refers to it any more */

@@ -273,7 +273,7 @@ static struct engine *allocate(const struct engine_options *o)
                                                   .run_finished = host_run_finished,
                                                   .deliver_run = host_deliver_run,
                                                   .closed = host_closed};
-    e->executor_host = 
+    e->executor_host =
         (struct core_executor_host){.report = report, .report_runs = report_runs, .now = host_now};
     e->observer = o->observer;
     e->asleep = true;

@@ -34,8 +34,8 @@ struct engine {
     struct mail *mails, **mails_tail;
     struct core_attempt *reports, **reports_tail;
     struct core_run *runs, **runs_tail; /* reported */
-    bool asleep;    /* no turn is under way nor due: it must be woken */
-    size_t running; /* attempts, at the end of the last turn */
+    bool asleep;                        /* no turn is under way nor due: it must be woken */
+    size_t running;                     /* attempts, at the end of the last turn */
 
     /* engine's thread only */
     struct instant now;           /* of this turn */
@@ -56,26 +56,27 @@ struct engine_batch {
     struct engine *engine;
     struct core_batch *core;
     struct committer *committer; /* NULL without a store */
-    bool runs; /* the core takes rows in runs */
+    bool runs;                   /* the core takes rows in runs */
     uint32_t window_rows;
     uint64_t window_bytes;
 
     pthread_mutex_t lock;
-    pthread_cond_t room;  /* something was given back, or the batch takes no more */
-    pthread_cond_t ready; /* a result has come, or there will be no more */
-    struct run_queue staged;                     /* added, not yet with the engine */
-    struct run_queue results;                    /* delivered, not yet taken */
+    pthread_cond_t room;      /* something was given back, or the batch takes no more */
+    pthread_cond_t ready;     /* a result has come, or there will be no more */
+    struct run_queue staged;  /* added, not yet with the engine */
+    struct run_queue results; /* delivered, not yet taken */
     struct core_task *returned, **returned_tail; /* given back, not yet with the engine */
-    uint64_t returned_rows, returned_bytes;      /* of runs: these rows are released, only counted here */
-    uint64_t rows, bytes;                        /* between add and give_back */
-    bool ended;                                  /* the adding side has said so */
-    bool refusing;                               /* stopped, failed, or shut down: no more rows */
-    bool closed;                                 /* no more results */
-    bool freed;                                  /* the core's side is gone */
-    bool leaving;                                /* somebody waits for the core's side to go */
-    bool posted;                                 /* `mail` is in the mailbox */
-    struct weir_error failure;                   /* of the store; status OK: none */
-    enum weir_status refusal;                    /* why it takes no more rows */
+    uint64_t returned_rows,
+        returned_bytes;        /* of runs: these rows are released, only counted here */
+    uint64_t rows, bytes;      /* between add and give_back */
+    bool ended;                /* the adding side has said so */
+    bool refusing;             /* stopped, failed, or shut down: no more rows */
+    bool closed;               /* no more results */
+    bool freed;                /* the core's side is gone */
+    bool leaving;              /* somebody waits for the core's side to go */
+    bool posted;               /* `mail` is in the mailbox */
+    struct weir_error failure; /* of the store; status OK: none */
+    enum weir_status refusal;  /* why it takes no more rows */
 
     struct mail mail; /* "look at staged, returned, ended" */
 

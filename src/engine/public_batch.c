@@ -285,8 +285,7 @@ enum weir_status weir_batch_next(struct weir_batch *batch, int64_t timeout_ms,
         enum weir_status status;
 
         give_back_used(batch);
-        status = engine_batch_next(batch->batch,
-                                   timeout_ms < 0 ? -1 : duration_from_ms(timeout_ms),
+        status = engine_batch_next(batch->batch, timeout_ms < 0 ? -1 : duration_from_ms(timeout_ms),
                                    &batch->chain, err);
         if (status == WEIR_E_AGAIN)
             return error_set(err, status, "no result came in time");

@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* Rows that are had at once. */
-#define SLAB_ROWS 64
+#define SLAB_ROWS  64
 #define LINE_BYTES 64
 
 struct row_slab {

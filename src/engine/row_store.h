@@ -39,7 +39,7 @@ struct row_slab;
 
 struct row_store {
     /* under the adders' lock */
-    struct core_task *spare; /* used before, and clean */
+    struct core_task *spare;              /* used before, and clean */
     struct public_row *fresh, *fresh_end; /* of the last slab: never used */
     struct row_slab *slabs;
     /* the text of the next index, counted up digit by digit: a row without a key needs it each time */

@@ -312,10 +312,8 @@ struct throttle_ticket adaptive_sent(struct adaptive *a, struct instant now, siz
 struct throttle_ticket adaptive_sent_many(struct adaptive *a, struct instant now, size_t in_flight,
                                           uint32_t count)
 {
-    struct throttle_ticket first = {.number = a->sent + 1,
-                                    .sent_at = now,
-                                    .in_flight = (uint32_t)in_flight,
-                                    .role = ROLE_OPEN};
+    struct throttle_ticket first = {
+        .number = a->sent + 1, .sent_at = now, .in_flight = (uint32_t)in_flight, .role = ROLE_OPEN};
 
     a->sent += count;
     silence_sent(&a->silence);

@@ -42,8 +42,8 @@ struct worker {
     struct core_attempt *attempt; /* what the callback works on; for when it ends the thread */
 
     /* under the lock */
-    struct core_run *run;      /* rows that are this thread's to report, from the first; NULL: none */
-    uint32_t reported;         /* rows of the run that are reported or taken back */
+    struct core_run *run; /* rows that are this thread's to report, from the first; NULL: none */
+    uint32_t reported;    /* rows of the run that are reported or taken back */
     struct core_run *finished, **finished_tail; /* reports that wait for company */
     size_t finished_runs;
 

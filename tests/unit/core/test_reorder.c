@@ -119,7 +119,7 @@ static void one_item_may_stand_for_many_places(void **state)
     (void)state;
     assert_true(reorder_init(&r, 16, 7));
     assert_true(reorder_enter(&r, 7, &items[7]));
-    assert_false(reorder_reserve(&r, 9, 2)); /* a gap */
+    assert_false(reorder_reserve(&r, 9, 2));  /* a gap */
     assert_false(reorder_reserve(&r, 8, 16)); /* beyond the window */
     assert_true(reorder_reserve(&r, 8, 10));
     assert_true(reorder_reserve(&r, 18, 5));

@@ -27,8 +27,10 @@ static struct world {
     size_t singles;
     struct core_run *queue[TASKS]; /* runs that no worker has taken */
     size_t queued;
-    struct core_run *at_hand[SIZE]; /* of each worker, from the row that is being worked on; or NULL */
-    struct core_run *runs_back, **runs_tail; /* reports that the dispatcher has not been told of yet */
+    struct core_run
+        *at_hand[SIZE]; /* of each worker, from the row that is being worked on; or NULL */
+    struct core_run *runs_back,
+        **runs_tail; /* reports that the dispatcher has not been told of yet */
     struct core_attempt *back[TASKS];
     size_t backs;
     unsigned recalls;
@@ -744,7 +746,7 @@ static void outputs_beyond_the_limit_hold_runs_back(void **state)
 static void step(struct rng *rng, uint64_t rows)
 {
     size_t k = rng_below(rng, SIZE);
-    enum weir_outcome outcome = rng_below(rng, 4) ? WEIR_OUTCOME_OK
+    enum weir_outcome outcome = rng_below(rng, 4)   ? WEIR_OUTCOME_OK
                                 : rng_below(rng, 2) ? WEIR_OUTCOME_FAILED
                                                     : WEIR_OUTCOME_CAPACITY;
 
