@@ -120,7 +120,7 @@ struct public_row *row_store_take(struct row_store *rows, const struct weir_row 
         memcpy(bytes, row->data, row->len);
     bytes[row->len] = '\0';
     if (row->key)
-        strcpy(key, row->key);
+        memcpy(key, row->key, strlen(row->key) + 1);
     else
         memcpy(key, rows->index_text, rows->index_len + 1);
     r->row = *row;
