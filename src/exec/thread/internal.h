@@ -12,7 +12,7 @@
 #include <stdatomic.h>
 
 /* A report is of that many runs at most, while there are others to do. */
-#define RUNS_REPORTED 4
+#define RUNS_REPORTED 8
 
 struct thread_executor {
     struct core_executor base;
