@@ -283,7 +283,7 @@ fuzz:
 .PHONY: bench
 bench:
 	@tools/install-deps build bench
-	+@$(MAKE) all bench-programs
+	+@$(MAKE) -s all bench-programs
 	@bench/run.py --rounds $(ROUNDS) --json $(BUILD)/bench.json $(BENCH)
 
 # Inputs that reach new code gather in build-fuzz/corpus/; a finding stays as build-fuzz/NAME-crash-*. To keep

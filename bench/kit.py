@@ -27,6 +27,7 @@ BUILD = os.path.abspath(os.environ.get("WEIR_BUILD", os.path.join(ROOT, "build")
 CFLAGS = ["-std=gnu17", "-D_GNU_SOURCE", "-O2", "-g", "-Wall", "-Wextra", "-pthread"]
 # A side that takes longer than this hangs.
 SIDE_TIMEOUT_S = 900
+MEMORY_FREE_BYTES = 1 << 30
 
 NGINX_CONFIG = """
 {user}worker_processes 1;
@@ -198,6 +199,15 @@ class Kit:
     def file_system(self):
         done = subprocess.run(["stat", "-f", "-c", "%T", self.folder], capture_output=True, text=True, check=False)
         return done.stdout.strip() or "unknown"
+
+    def memory_folder(self):
+        """A folder of its own in memory, or "" where there is none with room."""
+        usage = shutil.disk_usage("/dev/shm") if os.path.isdir("/dev/shm") else None
+        if not usage or usage.free < MEMORY_FREE_BYTES or not os.access("/dev/shm", os.W_OK):
+            return ""
+        folder = tempfile.mkdtemp(prefix="weir-bench-", dir="/dev/shm")
+        self.stack.callback(shutil.rmtree, folder, True)
+        return folder
 
     # ---- running a side ----
 

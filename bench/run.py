@@ -17,6 +17,7 @@ import importlib
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -76,8 +77,17 @@ def run_one(name, rounds):
     return result
 
 
+def write_json(path, report):
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as f:
+        json.dump(report, f, indent=1)
+        f.write("\n")
+
+
 def main(argv):
     args = parse(argv)
+    # Whoever is told to end must end what it started.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if args.list:
         print("\n".join(names()))
         return 0
@@ -92,19 +102,20 @@ def main(argv):
             print(f"\n{name}: could not be measured: {result['error']}", flush=True)
             continue
         report["benchmarks"][name] = result
+        write_json(args.json, report)  # what is measured is kept, whatever comes
         print(harness.render(name, result), flush=True)
     print(harness.render_goals(report["benchmarks"]))
     if report["machine"]["load_before"] > 0.5:
         print(f"The machine was not idle (load {report['machine']['load_before']:.1f} at the start): spreads are wider.")
     for name, error in report["errors"].items():
         print(f"  could not be measured: {name}: {error.splitlines()[0]}")
-    os.makedirs(os.path.dirname(os.path.abspath(args.json)), exist_ok=True)
-    with open(args.json, "w", encoding="utf-8") as f:
-        json.dump(report, f, indent=1)
-        f.write("\n")
+    write_json(args.json, report)
     missing = any("missing" in side for r in report["benchmarks"].values() for side in r["sides"].values())
     return 1 if report["errors"] or missing else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -76,6 +76,15 @@ void adaptive_init(struct adaptive *a, const struct adaptive_options *o, struct 
     period_init(&a->period);
 }
 
+void adaptive_reconfigure(struct adaptive *a, const struct adaptive_options *o)
+{
+    a->options = *o;
+    a->allowance.share = o->waste;
+    a->search.rate_rps = fmin(a->search.rate_rps, o->rate_max_rps);
+    if (a->search.trial.rate_rps > o->rate_max_rps)
+        a->search.trial.rate_rps = 0;
+}
+
 static enum throttle_mode mode_of(const struct adaptive *a)
 {
     return a->state.mode;
@@ -99,6 +108,11 @@ static void decide(struct adaptive *a, struct instant now, enum throttle_mode mo
 static double most_rps(const struct adaptive *a, struct instant now)
 {
     return fmin(a->options.rate_max_rps, period_rate_rps(&a->period, now));
+}
+
+static void restart(struct adaptive *a, struct instant now, double rate_rps, double ratio)
+{
+    search_restart(&a->search, fmin(rate_rps, most_rps(a, now)), ratio);
 }
 
 /* ---- pacing ---- */
@@ -160,12 +174,12 @@ static void outage_over(struct adaptive *a, struct instant now)
     struct search *s = &a->search;
     double slack_s = 1.2 * 2.5 + silence_verdict_s(&a->silence) + 1;
     bool quota = period_outage_over(&a->period, a->outage.began_at, now, slack_s);
-    double most = most_rps(a, now);
 
+    quota = quota || period_fell(&a->period, now, HUGE_VAL);
     outage_end(&a->outage);
     if (quota)
         s->resume_rps = 0;
-    search_restart(s, isfinite(most) && quota ? most : RESUME_SHARE * s->resume_rps, 2);
+    restart(a, now, quota ? HUGE_VAL : RESUME_SHARE * s->resume_rps, 2);
     drop_reset(&a->drop);
     pace_lowered(a, now);
     a->lowered -= a->lowered > 1 ? 2 : a->lowered;
@@ -400,7 +414,7 @@ void adaptive_lost(struct adaptive *a, struct instant now, const struct throttle
 static void close(struct adaptive *a, struct instant now, const struct throttle_ticket *t)
 {
     if (t->role == ROLE_OPEN) {
-        search_restart(&a->search, fmin(meter_rps(&a->meter, now), most_rps(a, now)), 2);
+        restart(a, now, meter_rps(&a->meter, now), 2);
         a->ignored = a->sent;
         pace_lowered(a, now);
     }
@@ -430,10 +444,10 @@ static void rate_refused(struct adaptive *a, struct instant now, const struct th
         return;
     }
     if (drop_refused(&a->drop, t->number)) {
-        quota = period_fell(&a->period, now);
+        quota = period_fell(&a->period, now, a->search.rate_rps);
         search_cut(&a->search, now, drop_share(&a->drop));
         if (quota)
-            search_restart(&a->search, most_rps(a, now), 2);
+            restart(a, now, HUGE_VAL, 2);
         drop_reset(&a->drop);
         a->ignored = a->sent;
         pace_lowered(a, now);
@@ -478,8 +492,7 @@ static bool vote(struct adaptive *a, struct instant now, const struct throttle_t
         decide(a, now, THROTTLE_MODE_WINDOW, THROTTLE_REASON_CONCURRENCY);
         break;
     case FLIGHT_LEAVES:
-        search_restart(&a->search, LEAVE_SHARE * a->flight.window / fmax(trip_s, 1e-6),
-                       LEAVE_RATIO);
+        restart(a, now, LEAVE_SHARE * a->flight.window / fmax(trip_s, 1e-6), LEAVE_RATIO);
         flight_leave(&a->flight);
         pace_lowered(a, now);
         decide(a, now, THROTTLE_MODE_RATE, THROTTLE_REASON_NO_CONCURRENCY);

@@ -76,6 +76,9 @@ WEIR_MUST_CHECK enum weir_status adaptive_options_check(const struct adaptive_op
 /* Options must have been checked; `rng` must outlive it. */
 void adaptive_init(struct adaptive *a, const struct adaptive_options *o, struct rng *rng);
 
+/* Other options, checked; what was learned stays. */
+void adaptive_reconfigure(struct adaptive *a, const struct adaptive_options *o);
+
 /* As throttle.h says of each. */
 struct instant adaptive_when(struct adaptive *a, struct instant now, size_t in_flight, double cost);
 struct throttle_ticket adaptive_sent(struct adaptive *a, struct instant now, size_t in_flight,

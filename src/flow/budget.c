@@ -51,6 +51,13 @@ void budget_init(struct budget *b, int64_t limit)
     *b = (struct budget){.limit = limit, .full_at = INSTANT_NONE, .newest_slot = INT64_MIN / 2};
 }
 
+void budget_set_limit(struct budget *b, int64_t limit)
+{
+    if (b->limit == 0 || limit == 0)
+        budget_init(b, limit);
+    b->limit = limit;
+}
+
 bool budget_fits(const struct budget *b, int64_t cost)
 {
     assert(cost >= 0);

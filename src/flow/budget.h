@@ -47,6 +47,8 @@ struct budget {
 
 /* 0 <= limit <= BUDGET_LIMIT_MAX; 0: nothing is ever held back. */
 void budget_init(struct budget *b, int64_t limit);
+/* Another limit: what was taken under the old one counts, unless that was none. */
+void budget_set_limit(struct budget *b, int64_t limit);
 /* Costs are >= 0 (asserted). */
 bool budget_fits(const struct budget *b, int64_t cost);
 /* The earliest instant for that cost, not before `now`; INSTANT_NEVER if it does not fit. */

@@ -85,6 +85,17 @@ void gate_init(struct gate *g, const struct gate_options *o, struct rng *jitter)
     quota_init(&g->told_tokens);
 }
 
+void gate_reconfigure(struct gate *g, const struct gate_options *o)
+{
+    g->options = *o;
+    g->options.throttle = throttle_options_of(o);
+    throttle_reconfigure(&g->throttle, &g->options.throttle);
+    pacer_set_gap(&g->pacer, o->min_dispatch_delay_ns);
+    pacer_set_gap(&g->rate, pacer_gap_of_rate(o->rate_per_s));
+    budget_set_limit(&g->requests, o->requests_per_minute);
+    budget_set_limit(&g->tokens, o->tokens_per_minute);
+}
+
 bool gate_fits(const struct gate *g, int64_t tokens)
 {
     /* What the service announces is no reason to give a row up: it may announce another limit. */

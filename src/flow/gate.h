@@ -76,6 +76,10 @@ struct gate_ticket {
 /* Options must have been checked; `jitter` must outlive the gate. */
 void gate_init(struct gate *g, const struct gate_options *o, struct rng *jitter);
 
+/* Other options, checked, take hold at the next dispatch. What was learned and what was used up stays, but for
+ * a throttle of another kind, which begins anew. Tickets stay good. */
+void gate_reconfigure(struct gate *g, const struct gate_options *o);
+
 /* Whether a row of that many tokens can ever pass; false: it is larger than a whole budget. */
 bool gate_fits(const struct gate *g, int64_t tokens);
 /* The earliest instant for a dispatch of that many tokens, with in_flight others in flight; `now`

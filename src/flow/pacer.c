@@ -10,6 +10,13 @@ void pacer_init(struct pacer *p, duration_ns gap_ns)
     *p = (struct pacer){.gap_ns = gap_ns, .next = INSTANT_NONE};
 }
 
+void pacer_set_gap(struct pacer *p, duration_ns gap_ns)
+{
+    assert(gap_ns >= 0);
+    p->next = instant_add(p->next, gap_ns - p->gap_ns);
+    p->gap_ns = gap_ns;
+}
+
 duration_ns pacer_gap_of_rate(double per_s)
 {
     double gap_ns;

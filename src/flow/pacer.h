@@ -21,6 +21,8 @@ struct pacer {
 
 /* gap >= 0. */
 void pacer_init(struct pacer *p, duration_ns gap_ns);
+/* Another gap, from the last dispatch on. */
+void pacer_set_gap(struct pacer *p, duration_ns gap_ns);
 /* The gap that keeps to a rate, rounded up so that the rate is never passed; 0 for rate 0. */
 duration_ns pacer_gap_of_rate(double per_s);
 /* The earliest instant for the next dispatch. */

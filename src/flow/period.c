@@ -14,6 +14,8 @@ static const int64_t windows_s[] = {10, 60};
 /* How long a quota is believed: so many windows at first, and at most. */
 #define BELIEF_WINDOWS     2.0
 #define BELIEF_WINDOWS_MAX 16.0
+/* Refusals at less than that of the quota's rate have another cause. */
+#define NEAR_SHARE 0.9
 /* A window that is spent evenly to the last request has no room for what jitter does. */
 #define SPENT_SHARE 0.995
 
@@ -93,11 +95,11 @@ bool period_outage_over(struct period *p, struct instant began_at, struct instan
     return false;
 }
 
-bool period_fell(struct period *p, struct instant now)
+bool period_fell(struct period *p, struct instant now, double rate_rps)
 {
     double since_s = instant_is_none(p->until) ? -1 : instant_seconds(now, p->until);
 
-    if (since_s < 0 || since_s > p->window_s)
+    if (since_s < 0 || since_s > p->belief_s || rate_rps < NEAR_SHARE * p->rate_rps)
         return false;
     believe(p, now, 2 * p->belief_s);
     return true;

@@ -3,7 +3,7 @@
  *
  *     period_accepted(&p, sent_at);                          // for each success
  *     period_outage_over(&p, began_at, now, slack_s)         // an outage has ended
- *     period_fell(&p, now)                                   // refusals came close together
+ *     period_fell(&p, now, rate)                             // refusals came close together
  *     most = period_rate_rps(&p, now)                        // what the quota allows
  *
  * A service with such a quota takes everything, then nothing until its window has moved on. To a
@@ -42,8 +42,9 @@ void period_accepted_many(struct period *p, struct instant sent_at, uint32_t cou
  * a window does. */
 bool period_outage_over(struct period *p, struct instant began_at, struct instant now,
                         double slack_s);
-/* Refusals came close together. True: that is the quota, for it is a short while since more was tried. */
-bool period_fell(struct period *p, struct instant now);
+/* Refusals came close together at that rate. True: that is the quota, for more than it has been tried again
+ * lately. */
+bool period_fell(struct period *p, struct instant now, double rate_rps);
 /* What the quota allows; HUGE_VAL: nothing is known, or no longer believed. */
 double period_rate_rps(const struct period *p, struct instant now);
 

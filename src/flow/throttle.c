@@ -14,6 +14,7 @@ struct throttle_verbs {
     const char *name;
     enum weir_status (*check)(const struct throttle_options *o, struct weir_error *err);
     void (*init)(struct throttle *t);
+    void (*reconfigure)(struct throttle *t);
     struct instant (*when)(struct throttle *t, struct instant now, size_t in_flight, double cost);
     struct throttle_ticket (*sent)(struct throttle *t, struct instant now, size_t in_flight,
                                    double cost);
@@ -48,6 +49,11 @@ static void by_aimd_init(struct throttle *t)
 {
     aimd_init(&t->aimd, &t->options.aimd);
     throttle_state_init(&t->state, THROTTLE_MODE_DELAY);
+}
+
+static void by_aimd_reconfigure(struct throttle *t)
+{
+    t->aimd.options = t->options.aimd;
 }
 
 /* The delay may have moved: that is a decision, with its reason. */
@@ -90,6 +96,11 @@ static enum weir_status by_adaptive_check(const struct throttle_options *o, stru
 static void by_adaptive_init(struct throttle *t)
 {
     adaptive_init(&t->adaptive, &t->options.adaptive, t->jitter);
+}
+
+static void by_adaptive_reconfigure(struct throttle *t)
+{
+    adaptive_reconfigure(&t->adaptive, &t->options.adaptive);
 }
 
 static struct instant by_adaptive_when(struct throttle *t, struct instant now, size_t in_flight,
@@ -136,11 +147,13 @@ static const struct throttle_verbs kinds[THROTTLE_KINDS] = {
     [THROTTLE_AIMD] = {.name = "aimd",
                        .check = by_aimd_check,
                        .init = by_aimd_init,
+                       .reconfigure = by_aimd_reconfigure,
                        .refused = by_aimd_refused,
                        .accepted = by_aimd_accepted},
     [THROTTLE_ADAPTIVE] = {.name = "adaptive",
                            .check = by_adaptive_check,
                            .init = by_adaptive_init,
+                           .reconfigure = by_adaptive_reconfigure,
                            .when = by_adaptive_when,
                            .sent = by_adaptive_sent,
                            .refused = by_adaptive_refused,
@@ -193,6 +206,17 @@ void throttle_init(struct throttle *t, const struct throttle_options *o, struct 
     throttle_state_init(&t->state, THROTTLE_MODE_OPEN);
     if (kinds[o->kind].init)
         kinds[o->kind].init(t);
+}
+
+void throttle_reconfigure(struct throttle *t, const struct throttle_options *o)
+{
+    if (o->kind != t->options.kind) {
+        throttle_init(t, o, t->jitter);
+        return;
+    }
+    t->options = *o;
+    if (kinds[o->kind].reconfigure)
+        kinds[o->kind].reconfigure(t);
 }
 
 struct instant throttle_when(struct throttle *t, struct instant now, size_t in_flight, double cost)

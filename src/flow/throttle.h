@@ -62,6 +62,9 @@ WEIR_MUST_CHECK enum weir_status throttle_options_check(const struct throttle_op
 /* Options must have been checked; `jitter` must outlive the throttle. */
 void throttle_init(struct throttle *t, const struct throttle_options *o, struct rng *jitter);
 
+/* Other options, checked, take hold at the next call. Another kind begins anew. */
+void throttle_reconfigure(struct throttle *t, const struct throttle_options *o);
+
 /*
  * The earliest instant for the next dispatch. `now`: at once; later: ask again then; INSTANT_NEVER:
  * ask again after an answer. in_flight: attempts of the pool that have no answer yet. cost: of the

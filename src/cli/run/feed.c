@@ -10,9 +10,19 @@
 
 #include <inttypes.h>
 
+/*
+ * Rows that are read before it is their turn: enough that the engine never waits for the reader, and few enough that
+ * they are still in the processor's cache when they are sent, and that the window's memory is left to the rows that need
+ * it, those that have been sent.
+ */
+#define AHEAD_ROWS_PER_JOB 4
+#define AHEAD_ROWS_MIN     512
+
 struct feeding {
     struct run *run;
     uint64_t known_left; /* rows that the journal has a result for and that have not come by yet */
+    uint64_t ahead;      /* rows fed before it is their turn */
+    uint64_t to_begin;   /* rows fed that had not finished before */
     struct buf hold;
 };
 
@@ -87,14 +97,17 @@ static enum weir_status recall(struct feeding *f, struct run_row *row, struct we
 /* WEIR_E_END: the batch takes no more. */
 static enum weir_status feed_row(struct feeding *f, struct run_row *row, struct weir_error *err)
 {
+    struct run *r = f->run;
     enum weir_status status = recall(f, row, err);
 
+    if (status == WEIR_OK && !row->task.finished_before)
+        watch_wait_begun(&r->watch, f->to_begin++, f->ahead, r->stop_fd);
     if (status == WEIR_OK)
-        status = engine_batch_add(f->run->batch, &row->task, true, err);
+        status = engine_batch_add(r->batch, &row->task, true, err);
     if (status != WEIR_OK)
         row_free(row);
     else
-        atomic_fetch_add(&f->run->rows_fed, 1);
+        atomic_fetch_add(&r->rows_fed, 1);
     return status;
 }
 
@@ -136,6 +149,10 @@ void *feed_main(void *run)
 {
     struct run *r = run;
     struct feeding f = {.run = r, .known_left = r->before.finished};
+
+    f.ahead = AHEAD_ROWS_PER_JOB * (uint64_t)r->options.flow.jobs;
+    if (f.ahead < AHEAD_ROWS_MIN)
+        f.ahead = AHEAD_ROWS_MIN;
 
     r->fed.status = feed(&f, &r->fed.err);
     buf_free(&f.hold);

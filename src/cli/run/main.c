@@ -50,8 +50,9 @@ static enum weir_status open_fds(struct run *r, struct weir_error *err)
 {
     r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     r->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    r->begun_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     r->signal_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
-    if (r->wake_fd < 0 || r->stop_fd < 0 || r->signal_fd < 0)
+    if (r->wake_fd < 0 || r->stop_fd < 0 || r->begun_fd < 0 || r->signal_fd < 0)
         return error_set_errno(err, WEIR_E_IO, errno, "cannot create an event descriptor");
     return WEIR_OK;
 }
@@ -350,7 +351,7 @@ static int go(struct run *r)
 
 int cmd_run(int argc, char **argv)
 {
-    struct run r = {.wake_fd = -1, .stop_fd = -1, .signal_fd = -1};
+    struct run r = {.wake_fd = -1, .stop_fd = -1, .begun_fd = -1, .signal_fd = -1};
     struct weir_error err;
     int exit_status;
 
@@ -382,6 +383,7 @@ int cmd_run(int argc, char **argv)
     progress_free(r.progress);
     close_fd(r.wake_fd);
     close_fd(r.stop_fd);
+    close_fd(r.begun_fd);
     close_fd(r.signal_fd);
     run_options_free(&r.options);
     return exit_status;

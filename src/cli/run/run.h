@@ -30,7 +30,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* Counts what finishes. Called on the engine's thread; read by the main thread. */
+/*
+ * Counts what begins and what finishes. Called on the engine's thread; read by the main thread, and by the feeder,
+ * which reads no further ahead of the rows that have begun than it has to.
+ */
 struct watch {
     struct core_observer base;
     struct core_observer *next; /* told everything too; NULL: nobody */
@@ -38,6 +41,10 @@ struct watch {
     int wake_fd; /* an eventfd: the main thread is to look at `verdict` */
     atomic_int verdict;
     atomic_uint_fast64_t ok, failed;
+    atomic_uint_fast64_t begun; /* rows that have been started once, or have ended without */
+    atomic_uint_fast64_t
+        wanted;   /* the feeder waits until so many have begun; UINT64_MAX: it does not */
+    int begun_fd; /* an eventfd: they have */
 };
 
 /* How one of the threads ended. */
@@ -68,6 +75,7 @@ struct run {
 
     int wake_fd;   /* eventfd: something for the main thread */
     int stop_fd;   /* eventfd: the source stops reading */
+    int begun_fd;  /* eventfd: the feeder has waited long enough */
     int signal_fd; /* eventfd: signals that ask to stop */
 
     pthread_t feeder, deliverer;
@@ -108,7 +116,10 @@ void *deliver_main(void *run);
 
 /* watch.c */
 void watch_init(struct watch *w, const struct halt_rule *rule, struct core_observer *next,
-                int wake_fd);
+                int wake_fd, int begun_fd);
+
+/* Waits until fewer than `ahead` of the `fed` rows have not begun yet, or stop_fd is readable. The feeder's. */
+void watch_wait_begun(struct watch *w, uint64_t fed, uint64_t ahead, int stop_fd);
 
 /* Makes an eventfd readable. Any thread. */
 void run_signal_fd(int fd);

@@ -314,7 +314,7 @@ enum weir_status setup_engine(struct run *r, struct weir_error *err)
     if (status != WEIR_OK)
         return status;
     watch_init(&r->watch, &o->flow.halt, r->events ? eventlog_observer(r->events) : NULL,
-               r->wake_fd);
+               r->wake_fd, r->begun_fd);
     status = engine_new(&e, &r->engine, err);
     if (status != WEIR_OK)
         return status;

@@ -1,6 +1,8 @@
-/* Counts what finishes as it finishes, not as it is delivered: --halt must not wait for the order. */
+/* Counts what begins and finishes as it does so, not as it is delivered: --halt must not wait for the order. */
 #include "cli/run/run.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <unistd.h>
 
 void run_signal_fd(int fd)
@@ -11,6 +13,36 @@ void run_signal_fd(int fd)
         return; /* the counter is full: it is readable already */
 }
 
+/* One more row has begun; tells the feeder when that is what it waits for. */
+static void count_begun(struct watch *w)
+{
+    if (atomic_fetch_add(&w->begun, 1) + 1 < atomic_load(&w->wanted))
+        return;
+    atomic_store(&w->wanted, UINT64_MAX);
+    run_signal_fd(w->begun_fd);
+}
+
+void watch_wait_begun(struct watch *w, uint64_t fed, uint64_t ahead, int stop_fd)
+{
+    struct pollfd fds[] = {{.fd = w->begun_fd, .events = POLLIN},
+                           {.fd = stop_fd, .events = POLLIN}};
+    uint64_t count;
+
+    if (fed < ahead + atomic_load(&w->begun))
+        return;
+    /* Half of them, so that the two threads do not change over for each row. Said before it is looked at again: what
+     * begins in between is seen here, or sees this. */
+    atomic_store(&w->wanted, fed - ahead / 2);
+    while (atomic_load(&w->begun) < fed - ahead / 2) {
+        if (poll(fds, 2, -1) < 0 && errno != EINTR && errno != EAGAIN)
+            return; /* then it reads ahead: only memory is lost by that */
+        if (fds[1].revents)
+            return;
+        if (fds[0].revents && read(w->begun_fd, &count, sizeof count) != (ssize_t)sizeof count)
+            return;
+    }
+}
+
 static void on_event(struct core_observer *o, const struct core_event *ev)
 {
     struct watch *w = (struct watch *)o;
@@ -19,8 +51,12 @@ static void on_event(struct core_observer *o, const struct core_event *ev)
 
     if (w->next)
         w->next->ops->event(w->next, ev);
+    if (ev->kind == EVENT_ATTEMPT_STARTED && ev->attempt == 1)
+        count_begun(w);
     if (ev->kind != EVENT_TASK_FINISHED)
         return;
+    if (ev->attempt == 0)
+        count_begun(w);
     ok = ev->answer->outcome == WEIR_OUTCOME_OK;
     atomic_fetch_add(ok ? &w->ok : &w->failed, 1);
     verdict = halt_finished(&w->halt, ok);
@@ -33,8 +69,10 @@ static void on_event(struct core_observer *o, const struct core_event *ev)
 static const struct core_observer_ops watch_ops = {.event = on_event};
 
 void watch_init(struct watch *w, const struct halt_rule *rule, struct core_observer *next,
-                int wake_fd)
+                int wake_fd, int begun_fd)
 {
-    *w = (struct watch){.base = {&watch_ops}, .next = next, .wake_fd = wake_fd};
+    *w = (struct watch){
+        .base = {&watch_ops}, .next = next, .wake_fd = wake_fd, .begun_fd = begun_fd};
+    atomic_init(&w->wanted, UINT64_MAX);
     halt_init(&w->halt, rule);
 }

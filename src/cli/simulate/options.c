@@ -385,6 +385,20 @@ static bool is_described(const struct simulate_options *o, const char *name)
     return false;
 }
 
+static bool is_of_service(const char *given)
+{
+    return !sim_run_option_find(given);
+}
+
+static bool describes_service(const struct simulate_options *o)
+{
+    for (size_t i = 0; i < o->described.count; i += 2) {
+        if (is_of_service(o->described.items[i]))
+            return true;
+    }
+    return o->service != NULL;
+}
+
 /* What may be given more than once adds to a list in the file's place, not to the file's list. */
 static void forget_overridden(struct simulate_options *o)
 {
@@ -456,7 +470,7 @@ static enum weir_status check(struct simulate_options *o, struct weir_error *err
     o->study.full_status_count = o->flow.capacity_status_count;
     if (o->seed == NO_SEED)
         o->seed = (int64_t)o->study.script.seed;
-    if (!o->service && o->described.count == 0)
+    if (!describes_service(o))
         return error_set(err, WEIR_E_INVALID,
                          "--service is missing; give the file that describes the service, such as "
                          "examples/services/s1.yml");

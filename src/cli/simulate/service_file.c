@@ -228,27 +228,34 @@ out:
     return status;
 }
 
-enum weir_status service_file_read(const char *path, const struct service_file_keys *keys,
-                                   struct weir_error *err)
+enum weir_status service_file_parse(const char *path, const char *bytes, size_t len,
+                                    const struct service_file_keys *keys, struct weir_error *err)
 {
     struct reader r = {.path = path, .keys = keys, .err = err};
-    char *bytes = NULL;
-    size_t len = 0;
-    enum weir_status status = read_bytes(path, &bytes, &len, err);
+    enum weir_status status;
 
-    if (status != WEIR_OK)
-        return status;
     r.line_of = mem_calloc(keys->count + 1, sizeof *r.line_of);
     if (!r.line_of || !yaml_parser_initialize(&r.yaml)) {
-        status = error_nomem(err);
-        goto out;
+        mem_free(r.line_of);
+        return error_nomem(err);
     }
     yaml_parser_set_input_string(&r.yaml, (const unsigned char *)bytes, len);
     status = read_document(&r);
     drop_event(&r);
     yaml_parser_delete(&r.yaml);
-out:
     mem_free(r.line_of);
+    return status;
+}
+
+enum weir_status service_file_read(const char *path, const struct service_file_keys *keys,
+                                   struct weir_error *err)
+{
+    char *bytes = NULL;
+    size_t len = 0;
+    enum weir_status status = read_bytes(path, &bytes, &len, err);
+
+    if (status == WEIR_OK)
+        status = service_file_parse(path, bytes, len, keys, err);
     mem_free(bytes);
     return status;
 }

@@ -38,4 +38,9 @@ struct service_file_keys {
 WEIR_MUST_CHECK enum weir_status
 service_file_read(const char *path, const struct service_file_keys *keys, struct weir_error *err);
 
+/* The same of bytes that are in memory; path only names them. */
+WEIR_MUST_CHECK enum weir_status service_file_parse(const char *path, const char *bytes, size_t len,
+                                                    const struct service_file_keys *keys,
+                                                    struct weir_error *err);
+
 #endif
