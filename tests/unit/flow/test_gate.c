@@ -519,6 +519,75 @@ static void no_life_breaks_a_limit_or_gets_stuck(void **state)
         free(live(seed));
 }
 
+/* Many dispatches in one call, as of very short work: nothing may space them, and a refusal among them ends it. */
+static void many_may_go_at_once_while_nothing_limits(void **state)
+{
+    static const enum throttle_kind kinds[] = {THROTTLE_NONE, THROTTLE_AIMD, THROTTLE_ADAPTIVE};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        struct instant now = {NS_PER_S};
+        struct gate_ticket first, tenth;
+        struct gate_options o;
+        struct gate g;
+        struct rng rng;
+
+        rng_seed(&rng, 1);
+        gate_options_init(&o);
+        o.throttle.kind = kinds[i];
+        gate_init(&g, &o, &rng);
+        assert_true(gate_may_take_many(&g, now, 0));
+        first = gate_take_many(&g, now, 0, 100);
+        tenth = gate_ticket_nth(&first, 10);
+        assert_int_equal(tenth.requests_mark, first.requests_mark + 10);
+        if (kinds[i] == THROTTLE_ADAPTIVE)
+            assert_int_equal(tenth.throttle.number, first.throttle.number + 10);
+        now = instant_add(now, NS_PER_MS);
+        gate_accepted_many(&g, now, &first, 10, NS_PER_US);
+        assert_true(gate_may_take_many(&g, now, 0));
+        (void)gate_refused(&g, now, &tenth, 0, NULL);
+        assert_int_equal(gate_may_take_many(&g, now, 0), kinds[i] == THROTTLE_NONE);
+    }
+}
+
+/* The rate at which it begins after the first refusal is that of all that were accepted, told of together or not. */
+static void the_throttle_counts_each_of_many(void **state)
+{
+    double rate_rps[2];
+
+    (void)state;
+    for (int together = 0; together < 2; together++) {
+        struct instant now = {NS_PER_S};
+        struct gate_ticket ticket;
+        struct gate_options o;
+        struct gate g;
+        struct rng rng;
+
+        rng_seed(&rng, 1);
+        gate_options_init(&o);
+        o.throttle.kind = THROTTLE_ADAPTIVE;
+        gate_init(&g, &o, &rng);
+        for (int i = 0; i < 1000; i++) {
+            if (together) {
+                ticket = gate_take_many(&g, now, 0, 50);
+                now = instant_add(now, NS_PER_MS);
+                gate_accepted_many(&g, now, &ticket, 50, NS_PER_US);
+                continue;
+            }
+            for (int k = 0; k < 50; k++) {
+                ticket = gate_take(&g, now, 0, 0);
+                now = instant_add(now, NS_PER_MS / 50);
+                gate_accepted(&g, now, &ticket, NULL);
+            }
+        }
+        ticket = gate_take(&g, now, 0, 0);
+        (void)gate_refused(&g, now, &ticket, 0, NULL);
+        assert_int_equal(gate_throttle(&g)->mode, THROTTLE_MODE_RATE);
+        rate_rps[together] = gate_throttle(&g)->rate_rps;
+    }
+    assert_true(rate_rps[1] > 0.9 * rate_rps[0] && rate_rps[1] < 1.1 * rate_rps[0]);
+}
+
 static void the_same_seed_gives_the_same_life(void **state)
 {
     (void)state;
@@ -538,6 +607,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_adaptive_and_no_limit),
+        cmocka_unit_test(many_may_go_at_once_while_nothing_limits),
+        cmocka_unit_test(the_throttle_counts_each_of_many),
         cmocka_unit_test(each_option_has_its_range),
         cmocka_unit_test(static_delay_is_the_aimd_delays_lower_bound),
         cmocka_unit_test(aimd_delay_is_charged_to_the_row_alone),
