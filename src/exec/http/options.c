@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
@@ -283,6 +282,7 @@ static void encodings_line(char ret[ENCODINGS_LINE_BYTES])
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
         if (!(features & known[i].feature))
             continue;
+        /* All of them fit. */
         len += (size_t)snprintf(ret + len, ENCODINGS_LINE_BYTES - len, "%s%s", between,
                                 known[i].names);
         between = ", ";
