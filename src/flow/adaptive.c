@@ -25,9 +25,11 @@
 #define REOPEN_NS    (30 * NS_PER_S)
 #define REOPEN_SENDS 100
 /* After an outage, so much of the last solid rate. */
-#define RESUME_SHARE 0.25
+#define RESUME_SHARE   0.25
+#define RESUME_MIN_RPS 1.0
 /* A window that becomes a rate: so much of what it delivered. */
-#define LEAVE_SHARE 0.9
+#define LEAVE_SHARE     0.9
+#define LEAVE_DELIVERED 2.0
 #define LEAVE_RATIO 1.1
 
 enum role {
@@ -179,7 +181,7 @@ static void outage_over(struct adaptive *a, struct instant now)
     outage_end(&a->outage);
     if (quota)
         s->resume_rps = 0;
-    restart(a, now, quota ? HUGE_VAL : RESUME_SHARE * s->resume_rps, 2);
+    restart(a, now, quota ? HUGE_VAL : fmax(RESUME_SHARE * a->parked_rps, RESUME_MIN_RPS), 2);
     drop_reset(&a->drop);
     pace_lowered(a, now);
     /* The search goes on with the very next dispatch. */
@@ -462,6 +464,17 @@ static void rate_refused(struct adaptive *a, struct instant now, const struct th
     }
 }
 
+static void leave_window(struct adaptive *a, struct instant now)
+{
+    double trip_s = fmax(a->silence.accepted.mean_s, 1e-6);
+    double rate = fmin(a->flight.window / trip_s, LEAVE_DELIVERED * meter_rps(&a->meter, now));
+
+    restart(a, now, LEAVE_SHARE * rate, LEAVE_RATIO);
+    flight_leave(&a->flight);
+    pace_lowered(a, now);
+    decide(a, now, THROTTLE_MODE_RATE, THROTTLE_REASON_NO_CONCURRENCY);
+}
+
 static void window_refused(struct adaptive *a, struct instant now, const struct throttle_ticket *t)
 {
     static const enum throttle_reason reasons[] = {
@@ -469,11 +482,14 @@ static void window_refused(struct adaptive *a, struct instant now, const struct 
         [FLIGHT_NOTCH] = THROTTLE_REASON_STRAY_REFUSAL,
         [FLIGHT_FELL] = THROTTLE_REASON_CAPACITY_FELL,
     };
+    bool least = a->flight.window == 1;
     enum flight_cut cut = flight_refused(
         &a->flight, now, t->in_flight, t->role == ROLE_TRIAL, t->number, a->sent, &a->drop,
         silence_verdict_s(&a->silence), search_interval_s(&a->search, &a->allowance));
 
-    if (cut != FLIGHT_NOTHING)
+    if (cut == FLIGHT_FELL && least)
+        leave_window(a, now); /* one at a time is too many: it is no concurrency limit */
+    else if (cut != FLIGHT_NOTHING)
         decide(a, now, THROTTLE_MODE_WINDOW, reasons[cut]);
 }
 
@@ -494,10 +510,7 @@ static bool vote(struct adaptive *a, struct instant now, const struct throttle_t
         decide(a, now, THROTTLE_MODE_WINDOW, THROTTLE_REASON_CONCURRENCY);
         break;
     case FLIGHT_LEAVES:
-        restart(a, now, LEAVE_SHARE * a->flight.window / fmax(trip_s, 1e-6), LEAVE_RATIO);
-        flight_leave(&a->flight);
-        pace_lowered(a, now);
-        decide(a, now, THROTTLE_MODE_RATE, THROTTLE_REASON_NO_CONCURRENCY);
+        leave_window(a, now);
         break;
     }
     drop_reset(&a->drop);
@@ -524,11 +537,12 @@ static void learn_refusal(struct adaptive *a, struct instant now, const struct t
     }
     if (mode_of(a) == THROTTLE_MODE_OPEN)
         close(a, now, t);
-    nothing_passes = outage_refused(&a->outage, t->number);
+    nothing_passes = outage_refused(&a->outage, t->number, now);
     if (vote(a, now, t))
         return;
     if (nothing_passes) {
         search_park(&a->search);
+        a->parked_rps = a->search.resume_rps > 0 ? a->search.resume_rps : meter_rps(&a->meter, now);
         flight_leave(&a->flight);
         outage_begin(&a->outage, now);
         decide(a, now, THROTTLE_MODE_OUTAGE, THROTTLE_REASON_OUTAGE);

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #define REFUSALS_IN_A_ROW 6
+#define LASTS_S           0.25
 #define INTERVAL_START_S  0.25
 #define INTERVAL_FACTOR   1.5
 
@@ -12,13 +13,18 @@ void outage_init(struct outage *o)
     *o = (struct outage){0};
 }
 
-bool outage_refused(struct outage *o, uint64_t number)
+bool outage_refused(struct outage *o, uint64_t number, struct instant now)
 {
     if (number > o->last_refused) {
-        o->refused_in_a_row = number == o->last_refused + 1 ? o->refused_in_a_row + 1 : 1;
+        bool in_a_row = o->refused_in_a_row > 0 && number == o->last_refused + 1;
+
+        o->refused_in_a_row = in_a_row ? o->refused_in_a_row + 1 : 1;
+        if (!in_a_row)
+            o->row_since = now;
         o->last_refused = number;
     }
-    return o->refused_in_a_row >= REFUSALS_IN_A_ROW;
+    return o->refused_in_a_row >= REFUSALS_IN_A_ROW &&
+           instant_seconds(now, o->row_since) >= LASTS_S;
 }
 
 void outage_begin(struct outage *o, struct instant now)
