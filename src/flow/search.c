@@ -6,6 +6,7 @@
 #define RATE_MIN_RPS 0.1
 /* Bracket: found when its ends are so near; forgotten when its upper end is so old. */
 #define FOUND_RATIO    1.05
+#define NARROW_RATIO   1.12
 #define REFUSED_AGE_NS (15 * NS_PER_S)
 #define RATIO_START    2.0
 /* Between two steps of a search, at least. A trial shows that a rate is borne for one verdict; a service with a
@@ -250,6 +251,11 @@ void search_notch(struct search *s, struct instant now, uint64_t between, const 
     double share = NOTCH_WEIGHT / (double)(between + 1);
 
     s->trial.rate_rps = 0;
+    /* So near its end the search knows the upper end now; else it tries the same step again and again. */
+    if (s->searching && s->refused_rps < NARROW_RATIO * s->rate_rps) {
+        s->refused_rps = s->rate_rps;
+        s->refused_at = now;
+    }
     s->rate_rps = fmax(RATE_MIN_RPS, s->rate_rps * (1 - fmin(NOTCH_MAX, fmax(NOTCH_MIN, share))));
     s->climb = CLIMB_NOTCH;
     s->probe_at = instant_max(s->probe_at, instant_after(now, search_interval_s(s, a) / 2));
