@@ -22,7 +22,7 @@
 #define MEASURE_WORTH    1.2
 #define MEASURE_PATIENCE 512
 /* Below this a queue costs nobody anything; and work in this process takes turns on its processors. */
-#define LATENCY_MIN_S 0.005
+#define LATENCY_MIN_S 0.025
 /* A window beyond any pool: no need to let it grow further. */
 #define WINDOW_MAX 1e6
 
