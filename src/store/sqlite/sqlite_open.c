@@ -225,7 +225,7 @@ static enum weir_status check_content(struct sqlite_store *js, struct weir_error
 
 static enum weir_status prepare_all(struct sqlite_store *js, struct weir_error *err)
 {
-    for (int i = 0; i < ST_COUNT; i++)
+    for (int i = 0; i < ST_READY; i++)
         if (sqlite3_prepare_v3(js->db, journal_sql[i], -1, SQLITE_PREPARE_PERSISTENT,
                                &js->statements[i], NULL) != SQLITE_OK)
             return journal_fail(js, "opening it", err);
