@@ -3,8 +3,9 @@
  *
  *     rows_weir ROWS
  *
- * One thread adds, another takes; each row carries 8 bytes and gives 8 bytes back, and comes with all of its metadata,
- * some of which is read and checked. Two threads of the pool, and the engine's own, share the processors with both.
+ * One thread adds, an array at a time, another takes; each row carries 8 bytes and gives 8 bytes back, and comes with all
+ * of its metadata, some of which is read and checked. Two threads of the pool, and the engine's own, share the processors
+ * with both.
  */
 #include "benchkit.h"
 
@@ -12,6 +13,8 @@
 #include <weir/weir.h>
 
 #define THREADS 2
+/* Rows that are added in one call; the ring adds as many at once as it has room for. */
+#define GROUP 128
 
 struct feed {
     struct weir_batch *batch;
@@ -33,11 +36,18 @@ static void *add_rows(void *arg)
     struct feed *feed = arg;
     struct weir_error err;
 
-    for (uint64_t i = 0; i < feed->rows; i++) {
-        struct weir_row row = {.data = &i, .len = sizeof i};
+    for (uint64_t i = 0; i < feed->rows;) {
+        size_t count = feed->rows - i < GROUP ? (size_t)(feed->rows - i) : GROUP;
+        struct weir_row rows[GROUP];
+        uint64_t numbers[GROUP];
 
-        if (weir_batch_add(feed->batch, &row, true, &err) != WEIR_OK)
+        for (size_t k = 0; k < count; k++) {
+            numbers[k] = i + k;
+            rows[k] = (struct weir_row){.data = &numbers[k], .len = sizeof numbers[k]};
+        }
+        if (weir_batch_add_many(feed->batch, rows, count, true, NULL, &err) != WEIR_OK)
             bench_die(err.message);
+        i += count;
     }
     weir_batch_end(feed->batch, NULL);
     return NULL;

@@ -37,18 +37,24 @@ void ahead_init(struct core_pool *p)
     p->work_ns = AHEAD_WORK_NS_CAP; /* nothing is known yet */
 }
 
-bool ahead_may_start(const struct core_pool *p, const struct core_task *t)
+bool ahead_has_room(const struct core_pool *p)
 {
     return p->ahead_count < p->ahead_max && p->permits.running == p->options.size &&
-           p->work_ns < AHEAD_WORK_NS_MAX && p->crowding == 0 && gate_is_open(&p->gate) &&
-           t->attempts == 0 && instant_is_never(t->deadline);
+           p->run_rows == 0 && p->work_ns < AHEAD_WORK_NS_MAX && p->crowding == 0 &&
+           gate_is_open(&p->gate);
+}
+
+bool ahead_suits(const struct core_task *t)
+{
+    return t->attempts == 0 && instant_is_never(t->deadline);
 }
 
 void ahead_learn(struct core_pool *p, const struct core_answer *a)
 {
     duration_ns ran;
 
-    if (p->ahead_max == 0 || instant_is_none(a->started_at) || instant_is_none(a->ended_at))
+    if ((p->ahead_max == 0 && !p->takes_runs) || instant_is_none(a->started_at) ||
+        instant_is_none(a->ended_at))
         return;
     ran = instant_diff(a->ended_at, a->started_at);
     if (ran > AHEAD_WORK_NS_CAP)

@@ -8,6 +8,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 void answer_init(struct core_answer *a)
 {
@@ -21,10 +22,16 @@ void answer_init(struct core_answer *a)
     };
 }
 
+static void free_output(struct core_answer *a)
+{
+    if (a->output && a->output != a->small)
+        mem_free(a->output);
+}
+
 void answer_clear(struct core_answer *a)
 {
     mem_free(a->message);
-    mem_free(a->output);
+    free_output(a);
     mem_free(a->request_id);
     answer_init(a);
 }
@@ -34,7 +41,80 @@ void answer_move(struct core_answer *to, struct core_answer *from)
     if (to == from)
         return;
     *to = *from;
+    if (from->output == from->small)
+        to->output = to->small;
     answer_init(from);
+}
+
+bool answer_set_output(struct core_answer *a, const void *bytes, size_t len)
+{
+    char *output = a->small;
+
+    if (len >= sizeof a->small) {
+        output = mem_copy(bytes, len);
+        if (!output)
+            return false;
+    } else {
+        /* The bytes may be those of the output that is there. */
+        memmove(a->small, bytes, len);
+        a->small[len] = '\0';
+    }
+    free_output(a);
+    a->output = output;
+    a->output_len = len;
+    return true;
+}
+
+void answer_take_output(struct core_answer *a, char *output, size_t len)
+{
+    free_output(a);
+    a->output = output;
+    a->output_len = len;
+}
+
+static bool is_plain(const struct core_answer *a)
+{
+    return a->outcome == WEIR_OUTCOME_OK && a->reason == WEIR_REASON_NONE && !a->message &&
+           !a->request_id && a->tokens < 0 && a->advice.retry_after_ns < 0 &&
+           a->advice.requests.limit < 0 && a->advice.requests.remaining < 0 &&
+           a->advice.tokens.limit < 0 && a->advice.tokens.remaining < 0;
+}
+
+static void unsay(struct core_answer *a)
+{
+    a->outcome = WEIR_OUTCOME_LOST;
+    a->reason = WEIR_REASON_NO_OUTCOME;
+    a->status = 0;
+    a->retryable = false;
+    a->output = NULL;
+    a->output_len = 0;
+    a->started_at = a->ended_at = INSTANT_NONE;
+}
+
+bool answer_move_plain(struct core_answer *to, struct core_answer *from)
+{
+    if (!is_plain(from))
+        return false;
+    to->outcome = from->outcome;
+    to->reason = from->reason;
+    to->status = from->status;
+    to->retryable = from->retryable;
+    to->output = from->output;
+    to->output_len = from->output_len;
+    to->started_at = from->started_at;
+    to->ended_at = from->ended_at;
+    if (from->output == from->small) {
+        memcpy(to->small, from->small, sizeof to->small);
+        to->output = to->small;
+    }
+    unsay(from);
+    return true;
+}
+
+void answer_clear_plain(struct core_answer *a)
+{
+    free_output(a);
+    unsay(a);
 }
 
 void answer_say(struct core_answer *a, const char *format, ...)

@@ -2,8 +2,9 @@
  * What an attempt gave: the one thing that an executor reports, and what a result keeps of its last
  * attempt.
  *
- * Owner: whoever holds the struct owns message, output and request_id (mem_free; answer_clear frees
- * all three).
+ * Owner: whoever holds the struct owns message, output and request_id (answer_clear frees all
+ * three). A small output lives in the struct itself, so that the commonest answers of very short
+ * work need no memory of their own; that is why a struct is moved by answer_move() only.
  */
 #ifndef CORE_ANSWER_H
 #define CORE_ANSWER_H
@@ -16,20 +17,24 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Outputs below this many bytes need no memory of their own. */
+#define ANSWER_SMALL_BYTES 24
+
 struct core_answer {
+    char small[ANSWER_SMALL_BYTES]; /* where a small output is */
     enum weir_outcome outcome;
     enum weir_reason reason;
+    int status;     /* HTTP status, or a number of the callback's own; 0: there was none */
     bool retryable; /* for WEIR_OUTCOME_FAILED: another attempt may succeed. Implied by timeout and
                        lost */
-    int status;     /* HTTP status, or a number of the callback's own; 0: there was none */
     char *message;  /* one line for a person, NUL-terminated; NULL: none */
     char *output;   /* the bytes of the answer, with a NUL behind them; NULL: none */
-    size_t output_len; /* without that NUL */
-    char *request_id;  /* the service's own name for the request; NULL: none */
-    int64_t tokens;    /* that the service says it charged; -1: not told */
-    struct flow_advice advice;
+    size_t output_len;         /* without that NUL */
+    char *request_id;          /* the service's own name for the request; NULL: none */
     struct instant started_at; /* when the work began, and when it ended, at the executor */
     struct instant ended_at;
+    int64_t tokens; /* that the service says it charged; -1: not told */
+    struct flow_advice advice;
 };
 
 /* An answer that says nothing yet: outcome lost, reason no_outcome, nothing owned. */
@@ -39,6 +44,18 @@ void answer_clear(struct core_answer *a);
 /* Moves everything from one to another: what `to` held is overwritten, not freed (clear it first if
  * it may own something), and `from` is as after answer_init. */
 void answer_move(struct core_answer *to, struct core_answer *from);
+/* Gives it a copy of the bytes as its output, in place of one that it has. False: no memory; nothing has changed. */
+bool answer_set_output(struct core_answer *a, const void *bytes, size_t len);
+/* Gives it an output that was had from mem_alloc(), with its NUL, in place of one that it has. */
+void answer_take_output(struct core_answer *a, char *output, size_t len);
+/*
+ * An answer is plain when it says no more than "done well": an output perhaps, but no message, no advice, no request id, no
+ * tokens. Moves such an answer to one that is as after answer_init(), touching no more of the two than is needed. False:
+ * it is not plain; nothing has changed.
+ */
+bool answer_move_plain(struct core_answer *to, struct core_answer *from);
+/* answer_clear() of an answer that was moved so. */
+void answer_clear_plain(struct core_answer *a);
 /* Sets the message to formatted text (replacing one); silently none when memory is out. */
 void answer_say(struct core_answer *a, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

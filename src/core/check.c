@@ -3,6 +3,32 @@
  */
 #include "core/internal.h"
 
+/* Rows in runs: those of the pool are those of its batches, and hold no more permits than there are of them. */
+static const char *check_runs(const struct dispatcher *d, const struct core_pool *p,
+                              uint64_t *ret_ahead)
+{
+    uint64_t rows = 0;
+
+    list_foreach (node, &d->batches) {
+        const struct core_batch *b = list_entry(node, struct core_batch, link);
+        uint64_t ready = 0;
+
+        if (b->pool != p)
+            continue;
+        rows += b->run_rows;
+        for (const struct core_run *r = b->runs; r; r = r->next)
+            ready += r->rows;
+        if (ready != b->run_ready)
+            return "I2: rows that are ready in runs are miscounted";
+    }
+    if (rows != p->run_rows)
+        return "I2: rows that run in runs are miscounted";
+    if (p->run_permits > p->run_rows || (p->run_rows > 0 && p->run_permits == 0))
+        return "I1: rows in runs hold permits that they have no use for, or none";
+    *ret_ahead += p->run_rows - p->run_permits;
+    return NULL;
+}
+
 static const char *check_pool(const struct core_pool *p, size_t *running, uint64_t *abandoned)
 {
     size_t busy = 0, idle = 0;
@@ -25,12 +51,12 @@ static const char *check_pool(const struct core_pool *p, size_t *running, uint64
         if (list_entry(node, struct core_attempt_slot, link)->running)
             return "I1: a slot runs without a permit";
     }
-    if (busy != p->permits.running)
+    if (busy + p->run_permits != p->permits.running)
         return "I1: permits taken in a pool differ from the attempts that run in it";
     if (busy + idle + p->ahead_count != p->slot_count ||
         p->slot_count != p->options.size + p->ahead_max || busy > p->options.size)
         return "P3: more places than the pool has";
-    *running += busy;
+    *running += busy + p->run_permits;
     return NULL;
 }
 
@@ -116,7 +142,9 @@ static const char *check_batch(const struct core_batch *b, uint64_t *live, uint6
         if (!t)
             continue;
         by_state[t->state]++;
-        if (t->state == TASK_FINISHED || t->state == TASK_COMMITTED)
+        if (t->run.rows > 0)
+            held_bytes += t->run.output_bytes;
+        else if (t->state == TASK_FINISHED || t->state == TASK_COMMITTED)
             held_bytes += t->answer.output_len;
         if (heap_contains(&t->timer))
             ++*timers;
@@ -130,12 +158,15 @@ static const char *check_batch(const struct core_batch *b, uint64_t *live, uint6
     if (!list_is(&b->fresh, TASK_READY, &fresh) || !list_is(&b->waiting, TASK_WAITING, &waiting) ||
         !list_is(&b->running, TASK_RUNNING, &running))
         return "I2: a task is on the wrong list";
-    if (fresh + b->retries.len != b->stats.ready || waiting != b->stats.waiting ||
-        running != b->stats.running)
+    if (fresh + b->retries.len + b->run_ready != b->stats.ready || waiting != b->stats.waiting ||
+        running + b->run_rows != b->stats.running)
         return "I2: the lists of a batch differ from its counts";
     if (!heap_is_valid(&b->retries))
         return "the heap of retries is out of order";
     *live += by_state[TASK_READY] + by_state[TASK_WAITING] + by_state[TASK_RUNNING];
+    *live += b->run_ready + b->run_rows;
+    by_state[TASK_READY] += b->run_ready;
+    by_state[TASK_RUNNING] += b->run_rows;
     return check_counts(b, by_state);
 }
 
@@ -151,6 +182,8 @@ const char *dispatcher_check(const struct dispatcher *d)
         wrong = check_pool(p, &running, &abandoned);
         if (!wrong)
             wrong = check_ahead(p, &ahead);
+        if (!wrong)
+            wrong = check_runs(d, p, &ahead);
         if (!wrong)
             wrong = check_crowding(d, p);
         if (wrong)

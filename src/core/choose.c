@@ -71,11 +71,17 @@ static struct core_task *first_ready(struct core_batch *b, bool crowded)
 
     if (b->options.output_bytes > 0 && b->held_bytes >= b->options.output_bytes) {
         t = reorder_first(&b->order);
+        if (!t && b->runs && run_first(b->runs)->index == b->order.next)
+            t = run_take_first(b);
         return t && t->state == TASK_READY && (!crowded || t->attempts > 0) ? t : NULL;
     }
     if (retry)
         return task_of_retry(retry);
-    return crowded ? NULL : list_entry(list_front(&b->fresh), struct core_task, link);
+    if (crowded)
+        return NULL;
+    if (list_empty(&b->fresh))
+        return run_take_first(b);
+    return list_entry(list_front(&b->fresh), struct core_task, link);
 }
 
 /* The first row of the batch whose turn it is; NULL: there is none that may start. */
@@ -184,18 +190,17 @@ static void start(struct core_pool *p, struct core_task *t, struct gate_ticket t
  * Starts what may start in one pool, `most` attempts at most. Returns when the gate opens next; NEVER: the pool waits for
  * something else.
  */
-struct instant choose_and_start(struct core_pool *p, size_t most, struct instant now)
+static struct instant start_rows(struct core_pool *p, size_t most, struct instant now)
 {
-    struct core_task *t;
-
-    while (most > 0 && (t = next_row(p))) {
-        struct core_batch *b = t->batch;
+    while (most > 0) {
         bool permit = permit_available(&p->permits);
+        struct core_task *t = permit || ahead_has_room(p) ? next_row(p) : NULL;
         struct gate_ticket ticket;
         size_t in_flight = p->permits.running + p->ahead_count;
         struct instant when;
+        struct core_batch *b;
 
-        if (!permit && !ahead_may_start(p, t))
+        if (!t || (!permit && !ahead_suits(t)))
             return INSTANT_NEVER;
         when = gate_when(&p->gate, now, in_flight, t->tokens);
         tell_throttle(p, now); /* by silence, too, it decides */
@@ -204,6 +209,7 @@ struct instant choose_and_start(struct core_pool *p, size_t most, struct instant
         if (permit && !permit_take(&p->permits))
             return INSTANT_NEVER;
         ticket = gate_take(&p->gate, now, in_flight, t->tokens);
+        b = t->batch;
         /* To the back of the turn first: starting the last ready row takes the batch off it. */
         list_remove(&b->turn);
         list_push_back(&p->turn, &b->turn);
@@ -212,4 +218,16 @@ struct instant choose_and_start(struct core_pool *p, size_t most, struct instant
         most--;
     }
     return INSTANT_NEVER;
+}
+
+struct instant choose_and_start(struct core_pool *p, size_t most, struct instant now)
+{
+    struct instant wake = INSTANT_NEVER;
+
+    if (run_may_start(p, now))
+        run_start(p, now);
+    else
+        wake = start_rows(p, most, now);
+    run_take_permits(p);
+    return wake;
 }

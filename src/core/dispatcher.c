@@ -118,6 +118,7 @@ enum weir_status dispatcher_add_pool(struct dispatcher *d, const struct core_poo
     p->executor = executor;
     gate_init(&p->gate, &o->gate, &d->rng);
     ahead_init(p);
+    run_init(p);
     p->slots = mem_calloc(p->slot_count, sizeof *p->slots);
     p->name = mem_strdup(o->name ? o->name : executor->ops->kind);
     if (!p->slots || !p->name) {
@@ -170,6 +171,7 @@ enum weir_status dispatcher_open_batch(struct dispatcher *d, struct core_pool *p
     list_init(&b->running);
     list_init(&b->turn);
     heap_init(&b->retries, retry_less);
+    b->runs_tail = &b->runs;
     b->stats.pool_size = pool->options.size;
     b->stats.max_capacity_retry_ns = pool->options.max_capacity_retry_ns;
     /* The delay is the pool's and outlives a batch; the peak starts at the delay in force. */
@@ -251,6 +253,7 @@ static void hold(struct core_task *t, struct instant now)
         answer_say(&t->answer, "the deadline had passed before the row came");
         finish_task(t, now);
     } else {
+        run_scatter(b); /* what came before goes before */
         choose_make_ready(t);
     }
 }
@@ -280,6 +283,30 @@ enum weir_status dispatcher_submit(struct dispatcher *d, struct core_batch *b, s
     b->held_bytes += t->answer.output_len;
     task_move(t, TASK_COMMITTED);
     deliver_in_order(b, now);
+    return WEIR_OK;
+}
+
+enum weir_status dispatcher_submit_run(struct dispatcher *d, struct core_batch *b,
+                                       struct core_run *r, struct instant now,
+                                       struct weir_error *err)
+{
+    enum weir_status status = refuse(b, err);
+
+    if (status != WEIR_OK)
+        return status;
+    if (!heap_grow(&d->timers, d->live + r->rows) ||
+        !heap_grow(&b->retries, b->order.held + r->rows))
+        return error_nomem(err);
+    if (!reorder_reserve(&b->order, run_first(r)->index, r->rows))
+        return error_set(
+            err, WEIR_E_LIMIT,
+            "%u rows from row %llu are not within the window of %llu rows from row %llu, "
+            "behind all others",
+            (unsigned)r->rows, (unsigned long long)run_first(r)->index,
+            (unsigned long long)b->order.window, (unsigned long long)b->order.next);
+    b->stats.accepted += r->rows;
+    b->pool->stats.accepted += r->rows;
+    run_hold(b, r, now);
     return WEIR_OK;
 }
 
@@ -390,6 +417,7 @@ struct instant dispatcher_run(struct dispatcher *d, struct instant now)
         if (p->kick && p->executor->ops->kick)
             p->executor->ops->kick(p->executor);
         p->kick = false;
+        wake = instant_min(wake, run_watch(p, now));
     }
     first = heap_first(&d->timers);
     if (first)
@@ -405,11 +433,20 @@ bool dispatcher_batch_idle(const struct core_batch *b)
 void dispatcher_free_batch(struct dispatcher *d, struct core_batch *b)
 {
     struct core_task *t;
+    struct core_run *r;
 
     (void)d;
     assert(b->closed && dispatcher_batch_idle(b));
-    while ((t = reorder_drain(&b->order)))
-        t->release(t);
+    while ((t = reorder_drain(&b->order))) {
+        if (t->run.rows > 0)
+            run_release(&t->run);
+        else
+            t->release(t);
+    }
+    while ((r = b->dropped)) {
+        b->dropped = r->next;
+        run_release(r);
+    }
     list_remove(&b->turn);
     list_remove(&b->link);
     heap_free(&b->retries);
@@ -431,7 +468,7 @@ void dispatcher_pool_stats(const struct core_pool *p, struct core_stats *ret)
     ret->current_delay_ns = gate_delay(&p->gate);
     ret->throttle = *gate_throttle(&p->gate);
     ret->max_concurrent_reached = p->permits.peak;
-    ret->running = p->permits.running + p->ahead_count;
+    ret->running = p->permits.running + p->ahead_count + p->run_rows - p->run_permits;
     list_foreach (node, &p->dispatcher->batches) {
         const struct core_batch *b = list_entry(node, struct core_batch, link);
 

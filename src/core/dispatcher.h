@@ -37,6 +37,10 @@ struct dispatcher_host {
                      duration_ns wait_ns);
     /* The next result in order. The task is the host's until dispatcher_give_back(). */
     void (*deliver)(struct dispatcher_host *h, struct core_batch *b, struct core_task *t);
+    /* The same for rows that go in a run; only of batches that dispatcher_takes_runs(). */
+    void (*run_finished)(struct dispatcher_host *h, struct core_batch *b, struct core_run *r);
+    /* The host's until dispatcher_give_back_run(). */
+    void (*deliver_run)(struct dispatcher_host *h, struct core_batch *b, struct core_run *r);
     /* Nothing more will be delivered. Once per batch. */
     void (*closed)(struct dispatcher_host *h, struct core_batch *b);
 };
@@ -74,17 +78,32 @@ uint64_t core_batch_number(const struct core_batch *b);
 WEIR_MUST_CHECK enum weir_status dispatcher_submit(struct dispatcher *d, struct core_batch *b,
                                                    struct core_task *t, struct instant now,
                                                    struct weir_error *err);
+/* Whether the batch takes rows in runs. It may be told either way, of any row. */
+bool dispatcher_takes_runs(const struct core_batch *b);
+/*
+ * The same as dispatcher_submit() for up to RUN_ROWS_MAX rows, of which nothing is set that is not needed: no tokens, no
+ * deadline, no answer. Their indexes follow those of all rows before without a gap. r->rows and r->last are set.
+ */
+WEIR_MUST_CHECK enum weir_status dispatcher_submit_run(struct dispatcher *d, struct core_batch *b,
+                                                       struct core_run *r, struct instant now,
+                                                       struct weir_error *err);
 /* No more rows come. */
 void dispatcher_end(struct dispatcher *d, struct core_batch *b, struct instant now);
 
 /* An executor reports one attempt. A second report of the same attempt is counted and ignored (I5). */
 void dispatcher_report(struct dispatcher *d, struct core_attempt *a, struct instant now);
+/* An executor reports runs, or parts of them (core/ports/executor.h). */
+void dispatcher_report_runs(struct dispatcher *d, struct core_run *chain, struct instant now);
 /* The store has the result of a task that host->finished() was told of. */
 void dispatcher_committed(struct dispatcher *d, struct core_task *t, struct instant now);
 /* The store could not take the result, after dispatcher_abort(): the row counts as dropped. */
 void dispatcher_uncommitted(struct dispatcher *d, struct core_task *t);
 /* A delivered task is used up. */
 void dispatcher_give_back(struct dispatcher *d, struct core_task *t);
+
+/* So many rows that were delivered in runs are used up; nothing here refers to them, so that any thread may release them. */
+void dispatcher_give_back_run(struct dispatcher *d, struct core_batch *b, uint64_t rows,
+                              uint64_t output_bytes);
 
 /* Fires timers and starts what may start. Returns when to call again at the latest; INSTANT_NEVER: only when told. */
 struct instant dispatcher_run(struct dispatcher *d, struct instant now);

@@ -72,8 +72,13 @@ void deliver_in_order(struct core_batch *b, struct instant now)
     struct core_task *t;
 
     while (!b->closed && (t = reorder_first(&b->order)) && t->state == TASK_COMMITTED) {
-        duration_ns waited =
-            instant_is_none(t->complete_at) ? 0 : instant_diff(now, t->complete_at);
+        duration_ns waited;
+
+        if (t->run.rows > 0) {
+            run_deliver(&t->run, now);
+            continue;
+        }
+        waited = instant_is_none(t->complete_at) ? 0 : instant_diff(now, t->complete_at);
 
         reorder_advance(&b->order);
         task_move(t, TASK_DELIVERED);
@@ -467,6 +472,19 @@ void finish_attempt(struct core_attempt_slot *s, struct instant now)
     free_slot(s, now);
     judge(t, now);
     close_if_done(s->batch, now);
+}
+
+void finish_in_run(struct core_task *t, struct instant now)
+{
+    struct core_answer *a = &t->answer;
+
+    if (t->batch->cancelling && a->outcome != WEIR_OUTCOME_OK) {
+        a->outcome = WEIR_OUTCOME_CANCELLED;
+        a->reason = WEIR_REASON_SHUTDOWN_REQUESTED;
+        a->retryable = false;
+        answer_say(a, "the engine was shut down while attempt 1 was running");
+    }
+    judge(t, now);
 }
 
 /* The attempt cannot be ended from outside: judge its row now; the slot keeps its permit until it reports. */

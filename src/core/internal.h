@@ -5,6 +5,7 @@
  *     choose.c       which row runs next, and starting it
  *     finish.c       what follows from an attempt's end: judge, order, deliver
  *     ahead.c        short attempts that are handed over before there is a place for them
+ *     run.c          rows of very short work, which go the whole way together
  *     stop.c         deadlines, stop, shutdown
  *     tell.c         events for the observer
  *     check.c        the invariants
@@ -45,9 +46,16 @@ struct core_pool {
     struct core_attempt_slot *slots; /* slot_count of them: options.size, and ahead_max */
     size_t slot_count, ahead_max, ahead_count;
     struct list free_slots, busy_slots;
-    struct list ahead;     /* slots without a permit, in the order of start() */
-    duration_ns work_ns;   /* how long attempts have lately run: a moving mean */
-    struct list turn;      /* batches that have a row ready; the first is served next */
+    struct list ahead;   /* slots without a permit, in the order of start() */
+    duration_ns work_ns; /* how long attempts have lately run: a moving mean */
+    struct list turn;    /* batches that have a row ready; the first is served next */
+    bool takes_runs;     /* rows may go in runs here; see run.c for this and what follows */
+    bool
+        run_recalled; /* what has not begun of the runs was called back, and none was started since */
+    uint64_t run_rows;  /* with the executor, in runs */
+    size_t run_permits; /* permits that these hold */
+    struct instant
+        run_heard_at;      /* when the executor last reported rows of runs, or had the first */
     bool kick;             /* something was started since the last kick */
     uint64_t told_changes; /* of the throttle, that the observer was told of */
     size_t crowding;       /* rows that wait after a refusal and hold back new ones; see choose.c */
@@ -65,6 +73,12 @@ struct core_batch {
 
     struct list fresh;   /* READY, never started; in order of arrival */
     struct heap retries; /* READY again; least index first, since it holds up the order most */
+    struct core_run *runs, **runs_tail; /* READY, behind `fresh`, by index; see run.c */
+    uint64_t runs_last_index;           /* of the last of them */
+    struct core_run *dropped;           /* that were not started when the batch was stopped */
+    uint64_t run_ready;                 /* rows in `runs` */
+    uint64_t run_rows;                  /* rows with the executor, in runs */
+    uint64_t run_row_bytes;             /* of output, that a row of the last run had */
     struct list waiting, running;
     struct reorder order;
 
@@ -75,6 +89,7 @@ struct core_batch {
     uint64_t held_bytes;  /* outputs of rows that are FINISHED, COMMITTED or DELIVERED */
     uint64_t abandoned;   /* attempts that still run for rows already judged */
     bool ended, stopping, aborted, closed;
+    bool cancelling; /* running attempts were told to stop */
     struct core_stats stats;
     struct throttle_state throttle_before; /* the pool's when the batch was opened */
     struct list turn;                      /* in its pool's turn list */
@@ -112,8 +127,9 @@ void timer_arm(struct core_task *t, struct instant when);
 
 /* ahead.c */
 void ahead_init(struct core_pool *p);
-/* Whether a row may be handed over although every place is taken. */
-bool ahead_may_start(const struct core_pool *p, const struct core_task *t);
+/* Whether rows may be handed over although every place is taken; and whether this one may. */
+bool ahead_has_room(const struct core_pool *p);
+bool ahead_suits(const struct core_task *t);
 /* An attempt has run that long. */
 void ahead_learn(struct core_pool *p, const struct core_answer *a);
 /* What has not begun is to come back. of: of this batch only; NULL: all. */
@@ -122,6 +138,29 @@ void ahead_call_in(struct core_pool *p, const struct core_batch *of);
 bool ahead_pass_permit(struct core_pool *p, struct instant now);
 /* Whether the report says that the attempt has come back without having begun. */
 bool ahead_came_back(const struct core_attempt_slot *s);
+
+/* run.c */
+void run_init(struct core_pool *p);
+/* Rows that were accepted are ready. */
+void run_hold(struct core_batch *b, struct core_run *r, struct instant now);
+/* Takes the first row off a batch's runs (it has some): an ordinary task, ready behind all others that are. */
+struct core_task *run_take_first(struct core_batch *b);
+/* The same for all rows. */
+void run_scatter(struct core_batch *b);
+/* Rows that do not run end without a result, those of one run or of all that are ready. */
+void run_drop(struct core_run *r);
+void run_drop_ready(struct core_batch *b);
+void run_release(struct core_run *r);
+bool run_may_start(struct core_pool *p, struct instant now);
+/* After run_may_start() has said so: starts as many runs as the executor should have. */
+void run_start(struct core_pool *p, struct instant now);
+/* Permits that nobody else wants are for the rows with the executor: so many of them do run. */
+void run_take_permits(struct core_pool *p);
+/* What has not begun is to come back; running rows of `cancelled` are told to stop. */
+void run_recall(struct core_pool *p, const struct core_batch *cancelled);
+/* Looks whether the executor reports. Returns when to look again. */
+struct instant run_watch(struct core_pool *p, struct instant now);
+void run_deliver(struct core_run *r, struct instant now);
 
 /* choose.c: the slot has got its permit; its attempt has begun */
 void slot_placed(struct core_attempt_slot *s, struct instant now);
@@ -132,6 +171,8 @@ void finish_task(struct core_task *t, struct instant now);
 void finish_cancelled(struct core_task *t, enum weir_outcome outcome, enum weir_reason reason,
                       const char *message, struct instant now);
 void finish_attempt(struct core_attempt_slot *s, struct instant now);
+/* A row of a run has ended; its answer is in the task, which is RUNNING and has no slot. */
+void finish_in_run(struct core_task *t, struct instant now);
 void finish_abandon(struct core_attempt_slot *s, struct instant now);
 void finish_drop(struct core_task *t);
 /* Fills in what a batch's statistics say of the throttle; nothing any more once it is closed. */
@@ -145,6 +186,8 @@ void task_release_if_unused(struct core_task *t);
 /* stop.c */
 void stop_timer_fired(struct core_task *t, struct instant now);
 void stop_cancel(struct core_task *t, enum weir_reason why, struct instant now);
+/* Rows that do not run end as cancelled: the engine is shut down. */
+void stop_end_waiting(struct core_batch *b, struct instant now);
 
 /* tell.c: tells the observer, if there is one. */
 void tell_task(const struct core_task *t, enum core_event_kind kind, duration_ns wait_ns,

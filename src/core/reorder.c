@@ -40,25 +40,46 @@ void *reorder_first(const struct reorder *r)
 
 void reorder_advance(struct reorder *r)
 {
+    reorder_advance_many(r, 1);
+}
+
+void reorder_advance_many(struct reorder *r, uint64_t count)
+{
     void **slot = &r->slots[r->next & r->mask];
 
-    assert(*slot && r->held > 0);
+    assert(*slot && r->held >= count && count > 0);
     *slot = NULL;
-    r->held--;
-    r->next++;
+    r->held -= count;
+    r->next += count;
+}
+
+bool reorder_reserve(struct reorder *r, uint64_t index, uint64_t count)
+{
+    if (index != r->next + r->held || count > r->window - r->held)
+        return false;
+    r->held += count;
+    return true;
+}
+
+void reorder_fill(struct reorder *r, uint64_t index, void *item)
+{
+    void **slot = &r->slots[index & r->mask];
+
+    assert(item && index - r->next < r->window && !*slot);
+    *slot = item;
 }
 
 void *reorder_drain(struct reorder *r)
 {
-    /* `next` moves along, so that draining all takes time by the window and not by its square. */
-    for (; r->held > 0; r->next++) {
-        void **slot = &r->slots[r->next & r->mask];
+    /* Each place is looked at once: draining all takes time by the window and not by its square. */
+    while (r->drained <= r->mask) {
+        void **slot = &r->slots[(r->next + r->drained++) & r->mask];
         void *item = *slot;
 
         if (!item)
             continue;
         *slot = NULL;
-        r->held--;
+        r->held -= r->held > 0;
         return item;
     }
     return NULL;

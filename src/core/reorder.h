@@ -14,12 +14,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/*
+ * Items that are known to come one after the other may share a place: reorder_reserve() takes the places of `count` items
+ * behind all others, reorder_fill() later puts one item, which stands for some of them, at the first of theirs.
+ */
 struct reorder {
     void **slots;
     uint64_t mask;
-    uint64_t window; /* indexes from next to next + window - 1 have a place */
-    uint64_t next;   /* index of the item that leaves next */
-    uint64_t held;   /* items inside */
+    uint64_t window;  /* indexes from next to next + window - 1 have a place */
+    uint64_t next;    /* index of the item that leaves next */
+    uint64_t held;    /* items inside, and places that are reserved */
+    uint64_t drained; /* places that reorder_drain() has looked at */
 };
 
 /* window >= 1. False: no memory. */
@@ -30,6 +35,12 @@ bool reorder_enter(struct reorder *r, uint64_t index, void *item);
 void *reorder_first(const struct reorder *r);
 /* Takes the first item out; there is one (asserted). */
 void reorder_advance(struct reorder *r);
+/* The same for an item that stands for so many. */
+void reorder_advance_many(struct reorder *r, uint64_t count);
+/* False: they are not behind all others without a gap, or do not fit into the window. */
+bool reorder_reserve(struct reorder *r, uint64_t index, uint64_t count);
+/* Puts an item at a place that was reserved. */
+void reorder_fill(struct reorder *r, uint64_t index, void *item);
 /* The first item that has entered, taken out whether it leaves next or not; NULL when empty. For taking a stopped
  * batch apart: what has a lower index cannot enter any more. */
 void *reorder_drain(struct reorder *r);

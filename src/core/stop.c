@@ -54,6 +54,7 @@ static void drop_ready(struct core_batch *b)
     struct heap_node *n;
     struct list *l;
 
+    run_drop_ready(b);
     while ((l = list_front(&b->fresh)))
         finish_drop(list_entry(l, struct core_task, link));
     while ((n = heap_first(&b->retries)))
@@ -64,6 +65,9 @@ static void drop_ready(struct core_batch *b)
 
 static void cancel_running(struct core_batch *b, struct instant now)
 {
+    b->cancelling = true;
+    if (b->run_rows > 0)
+        run_recall(b->pool, b);
     list_foreach_safe (node, &b->running)
         stop_cancel(list_entry(node, struct core_task, link), WEIR_REASON_SHUTDOWN_REQUESTED, now);
 }
@@ -75,6 +79,7 @@ void dispatcher_stop(struct dispatcher *d, struct core_batch *b, bool cancel, st
         return;
     b->stopping = true;
     ahead_call_in(b->pool, b);
+    run_recall(b->pool, NULL);
     drop_ready(b);
     if (cancel)
         cancel_running(b, now);
@@ -87,12 +92,13 @@ void dispatcher_abort(struct dispatcher *d, struct core_batch *b, struct instant
     dispatcher_stop(d, b, true, now);
 }
 
-static void end_waiting(struct core_batch *b, struct instant now)
+void stop_end_waiting(struct core_batch *b, struct instant now)
 {
     static const char message[] = "the engine was shut down before the row could run";
     struct heap_node *n;
     struct list *l;
 
+    run_scatter(b);
     while ((l = list_front(&b->fresh)))
         finish_cancelled(list_entry(l, struct core_task, link), WEIR_OUTCOME_CANCELLED,
                          WEIR_REASON_SHUTDOWN_REQUESTED, message, now);
@@ -111,7 +117,8 @@ void dispatcher_shutdown(struct dispatcher *d, bool cancel, struct instant now)
         struct core_batch *b = list_entry(node, struct core_batch, link);
 
         ahead_call_in(b->pool, b);
-        end_waiting(b, now);
+        run_recall(b->pool, NULL);
+        stop_end_waiting(b, now);
         if (cancel)
             cancel_running(b, now);
         /* Nobody can add a row any more, so what was accepted is all there will be. */

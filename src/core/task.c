@@ -15,6 +15,36 @@ void task_init(struct core_task *t)
     heap_node_init(&t->retry);
 }
 
+void task_init_again(struct core_task *t)
+{
+    t->next = NULL;
+    t->state = TASK_NEW;
+    t->attempts = 0;
+    t->in_run = t->given_back = false;
+    t->submit_at = t->start_at = t->complete_at = t->deliver_at = INSTANT_NONE;
+    t->complete_index = 0;
+    t->run.rows = 0;
+}
+
+void run_spread(struct core_run *r)
+{
+    struct core_task *first = run_first(r), *t = first;
+
+    if (r->single)
+        return;
+    for (uint32_t i = 0; i < r->rows; i++, t = t->next) {
+        task_prefetch(t, t->next, 3);
+        t->state = TASK_DELIVERED;
+        t->in_run = true;
+        t->attempts = 1;
+        t->submit_at = first->submit_at;
+        t->deliver_at = first->deliver_at;
+        t->start_at = t->answer.started_at;
+        t->complete_at = t->answer.ended_at;
+        t->complete_index = first->complete_index + i;
+    }
+}
+
 void task_clear(struct core_task *t)
 {
     answer_clear(&t->answer);

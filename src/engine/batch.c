@@ -1,9 +1,11 @@
 /*
  * A batch seen from outside: adding rows, taking results, and the lock between those threads and the engine's.
  *
- * Tasks travel in chains: adders append to `staged` and post one mail, however many rows come before the engine reads
+ * Tasks travel in runs: adders append to `staged` and post one mail, however many rows come before the engine reads
  * it; the engine gathers a turn's results in `out` and hands them over at once. So the cost of a lock and of waking a
- * thread is shared by as many rows as there are.
+ * thread is shared by as many rows as there are. Rows of which nothing special is known join the run before them, and
+ * where the core takes it, they stay together to the end (core/run.c); what it delivers so is not touched here, but
+ * by whoever takes it.
  */
 #include "base/error.h"
 #include "base/mem.h"
@@ -23,6 +25,92 @@ static void chain_append(struct core_task ***tail, struct core_task *first)
     while (first->next)
         first = first->next;
     *tail = &first->next;
+}
+
+/* ---- queues of runs ---- */
+
+static void queue_add(struct run_queue *q, struct core_run *r)
+{
+    r->next = NULL;
+    if (q->first)
+        q->last->next = r;
+    else
+        q->first = r;
+    q->last = r;
+}
+
+static void queue_add_single(struct run_queue *q, struct core_task *t)
+{
+    t->run.rows = 1;
+    t->run.single = true;
+    t->run.last = t;
+    queue_add(q, &t->run);
+}
+
+/* A row that may go in a run joins the last one, if there is room in it. */
+static void queue_add_row(struct run_queue *q, struct core_task *t)
+{
+    struct core_run *r = q->last;
+
+    if (q->first && !r->single && r->rows < RUN_ROWS_MAX && t->index == r->last->index + 1) {
+        r->last->next = t;
+        r->last = t;
+        r->rows++;
+        return;
+    }
+    t->run.rows = 1;
+    t->run.single = false;
+    t->run.last = t;
+    queue_add(q, &t->run);
+}
+
+static struct run_queue queue_take(struct run_queue *q)
+{
+    struct run_queue all = *q;
+
+    q->first = NULL;
+    return all;
+}
+
+static void queue_join(struct run_queue *q, struct run_queue *behind)
+{
+    if (!behind->first)
+        return;
+    if (q->first)
+        q->last->next = behind->first;
+    else
+        q->first = behind->first;
+    q->last = behind->last;
+    behind->first = NULL;
+}
+
+/* Takes runs of at most this many rows together, one at least. There is one. */
+static struct core_run *queue_take_rows(struct run_queue *q, uint64_t rows)
+{
+    struct core_run *first = q->first, *last = first;
+
+    for (uint64_t taken = first->rows; last->next && taken + last->next->rows <= rows;) {
+        last = last->next;
+        taken += last->rows;
+    }
+    q->first = last->next;
+    last->next = NULL;
+    return first;
+}
+
+/* From runs to a chain of tasks, each with all that is known of it. */
+static struct core_task *spread(struct core_run *r)
+{
+    struct core_task *chain = run_first(r);
+
+    while (r) {
+        struct core_run *next = r->next;
+
+        r->last->next = next ? run_first(next) : NULL;
+        run_spread(r);
+        r = next;
+    }
+    return chain;
 }
 
 static struct core_task *chain_take(struct core_task **head, struct core_task ***tail)
@@ -79,14 +167,17 @@ static void submit_failed(struct engine_batch *b, struct core_task *t, enum weir
         dispatcher_stop(b->engine->dispatcher, b->core, false, b->engine->now);
 }
 
-static void submit_chain(struct engine_batch *b, struct core_task *t)
+static void submit_singly(struct engine_batch *b, struct core_run *r)
 {
-    while (t) {
+    struct core_task *t = run_first(r);
+
+    for (uint32_t rows = r->rows; rows > 0; rows--) {
         struct core_task *next = t->next;
         struct weir_error err;
         enum weir_status status;
 
         t->next = NULL;
+        t->run.rows = 0;
         status = dispatcher_submit(b->engine->dispatcher, b->core, t, b->engine->now, &err);
         if (status != WEIR_OK)
             submit_failed(b, t, status, &err);
@@ -94,15 +185,33 @@ static void submit_chain(struct engine_batch *b, struct core_task *t)
     }
 }
 
+static void submit(struct engine_batch *b, struct run_queue q)
+{
+    struct core_run *r = q.first;
+
+    while (r) {
+        struct core_run *next = r->next;
+
+        r->next = NULL;
+        r->last->next = NULL;
+        /* One that does not go in one piece goes row by row, and each finds out why not. */
+        if (r->single || !dispatcher_takes_runs(b->core) ||
+            dispatcher_submit_run(b->engine->dispatcher, b->core, r, b->engine->now, NULL) !=
+                WEIR_OK)
+            submit_singly(b, r);
+        r = next;
+    }
+}
+
 void batch_shut_down(struct engine_batch *b)
 {
-    struct core_task *staged;
+    struct run_queue staged;
 
     pthread_mutex_lock(&b->lock);
     refuse(b, WEIR_E_SHUTDOWN);
-    staged = chain_take(&b->staged, &b->staged_tail);
+    staged = queue_take(&b->staged);
     pthread_mutex_unlock(&b->lock);
-    submit_chain(b, staged);
+    submit(b, staged);
 }
 
 static void apply_commits(struct engine_batch *b, struct core_task *t, bool failed)
@@ -126,18 +235,24 @@ static void apply_commits(struct engine_batch *b, struct core_task *t, bool fail
 void batch_run_mail(struct engine *e, struct mail *m)
 {
     struct engine_batch *b = list_entry(m, struct engine_batch, mail);
-    struct core_task *staged, *returned, *committed;
+    struct core_task *returned, *committed;
+    uint64_t returned_rows, returned_bytes;
+    struct run_queue staged;
     bool ended, failed;
 
     pthread_mutex_lock(&b->lock);
     b->posted = false;
-    staged = chain_take(&b->staged, &b->staged_tail);
+    staged = queue_take(&b->staged);
+    returned_rows = b->returned_rows;
+    returned_bytes = b->returned_bytes;
+    b->returned_rows = b->returned_bytes = 0;
     returned = chain_take(&b->returned, &b->returned_tail);
     committed = chain_take(&b->committed, &b->committed_tail);
     ended = b->ended;
     failed = b->commit_failed;
     pthread_mutex_unlock(&b->lock);
 
+    dispatcher_give_back_run(e->dispatcher, b->core, returned_rows, returned_bytes);
     while (returned) {
         struct core_task *next = returned->next;
 
@@ -146,7 +261,7 @@ void batch_run_mail(struct engine *e, struct mail *m)
     }
     if (committed || failed)
         apply_commits(b, committed, failed);
-    submit_chain(b, staged);
+    submit(b, staged);
     if (ended && !b->end_told) {
         b->end_told = true;
         dispatcher_end(e->dispatcher, b->core, e->now);
@@ -172,9 +287,20 @@ void batch_retrying(struct engine_batch *b, const struct core_task *t, duration_
 
 void batch_deliver(struct engine_batch *b, struct core_task *t)
 {
-    t->next = NULL;
-    *b->out_tail = t;
-    b->out_tail = &t->next;
+    queue_add_single(&b->out, t);
+    batch_touch(b);
+}
+
+void batch_run_finished(struct engine_batch *b, const struct core_run *r)
+{
+    b->finished_bytes += r->output_bytes;
+    batch_touch(b);
+}
+
+void batch_deliver_run(struct engine_batch *b, struct core_run *r)
+{
+    r->single = false;
+    queue_add(&b->out, r);
     batch_touch(b);
 }
 
@@ -203,18 +329,15 @@ static void free_if_idle(struct engine_batch *b)
 
 void batch_flush(struct engine_batch *b)
 {
-    struct core_task *out;
-    bool closed;
+    bool closed, out = b->out.first != NULL;
 
     if (b->committer)
         committer_kick(b->committer);
-    out = chain_take(&b->out, &b->out_tail);
     closed = dispatcher_batch_closed(b->core);
     pthread_mutex_lock(&b->lock);
     b->bytes += b->finished_bytes;
     b->finished_bytes = 0;
-    if (out)
-        chain_append(&b->results_tail, out);
+    queue_join(&b->results, &b->out);
     free_if_idle(b);
     if (out || (closed && !b->closed) || b->freed)
         pthread_cond_broadcast(&b->ready);
@@ -263,8 +386,10 @@ static void open_batch(struct engine *e, void *ctx)
     core.output_bytes = o->b->window_bytes;
     o->status =
         dispatcher_open_batch(e->dispatcher, o->pool, &core, o->b, e->now, &o->b->core, o->err);
-    if (o->status == WEIR_OK)
-        list_push_back(&e->open, &o->b->link);
+    if (o->status != WEIR_OK)
+        return;
+    o->b->runs = dispatcher_takes_runs(o->b->core);
+    list_push_back(&e->open, &o->b->link);
 }
 
 static struct engine_batch *allocate(struct engine *e, const struct engine_batch_options *o)
@@ -278,11 +403,8 @@ static struct engine_batch *allocate(struct engine *e, const struct engine_batch
     b->window_rows = o->core.window_rows;
     b->window_bytes = o->window_bytes ? o->window_bytes : WINDOW_BYTES_DEFAULT;
     b->mail.run = batch_run_mail;
-    b->staged_tail = &b->staged;
-    b->results_tail = &b->results;
     b->returned_tail = &b->returned;
     b->committed_tail = &b->committed;
-    b->out_tail = &b->out;
     pthread_mutex_init(&b->lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -351,12 +473,17 @@ void engine_batch_wait_room(struct engine_batch *b)
     pthread_mutex_unlock(&b->lock);
 }
 
-enum weir_status engine_batch_add(struct engine_batch *b, struct core_task *task, bool block,
-                                  struct weir_error *err)
+/* Whether the row may go in a run: nothing but its work is to be done. */
+static bool is_plain(const struct engine_batch *b, const struct core_task *t)
 {
-    enum weir_status status = WEIR_OK;
+    return b->runs && t->deadline_ns == 0 && t->tokens == 0 && !t->refused && !t->finished_before;
+}
 
-    pthread_mutex_lock(&b->lock);
+/* Under the lock, which waiting lets go. */
+static enum weir_status get_room(struct engine_batch *b, bool block, struct weir_error *err)
+{
+    enum weir_status status;
+
     while (block && !b->refusing && !b->ended && !has_room(b))
         pthread_cond_wait(&b->room, &b->lock);
     if (b->refusing || b->ended) {
@@ -366,14 +493,62 @@ enum weir_status engine_batch_add(struct engine_batch *b, struct core_task *task
                            "the window is full (%llu rows): take results before adding more",
                            (unsigned long long)b->rows);
     } else {
-        task->next = NULL;
-        *b->staged_tail = task;
-        b->staged_tail = &task->next;
-        b->rows++;
-        b->bytes += task->payload_len + task->answer.output_len;
-        post_once(b);
+        status = WEIR_OK;
     }
+    return status;
+}
+
+/* Under the lock. */
+static void stage(struct engine_batch *b, struct core_task *task)
+{
+    task->next = NULL;
+    if (is_plain(b, task))
+        queue_add_row(&b->staged, task);
+    else
+        queue_add_single(&b->staged, task);
+    b->rows++;
+    b->bytes += task->payload_len + task->answer.output_len;
+    post_once(b);
+}
+
+enum weir_status engine_batch_add(struct engine_batch *b, struct core_task *task, bool block,
+                                  struct weir_error *err)
+{
+    enum weir_status status;
+
+    pthread_mutex_lock(&b->lock);
+    status = get_room(b, block, err);
+    if (status == WEIR_OK)
+        stage(b, task);
     pthread_mutex_unlock(&b->lock);
+    return status;
+}
+
+enum weir_status engine_batch_add_made(struct engine_batch *b, engine_make_fn make, void *ctx,
+                                       size_t count, bool block, size_t *ret_added,
+                                       struct weir_error *err)
+{
+    enum weir_status status = WEIR_OK;
+    struct core_task *task;
+    size_t added = 0;
+
+    while (added < count && status == WEIR_OK) {
+        /* Now and then others have their turn at the lock. */
+        pthread_mutex_lock(&b->lock);
+        do {
+            if (b->refusing || b->ended || !has_room(b))
+                status = get_room(b, block, err);
+            task = status == WEIR_OK ? make(ctx) : NULL;
+            if (!task)
+                break;
+            stage(b, task);
+            added++;
+        } while (added < count && added % RUN_ROWS_MAX > 0);
+        pthread_mutex_unlock(&b->lock);
+        if (!task && status == WEIR_OK)
+            status = error_nomem(err);
+    }
+    *ret_added = added;
     return status;
 }
 
@@ -392,11 +567,11 @@ static bool wait_ready(struct engine_batch *b, duration_ns timeout_ns)
     struct instant until = instant_add(loop_clock(), timeout_ns);
     struct timespec ts = {.tv_sec = until.ns / NS_PER_S, .tv_nsec = until.ns % NS_PER_S};
 
-    while (!b->results && !b->closed) {
+    while (!b->results.first && !b->closed) {
         if (timeout_ns < 0)
             pthread_cond_wait(&b->ready, &b->lock);
         else if (pthread_cond_timedwait(&b->ready, &b->lock, &ts) == ETIMEDOUT)
-            return b->results || b->closed;
+            return b->results.first || b->closed;
     }
     return true;
 }
@@ -405,12 +580,13 @@ enum weir_status engine_batch_next(struct engine_batch *b, duration_ns timeout_n
                                    struct core_task **ret_chain, struct weir_error *err)
 {
     enum weir_status status = WEIR_OK;
+    struct core_run *runs = NULL;
 
     pthread_mutex_lock(&b->lock);
     if (!wait_ready(b, timeout_ns)) {
         status = WEIR_E_AGAIN;
-    } else if (b->results) {
-        *ret_chain = chain_take(&b->results, &b->results_tail);
+    } else if (b->results.first) {
+        runs = queue_take_rows(&b->results, RUN_ROWS_MAX);
     } else if (b->failure.status != WEIR_OK) {
         status = b->failure.status;
         if (err)
@@ -419,26 +595,62 @@ enum weir_status engine_batch_next(struct engine_batch *b, duration_ns timeout_n
         status = WEIR_E_END;
     }
     pthread_mutex_unlock(&b->lock);
+    if (runs)
+        *ret_chain = spread(runs);
     return status;
+}
+
+/* Rows that went in a run are nobody's any more: they are released here, and the engine is told how many. */
+static struct core_task *release_rows(struct core_task *chain, struct engine_batch_returned *ret)
+{
+    struct core_task *others = NULL, **tail = &others;
+
+    while (chain) {
+        struct core_task *t = chain;
+
+        chain = t->next;
+        t->next = NULL;
+        ret->bytes += t->payload_len + t->answer.output_len;
+        ret->rows++;
+        if (t->in_run) {
+            ret->run_rows++;
+            ret->run_bytes += t->answer.output_len;
+            t->release(t);
+        } else {
+            *tail = t;
+            tail = &t->next;
+        }
+    }
+    return others;
+}
+
+void engine_batch_returned(struct engine_batch *b, const struct engine_batch_returned *r,
+                           struct core_task *others)
+{
+    pthread_mutex_lock(&b->lock);
+    if (others)
+        chain_append(&b->returned_tail, others);
+    b->returned_rows += r->run_rows;
+    b->returned_bytes += r->run_bytes;
+    b->rows -= r->rows;
+    b->bytes = b->bytes > r->bytes ? b->bytes - r->bytes : 0;
+    /* Whoever waits for room is not woken for each little bit of it, while more is sure to come. */
+    if (!b->results.first || b->rows <= b->window_rows - b->window_rows / 4)
+        pthread_cond_broadcast(&b->room);
+    /* Nor is the engine for rows that it only counts. */
+    if (others || b->leaving || b->returned_bytes >= b->window_bytes / 8)
+        post_once(b);
+    pthread_mutex_unlock(&b->lock);
 }
 
 void engine_batch_give_back(struct engine_batch *b, struct core_task *chain)
 {
-    uint64_t rows = 0, bytes = 0;
+    struct engine_batch_returned r = {0};
 
     if (!chain)
         return;
-    for (struct core_task *t = chain; t; t = t->next) {
-        rows++;
-        bytes += t->payload_len + t->answer.output_len;
-    }
-    pthread_mutex_lock(&b->lock);
-    chain_append(&b->returned_tail, chain);
-    b->rows -= rows;
-    b->bytes = b->bytes > bytes ? b->bytes - bytes : 0;
-    pthread_cond_broadcast(&b->room);
-    post_once(b);
-    pthread_mutex_unlock(&b->lock);
+    chain = release_rows(chain, &r);
+    engine_batch_returned(b, &r, chain);
 }
 
 struct stop_batch {
@@ -502,14 +714,19 @@ void engine_batch_close(struct engine_batch *b)
     engine_batch_stop(b, true);
     engine_call(b->engine, close_batch, b);
     pthread_mutex_lock(&b->lock);
+    b->leaving = true;
+    if (!b->freed)
+        post_once(b);
     while (!b->freed) {
-        struct core_task *unread = chain_take(&b->results, &b->results_tail);
+        struct run_queue unread = queue_take(&b->results);
 
-        if (unread) {
-            chain_append(&b->returned_tail, unread);
-            post_once(b);
+        if (!unread.first) {
+            pthread_cond_wait(&b->ready, &b->lock);
+            continue;
         }
-        pthread_cond_wait(&b->ready, &b->lock);
+        pthread_mutex_unlock(&b->lock);
+        engine_batch_give_back(b, spread(unread.first));
+        pthread_mutex_lock(&b->lock);
     }
     pthread_mutex_unlock(&b->lock);
     free_batch(b);

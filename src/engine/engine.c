@@ -85,6 +85,20 @@ static void report(struct core_executor_host *h, struct core_attempt *chain)
     pthread_mutex_unlock(&e->lock);
 }
 
+static void report_runs(struct core_executor_host *h, struct core_run *chain)
+{
+    struct engine *e = of_executor_host(h);
+    struct core_run *last = chain;
+
+    while (last->next)
+        last = last->next;
+    pthread_mutex_lock(&e->lock);
+    *e->runs_tail = chain;
+    e->runs_tail = &last->next;
+    wake(e);
+    pthread_mutex_unlock(&e->lock);
+}
+
 static struct instant host_now(struct core_executor_host *h)
 {
     (void)h;
@@ -115,6 +129,18 @@ static void host_deliver(struct dispatcher_host *h, struct core_batch *b, struct
     batch_deliver(batch_of(b), t);
 }
 
+static void host_run_finished(struct dispatcher_host *h, struct core_batch *b, struct core_run *r)
+{
+    (void)h;
+    batch_run_finished(batch_of(b), r);
+}
+
+static void host_deliver_run(struct dispatcher_host *h, struct core_batch *b, struct core_run *r)
+{
+    (void)h;
+    batch_deliver_run(batch_of(b), r);
+}
+
 static void host_closed(struct dispatcher_host *h, struct core_batch *b)
 {
     (void)h;
@@ -125,18 +151,22 @@ static void host_closed(struct dispatcher_host *h, struct core_batch *b)
 static bool read_mailbox(struct engine *e)
 {
     struct core_attempt *reports;
+    struct core_run *runs;
     struct mail *mails;
 
     pthread_mutex_lock(&e->lock);
     mails = e->mails;
     reports = e->reports;
+    runs = e->runs;
     e->mails = NULL;
     e->mails_tail = &e->mails;
     e->reports = NULL;
     e->reports_tail = &e->reports;
+    e->runs = NULL;
+    e->runs_tail = &e->runs;
     e->asleep = false;
     pthread_mutex_unlock(&e->lock);
-    if (!mails && !reports)
+    if (!mails && !reports && !runs)
         return false;
     /* Read after taking: nothing that was taken happened later than `now`. */
     e->now = loop_clock();
@@ -147,6 +177,8 @@ static bool read_mailbox(struct engine *e)
         a->next = NULL;
         dispatcher_report(e->dispatcher, a, e->now);
     }
+    if (runs)
+        dispatcher_report_runs(e->dispatcher, runs, e->now);
     while (mails) {
         struct mail *m = mails;
 
@@ -194,7 +226,7 @@ static struct instant turn(void *ctx)
         flush_touched(e);
         pthread_mutex_lock(&e->lock);
         /* An executor may have reported from within start(). */
-        again = e->mails || e->reports;
+        again = e->mails || e->reports || e->runs;
         e->asleep = !again;
         pthread_mutex_unlock(&e->lock);
     } while (again);
@@ -238,13 +270,17 @@ static struct engine *allocate(const struct engine_options *o)
     e->dispatcher_host = (struct dispatcher_host){.finished = host_finished,
                                                   .retrying = host_retrying,
                                                   .deliver = host_deliver,
+                                                  .run_finished = host_run_finished,
+                                                  .deliver_run = host_deliver_run,
                                                   .closed = host_closed};
-    e->executor_host = (struct core_executor_host){.report = report, .now = host_now};
+    e->executor_host =
+        (struct core_executor_host){.report = report, .report_runs = report_runs, .now = host_now};
     e->observer = o->observer;
     e->asleep = true;
     list_init(&e->open);
     e->mails_tail = &e->mails;
     e->reports_tail = &e->reports;
+    e->runs_tail = &e->runs;
     e->wall_offset_ns = loop_wall_clock_ns() - loop_clock().ns;
     pthread_mutex_init(&e->lock, NULL);
     pthread_cond_init(&e->changed, NULL);

@@ -89,6 +89,14 @@ WEIR_MUST_CHECK enum weir_status engine_open_batch(struct engine *e, struct core
  */
 WEIR_MUST_CHECK enum weir_status engine_batch_add(struct engine_batch *b, struct core_task *task,
                                                   bool block, struct weir_error *err);
+/*
+ * The same for `count` tasks, each made only when there is room, under the batch's lock: in the order of the calls. make
+ * returns NULL when there is no memory. *ret_added: how many were added, whatever is returned.
+ */
+typedef struct core_task *(*engine_make_fn)(void *ctx);
+WEIR_MUST_CHECK enum weir_status engine_batch_add_made(struct engine_batch *b, engine_make_fn make,
+                                                       void *ctx, size_t count, bool block,
+                                                       size_t *ret_added, struct weir_error *err);
 /* Waits until there is room, or until no row is taken any more. Somebody else may be faster to use it. */
 void engine_batch_wait_room(struct engine_batch *b);
 /* No more rows come. */
@@ -104,6 +112,18 @@ WEIR_MUST_CHECK enum weir_status engine_batch_next(struct engine_batch *b, durat
                                                    struct weir_error *err);
 /* The tasks of a chain are used up; makes room in the window, and releases them. */
 void engine_batch_give_back(struct engine_batch *b, struct core_task *chain);
+
+/*
+ * The same for a caller that releases those of the tasks itself which are in_run, one by one when it is done with each,
+ * and counts: rows and bytes (payload and output) of all, run_rows and run_bytes (output) of those. `others` is the chain
+ * of the rest.
+ */
+struct engine_batch_returned {
+    uint64_t rows, bytes;
+    uint64_t run_rows, run_bytes;
+};
+void engine_batch_returned(struct engine_batch *b, const struct engine_batch_returned *r,
+                           struct core_task *others);
 
 /*
  * Starts nothing more. Running attempts finish (or are cancelled); rows whose turn comes without a gap are still

@@ -33,8 +33,9 @@ struct engine {
     pthread_cond_t changed; /* a call has run, or the engine has become quiet */
     struct mail *mails, **mails_tail;
     struct core_attempt *reports, **reports_tail;
-    bool asleep;    /* no turn is under way nor due: it must be woken */
-    size_t running; /* attempts, at the end of the last turn */
+    struct core_run *runs, **runs_tail; /* reported */
+    bool asleep;                        /* no turn is under way nor due: it must be woken */
+    size_t running;                     /* attempts, at the end of the last turn */
 
     /* engine's thread only */
     struct instant now;           /* of this turn */
@@ -45,28 +46,37 @@ struct engine {
     bool quit;
 };
 
+/* Tasks in their order, as runs; a task by itself is a run of one. */
+struct run_queue {
+    struct core_run *first, *last;
+};
+
 /* How much of a batch is somewhere; under its lock. */
 struct engine_batch {
     struct engine *engine;
     struct core_batch *core;
     struct committer *committer; /* NULL without a store */
+    bool runs;                   /* the core takes rows in runs */
     uint32_t window_rows;
     uint64_t window_bytes;
 
     pthread_mutex_t lock;
-    pthread_cond_t room;  /* something was given back, or the batch takes no more */
-    pthread_cond_t ready; /* a result has come, or there will be no more */
-    struct core_task *staged, **staged_tail;     /* added, not yet with the engine */
-    struct core_task *results, **results_tail;   /* delivered, not yet taken */
+    pthread_cond_t room;      /* something was given back, or the batch takes no more */
+    pthread_cond_t ready;     /* a result has come, or there will be no more */
+    struct run_queue staged;  /* added, not yet with the engine */
+    struct run_queue results; /* delivered, not yet taken */
     struct core_task *returned, **returned_tail; /* given back, not yet with the engine */
-    uint64_t rows, bytes;                        /* between add and give_back */
-    bool ended;                                  /* the adding side has said so */
-    bool refusing;                               /* stopped, failed, or shut down: no more rows */
-    bool closed;                                 /* no more results */
-    bool freed;                                  /* the core's side is gone */
-    bool posted;                                 /* `mail` is in the mailbox */
-    struct weir_error failure;                   /* of the store; status OK: none */
-    enum weir_status refusal;                    /* why it takes no more rows */
+    uint64_t returned_rows,
+        returned_bytes;        /* of runs: these rows are released, only counted here */
+    uint64_t rows, bytes;      /* between add and give_back */
+    bool ended;                /* the adding side has said so */
+    bool refusing;             /* stopped, failed, or shut down: no more rows */
+    bool closed;               /* no more results */
+    bool freed;                /* the core's side is gone */
+    bool leaving;              /* somebody waits for the core's side to go */
+    bool posted;               /* `mail` is in the mailbox */
+    struct weir_error failure; /* of the store; status OK: none */
+    enum weir_status refusal;  /* why it takes no more rows */
 
     struct mail mail; /* "look at staged, returned, ended" */
 
@@ -76,8 +86,8 @@ struct engine_batch {
 
     /* engine's thread only */
     bool end_told, closing, is_touched;
-    struct core_task *out, **out_tail; /* delivered in this turn */
-    uint64_t finished_bytes;           /* of outputs, since the last flush */
+    struct run_queue out;    /* delivered in this turn */
+    uint64_t finished_bytes; /* of outputs, since the last flush */
     struct engine_batch *next_touched;
     struct list link; /* in the engine's list of open ones */
 };
@@ -92,6 +102,8 @@ void batch_run_mail(struct engine *e, struct mail *m);
 void batch_finished(struct engine_batch *b, struct core_task *t);
 void batch_retrying(struct engine_batch *b, const struct core_task *t, duration_ns wait_ns);
 void batch_deliver(struct engine_batch *b, struct core_task *t);
+void batch_run_finished(struct engine_batch *b, const struct core_run *r);
+void batch_deliver_run(struct engine_batch *b, struct core_run *r);
 void batch_closed(struct engine_batch *b);
 /* Hands what this turn has given to whoever waits for it; frees the core's side when it is closing and idle. */
 void batch_flush(struct engine_batch *b);

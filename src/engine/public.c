@@ -197,7 +197,6 @@ static void work(void *ctx, struct core_attempt *a)
 bool weir_answer_ok(struct weir_answer *answer, const void *output, size_t len)
 {
     struct core_answer *a;
-    char *copy;
 
     if (!answer)
         return false;
@@ -208,8 +207,7 @@ bool weir_answer_ok(struct weir_answer *answer, const void *output, size_t len)
                            "the callback's output is NULL but its length is not 0");
         return false;
     }
-    copy = mem_copy(output ? output : "", len);
-    if (!copy) {
+    if (!answer_set_output(a, output ? output : "", len)) {
         a->outcome = WEIR_OUTCOME_FAILED;
         a->reason = WEIR_REASON_INTERNAL;
         a->retryable = true;
@@ -218,16 +216,17 @@ bool weir_answer_ok(struct weir_answer *answer, const void *output, size_t len)
     }
     a->outcome = WEIR_OUTCOME_OK;
     a->reason = WEIR_REASON_NONE;
-    a->output = copy;
-    a->output_len = len;
     return true;
 }
 
 void public_answer_clear(struct core_answer *a)
 {
     struct instant started = a->started_at;
-    struct flow_advice advice = a->advice;
+    struct flow_advice advice;
 
+    if (a->outcome == WEIR_OUTCOME_LOST && !a->message)
+        return; /* nothing has been said yet */
+    advice = a->advice;
     answer_clear(a);
     a->started_at = started;
     a->advice = advice;

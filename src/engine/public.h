@@ -5,6 +5,7 @@
 #define ENGINE_PUBLIC_H
 
 #include "engine/engine.h"
+#include "engine/row_store.h"
 #include "weir/weir.h"
 
 #include <pthread.h>
@@ -22,13 +23,6 @@ struct weir_pool {
     weir_work_fn work;
     void *ctx;
     struct weir_pool *next;
-};
-
-/* A row of a batch: the task, the row as its callback sees it, and the copies that it points to. */
-struct public_row {
-    struct core_task task;
-    struct weir_row row;
-    char bytes[];
 };
 
 enum weir_status public_null(struct weir_error *err, const char *what);

@@ -9,16 +9,21 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Room for a row's index as text. */
-#define INDEX_TEXT_BYTES 24
+/* Rows that are looked at before the first of them is added. */
+#define ADD_ROWS 128
 
 struct weir_batch {
     struct weir_engine *owner;
     struct engine_batch *batch;
-    pthread_mutex_t lock; /* makes the order of adding the order of the indexes */
+    int64_t wall_offset_ns;
+    /* the adders', under the engine batch's lock (make_task) */
     uint64_t next_index;
-    /* the taking thread's: the chain at hand, and the one result that is lent */
-    struct core_task *chain, *used, **used_tail;
+    struct row_store rows;
+    /* the taking thread's: the chain at hand, the task whose result is lent, and what is used up */
+    struct core_task *chain, *lent;
+    struct core_task *clean, *clean_last; /* that went in runs */
+    struct core_task *used, **used_tail;  /* the others */
+    struct engine_batch_returned returned;
     struct weir_result result;
 };
 
@@ -71,24 +76,19 @@ enum weir_status weir_batch_open(struct weir_pool *pool, const struct weir_batch
     if (!b)
         return error_nomem(err);
     b->owner = pool->owner;
+    b->wall_offset_ns = engine_wall_offset_ns(b->owner->engine);
     b->used_tail = &b->used;
     status = engine_open_batch(pool->owner->engine, pool->core, &o, &b->batch, err);
     if (status != WEIR_OK) {
         mem_free(b);
         return status;
     }
-    pthread_mutex_init(&b->lock, NULL);
+    row_store_init(&b->rows);
     pthread_mutex_lock(&b->owner->lock);
     b->owner->open_batches++;
     pthread_mutex_unlock(&b->owner->lock);
     *ret = b;
     return WEIR_OK;
-}
-
-static void release_row(struct core_task *t)
-{
-    task_clear(t);
-    mem_free(t);
 }
 
 static enum weir_status check_row(const struct weir_row *row, struct weir_error *err)
@@ -105,72 +105,92 @@ static enum weir_status check_row(const struct weir_row *row, struct weir_error 
     return WEIR_OK;
 }
 
-/* One allocation: the task, the row, its data with a NUL, its key. */
-static struct public_row *copy_row(const struct weir_row *row)
+struct added_rows {
+    struct weir_batch *batch;
+    const struct weir_row *next;
+    char *large; /* of the first one, when it needs it */
+};
+
+/* Under the engine batch's lock, which makes the order of adding the order of the indexes. */
+static struct core_task *make_task(void *ctx)
 {
-    size_t key_bytes = row->key ? strlen(row->key) + 1 : INDEX_TEXT_BYTES;
-    struct public_row *r = mem_alloc(sizeof *r + row->len + 1 + key_bytes);
-    char *key;
+    struct added_rows *a = ctx;
+    struct weir_batch *b = a->batch;
+    struct public_row *r = row_store_take(&b->rows, a->next, a->large);
 
     if (!r)
         return NULL;
-    task_init(&r->task);
-    if (row->len > 0)
-        memcpy(r->bytes, row->data, row->len);
-    r->bytes[row->len] = '\0';
-    key = r->bytes + row->len + 1;
-    if (row->key)
-        memcpy(key, row->key, key_bytes);
-    r->row = *row;
-    r->row.data = r->bytes;
-    r->row.key = key;
-    r->task.key = key;
-    r->task.payload = r;
-    r->task.payload_len = row->len;
-    r->task.deadline_ns = duration_from_ms(row->deadline_ms);
-    r->task.release = release_row;
-    return r;
+    r->task.index = b->next_index++;
+    row_store_count(&b->rows);
+    a->next++;
+    return &r->task;
 }
 
-/* The lock is not held while waiting for room: whoever does not want to wait must not wait for it either. */
-static enum weir_status add_next(struct weir_batch *b, struct public_row *r, bool name_it,
-                                 struct weir_error *err)
+/* Adds a row that needs memory of its own; or else as many as can be had without. */
+static enum weir_status add_some(struct weir_batch *b, const struct weir_row *rows, size_t count,
+                                 bool wait, size_t *ret_added, struct weir_error *err)
 {
-    enum weir_status status;
+    struct added_rows added = {.batch = b, .next = rows};
+    enum weir_status status = WEIR_OK;
+    size_t n = 0;
 
-    pthread_mutex_lock(&b->lock);
-    r->task.index = b->next_index;
-    if (name_it)
-        snprintf((char *)(uintptr_t)r->row.key, INDEX_TEXT_BYTES, "%" PRIu64, b->next_index);
-    status = engine_batch_add(b->batch, &r->task, false, err);
+    while (n < count && !row_store_needs_large(&rows[n]) &&
+           (status = check_row(&rows[n], err)) == WEIR_OK)
+        n++;
+    if (n > 0)
+        return engine_batch_add_made(b->batch, make_task, &added, n, wait, ret_added, err);
+    *ret_added = 0;
     if (status == WEIR_OK)
-        b->next_index++;
-    pthread_mutex_unlock(&b->lock);
+        status = check_row(&rows[0], err);
+    if (status != WEIR_OK)
+        return status;
+    added.large = row_store_large(&rows[0]);
+    if (!added.large)
+        return error_nomem(err);
+    status = engine_batch_add_made(b->batch, make_task, &added, 1, wait, ret_added, err);
+    if (status != WEIR_OK)
+        mem_free(added.large);
+    return status;
+}
+
+static enum weir_status add_rows(struct weir_batch *b, const struct weir_row *rows, size_t count,
+                                 bool wait, size_t *ret_added, struct weir_error *err)
+{
+    enum weir_status status = WEIR_OK;
+    size_t n;
+
+    for (*ret_added = 0; *ret_added < count && status == WEIR_OK; *ret_added += n) {
+        size_t left = count - *ret_added;
+
+        status = add_some(b, &rows[*ret_added], left < ADD_ROWS ? left : ADD_ROWS, wait, &n, err);
+    }
     return status;
 }
 
 enum weir_status weir_batch_add(struct weir_batch *batch, const struct weir_row *row, bool wait,
                                 struct weir_error *err)
 {
-    enum weir_status status;
-    struct public_row *r;
+    size_t added;
 
     if (!batch || !row)
         return public_null(err, batch ? "row" : "batch");
-    status = check_row(row, err);
-    if (status != WEIR_OK)
-        return status;
-    r = copy_row(row);
-    if (!r)
-        return error_nomem(err);
-    for (;;) {
-        status = add_next(batch, r, !row->key, err);
-        if (status != WEIR_E_AGAIN || !wait)
-            break;
-        engine_batch_wait_room(batch->batch);
-    }
-    if (status != WEIR_OK)
-        release_row(&r->task);
+    return add_some(batch, row, 1, wait, &added, err);
+}
+
+enum weir_status weir_batch_add_many(struct weir_batch *batch, const struct weir_row *rows,
+                                     size_t count, bool wait, size_t *ret_added,
+                                     struct weir_error *err)
+{
+    enum weir_status status;
+    size_t added = 0;
+
+    if (!batch || (!rows && count > 0))
+        return public_null(err, batch ? "rows" : "batch");
+    status = add_rows(batch, rows, count, wait, &added, err);
+    if (status == WEIR_E_INVALID)
+        status = error_prefix(err, "row %zu", added);
+    if (ret_added)
+        *ret_added = added;
     return status;
 }
 
@@ -182,22 +202,28 @@ enum weir_status weir_batch_end(struct weir_batch *batch, struct weir_error *err
     return WEIR_OK;
 }
 
-static void fill_result(const struct engine *e, const struct core_task *t, struct weir_result *r)
+/* 0: it did not come to that. */
+static inline int64_t wall_ns(const struct weir_batch *b, struct instant t)
 {
-    const struct public_row *row = t->payload;
+    return instant_is_none(t) ? 0 : t.ns + b->wall_offset_ns;
+}
+
+static void fill_result(const struct weir_batch *b, const struct core_task *t,
+                        struct weir_result *r)
+{
     const struct core_answer *a = &t->answer;
 
     *r = (struct weir_result){
         .submit_index = t->index,
         .complete_index = t->complete_index,
-        .submit_time_ns = engine_wall_ns(e, t->submit_at),
-        .start_time_ns = engine_wall_ns(e, t->start_at),
-        .complete_time_ns = engine_wall_ns(e, t->complete_at),
-        .deliver_time_ns = engine_wall_ns(e, t->deliver_at),
+        .submit_time_ns = wall_ns(b, t->submit_at),
+        .start_time_ns = wall_ns(b, t->start_at),
+        .complete_time_ns = wall_ns(b, t->complete_at),
+        .deliver_time_ns = wall_ns(b, t->deliver_at),
         .buffer_wait_ns = instant_diff(t->deliver_at, t->complete_at),
         .attempts = t->attempts,
         .capacity_retries = t->capacity_retries,
-        .throttled_ns = t->throttled_ns,
+        .throttled_ns = t->capacity_retries > 0 ? t->throttled_ns : 0,
         .outcome = a->outcome,
         .reason = a->reason,
         .status = a->status,
@@ -205,18 +231,46 @@ static void fill_result(const struct engine *e, const struct core_task *t, struc
         .key = t->key,
         .output = a->output ? a->output : "",
         .output_len = a->output_len,
-        .user = row->row.user,
+        .user = t->user,
     };
 }
 
-/* The result that was lent is done with. Whole chains go back, so that the lock is taken once for many rows. */
+/* The result that was lent is done with. */
+static void end_loan(struct weir_batch *b)
+{
+    struct core_task *t = b->lent;
+
+    if (!t)
+        return;
+    b->lent = NULL;
+    b->returned.rows++;
+    b->returned.bytes += t->payload_len + t->answer.output_len;
+    if (!t->in_run) {
+        *b->used_tail = t;
+        b->used_tail = &t->next;
+        t->next = NULL;
+        return;
+    }
+    b->returned.run_rows++;
+    b->returned.run_bytes += t->answer.output_len;
+    row_store_clean(t);
+    if (!b->clean)
+        b->clean_last = t;
+    t->next = b->clean;
+    b->clean = t;
+}
+
+/* Makes room for as many rows as are used up. */
 static void give_back_used(struct weir_batch *b)
 {
-    if (b->chain || !b->used)
+    if (b->returned.rows == 0)
         return;
-    engine_batch_give_back(b->batch, b->used);
-    b->used = NULL;
+    if (b->clean)
+        row_store_recycle(&b->rows, b->clean, b->clean_last);
+    engine_batch_returned(b->batch, &b->returned, b->used);
+    b->clean = b->used = NULL;
     b->used_tail = &b->used;
+    b->returned = (struct engine_batch_returned){0};
 }
 
 enum weir_status weir_batch_next(struct weir_batch *batch, int64_t timeout_ms,
@@ -226,11 +280,13 @@ enum weir_status weir_batch_next(struct weir_batch *batch, int64_t timeout_ms,
 
     if (!batch || !ret)
         return public_null(err, batch ? "ret" : "batch");
-    give_back_used(batch);
+    end_loan(batch);
     if (!batch->chain) {
-        enum weir_status status = engine_batch_next(
-            batch->batch, timeout_ms < 0 ? -1 : duration_from_ms(timeout_ms), &batch->chain, err);
+        enum weir_status status;
 
+        give_back_used(batch);
+        status = engine_batch_next(batch->batch, timeout_ms < 0 ? -1 : duration_from_ms(timeout_ms),
+                                   &batch->chain, err);
         if (status == WEIR_E_AGAIN)
             return error_set(err, status, "no result came in time");
         if (status == WEIR_E_END)
@@ -241,9 +297,11 @@ enum weir_status weir_batch_next(struct weir_batch *batch, int64_t timeout_ms,
     t = batch->chain;
     batch->chain = t->next;
     t->next = NULL;
-    *batch->used_tail = t;
-    batch->used_tail = &t->next;
-    fill_result(batch->owner->engine, t, &batch->result);
+    batch->lent = t;
+    fill_result(batch, t, &batch->result);
+    /* All that is at hand is taken: room for others, before the caller finds that there is none. */
+    if (!batch->chain)
+        give_back_used(batch);
     *ret = &batch->result;
     return WEIR_OK;
 }
@@ -273,14 +331,14 @@ void weir_batch_close(struct weir_batch *batch)
 {
     if (!batch)
         return;
-    *batch->used_tail = batch->chain;
-    batch->chain = NULL;
+    end_loan(batch);
     give_back_used(batch);
+    engine_batch_give_back(batch->batch, batch->chain);
     engine_batch_close(batch->batch);
+    row_store_free(&batch->rows);
     pthread_mutex_lock(&batch->owner->lock);
     batch->owner->open_batches--;
     pthread_mutex_unlock(&batch->owner->lock);
-    pthread_mutex_destroy(&batch->lock);
     mem_free(batch);
 }
 
@@ -335,7 +393,7 @@ static enum weir_status keep_refused(struct run_results *r, const struct weir_ro
 
     while (r->public.count < count && status == WEIR_OK) {
         const struct weir_row *row = &rows[r->public.count];
-        char index[INDEX_TEXT_BYTES];
+        char index[ROW_INDEX_TEXT_BYTES];
         struct weir_result refused = {
             .submit_index = r->public.count,
             .complete_index = r->public.count,
@@ -360,10 +418,11 @@ static enum weir_status run_rows(struct weir_batch *b, const struct weir_row *ro
     size_t added = 0;
 
     while (added < count && status == WEIR_OK) {
-        status = weir_batch_add(b, &rows[added], false, err);
-        if (status == WEIR_OK)
-            added++;
-        else if (status == WEIR_E_AGAIN) /* the window is full, so a result must come */
+        size_t n;
+
+        status = add_rows(b, &rows[added], count - added, false, &n, err);
+        added += n;
+        if (status == WEIR_E_AGAIN) /* the window is full, so a result must come */
             status = collect(b, r, true, false, err);
         else if (status == WEIR_E_INVALID)
             status = error_prefix(err, "row %zu", added);

@@ -323,6 +323,19 @@ struct throttle_ticket adaptive_sent(struct adaptive *a, struct instant now, siz
         .number = a->sent, .sent_at = now, .in_flight = (uint32_t)in_flight, .role = (uint8_t)role};
 }
 
+struct throttle_ticket adaptive_sent_many(struct adaptive *a, struct instant now, size_t in_flight,
+                                          uint32_t count)
+{
+    struct throttle_ticket first = {
+        .number = a->sent + 1, .sent_at = now, .in_flight = (uint32_t)in_flight, .role = ROLE_OPEN};
+
+    a->sent += count;
+    silence_sent(&a->silence);
+    guard_sent(&a->guard, in_flight);
+    a->last_at = now;
+    return first;
+}
+
 /* ---- it was taken ---- */
 
 /* The service took it, whatever came of it then. */
@@ -373,6 +386,16 @@ void adaptive_accepted(struct adaptive *a, struct instant now, const struct thro
         a->state.rate_rps = a->search.rate_rps;
 }
 
+/* All of them count where successes are counted; the last one is evidence like any other. */
+void adaptive_accepted_many(struct adaptive *a, struct instant now,
+                            const struct throttle_ticket *last, uint32_t count)
+{
+    meter_count_many(&a->meter, count - 1);
+    period_accepted_many(&a->period, last->sent_at, count - 1);
+    a->open_most += count - 1;
+    adaptive_accepted(a, now, last);
+}
+
 void adaptive_answered(struct adaptive *a, struct instant now, const struct throttle_ticket *t)
 {
     silence_broken(&a->silence);
@@ -390,8 +413,11 @@ void adaptive_lost(struct adaptive *a, struct instant now, const struct throttle
 /* From open to paced, at what has been delivered. */
 static void close(struct adaptive *a, struct instant now, const struct throttle_ticket *t)
 {
+    double delivered = meter_rps(&a->meter, now);
+
     if (t->role == ROLE_OPEN) {
-        restart(a, now, meter_rps(&a->meter, now), 2);
+        /* A first answer that is a refusal says little about the rate, and nothing was delivered yet. */
+        restart(a, now, delivered > 0 ? delivered : RATE_START_RPS / 2, 2);
         a->ignored = a->sent;
         pace_lowered(a, now);
     }

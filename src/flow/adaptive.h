@@ -88,6 +88,10 @@ duration_ns adaptive_refused(struct adaptive *a, struct instant now,
                              const struct throttle_refusal *refusal);
 void adaptive_accepted(struct adaptive *a, struct instant now,
                        const struct throttle_ticket *ticket);
+struct throttle_ticket adaptive_sent_many(struct adaptive *a, struct instant now, size_t in_flight,
+                                          uint32_t count);
+void adaptive_accepted_many(struct adaptive *a, struct instant now,
+                            const struct throttle_ticket *last, uint32_t count);
 void adaptive_answered(struct adaptive *a, struct instant now,
                        const struct throttle_ticket *ticket);
 void adaptive_lost(struct adaptive *a, struct instant now, const struct throttle_ticket *ticket);

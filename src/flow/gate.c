@@ -227,6 +227,46 @@ void gate_lost(struct gate *g, struct instant now, const struct gate_ticket *tic
     throttle_lost(&g->throttle, now, &ticket->throttle);
 }
 
+bool gate_may_take_many(struct gate *g, struct instant now, size_t in_flight)
+{
+    return gate_is_unpaced(g) && gate_is_open(g) && !instant_before(now, gate_held_until(g)) &&
+           !instant_before(now, g->told_requests.until) &&
+           !instant_before(now, g->told_tokens.until) &&
+           !instant_before(now, throttle_when(&g->throttle, now, in_flight, 1.0));
+}
+
+/* Pacers and budgets have no part in it: there are none in an unpaced gate. */
+struct gate_ticket gate_take_many(struct gate *g, struct instant now, size_t in_flight,
+                                  uint32_t count)
+{
+    assert(count > 0 && gate_may_take_many(g, now, in_flight));
+    g->taken += count;
+    return (struct gate_ticket){
+        .taken_at = now,
+        .requests_mark = quota_take(&g->told_requests, now, count) - (count - 1),
+        .tokens_mark = quota_take(&g->told_tokens, now, 0),
+        .throttle = throttle_sent_many(&g->throttle, now, in_flight, count),
+    };
+}
+
+struct gate_ticket gate_ticket_nth(const struct gate_ticket *first, uint32_t n)
+{
+    struct gate_ticket ticket = *first;
+
+    ticket.throttle.number += ticket.throttle.number > 0 ? n : 0;
+    ticket.requests_mark += n;
+    return ticket;
+}
+
+void gate_accepted_many(struct gate *g, struct instant now, const struct gate_ticket *first,
+                        uint32_t count, duration_ns took_ns)
+{
+    struct throttle_ticket last = gate_ticket_nth(first, count - 1).throttle;
+
+    last.sent_at = instant_max(last.sent_at, instant_add(now, -took_ns));
+    throttle_accepted_many(&g->throttle, now, &last, count);
+}
+
 bool gate_is_open(const struct gate *g)
 {
     return throttle_is_open(&g->throttle);

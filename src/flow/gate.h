@@ -113,6 +113,20 @@ void gate_answered(struct gate *g, struct instant now, const struct gate_ticket 
 /* No answer will come, or it says nothing: a timeout, a broken connection, a cancelled attempt. */
 void gate_lost(struct gate *g, struct instant now, const struct gate_ticket *ticket);
 
+/* Whether many dispatches may be made now at once, as far as the gate goes: nothing spaces or counts them. */
+bool gate_may_take_many(struct gate *g, struct instant now, size_t in_flight);
+/*
+ * So many dispatches without tokens; gate_may_take_many() has just allowed it. They go one behind the other: in_flight,
+ * as throttle.h says. What is kept is the first one's ticket.
+ */
+struct gate_ticket gate_take_many(struct gate *g, struct instant now, size_t in_flight,
+                                  uint32_t count);
+/* The ticket of the dispatch that was the nth (from 0) of those. */
+struct gate_ticket gate_ticket_nth(const struct gate_ticket *first, uint32_t n);
+/* So many of them, from the one with this ticket on, have succeeded, each in took_ns and without advice. */
+void gate_accepted_many(struct gate *g, struct instant now, const struct gate_ticket *first,
+                        uint32_t count, duration_ns took_ns);
+
 /* Whether nothing among the options spaces dispatches or counts them over time. */
 bool gate_is_unpaced(const struct gate *g);
 /* Whether the throttle limits nothing at the moment. */

@@ -23,6 +23,11 @@ struct meter {
 
 void meter_init(struct meter *m);
 void meter_count(struct meter *m, struct instant now, double span_s);
+/* So many more, at the moment of the next one that is counted. */
+static inline void meter_count_many(struct meter *m, uint64_t count)
+{
+    m->count += count;
+}
 double meter_rps(const struct meter *m, struct instant now);
 
 #endif

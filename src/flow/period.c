@@ -33,6 +33,11 @@ static int64_t second_of(struct instant t)
 
 void period_accepted(struct period *p, struct instant sent_at)
 {
+    period_accepted_many(p, sent_at, 1);
+}
+
+void period_accepted_many(struct period *p, struct instant sent_at, uint32_t count)
+{
     int64_t second = second_of(sent_at);
     size_t i = (size_t)(second % PERIOD_SECONDS + PERIOD_SECONDS) % PERIOD_SECONDS;
 
@@ -40,7 +45,8 @@ void period_accepted(struct period *p, struct instant sent_at)
         p->bins[i].second = second;
         p->bins[i].accepted = 0;
     }
-    p->bins[i].accepted += p->bins[i].second == second;
+    if (p->bins[i].second == second)
+        p->bins[i].accepted += count;
 }
 
 /* Of the seconds in [from, to): how many were accepted, and the first second with any. */

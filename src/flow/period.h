@@ -37,6 +37,7 @@ struct period {
 void period_init(struct period *p);
 /* An accepted dispatch, by the moment it was sent. */
 void period_accepted(struct period *p, struct instant sent_at);
+void period_accepted_many(struct period *p, struct instant sent_at, uint32_t count);
 /* An outage that began then is over now; probes may have been slack_s late to see it. True: it ended as
  * a window does. */
 bool period_outage_over(struct period *p, struct instant began_at, struct instant now,

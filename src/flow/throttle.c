@@ -247,6 +247,24 @@ void throttle_accepted(struct throttle *t, struct instant now, const struct thro
         kinds[t->options.kind].accepted(t, now, ticket);
 }
 
+struct throttle_ticket throttle_sent_many(struct throttle *t, struct instant now, size_t in_flight,
+                                          uint32_t count)
+{
+    return t->options.kind == THROTTLE_ADAPTIVE
+               ? adaptive_sent_many(&t->adaptive, now, in_flight, count)
+               : (struct throttle_ticket){.sent_at = now};
+}
+
+void throttle_accepted_many(struct throttle *t, struct instant now,
+                            const struct throttle_ticket *last, uint32_t count)
+{
+    if (t->options.kind == THROTTLE_ADAPTIVE)
+        adaptive_accepted_many(&t->adaptive, now, last, count);
+    else if (t->state.delay_ns > 0)
+        for (; count > 0; count--)
+            throttle_accepted(t, now, last);
+}
+
 void throttle_answered(struct throttle *t, struct instant now, const struct throttle_ticket *ticket)
 {
     if (kinds[t->options.kind].answered)

@@ -104,15 +104,14 @@ static void climb_open(struct sim_measure *m, struct instant at, double rps)
 
 static void climb_see(struct climb *c, struct instant at)
 {
-    struct instant *slot;
+    struct instant oldest;
 
     if (!c->open || c->took >= 0)
         return;
-    c->recent[c->accepted % c->need] = at;
-    c->accepted++;
-    /* The next slot is the one of the oldest of as many as are needed. */
-    slot = &c->recent[c->accepted % c->need];
-    if (c->accepted >= c->need && instant_diff(at, *slot) < c->in_ns)
+    c->recent[c->accepted++ % c->need] = at;
+    /* What would be overwritten next is the first of as many as are needed. */
+    oldest = c->recent[c->accepted % c->need];
+    if (c->accepted >= c->need && instant_diff(at, oldest) < c->in_ns)
         c->took = instant_diff(at, c->at);
 }
 

@@ -255,9 +255,7 @@ static bool select_output(void *ctx, struct core_answer *a)
         answer_say(a, "memory ran out");
         return false;
     }
-    mem_free(a->output);
-    a->output = picked;
-    a->output_len = len;
+    answer_take_output(a, picked, len);
     return true;
 }
 

@@ -5,7 +5,7 @@
  * start(); from then on the attempt is the executor's until it hands it back through
  * host->report(), exactly once, with `answer` filled in.
  *
- * Threads: start, cancel, kick and close are called on the engine's thread. report() may be called
+ * Threads: start, start_run, recall, cancel, kick and close are called on the engine's thread. report() may be called
  * from any thread, and from within start() or cancel(): it only puts the attempt into the engine's
  * mailbox.
  */
@@ -13,6 +13,7 @@
 #define CORE_PORTS_EXECUTOR_H
 
 #include "core/answer.h"
+#include "core/task.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -42,6 +43,12 @@ struct core_attempt {
 struct core_executor_host {
     /* Hands back one attempt, or a chain of them (through next). */
     void (*report)(struct core_executor_host *host, struct core_attempt *chain);
+    /*
+     * Hands back runs (through run->next), in the parts that suit the executor, each row once. A
+     * part that was worked on (begun) is either clean or a single row; its rows have their answers,
+     * with times. A part that was not comes back as it was.
+     */
+    void (*report_runs)(struct core_executor_host *host, struct core_run *chain);
     /* Now, on the engine's clock. Any thread. */
     struct instant (*now)(struct core_executor_host *host);
 };
@@ -64,6 +71,17 @@ struct core_executor_ops {
      */
     size_t ahead_per_place;
     void (*start)(struct core_executor *ex, struct core_attempt *attempt);
+    /*
+     * Starts the rows of a run: each is an attempt, its row's first. May be NULL. Only for an
+     * executor that by itself runs no more than `size` attempts at once, those of runs included,
+     * and begins the rows in their order.
+     */
+    void (*start_run)(struct core_executor *ex, struct core_run *run);
+    /*
+     * Reports at once, of all runs, what is done and what has not begun; of the rows of `cancelled`
+     * that are being worked on an early end is asked, as by cancel(). Goes with start_run.
+     */
+    void (*recall)(struct core_executor *ex, const struct core_batch *cancelled);
     /* Asks for an early end. The report still follows, exactly once. */
     void (*cancel)(struct core_executor *ex, struct core_attempt *attempt);
     /* All of this turn's start() calls have been made; wake whoever works. May be NULL. */

@@ -4,60 +4,39 @@
  * One queue, in the order of start(), under one lock; a thread that is done takes the next from its head. Waking a
  * thread costs more than a short callback, so not everybody is woken for a group of attempts: one is, and each that
  * wakes up wakes the next while there is more to do. So short work is done by as few threads as can keep up with it, and
- * long work has all of them within a moment.
+ * long work has all of them within a moment. Rows that come in runs are in runs.c.
  */
 #include "exec/thread/thread.h"
 
 #include "base/error.h"
 #include "base/mem.h"
-
-#include <pthread.h>
-
-struct thread_executor {
-    struct core_executor base;
-    struct thread_options options;
-    struct core_executor_host *host;
-
-    pthread_mutex_t lock;
-    pthread_cond_t work; /* the queue has something, or `closing` */
-    pthread_cond_t gone; /* a thread has ended */
-    struct core_attempt *queue, **queue_tail;
-    size_t queued;
-    size_t threads; /* started and not ended */
-    size_t idle;    /* of these, waiting for work */
-    size_t waking;  /* of these, told to wake up and not yet awake */
-    bool closing;
-};
+#include "exec/thread/internal.h"
 
 static struct thread_executor *of(struct core_executor *ex)
 {
     return (struct thread_executor *)ex;
 }
 
-/* What the thread is working on, for when it ends under the callback. */
-struct working {
-    struct thread_executor *executor;
-    struct core_attempt *attempt;
-};
-
 static void on_thread_exit(void *arg);
 
-static void run_attempt(struct thread_executor *x, struct core_attempt *a)
+static void run_attempt(struct worker *w, struct core_attempt *a)
 {
-    struct working w = {x, a};
+    struct thread_executor *x = w->executor;
 
+    w->attempt = a;
     a->answer.started_at = x->host->now(x->host);
-    pthread_cleanup_push(on_thread_exit, &w);
+    pthread_cleanup_push(on_thread_exit, w);
     x->options.work(x->options.ctx, a);
     pthread_cleanup_pop(0);
     a->answer.ended_at = x->host->now(x->host);
+    w->attempt = NULL;
     x->host->report(x->host, a);
 }
 
 /* Under the lock: one more thread for what is in the queue, unless one is coming already. */
 static void wake_one(struct thread_executor *x)
 {
-    if (!x->queue || x->waking > 0 || x->idle == 0)
+    if (x->queued == 0 || x->waking > 0 || x->idle == 0)
         return;
     x->waking++;
     pthread_cond_signal(&x->work);
@@ -78,22 +57,24 @@ static void unqueue(struct thread_executor *x, struct core_attempt *a)
     a->edge = NULL;
 }
 
-/* Under the lock. NULL: the executor is closing. */
-static struct core_attempt *take(struct thread_executor *x)
+/* Under the lock. An attempt, or a run (*ret is NULL then). False: the executor is closing. */
+static bool take(struct worker *w, struct core_attempt **ret)
 {
-    struct core_attempt *a;
+    struct thread_executor *x = w->executor;
+    bool taken;
 
-    while (!x->queue && !x->closing) {
+    while (x->queued == 0 && !x->closing) {
         x->idle++;
         pthread_cond_wait(&x->work, &x->lock);
         x->idle--;
         x->waking -= x->waking > 0;
     }
-    a = x->queue;
-    if (a)
-        unqueue(x, a);
+    *ret = x->queue;
+    if (*ret)
+        unqueue(x, *ret);
+    taken = *ret || runs_take(w);
     wake_one(x);
-    return a;
+    return taken;
 }
 
 static void *worker_main(void *arg);
@@ -128,42 +109,54 @@ static void fail_chain(struct thread_executor *x, struct core_attempt *a)
     }
 }
 
-/* Under the lock, when no thread will ever come for them: takes what is queued. */
-static struct core_attempt *take_orphans(struct thread_executor *x)
-{
-    struct core_attempt *first = x->queue;
+/* What is queued when no thread will ever come for it. */
+struct orphans {
+    struct core_attempt *attempts;
+    struct core_run *runs;
+};
 
-    for (struct core_attempt *a = first; a; a = a->next)
+/* Under the lock. */
+static struct orphans take_orphans(struct thread_executor *x)
+{
+    struct orphans o = {x->queue, runs_orphans(x)};
+
+    for (struct core_attempt *a = o.attempts; a; a = a->next) {
         a->edge = NULL;
+        x->queued--;
+    }
     x->queue = NULL;
     x->queue_tail = &x->queue;
-    x->queued = 0;
-    return first;
+    return o;
+}
+
+static void fail_orphans(struct thread_executor *x, struct orphans o)
+{
+    fail_chain(x, o.attempts);
+    runs_fail(x, o.runs);
 }
 
 /* The last thing that a thread does here: after it the executor may be gone. */
-static void thread_gone(struct thread_executor *x)
+static void thread_gone(struct worker *w)
 {
-    struct core_attempt *orphans = NULL;
+    struct thread_executor *x = w->executor;
+    struct orphans orphans = {0};
 
     pthread_mutex_lock(&x->lock);
+    list_remove(&w->link);
     /* It may have been the only one, and nobody kicks for what is queued already. */
-    if (x->queue && x->idle == 0 && !start_thread(x) && x->threads == 1)
+    if (x->queued > 0 && x->idle == 0 && !start_thread(x) && x->threads == 1)
         orphans = take_orphans(x);
     wake_one(x);
     pthread_mutex_unlock(&x->lock);
-    fail_chain(x, orphans);
+    fail_orphans(x, orphans);
     pthread_mutex_lock(&x->lock);
     x->threads--;
     pthread_cond_signal(&x->gone);
     pthread_mutex_unlock(&x->lock);
 }
 
-/* The callback has ended its thread: that is the row's outcome, and the pool goes on with one thread less. */
-static void on_thread_exit(void *arg)
+static void say_lost(struct core_answer *a)
 {
-    struct working *w = arg;
-    struct core_answer *a = &w->attempt->answer;
     struct instant started = a->started_at;
 
     answer_clear(a);
@@ -171,26 +164,67 @@ static void on_thread_exit(void *arg)
     a->reason = WEIR_REASON_CALLBACK_LOST;
     answer_say(a, "the callback ended its thread");
     a->started_at = started;
-    a->ended_at = w->executor->host->now(w->executor->host);
-    w->executor->host->report(w->executor->host, w->attempt);
-    thread_gone(w->executor);
+}
+
+/* The callback has ended its thread: that is the row's outcome, and the pool goes on with one thread less. */
+static void on_thread_exit(void *arg)
+{
+    struct worker *w = arg;
+    struct thread_executor *x = w->executor;
+
+    if (w->attempt) {
+        say_lost(&w->attempt->answer);
+        w->attempt->answer.ended_at = x->host->now(x->host);
+        x->host->report(x->host, w->attempt);
+    } else {
+        say_lost(&w->row.answer);
+        runs_thread_lost(w);
+    }
+    thread_gone(w);
+}
+
+static void worker_init(struct worker *w, struct thread_executor *x)
+{
+    *w = (struct worker){.executor = x, .finished_tail = &w->finished};
+    answer_init(&w->row.answer);
+    pthread_mutex_lock(&x->lock);
+    list_push_back(&x->workers, &w->link);
+    pthread_mutex_unlock(&x->lock);
+}
+
+/* Hands over what has waited long enough, or for nothing. Under the lock, which it may let go and take again. */
+static void report_finished(struct worker *w)
+{
+    struct thread_executor *x = w->executor;
+    struct core_run *chain;
+
+    if (!w->finished || (x->queued > 0 && w->finished_runs < RUNS_REPORTED))
+        return;
+    chain = runs_finished(w);
+    pthread_mutex_unlock(&x->lock);
+    x->host->report_runs(x->host, chain);
+    pthread_mutex_lock(&x->lock);
 }
 
 static void *worker_main(void *arg)
 {
-    struct thread_executor *x = arg;
+    struct worker w;
+    bool more;
 
-    for (;;) {
+    worker_init(&w, arg);
+    do {
         struct core_attempt *a;
 
-        pthread_mutex_lock(&x->lock);
-        a = take(x);
-        pthread_mutex_unlock(&x->lock);
-        if (!a)
-            break;
-        run_attempt(x, a);
-    }
-    thread_gone(x);
+        pthread_mutex_lock(&w.executor->lock);
+        report_finished(&w);
+        more = take(&w, &a);
+        pthread_mutex_unlock(&w.executor->lock);
+        if (a)
+            run_attempt(&w, a);
+        else if (more)
+            runs_work(&w, on_thread_exit);
+    } while (more);
+    thread_gone(&w);
     return NULL;
 }
 
@@ -210,7 +244,7 @@ static void enqueue(struct core_executor *ex, struct core_attempt *a)
 static void kick(struct core_executor *ex)
 {
     struct thread_executor *x = of(ex);
-    struct core_attempt *orphans = NULL;
+    struct orphans orphans = {0};
     size_t spare;
 
     pthread_mutex_lock(&x->lock);
@@ -221,7 +255,7 @@ static void kick(struct core_executor *ex)
         orphans = take_orphans(x);
     wake_one(x);
     pthread_mutex_unlock(&x->lock);
-    fail_chain(x, orphans);
+    fail_orphans(x, orphans);
 }
 
 static void cancel(struct core_executor *ex, struct core_attempt *a)
@@ -262,6 +296,8 @@ static const struct core_executor_ops thread_ops = {
     .cancels_at_once = false,
     .ahead_per_place = 64,
     .start = enqueue,
+    .start_run = runs_start,
+    .recall = runs_recall,
     .cancel = cancel,
     .kick = kick,
     .close = close_executor,
@@ -283,6 +319,8 @@ enum weir_status thread_executor_new(const struct thread_options *o,
     x->options = *o;
     x->host = host;
     x->queue_tail = &x->queue;
+    x->runs_tail = &x->runs;
+    list_init(&x->workers);
     pthread_mutex_init(&x->lock, NULL);
     pthread_cond_init(&x->work, NULL);
     pthread_cond_init(&x->gone, NULL);

@@ -198,7 +198,10 @@ static inline void bench_init_limited(struct bench *b, const struct core_pool_op
     struct dispatcher_options d = {.seed = 7, .global_limit = global_limit};
 
     memset(b, 0, sizeof *b);
-    b->host = (struct dispatcher_host){bench_finished, bench_retrying, bench_deliver, bench_closed};
+    b->host = (struct dispatcher_host){.finished = bench_finished,
+                                       .retrying = bench_retrying,
+                                       .deliver = bench_deliver,
+                                       .closed = bench_closed};
     b->observer.ops = &bench_observer_ops;
     b->executor.ops = cancels_at_once ? &bench_at_once : &bench_asks;
     b->now = (struct instant){1000 * NS_PER_S};

@@ -143,7 +143,10 @@ static void begin(const struct core_pool_options *o, duration_ns deadline_ns)
                                        .cancel = ex_cancel,
                                        .close = ex_close};
     w.executor.ops = &w.ops;
-    w.host = (struct dispatcher_host){on_finished, on_retrying, on_deliver, on_closed};
+    w.host = (struct dispatcher_host){.finished = on_finished,
+                                      .retrying = on_retrying,
+                                      .deliver = on_deliver,
+                                      .closed = on_closed};
     w.observer.ops = &observer_ops;
     d.host = &w.host;
     d.observer = &w.observer;

@@ -84,6 +84,71 @@ static void without_memory_there_is_no_message(void **state)
     answer_clear(&a);
 }
 
+/* Up to the last byte that fits, with the NUL, no memory is needed; one more, and there is. */
+static void a_small_output_needs_no_memory_and_moves_along(void **state)
+{
+    static const char bytes[ANSWER_SMALL_BYTES] = "0123456789abcdef0123456";
+    struct core_answer a, b;
+
+    (void)state;
+    answer_init(&a);
+    mem_fail_at(1);
+    assert_true(answer_set_output(&a, bytes, ANSWER_SMALL_BYTES - 1));
+    assert_false(answer_set_output(&a, bytes, ANSWER_SMALL_BYTES));
+    mem_fail_at(0);
+    assert_int_equal(a.output_len, ANSWER_SMALL_BYTES - 1);
+    answer_move(&b, &a);
+    assert_null(a.output);
+    memset(&a, 'x', sizeof a);
+    assert_string_equal(b.output, bytes);
+    assert_true(answer_set_output(&b, bytes, ANSWER_SMALL_BYTES));
+    assert_memory_equal(b.output, bytes, ANSWER_SMALL_BYTES);
+    assert_true(answer_set_output(&b, "", 0));
+    assert_string_equal(b.output, "");
+    answer_take_output(&b, mem_strdup("own"), 3);
+    assert_string_equal(b.output, "own");
+    answer_clear(&b);
+    assert_null(b.output);
+}
+
+static void only_an_answer_that_says_no_more_than_done_well_is_plain(void **state)
+{
+    struct core_answer a, to;
+
+    (void)state;
+    for (int i = 0; i < 7; i++) {
+        answer_init(&a);
+        answer_init(&to);
+        a.outcome = i == 1 ? WEIR_OUTCOME_FAILED : WEIR_OUTCOME_OK;
+        a.reason = WEIR_REASON_NONE;
+        a.started_at = (struct instant){1};
+        a.ended_at = (struct instant){2};
+        assert_true(answer_set_output(&a, "out", 3));
+        if (i == 2)
+            answer_say(&a, "a word");
+        if (i == 3)
+            a.advice.retry_after_ns = 0;
+        if (i == 4)
+            a.tokens = 0;
+        if (i == 5)
+            a.request_id = mem_strdup("r");
+        if (i == 6)
+            a.advice.requests.remaining = 1;
+        assert_int_equal(answer_move_plain(&to, &a), i == 0);
+        if (i == 0) {
+            assert_string_equal(to.output, "out");
+            assert_int_equal(to.outcome, WEIR_OUTCOME_OK);
+            assert_int_equal(to.ended_at.ns, 2);
+            assert_int_equal(a.outcome, WEIR_OUTCOME_LOST);
+            assert_null(a.output);
+        }
+        answer_clear_plain(&to);
+        assert_null(to.output);
+        assert_int_equal(to.outcome, WEIR_OUTCOME_LOST);
+        answer_clear(&a);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -91,6 +156,8 @@ int main(void)
         cmocka_unit_test(moving_hands_everything_over),
         cmocka_unit_test(a_message_replaces_the_one_before_and_is_one_line),
         cmocka_unit_test(without_memory_there_is_no_message),
+        cmocka_unit_test(a_small_output_needs_no_memory_and_moves_along),
+        cmocka_unit_test(only_an_answer_that_says_no_more_than_done_well_is_plain),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -88,7 +88,10 @@ static void begin(struct world *w, uint64_t output_bytes, size_t size)
     struct core_batch_options batch;
 
     *w = (struct world){
-        .host = {host_finished, host_retrying, host_deliver, host_closed},
+        .host = {.finished = host_finished,
+                 .retrying = host_retrying,
+                 .deliver = host_deliver,
+                 .closed = host_closed},
         .executor = {&ops},
         .now = {NS_PER_S},
     };

@@ -112,6 +112,46 @@ static void draining_gives_each_item_once(void **state)
     reorder_free(&r);
 }
 
+static void one_item_may_stand_for_many_places(void **state)
+{
+    struct reorder r;
+
+    (void)state;
+    assert_true(reorder_init(&r, 16, 7));
+    assert_true(reorder_enter(&r, 7, &items[7]));
+    assert_false(reorder_reserve(&r, 9, 2));  /* a gap */
+    assert_false(reorder_reserve(&r, 8, 16)); /* beyond the window */
+    assert_true(reorder_reserve(&r, 8, 10));
+    assert_true(reorder_reserve(&r, 18, 5));
+    assert_false(reorder_reserve(&r, 23, 1));
+    assert_int_equal(r.held, 16);
+    reorder_fill(&r, 18, &items[18]);
+    reorder_advance(&r);
+    assert_null(reorder_first(&r));
+    reorder_fill(&r, 8, &items[8]);
+    assert_ptr_equal(reorder_first(&r), &items[8]);
+    reorder_advance_many(&r, 10);
+    assert_ptr_equal(reorder_first(&r), &items[18]);
+    reorder_advance_many(&r, 5);
+    assert_int_equal(r.held, 0);
+    assert_int_equal(r.next, 23);
+    reorder_free(&r);
+}
+
+/* What is reserved and was never filled does not keep it looking for ever. */
+static void draining_ends_where_places_are_only_reserved(void **state)
+{
+    struct reorder r;
+
+    (void)state;
+    assert_true(reorder_init(&r, 16, 7));
+    assert_true(reorder_reserve(&r, 7, 16));
+    reorder_fill(&r, 12, &items[12]);
+    assert_ptr_equal(reorder_drain(&r), &items[12]);
+    assert_null(reorder_drain(&r));
+    reorder_free(&r);
+}
+
 static void in_random_lives_nothing_is_lost_or_out_of_order(void **state)
 {
     struct reorder r;
@@ -156,6 +196,8 @@ int main(void)
         cmocka_unit_test(a_window_of_one_lets_one_through_after_the_other),
         cmocka_unit_test(an_index_near_the_end_of_the_range_works),
         cmocka_unit_test(draining_gives_each_item_once),
+        cmocka_unit_test(one_item_may_stand_for_many_places),
+        cmocka_unit_test(draining_ends_where_places_are_only_reserved),
         cmocka_unit_test(in_random_lives_nothing_is_lost_or_out_of_order),
         cmocka_unit_test(without_memory_nothing_is_made),
     };

@@ -764,7 +764,7 @@ static void memory_that_runs_out_fails_the_attempt_only(void **state)
 
 static void making_it_survives_every_failed_allocation(void **state)
 {
-    struct core_executor_host host = {on_report, on_now};
+    struct core_executor_host host = {.report = on_report, .now = on_now};
     struct http_options options = HTTP_OPTIONS_DEFAULT;
     struct core_executor *ex = NULL;
     enum weir_status status;

@@ -341,7 +341,7 @@ static struct gate_options random_options(struct rng *rng)
 {
     struct gate_options o = defaults();
 
-    o.throttle.kind = rng_below(rng, 2) ? THROTTLE_AIMD : THROTTLE_NONE;
+    o.throttle.kind = (enum throttle_kind)rng_below(rng, THROTTLE_KINDS);
     if (rng_below(rng, 2))
         o.min_dispatch_delay_ns = rng_range(rng, 0, 200 * NS_PER_MS);
     if (rng_below(rng, 2))
@@ -445,7 +445,7 @@ static void answer(struct life *l)
         break;
     case 1:
         v = gate_refused(g, l->now, &s->ticket, 0, &advice);
-        assert_true(v.row_wait_ns > 0);
+        assert_true(v.row_wait_ns > 0 || l->options.throttle.kind == THROTTLE_ADAPTIVE);
         assert_int_equal(v.asked_too_long, advice.retry_after_ns > l->options.retry_after_max_ns);
         model_advice(l, who, &advice, true);
         break;
@@ -471,8 +471,11 @@ static struct instant checked_when(struct life *l, int64_t tokens)
     duration_ns bound = o->retry_after_max_ns + FLOW_JITTER_MAX_NS + 60 * NS_PER_S +
                         o->min_dispatch_delay_ns + 2 * NS_PER_S;
 
-    assert_int_equal(instant_is_never(when), !gate_fits(g, tokens));
     assert_false(instant_before(when, l->now));
+    /* The adaptive throttle may wait for an answer, and time decides things there. */
+    if (o->throttle.kind == THROTTLE_ADAPTIVE)
+        return when;
+    assert_int_equal(instant_is_never(when), !gate_fits(g, tokens));
     assert_int_equal(gate_when(g, later, 0, tokens).ns, instant_max(when, later).ns);
     if (gate_fits(g, tokens))
         assert_true(instant_diff(when, l->now) <= bound);
@@ -497,7 +500,7 @@ static struct life *live(uint64_t seed)
 
         if (!instant_is_never(when) && rng_below(&l->rng, 2))
             l->now = when; /* as early as may be: the worst case */
-        if (!instant_before(l->now, when))
+        if (!instant_before(l->now, gate_when(&l->pool.gate, l->now, 0, tokens)))
             dispatch(l, tokens);
         while (l->in_flight > 0 && rng_below(&l->rng, 3) > 0)
             answer(l);
@@ -514,6 +517,75 @@ static void no_life_breaks_a_limit_or_gets_stuck(void **state)
     (void)state;
     for (uint64_t seed = 1; seed <= 300; seed++)
         free(live(seed));
+}
+
+/* Many dispatches in one call, as of very short work: nothing may space them, and a refusal among them ends it. */
+static void many_may_go_at_once_while_nothing_limits(void **state)
+{
+    static const enum throttle_kind kinds[] = {THROTTLE_NONE, THROTTLE_AIMD, THROTTLE_ADAPTIVE};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        struct instant now = {NS_PER_S};
+        struct gate_ticket first, tenth;
+        struct gate_options o;
+        struct gate g;
+        struct rng rng;
+
+        rng_seed(&rng, 1);
+        gate_options_init(&o);
+        o.throttle.kind = kinds[i];
+        gate_init(&g, &o, &rng);
+        assert_true(gate_may_take_many(&g, now, 0));
+        first = gate_take_many(&g, now, 0, 100);
+        tenth = gate_ticket_nth(&first, 10);
+        assert_int_equal(tenth.requests_mark, first.requests_mark + 10);
+        if (kinds[i] == THROTTLE_ADAPTIVE)
+            assert_int_equal(tenth.throttle.number, first.throttle.number + 10);
+        now = instant_add(now, NS_PER_MS);
+        gate_accepted_many(&g, now, &first, 10, NS_PER_US);
+        assert_true(gate_may_take_many(&g, now, 0));
+        (void)gate_refused(&g, now, &tenth, 0, NULL);
+        assert_int_equal(gate_may_take_many(&g, now, 0), kinds[i] == THROTTLE_NONE);
+    }
+}
+
+/* The rate at which it begins after the first refusal is that of all that were accepted, told of together or not. */
+static void the_throttle_counts_each_of_many(void **state)
+{
+    double rate_rps[2];
+
+    (void)state;
+    for (int together = 0; together < 2; together++) {
+        struct instant now = {NS_PER_S};
+        struct gate_ticket ticket;
+        struct gate_options o;
+        struct gate g;
+        struct rng rng;
+
+        rng_seed(&rng, 1);
+        gate_options_init(&o);
+        o.throttle.kind = THROTTLE_ADAPTIVE;
+        gate_init(&g, &o, &rng);
+        for (int i = 0; i < 1000; i++) {
+            if (together) {
+                ticket = gate_take_many(&g, now, 0, 50);
+                now = instant_add(now, NS_PER_MS);
+                gate_accepted_many(&g, now, &ticket, 50, NS_PER_US);
+                continue;
+            }
+            for (int k = 0; k < 50; k++) {
+                ticket = gate_take(&g, now, 0, 0);
+                now = instant_add(now, NS_PER_MS / 50);
+                gate_accepted(&g, now, &ticket, NULL);
+            }
+        }
+        ticket = gate_take(&g, now, 0, 0);
+        (void)gate_refused(&g, now, &ticket, 0, NULL);
+        assert_int_equal(gate_throttle(&g)->mode, THROTTLE_MODE_RATE);
+        rate_rps[together] = gate_throttle(&g)->rate_rps;
+    }
+    assert_true(rate_rps[1] > 0.9 * rate_rps[0] && rate_rps[1] < 1.1 * rate_rps[0]);
 }
 
 static void the_same_seed_gives_the_same_life(void **state)
@@ -535,6 +607,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_adaptive_and_no_limit),
+        cmocka_unit_test(many_may_go_at_once_while_nothing_limits),
+        cmocka_unit_test(the_throttle_counts_each_of_many),
         cmocka_unit_test(each_option_has_its_range),
         cmocka_unit_test(static_delay_is_the_aimd_delays_lower_bound),
         cmocka_unit_test(aimd_delay_is_charged_to_the_row_alone),

@@ -722,6 +722,29 @@ static void who_knows_the_service_waits_for_a_server_not_in_the_queue(void **sta
     sim_service_free(s);
 }
 
+static void what_is_told_of_later_holds_until_the_level_changes(void **state)
+{
+    struct sim_service *s = service_of("rate", "0.01..20", "phase", "10s", NULL);
+    struct sim_request q = {.tokens = 1};
+    struct instant now = at_s(0);
+    int low = 0;
+
+    (void)state;
+    for (int i = 0; i < 100; i++) {
+        struct instant when = sim_service_when(s, now, &q);
+        struct sim_answer a;
+
+        /* In a low phase the next one would have to wait 100 s: only until the phase ends. */
+        assert_true(when.ns <= (now.ns / at_s(10).ns + 1) * at_s(10).ns);
+        low += instant_diff(when, now) > NS_PER_S;
+        now = when;
+        sim_service_arrive(s, now, &q, &a);
+        sim_service_leave(s, now, &a, true);
+    }
+    assert_true(low > 0);
+    sim_service_free(s);
+}
+
 static void nobody_knows_when_one_in_service_leaves(void **state)
 {
     struct sim_service *s = service_of("concurrency", "1", NULL);
@@ -770,6 +793,7 @@ int main(void)
         cmocka_unit_test(a_way_has_its_length_and_its_jitter),
         cmocka_unit_test(sent_when_it_is_told_a_request_is_accepted),
         cmocka_unit_test(who_knows_the_service_waits_for_a_server_not_in_the_queue),
+        cmocka_unit_test(what_is_told_of_later_holds_until_the_level_changes),
         cmocka_unit_test(nobody_knows_when_one_in_service_leaves),
     };
 

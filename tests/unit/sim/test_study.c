@@ -208,13 +208,14 @@ static void a_duration_ends_a_run_that_has_no_end(void **state)
 
 static void capacity_counts_only_while_there_is_work(void **state)
 {
-    struct sim_study_options o =
-        options_of(THROTTLE_NONE, "rate", "10", "rows", "100", "duration", "1000s", NULL);
+    struct sim_study_options o = options_of(THROTTLE_NONE, "rate", "10", "rows", "100", "duration",
+                                            "1000s", "latency", "5s", "jobs", "64", NULL);
     struct sim_study_result r = ask_oracle(&o);
 
     (void)state;
     assert_int_equal(r.end, SIM_STUDY_ROWS);
-    assert_true(near(duration_seconds(r.duration_ns), 9.9, 1e-6));
+    /* The last request is sent after 9.9 s; its answer is not work of the service's rate. */
+    assert_true(near(duration_seconds(r.duration_ns), 14.9, 1e-6));
     assert_true(near(r.offered, 99, 1e-6));
     assert_true(near(r.goodput, 100.0 / 99, 1e-6));
 }
@@ -232,6 +233,9 @@ static void a_window_of_rows_holds_back_what_is_far_ahead(void **state)
     wide = run(&o);
     assert_int_equal(narrow.rows_ok, 3000);
     assert_int_equal(wide.rows_ok, 3000);
+    assert_int_equal(ask_oracle(&o).rows_ok, 3000);
+    o.run.window_rows = 20;
+    assert_int_equal(ask_oracle(&o).rows_ok, 3000);
     assert_true(narrow.duration_ns > wide.duration_ns * 3 / 2);
     assert_true(wide.ordering.p99 > narrow.ordering.p99);
 }
@@ -380,6 +384,50 @@ static void samples_add_up_to_the_result(void **state)
     assert_int_equal(r.duration_ns, 7 * NS_PER_S);
 }
 
+static void samples_of_the_oracle_add_up(void **state)
+{
+    struct sim_study_options o =
+        options_of(THROTTLE_NONE, "rate", "5..20", "phase", "5s..9s", "latency",
+                   "uniform:100ms..900ms", "jobs", "16", "duration", "100300ms", NULL);
+    struct sums sums = {0};
+    struct sim_study_result r;
+
+    (void)state;
+    o.sample_ns = NS_PER_S;
+    o.sample = add_up;
+    o.ctx = &sums;
+    r = ask_oracle(&o);
+    assert_int_equal(sums.samples, 101);
+    assert_int_equal(sums.at_ns, r.duration_ns);
+    assert_int_equal(sums.accepted, r.accepted);
+    assert_int_equal(sums.delivered, r.rows);
+    assert_true(near(sums.capacity, r.offered, 0.01));
+    assert_true(near(sums.in_flight_s, (double)r.accepted * r.latency.mean, 0.02));
+    sums = (struct sums){.halt_after = 7};
+    r = ask_oracle(&o);
+    assert_int_equal(r.end, SIM_STUDY_HALTED);
+    assert_int_equal(r.duration_ns, 7 * NS_PER_S);
+}
+
+static bool one_is_always_in_flight(void *ctx, const struct sim_study_sample *s)
+{
+    (void)ctx;
+    assert_int_equal(s->in_flight, 1);
+    assert_true(near(s->in_flight_s, duration_seconds(s->length_ns), 1e-9));
+    return true;
+}
+
+static void a_sample_counts_what_is_in_flight_over_its_end(void **state)
+{
+    struct sim_study_options o =
+        options_of(THROTTLE_NONE, "latency", "10s", "jobs", "1", "duration", "95s", NULL);
+
+    (void)state;
+    o.sample_ns = 3 * NS_PER_S;
+    o.sample = one_is_always_in_flight;
+    (void)run(&o);
+}
+
 static void looking_changes_nothing(void **state)
 {
     struct sim_study_options o =
@@ -424,6 +472,27 @@ static void the_same_seed_is_the_same_run(void **state)
     a = ask_oracle(&o);
     b = ask_oracle(&o);
     assert_memory_equal(&a, &b, sizeof a);
+}
+
+static void add_cost(void *ctx, const struct core_task *t, struct instant now)
+{
+    int64_t *sums = ctx;
+
+    (void)now;
+    sums[core_batch_number(t->batch) % 2] += t->tokens;
+}
+
+static void each_client_has_rows_of_its_own(void **state)
+{
+    struct sim_study_options o = options_of(THROTTLE_NONE, "row-tokens", "uniform:1..1000",
+                                            "clients", "2", "rows", "50", NULL);
+    int64_t sums[2] = {0, 0};
+
+    (void)state;
+    o.hooks.take = add_cost;
+    o.ctx = sums;
+    assert_int_equal(run(&o).rows, 100);
+    assert_true(sums[0] > 0 && sums[1] > 0 && sums[0] != sums[1]);
 }
 
 static void clients_share_one_service(void **state)
@@ -521,8 +590,11 @@ int main(void)
         cmocka_unit_test(requests_overtake_each_other_only_with_jitter),
         cmocka_unit_test(a_cancelled_request_on_its_way_never_arrives),
         cmocka_unit_test(samples_add_up_to_the_result),
+        cmocka_unit_test(samples_of_the_oracle_add_up),
+        cmocka_unit_test(a_sample_counts_what_is_in_flight_over_its_end),
         cmocka_unit_test(looking_changes_nothing),
         cmocka_unit_test(the_same_seed_is_the_same_run),
+        cmocka_unit_test(each_client_has_rows_of_its_own),
         cmocka_unit_test(clients_share_one_service),
         cmocka_unit_test(no_kind_of_limit_refuses_the_oracle_anything),
         cmocka_unit_test(each_failed_allocation_is_said),

@@ -1,0 +1,424 @@
+/*
+ * Runs: rows that go the whole way together, because their work takes less than handing over one of them.
+ *
+ * A callback of 50 ns cannot be started, judged, counted and delivered by itself: each of these costs more than the
+ * callback. So rows of which nothing special is known (no deadline, no tokens, no store, nobody who watches each step)
+ * come in runs: chains of up to RUN_ROWS_MAX tasks, submitted, started and reported in one piece or in parts. What is
+ * said of all of them is said once, in the first one's `run`; who receives the results spreads it (run_spread).
+ *
+ *     submitted -> b->runs -> executor -> reported: clean     counted, put in order, delivered as one
+ *                    ^  |        |        a single row        an ordinary task from now on: judged, tried again, ...
+ *                    |  |        +------> not begun           back to where it was
+ *                    |  +-> run_take_first(): one row, an ordinary task that is ready
+ *
+ * Runs are started only while all that is ready in the pool is in runs, attempts have lately taken less than
+ * RUN_WORK_NS_MAX, and the gate lets everything pass. Else rows are taken off them one by one, in order, and
+ * everything is as if there were no runs.
+ *
+ * The pool's permits (I1): run_permits = the least of the rows with the executor and the permits there are. The executor
+ * runs no more than `size` at once, in order, as with attempts that are ahead (ahead.c). When it does not
+ * report for a while, something took long after all, and what has not begun is called back (I4, P5).
+ */
+#include "core/internal.h"
+
+#include <assert.h>
+
+/* Work up to here goes in runs: a whole run then keeps one place for a quarter of a millisecond at most. */
+#define RUN_WORK_NS_MAX (2 * NS_PER_US)
+/* One that was merely interrupted must not count for too long. */
+#define RUN_WORK_NS_CAP (4 * RUN_WORK_NS_MAX)
+/* The mean moves by 1/8 of the difference. */
+#define RUN_MEAN_SHIFT 3
+/* What is with the executor is so much work for all its places ... */
+#define RUN_AHEAD_NS NS_PER_MS
+/* ... and no more rows than this, whatever they take. */
+#define RUN_AHEAD_ROWS_MAX 4096
+/* Without a report for so long, what has not begun is called back. */
+#define RUN_PATIENCE_NS (2 * NS_PER_MS)
+
+void run_init(struct core_pool *p)
+{
+    p->takes_runs = p->executor->ops->start_run && !p->dispatcher->options.observer &&
+                    p->dispatcher->options.global_limit == 0 && p->options.timeout_ns == 0 &&
+                    gate_is_unpaced(&p->gate);
+}
+
+bool dispatcher_takes_runs(const struct core_batch *b)
+{
+    return b->pool->takes_runs && !b->options.durable && instant_is_never(b->deadline);
+}
+
+/* ---- runs that are ready ---- */
+
+/* Among the others by index; nearly always it is the last. */
+static void add_ready(struct core_batch *b, struct core_run *r)
+{
+    struct core_run **at = b->runs_tail;
+
+    if (b->runs && run_first(r)->index < b->runs_last_index)
+        for (at = &b->runs; run_first(*at)->index < run_first(r)->index;)
+            at = &(*at)->next;
+    r->next = *at;
+    *at = r;
+    if (!r->next) {
+        b->runs_tail = &r->next;
+        b->runs_last_index = run_first(r)->index;
+    }
+    b->run_ready += r->rows;
+    b->stats.ready += r->rows;
+    if (list_empty(&b->turn))
+        list_push_back(&b->pool->turn, &b->turn);
+}
+
+/* The rows of the first one are still counted as ready. */
+static struct core_run *take_ready(struct core_batch *b)
+{
+    struct core_run *r = b->runs;
+
+    b->runs = r->next;
+    if (!b->runs)
+        b->runs_tail = &b->runs;
+    r->next = NULL;
+    return r;
+}
+
+static void uncount_ready(struct core_batch *b, uint32_t rows)
+{
+    b->run_ready -= rows;
+    b->stats.ready -= rows;
+    if (b->stats.ready == 0)
+        list_remove(&b->turn);
+}
+
+void run_hold(struct core_batch *b, struct core_run *r, struct instant now)
+{
+    r->batch = b;
+    run_first(r)->submit_at = now;
+    b->dispatcher->live += r->rows;
+    add_ready(b, r);
+}
+
+/* From now on the row is an ordinary task; its place in the order is its own. */
+static void leave_run(struct core_task *t, struct core_batch *b)
+{
+    t->run.rows = 0;
+    t->next = NULL;
+    t->batch = b;
+    reorder_fill(&b->order, t->index, t);
+}
+
+/* What is said of all rows of a run is said in its second one too, which becomes the first. */
+static struct core_run *without_first(struct core_run *r)
+{
+    struct core_task *first = run_first(r), *second = first->next;
+
+    if (r->rows == 1)
+        return NULL;
+    second->run = *r;
+    second->run.rows = r->rows - 1;
+    second->submit_at = first->submit_at;
+    return &second->run;
+}
+
+struct core_task *run_take_first(struct core_batch *b)
+{
+    struct core_run *r = take_ready(b), *rest = without_first(r);
+    struct core_task *t = run_first(r);
+
+    uncount_ready(b, r->rows);
+    if (rest)
+        add_ready(b, rest);
+    leave_run(t, b);
+    choose_make_ready(t);
+    return t;
+}
+
+void run_scatter(struct core_batch *b)
+{
+    while (b->runs)
+        run_take_first(b);
+}
+
+void run_drop_ready(struct core_batch *b)
+{
+    while (b->runs) {
+        struct core_run *r = take_ready(b);
+
+        uncount_ready(b, r->rows);
+        run_drop(r);
+    }
+}
+
+void run_drop(struct core_run *r)
+{
+    struct core_batch *b = r->batch;
+
+    b->dispatcher->live -= r->rows;
+    r->next = b->dropped;
+    b->dropped = r;
+}
+
+void run_release(struct core_run *r)
+{
+    struct core_task *t = run_first(r);
+
+    for (uint32_t rows = r->rows; rows > 0; rows--) {
+        struct core_task *next = t->next;
+
+        t->release(t);
+        t = next;
+    }
+}
+
+/* ---- starting ---- */
+
+/* Gives back the permits that the rows with the executor cannot use. */
+static void return_permits(struct core_pool *p)
+{
+    for (; p->run_permits > p->run_rows; p->run_permits--)
+        permit_return(&p->permits);
+}
+
+void run_take_permits(struct core_pool *p)
+{
+    while (p->run_permits < p->run_rows && permit_take(&p->permits))
+        p->run_permits++;
+}
+
+/* Whether all that is ready in the pool is in runs, and may be started so. */
+bool run_may_start(struct core_pool *p, struct instant now)
+{
+    if (!p->takes_runs || p->work_ns >= RUN_WORK_NS_MAX || p->crowding > 0 || p->ahead_count > 0 ||
+        list_empty(&p->turn) ||
+        !gate_may_take_many(&p->gate, now, p->permits.running - p->run_permits))
+        return false;
+    list_foreach (node, &p->turn) {
+        const struct core_batch *b = list_entry(node, struct core_batch, turn);
+
+        if (b->stats.ready != b->run_ready ||
+            (b->options.output_bytes > 0 && b->held_bytes >= b->options.output_bytes))
+            return false;
+    }
+    return true;
+}
+
+static void start_run(struct core_batch *b, struct core_run *r, struct instant now)
+{
+    struct core_pool *p = b->pool;
+    size_t others = p->permits.running - p->run_permits;
+    uint64_t places;
+
+    uncount_ready(b, r->rows);
+    r->begun = r->clean = false;
+    r->ticket = gate_take_many(&p->gate, now, others, r->rows);
+    b->stats.running += r->rows;
+    b->stats.attempts += r->rows;
+    p->stats.attempts += r->rows;
+    run_first(r)->limit = throttle_limit_of(gate_throttle(&p->gate));
+    core_stats_note_limit(&b->stats, &run_first(r)->limit);
+    core_stats_note_limit(&p->stats, &run_first(r)->limit);
+    if (p->run_rows == 0 || p->run_recalled)
+        p->run_heard_at = now;
+    p->run_recalled = false;
+    b->run_rows += r->rows;
+    p->run_rows += r->rows;
+    run_take_permits(p);
+    places = b->places + (b->run_rows < p->run_permits ? b->run_rows : p->run_permits);
+    if (places > b->stats.max_concurrent_reached)
+        b->stats.max_concurrent_reached = places;
+    p->kick = true;
+    p->executor->ops->start_run(p->executor, r);
+}
+
+void run_start(struct core_pool *p, struct instant now)
+{
+    duration_ns work_ns = p->work_ns > 0 ? p->work_ns : 1;
+    uint64_t most = (uint64_t)(RUN_AHEAD_NS / work_ns) * p->options.size;
+
+    if (most > RUN_AHEAD_ROWS_MAX)
+        most = RUN_AHEAD_ROWS_MAX;
+    run_take_permits(p);
+    while (p->run_rows < most && !list_empty(&p->turn)) {
+        struct core_batch *b = list_entry(list_front(&p->turn), struct core_batch, turn);
+
+        if (p->run_permits == 0 && !permit_available(&p->permits))
+            return;
+        if (b->run_rows > 0 && b->options.output_bytes > 0 &&
+            b->held_bytes + b->run_rows * b->run_row_bytes >= b->options.output_bytes)
+            return; /* as far as can be foreseen, there is no room for more outputs */
+        list_remove(&b->turn);
+        list_push_back(&p->turn, &b->turn);
+        start_run(b, take_ready(b), now);
+    }
+}
+
+/* ---- calling back ---- */
+
+void run_recall(struct core_pool *p, const struct core_batch *cancelled)
+{
+    if (p->run_rows > 0)
+        p->executor->ops->recall(p->executor, cancelled);
+    p->run_recalled = true;
+}
+
+struct instant run_watch(struct core_pool *p, struct instant now)
+{
+    struct instant due = instant_add(p->run_heard_at, RUN_PATIENCE_NS);
+
+    if (p->run_rows == 0 || p->run_recalled)
+        return INSTANT_NEVER;
+    if (instant_before(now, due))
+        return due;
+    p->work_ns = RUN_WORK_NS_CAP;
+    run_recall(p, NULL);
+    return INSTANT_NEVER;
+}
+
+static void learn(struct core_pool *p, duration_ns ran)
+{
+    if (ran > RUN_WORK_NS_CAP)
+        ran = RUN_WORK_NS_CAP;
+    p->work_ns += (ran - p->work_ns) / (1 << RUN_MEAN_SHIFT);
+    if (p->work_ns >= RUN_WORK_NS_MAX && !p->run_recalled)
+        run_recall(p, NULL);
+}
+
+/* ---- reports ---- */
+
+static void leave_executor(struct core_run *r, struct instant now)
+{
+    struct core_batch *b = r->batch;
+    struct core_pool *p = b->pool;
+
+    assert(b->run_rows >= r->rows && p->run_rows >= r->rows);
+    b->run_rows -= r->rows;
+    p->run_rows -= r->rows;
+    p->run_heard_at = now;
+    return_permits(p);
+}
+
+static void come_back(struct core_run *r, struct instant now)
+{
+    struct core_batch *b = r->batch;
+    struct core_pool *p = b->pool;
+
+    b->stats.running -= r->rows;
+    b->stats.attempts -= r->rows;
+    p->stats.attempts -= r->rows;
+    gate_lost(&p->gate, now, &r->ticket);
+    if (b->stopping) {
+        run_drop(r);
+    } else {
+        add_ready(b, r);
+        if (b->dispatcher->shutting_down)
+            stop_end_waiting(b, now);
+    }
+}
+
+static void count_results(struct core_stats *s, const struct core_run *r, duration_ns delay_ns)
+{
+    s->finished += r->rows;
+    s->successes += r->rows;
+    s->dispatch_delay_at_completion_ns = delay_ns;
+}
+
+/* All rows are done well. */
+static void finish_run(struct core_run *r, struct instant now)
+{
+    struct core_task *first = run_first(r);
+    struct core_batch *b = r->batch;
+    struct core_pool *p = b->pool;
+    struct dispatcher_host *host = b->dispatcher->options.host;
+
+    b->stats.running -= r->rows;
+    b->dispatcher->live -= r->rows;
+    gate_accepted_many(&p->gate, now, &r->ticket, r->rows, r->work_ns);
+    learn(p, r->work_ns);
+    first->complete_index = b->next_complete_index;
+    b->next_complete_index += r->rows;
+    count_results(&b->stats, r, gate_delay(&p->gate));
+    count_results(&p->stats, r, gate_delay(&p->gate));
+    b->held_bytes += r->output_bytes;
+    b->run_row_bytes = r->output_bytes / r->rows;
+    host->run_finished(host, b, r);
+    task_move(first, TASK_COMMITTED);
+    reorder_fill(&b->order, first->index, first);
+    deliver_in_order(b, now);
+}
+
+/* A row that did not end well by itself: an ordinary task, as if its attempt had had a place of its own. */
+static void judge_row(struct core_run *r, struct instant now)
+{
+    struct core_task *t = run_first(r);
+    struct core_batch *b = r->batch;
+    struct core_pool *p = b->pool;
+
+    assert(r->rows == 1);
+    t->ticket = r->ticket;
+    t->limit =
+        throttle_limit_of(gate_throttle(&p->gate)); /* open, or it would not have been in a run */
+    t->attempts = 1;
+    t->start_at = t->answer.started_at;
+    learn(p, r->work_ns);
+    leave_run(t, b);
+    task_move(t, TASK_READY);
+    task_move(t, TASK_RUNNING);
+    list_push_back(&b->running, &t->link);
+    if (t->answer.outcome == WEIR_OUTCOME_CAPACITY && !p->run_recalled)
+        run_recall(p, NULL);
+    finish_in_run(t, now);
+}
+
+void dispatcher_report_runs(struct dispatcher *d, struct core_run *chain, struct instant now)
+{
+    (void)d;
+    while (chain) {
+        struct core_run *r = chain;
+        struct core_batch *b = r->batch;
+
+        chain = r->next;
+        r->next = NULL;
+        leave_executor(r, now);
+        if (!r->begun)
+            come_back(r, now);
+        else if (r->clean)
+            finish_run(r, now);
+        else
+            judge_row(r, now);
+        close_if_done(b, now);
+    }
+}
+
+static void count_deliveries(struct core_stats *s, const struct core_run *r,
+                             duration_ns first_waited_ns)
+{
+    s->delivered += r->rows;
+    s->buffer_wait_sum_ns += first_waited_ns * r->rows - r->after_first_ns;
+    if (first_waited_ns > s->buffer_wait_max_ns)
+        s->buffer_wait_max_ns = first_waited_ns;
+}
+
+void run_deliver(struct core_run *r, struct instant now)
+{
+    struct core_task *first = run_first(r);
+    struct core_batch *b = r->batch;
+    struct dispatcher_host *host = b->dispatcher->options.host;
+    duration_ns waited = instant_diff(now, first->answer.ended_at);
+
+    reorder_advance_many(&b->order, r->rows);
+    task_move(first, TASK_DELIVERED);
+    first->deliver_at = now;
+    b->lent += r->rows;
+    count_deliveries(&b->stats, r, waited);
+    count_deliveries(&b->pool->stats, r, waited);
+    host->deliver_run(host, b, r);
+}
+
+void dispatcher_give_back_run(struct dispatcher *d, struct core_batch *b, uint64_t rows,
+                              uint64_t output_bytes)
+{
+    (void)d;
+    assert(b->lent >= rows && b->held_bytes >= output_bytes);
+    b->lent -= rows;
+    b->held_bytes -= output_bytes;
+}
