@@ -284,7 +284,7 @@ fuzz:
 bench:
 	@tools/install-deps build bench
 	+@$(MAKE) -s all bench-programs
-	@bench/run.py --rounds $(ROUNDS) --json $(BUILD)/bench.json $(BENCH)
+	+@bench/run.py --rounds $(ROUNDS) --json $(BUILD)/bench.json $(BENCH)
 
 # Inputs that reach new code gather in build-fuzz/corpus/; a finding stays as build-fuzz/NAME-crash-*. To keep
 # it as a test, copy it to tests/fuzz/corpus/NAME/.

@@ -413,8 +413,11 @@ void adaptive_lost(struct adaptive *a, struct instant now, const struct throttle
 /* From open to paced, at what has been delivered. */
 static void close(struct adaptive *a, struct instant now, const struct throttle_ticket *t)
 {
+    double delivered = meter_rps(&a->meter, now);
+
     if (t->role == ROLE_OPEN) {
-        restart(a, now, meter_rps(&a->meter, now), 2);
+        /* A first answer that is a refusal says little about the rate, and nothing was delivered yet. */
+        restart(a, now, delivered > 0 ? delivered : RATE_START_RPS / 2, 2);
         a->ignored = a->sent;
         pace_lowered(a, now);
     }

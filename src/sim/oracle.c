@@ -13,6 +13,7 @@
 #include "sim/study.h"
 
 #include <assert.h>
+#include <math.h>
 
 /* A request in flight, or the row of one that failed and is to be sent again. */
 struct oracle_flight {
@@ -50,6 +51,15 @@ struct oracle {
     bool has_next; /* the next new row has been drawn */
     int64_t next_tokens;
     uint64_t next_row;
+
+    /* for samples */
+    uint64_t in_flight;
+    double flight_s; /* up to now */
+    struct instant sampled_at;
+    struct {
+        double offered, flight_s;
+        uint64_t accepted, rows;
+    } sampled;
 
     struct result *results; /* a ring of window rows, the first that has no turn yet at `turn` */
     uint64_t window, turn;
@@ -198,6 +208,59 @@ static void send(struct oracle *o, const struct sim_request *request)
                                               : f->answer.latency_ns + f->answer.body_ns;
     f->ends_at = instant_add(o->now, takes);
     heap_push(&o->ends, &f->node);
+    o->in_flight++;
+}
+
+/* ---- samples ---- */
+
+/* What happened since the last one; false: the run ends here. Nothing that is known is later than `at`. */
+static bool take_sample(struct oracle *o, struct instant at)
+{
+    double flight_s =
+        o->flight_s + (double)o->in_flight * duration_seconds(instant_diff(at, o->now));
+    uint64_t rows = sim_measure_rows(o->measure);
+    struct sim_stats stats;
+    struct sim_study_sample sample;
+
+    sim_service_stats(o->service, at, &stats);
+    sample = (struct sim_study_sample){
+        .at_ns = instant_diff(at, SIM_START),
+        .length_ns = instant_diff(at, o->sampled_at),
+        .capacity = stats.unlimited ? HUGE_VAL : stats.offered - o->sampled.offered,
+        .in_flight_s = flight_s - o->sampled.flight_s,
+        .accepted = stats.accepted - o->sampled.accepted,
+        .delivered = rows - o->sampled.rows,
+        .capacity_rps = sim_service_capacity_rps(o->service),
+        .rate_rps = HUGE_VAL,
+        .window = HUGE_VAL,
+        .in_flight = o->in_flight,
+    };
+    o->sampled.offered = stats.offered;
+    o->sampled.flight_s = flight_s;
+    o->sampled.accepted = stats.accepted;
+    o->sampled.rows = rows;
+    o->sampled_at = at;
+    return o->options->sample(o->options->ctx, &sample);
+}
+
+/* Time moves to `to`, with the samples on the way; false: the run ends here. */
+static bool pass_time(struct oracle *o, struct instant to)
+{
+    const struct sim_study_options *options = o->options;
+
+    while (options->sample && options->sample_ns > 0) {
+        struct instant at = instant_add(o->sampled_at, options->sample_ns);
+
+        if (instant_before(to, at))
+            break;
+        if (!take_sample(o, at)) {
+            o->now = at;
+            return false;
+        }
+    }
+    o->flight_s += (double)o->in_flight * duration_seconds(instant_diff(to, o->now));
+    o->now = to;
+    return true;
 }
 
 /* ---- the loop ---- */
@@ -219,17 +282,17 @@ static enum sim_study_end oracle_live(struct oracle *o, uint64_t *ret_steps)
             return SIM_STUDY_ROWS;
         if (instant_is_never(next) && instant_is_never(o->last))
             return SIM_STUDY_STUCK;
-        if (!instant_before(next, o->last)) {
-            o->now = o->last;
-            return SIM_STUDY_TIME;
-        }
+        if (!instant_before(next, o->last))
+            return pass_time(o, o->last) ? SIM_STUDY_TIME : SIM_STUDY_HALTED;
         if (!instant_before(o->now, sending)) {
             send(o, &request);
             continue;
         }
-        o->now = instant_max(o->now, next);
+        if (!pass_time(o, instant_max(o->now, next)))
+            return SIM_STUDY_HALTED;
         if (!instant_before(o->now, landing)) {
             heap_pop(&o->ends);
+            o->in_flight--;
             land(o, of_node(first));
         }
     }
@@ -269,6 +332,7 @@ enum weir_status sim_study_oracle(const struct sim_study_options *options,
     struct oracle o = {
         .options = options,
         .now = SIM_START,
+        .sampled_at = SIM_START,
         .last = INSTANT_NEVER,
         .rows = run->rows > 0 ? (uint64_t)(run->rows * run->clients) : UINT64_MAX,
         .window = (uint64_t)(run->window_rows * run->clients),
@@ -287,6 +351,8 @@ enum weir_status sim_study_oracle(const struct sim_study_options *options,
     if (status != WEIR_OK)
         goto out;
     result.end = oracle_live(&o, &result.steps);
+    if (options->sample && options->sample_ns > 0 && instant_before(o.sampled_at, o.now))
+        (void)take_sample(&o, o.now);
     sim_measure_finish(o.measure, o.service, o.now, result.end == SIM_STUDY_ROWS, &result);
     if (!(sim_row_cost_mean(&run->cost) > 0))
         result.tokens = 0;

@@ -171,7 +171,7 @@ WEIR_MUST_CHECK enum weir_status sim_study_run(const struct sim_study_options *o
  * The same run by a client that knows the state of the service and stands beside it: it sends in the moment in which
  * a request will be accepted, and waits for a free server rather than in a queue. All clients are one, which has the
  * places and the rows of all. Of the pool's options
- * only timeout and max_attempts count; there are no samples, events and hooks.
+ * only timeout and max_attempts count. There are samples, without a rate and a window; no events and other hooks.
  */
 WEIR_MUST_CHECK enum weir_status sim_study_oracle(const struct sim_study_options *o,
                                                   struct sim_study_result *ret,

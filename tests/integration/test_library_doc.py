@@ -66,7 +66,7 @@ class LibraryGuide(weirtest.Case):
             text += MAIN.replace("CALLBACK", callback).replace("BODY", "\n".join("{\n%s}\n" % p for p in pieces))
             out = self.run_program(text)
             self.assertIn("0 ok\n1 ok\nnamed ok\n", out)
-            self.assertIn("0 refused, delay 0 ms, 0 waiting or running\n", out)
+            self.assertIn("0 refused, 0 waiting or running; open 0.0/s: the start\n", out)
 
 
 if __name__ == "__main__":

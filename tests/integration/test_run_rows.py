@@ -525,6 +525,42 @@ class TestTold(RunCase):
         self.assertGreaterEqual(len(events), 4)
         self.assertIn("capacity", self.read("ev.jsonl").decode())
 
+    def test_events_meta_and_summary_tell_what_the_throttle_did(self):
+        mock = self.mock("--rate", 40, "--burst", "100ms", "--latency", "20ms")
+        done = self.weir("--url", mock.url, "-j", 16, "-o", "out.jsonl", "--events", "ev.jsonl", "--meta",
+                         "--summary", "sum.json", self.batch_rows(150), status=0)
+        changes = [event for event in self.read_rows("ev.jsonl") if event["event"] == "throttle.changed"]
+        state = self.read_json("sum.json")["throttle_state"]
+        self.assertEqual(self.read_json("sum.json")["throttle"], "adaptive")
+        self.assertEqual([event["changes"] for event in changes], list(range(1, len(changes) + 1)))
+        self.assertEqual((changes[0]["mode_before"], changes[0]["reason"]), ("open", "first_refusal"))
+        for event in changes:
+            self.assertIn("mode", event)
+            self.assertIn(" -> ", event["detail"])
+            if event["mode"] == "rate":
+                self.assertGreater(event["rate_per_s"], 0)
+        self.assertEqual(state["changes"], len(changes))
+        for reason, count in state["by_reason"].items():
+            self.assertEqual(count, len([event for event in changes if event["reason"] == reason]), reason)
+        limits = [row["meta"]["throttle"] for row in self.read_rows("out.jsonl")]
+        self.assertEqual(limits[0], {"mode": "open", "rate_per_s": None, "window": None, "delay_ms": 0,
+                                     "reason": "start"})
+        rates = [limit["rate_per_s"] for limit in limits if limit["mode"] == "rate"]
+        self.assertGreater(len(rates), 0)
+        self.assertGreaterEqual(min(rates), state["rate_min_per_s"])
+        self.assertLessEqual(max(rates), state["rate_max_per_s"])
+        self.assert_says(done, r"throttle   adaptive: .* at the end; rates from")
+
+    def test_a_pause_that_a_failure_asked_for_is_an_event(self):
+        service = self.service(lambda call: (500, {"Retry-After": "1"}, "") if call.number == 0 else echo(call))
+        self.weir("--url", service.url, "-j", 1, "-o", "out.jsonl", "--events", "ev.jsonl", "--retry-delay", "5ms",
+                  self.plain_rows(2), status=0)
+        held = [event for event in self.read_rows("ev.jsonl") if event["event"] == "pool.held"]
+        self.assertEqual(len(held), 1)
+        self.assertGreaterEqual(held[0]["wait_ms"], 1000)
+        self.assertEqual(held[0]["outcome"], "failed")
+        self.assertGreaterEqual(service.calls[1].at - service.calls[0].at, 1.0)
+
     def test_exit_statuses(self):
         service = self.service(lambda call: (400, {}, "{}") if call.json["n"] == 1 else echo(call))
         self.weir("--url", service.url, self.plain_rows(1), status=0)

@@ -85,6 +85,10 @@ class Same(Case):
         self.assertEqual(said[0], said[1])
         self.assertGreater(len(said[0][2]), 0)
 
+    def test_a_run_is_the_same_whether_it_is_drawn_or_not(self):
+        args = [*BUSY, "--compare", "adaptive,aimd,oracle", "--json"]
+        self.assertEqual(simulate(*args).stdout, simulate(*args, "--plot", self.path("x.svg")).stdout)
+
     def test_many_seeds_on_threads_are_the_single_ones(self):
         together = json.loads(simulate(*BUSY, "--seed", 5, "--seeds", 6, "--compare", "aimd,adaptive",
                                        "--json").stdout)
@@ -189,7 +193,7 @@ class Plot(Case):
     def test_it_is_valid_and_has_a_panel_for_each_throttle(self):
         text, tree = self.draw("--service", S1, "--duration", "200s", "--compare", "aimd,adaptive,oracle")
         self.assertEqual(tree.tag, SVG + "svg")
-        self.assertEqual(self.names(tree), ["aimd", "adaptive"])
+        self.assertEqual(self.names(tree), ["aimd", "adaptive", "oracle"])
         self.assertIn("prefers-color-scheme", text)
         self.assertNotRegex(text, r"\bnan\b|\binf\b")
         self.assertNotIn("http", text.replace("http://www.w3.org/2000/svg", ""))
@@ -260,7 +264,7 @@ class Telling(Case):
 
 
 class Interrupted(Case):
-    ENDLESS = ["--service", S1, "--rows", "1000000000", "--seeds", "4"]
+    ENDLESS = ["--service", S1, "--rows", "1000000000", "--seeds", "2", "--compare", "adaptive,oracle"]
 
     def test_ctrl_c_ends_it_with_status_3(self):
         plot = self.path("x.svg")

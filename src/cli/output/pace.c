@@ -66,9 +66,9 @@ static const struct {
     {{THROTTLE_REASON_ACCEPTED}, "shorter", "shorter"},
 };
 
-void pace_put_changes(struct buf *out, const struct throttle_state *s)
+void pace_put_changes(struct buf *out, const char *lead, const struct throttle_state *s)
 {
-    const char *comma = "";
+    const char *comma = lead;
 
     for (size_t i = 0; i < sizeof(counted) / sizeof(counted[0]); i++) {
         enum throttle_reason second = counted[i].reasons[1];

@@ -3,7 +3,7 @@
  *
  *     pace_put_limit(&out, &state);             // "paced at 19.6/s"
  *     pace_put_why(&out, &state, now);          // "the service bore more, 3s ago"
- *     pace_put_changes(&out, &state);           // "12 cuts, 31 probes borne, 28 refused, 1 outage"
+ *     pace_put_changes(&out, "", &state);       // "12 cuts, 31 probes borne, 28 refused, 1 outage"
  *     pace_put_members(&out, &state);           // "mode":"rate","rate_per_s":19.600, ...
  *
  * docs/output.md is the contract of the JSON. Pure; a lack of memory shows in out->failed.
@@ -18,8 +18,8 @@
 void pace_put_limit(struct buf *out, const struct throttle_state *s);
 /* Why, and how long ago; nothing when nothing has been decided yet. */
 void pace_put_why(struct buf *out, const struct throttle_state *s, struct instant now);
-/* What has been decided, counted; nothing when nothing has. */
-void pace_put_changes(struct buf *out, const struct throttle_state *s);
+/* What has been decided, counted, behind `lead`; nothing when nothing worth counting has. */
+void pace_put_changes(struct buf *out, const char *lead, const struct throttle_state *s);
 
 /* "mode":..,"rate_per_s":..,"window":..,"delay_ms":..,"reason":..; null for what does not limit. */
 void pace_put_members(struct buf *out, const struct throttle_limit *limit);

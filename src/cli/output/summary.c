@@ -136,8 +136,7 @@ static void put_adaptive(const struct summary *s, struct buf *out)
         buf_puts(out, " to ");
         text_put_count(out, b->window_max);
     }
-    buf_puts(out, "\n             ");
-    pace_put_changes(out, &b->throttle);
+    pace_put_changes(out, "\n             ", &b->throttle);
     buf_putc(out, '\n');
 }
 

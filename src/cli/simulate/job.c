@@ -3,9 +3,7 @@
 
 #include <math.h>
 
-/* Without a plot, samples are only for the progress. */
-#define SAMPLE_NS      (10 * NS_PER_S)
-#define PLOT_SAMPLE_NS (100 * NS_PER_MS)
+#define SAMPLE_NS_MIN (100 * NS_PER_MS)
 
 /* ---- the sums for the plot ---- */
 
@@ -111,14 +109,15 @@ static bool on_step(void *ctx, struct sim_world *w)
 
 /* ---- the run ---- */
 
-/* Fine enough for every span of the series to have one, not finer. */
+/*
+ * Fine enough for every span of a plot to have one, not finer. The same without a plot: a service that is looked at in
+ * between rounds its sums at other moments, and a result must not depend on whether it is drawn.
+ */
 static duration_ns sample_ns(const struct job *j)
 {
     duration_ns wanted = j->study.run.duration_ns / SERIES_SPANS_MAX;
 
-    if (!j->series)
-        return SAMPLE_NS;
-    return wanted > PLOT_SAMPLE_NS ? wanted : PLOT_SAMPLE_NS;
+    return wanted > SAMPLE_NS_MIN ? wanted : SAMPLE_NS_MIN;
 }
 
 enum weir_status job_run(struct job *j, bool oracle, struct sim_study_result *ret,

@@ -273,15 +273,11 @@ void report_put_plot(struct runs *r, struct buf *out)
     struct plot_panel panels[SIMULATE_SIDES_MAX];
     char notes[SIMULATE_SIDES_MAX][CELL_BYTES];
     struct buf title = {0};
-    size_t count = 0;
 
     for (size_t side = 0; side < r->sides; side++) {
         const struct sim_study_result *result = results_of(r, side);
         struct buf note = {0};
 
-        /* The oracle has no samples: it takes the whole capacity, and nothing is refused. */
-        if (r->series[side].count == 0)
-            continue;
         series_fold(&r->series[side], spans_of(result));
         buf_puts(&note, "goodput ");
         metric_put(METRIC_SHARE, result->goodput, &note);
@@ -289,15 +285,16 @@ void report_put_plot(struct runs *r, struct buf *out)
         metric_put(METRIC_SHARE, result->waste, &note);
         snprintf(notes[side], sizeof notes[side], "%s", note.failed ? "" : note.data);
         buf_free(&note);
-        panels[count++] = (struct plot_panel){.name = simulate_side_name(r->options->sides[side]),
-                                              .note = notes[side],
-                                              .series = &r->series[side]};
+        panels[side] = (struct plot_panel){.name = simulate_side_name(r->options->sides[side]),
+                                           .note = notes[side],
+                                           .series = &r->series[side]};
     }
     put_title(r, &title);
     buf_printf(&title, ", seed %lld", (long long)r->options->seed);
     if (title.failed)
         out->failed = true;
     else
-        plot_put(&(struct plot){.title = title.data, .panels = panels, .panel_count = count}, out);
+        plot_put(&(struct plot){.title = title.data, .panels = panels, .panel_count = r->sides},
+                 out);
     buf_free(&title);
 }

@@ -276,13 +276,15 @@ static void encodings_line(char ret[ENCODINGS_LINE_BYTES])
                  {CURL_VERSION_ZSTD, "zstd"}};
     int features = curl_version_info(CURLVERSION_NOW)->features;
     const char *between = ENCODINGS_NAME;
+    size_t len = 0;
 
     ret[0] = '\0';
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
         if (!(features & known[i].feature))
             continue;
-        strcat(ret, between);
-        strcat(ret, known[i].names);
+        /* All of them fit. */
+        len += (size_t)snprintf(ret + len, ENCODINGS_LINE_BYTES - len, "%s%s", between,
+                                known[i].names);
         between = ", ";
     }
 }

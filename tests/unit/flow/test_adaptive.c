@@ -133,6 +133,36 @@ static void the_first_refusal_makes_a_rate_of_what_was_delivered(void **state)
     assert_int_equal(w.a.state.mode_before, THROTTLE_MODE_OPEN);
 }
 
+/* Else one refusal at the start would cost ten seconds. */
+static void a_first_answer_that_is_a_refusal_does_not_bring_it_to_a_stop(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_init(&w);
+    close_after(&w, 0, 0.05);
+    assert_true(w.a.state.rate_rps >= 1);
+    (void)go(&w, 0);
+    assert_true(w.now.ns <= at_ms(2000).ns);
+}
+
+static void what_is_told_is_the_rate_in_force(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_init(&w);
+    close_after(&w, 20, 0.05);
+    for (int i = 0; i < 200; i++) {
+        struct throttle_ticket t = go(&w, 0);
+
+        w.now = instant_after(w.now, 0.05);
+        adaptive_accepted(&w.a, w.now, &t);
+        assert_true(w.a.state.mode != THROTTLE_MODE_RATE ||
+                    w.a.state.rate_rps == w.a.search.rate_rps);
+    }
+}
+
 static void dispatches_are_spaced_at_the_rate_and_time_is_not_saved_up(void **state)
 {
     struct world w;
@@ -374,6 +404,8 @@ int main(void)
         cmocka_unit_test(a_success_lets_two_more_go_while_nothing_is_refused),
         cmocka_unit_test(before_the_first_answer_a_few_go_and_then_ever_more),
         cmocka_unit_test(the_first_refusal_makes_a_rate_of_what_was_delivered),
+        cmocka_unit_test(a_first_answer_that_is_a_refusal_does_not_bring_it_to_a_stop),
+        cmocka_unit_test(what_is_told_is_the_rate_in_force),
         cmocka_unit_test(dispatches_are_spaced_at_the_rate_and_time_is_not_saved_up),
         cmocka_unit_test(a_costly_row_waits_in_proportion),
         cmocka_unit_test(refusals_close_together_cut_the_rate_once),

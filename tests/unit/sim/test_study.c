@@ -384,6 +384,31 @@ static void samples_add_up_to_the_result(void **state)
     assert_int_equal(r.duration_ns, 7 * NS_PER_S);
 }
 
+static void samples_of_the_oracle_add_up(void **state)
+{
+    struct sim_study_options o =
+        options_of(THROTTLE_NONE, "rate", "5..20", "phase", "5s..9s", "latency",
+                   "uniform:100ms..900ms", "jobs", "16", "duration", "100300ms", NULL);
+    struct sums sums = {0};
+    struct sim_study_result r;
+
+    (void)state;
+    o.sample_ns = NS_PER_S;
+    o.sample = add_up;
+    o.ctx = &sums;
+    r = ask_oracle(&o);
+    assert_int_equal(sums.samples, 101);
+    assert_int_equal(sums.at_ns, r.duration_ns);
+    assert_int_equal(sums.accepted, r.accepted);
+    assert_int_equal(sums.delivered, r.rows);
+    assert_true(near(sums.capacity, r.offered, 0.01));
+    assert_true(near(sums.in_flight_s, (double)r.accepted * r.latency.mean, 0.02));
+    sums = (struct sums){.halt_after = 7};
+    r = ask_oracle(&o);
+    assert_int_equal(r.end, SIM_STUDY_HALTED);
+    assert_int_equal(r.duration_ns, 7 * NS_PER_S);
+}
+
 static bool one_is_always_in_flight(void *ctx, const struct sim_study_sample *s)
 {
     (void)ctx;
@@ -565,6 +590,7 @@ int main(void)
         cmocka_unit_test(requests_overtake_each_other_only_with_jitter),
         cmocka_unit_test(a_cancelled_request_on_its_way_never_arrives),
         cmocka_unit_test(samples_add_up_to_the_result),
+        cmocka_unit_test(samples_of_the_oracle_add_up),
         cmocka_unit_test(a_sample_counts_what_is_in_flight_over_its_end),
         cmocka_unit_test(looking_changes_nothing),
         cmocka_unit_test(the_same_seed_is_the_same_run),
