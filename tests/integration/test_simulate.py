@@ -255,6 +255,23 @@ class Telling(Case):
             self.assertRegex(done.stderr.decode(), r"\Aweir simulate: [^\n]*\n\Z")
             self.assertEqual(done.stdout, b"")
 
+    def test_no_file_is_written_over_another(self):
+        with open(S1, encoding="ascii") as s1:
+            text = s1.read()
+        service = self.write("service.yml", text)
+        link = self.path("link.svg")
+        os.symlink(service, link)
+        for args in (["--plot", service], ["--events", service], ["--plot", link],
+                     ["--plot", self.path("both"), "--events", self.path("both")],
+                     ["--plot", "-"], ["--events", "-"]):
+            done = simulate("--service", service, "--rows", 50, *args, status=2)
+            self.assertIn(b"give another name" if args[-1] != "-" else b"a file of its own", done.stderr)
+            with open(service, encoding="ascii") as s:
+                self.assertEqual(s.read(), text)
+        self.assertFalse(os.path.exists(self.path("both")))
+        # Devices can be both.
+        simulate("--service", service, "--rows", 50, "--plot", "/dev/null", "--events", "/dev/null")
+
     def test_output_that_cannot_be_written_is_a_failure(self):
         with open("/dev/full", "w") as full:
             done = subprocess.run([WEIR, "simulate", "--service", S1, "--rows", "5"], stdout=full,
