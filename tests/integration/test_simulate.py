@@ -162,6 +162,16 @@ class FlowOptions(Case):
         _, after = self.both("--max-capacity-retry", "5s", base=["--outage", "2s+30s"])
         self.assertGreater(after["failures"], 0)
 
+    def test_pauses_that_the_service_asks_for_are_told(self):
+        service = ["--service-rate", "10", "--burst", "10", "--latency", "200ms", "-j", "32", "--duration", "100s"]
+        run = predict(*service, "--headers", "retry-after")
+        self.assertGreater(run["pauses"], 0)
+        # One second each and up to a tenth by chance; the last may end after the run.
+        self.assertTrue(run["pauses"] <= run["paused_seconds"] <= 1.1 * run["pauses"] + 1, run["paused_seconds"])
+        self.assertIn(b"pauses asked for", simulate(*service, "--headers", "retry-after").stdout)
+        self.assertEqual(predict(*service)["pauses"], 0)
+        self.assertNotIn(b"pauses", simulate(*service).stdout)
+
     def test_throttles_and_their_own_options(self):
         aimd = predict(*BUSY, "--throttle", "aimd")
         self.assertIn("refused", aimd["throttle_changes_by_reason"])
