@@ -217,6 +217,24 @@ static void fail_for(struct core_task *t, enum weir_reason reason, duration_ns l
     finish_task(t, now);
 }
 
+/* The answer to t may have made the pool's pause longer, which ended at `before`. */
+static void note_held(const struct core_task *t, struct instant before, struct instant now)
+{
+    struct core_stats *of_batch = &t->batch->stats, *of_pool = &t->batch->pool->stats;
+    struct instant until = gate_held_until(&t->batch->pool->gate);
+    struct instant known = instant_max(before, now);
+
+    if (!instant_before(known, until))
+        return;
+    of_batch->paused_ns += instant_diff(until, known);
+    of_pool->paused_ns += instant_diff(until, known);
+    if (instant_before(before, now)) {
+        of_batch->pauses++;
+        of_pool->pauses++;
+    }
+    tell_held(t, before, now);
+}
+
 static void judge_refusal(struct core_task *t, struct instant now)
 {
     struct core_batch *b = t->batch;
@@ -236,7 +254,7 @@ static void judge_refusal(struct core_task *t, struct instant now)
         b->stats.peak_delay_ns = gate_delay(&p->gate);
     if (gate_delay(&p->gate) > p->stats.peak_delay_ns)
         p->stats.peak_delay_ns = gate_delay(&p->gate);
-    tell_held(t, held, now);
+    note_held(t, held, now);
     tell_throttle(p, now);
     if (v.asked_too_long) {
         fail_for(t, WEIR_REASON_RETRY_AFTER_TOO_LONG, p->options.gate.retry_after_max_ns, elapsed,
@@ -283,7 +301,7 @@ static void judge_rest(struct core_task *t, struct instant now)
     } else {
         gate_lost(&p->gate, now, &t->ticket);
     }
-    tell_held(t, held, now);
+    note_held(t, held, now);
     tell_throttle(p, now);
     if (judge_counts(a))
         t->failures++;

@@ -33,6 +33,10 @@ struct core_stats {
     uint64_t refused; /* attempts that ended in capacity */
     uint64_t retries; /* of retryable failures */
     uint64_t tokens;  /* as told by the service */
+    /* Pauses of the whole pool that answers asked for; of a batch: answers to its rows. */
+    uint64_t pauses;
+    duration_ns
+        paused_ns; /* until the end that was asked for last, also where the batch ends before */
     uint64_t late_reports;
     uint64_t
         unrecorded; /* attempts whose record a store was too slow to take, or memory ran out for */

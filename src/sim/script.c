@@ -541,6 +541,11 @@ const struct sim_option *sim_option_at(size_t i)
     return i < sim_option_count() ? &options[i] : NULL;
 }
 
+bool sim_option_repeats(const struct sim_option *o)
+{
+    return o->set == set_outage;
+}
+
 const struct sim_option *sim_option_find(const char *name)
 {
     for (size_t i = 0; i < sim_option_count(); i++) {

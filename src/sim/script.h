@@ -153,6 +153,8 @@ size_t sim_option_count(void);
 const struct sim_option *sim_option_at(size_t i);
 /* NULL: there is none of that name. */
 const struct sim_option *sim_option_find(const char *name);
+/* Whether each further one adds to those before; of all others the last one holds. */
+bool sim_option_repeats(const struct sim_option *o);
 
 /* Never NULL: "none", "permanent", "fail", "reset", "close", "slow", "broken", "hang". */
 const char *sim_fault_name(enum sim_fault f);

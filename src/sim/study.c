@@ -453,7 +453,11 @@ static void count_throttles(const struct study *s, struct sim_study_result *ret)
 {
     for (size_t i = 0; i < s->client_count; i++) {
         const struct throttle_state *t = core_pool_throttle(s->clients[i].pool);
+        struct core_stats stats;
 
+        dispatcher_pool_stats(s->clients[i].pool, &stats);
+        ret->pauses += stats.pauses;
+        ret->paused_ns += stats.paused_ns;
         ret->throttle_changes += t->changes;
         for (size_t j = 0; j < THROTTLE_REASONS; j++)
             ret->throttle_by_reason[j] += t->by_reason[j];

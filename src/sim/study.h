@@ -155,6 +155,8 @@ struct sim_study_result {
 
     uint64_t throttle_changes; /* of all clients */
     uint64_t throttle_by_reason[THROTTLE_REASONS];
+    uint64_t pauses; /* of all clients: that the service asked for */
+    duration_ns paused_ns;
 };
 
 /* One client, 8 jobs, no rows, no end, one adaptive pool, an unlimited service. */

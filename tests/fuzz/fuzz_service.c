@@ -29,6 +29,14 @@ static bool is_flag(void *ctx, size_t i)
     return i >= of_run && !sim_option_at(i - of_run)->argument;
 }
 
+static bool repeats(void *ctx, size_t i)
+{
+    size_t of_run = sim_run_option_count();
+
+    (void)ctx;
+    return i >= of_run && sim_option_repeats(sim_option_at(i - of_run));
+}
+
 static enum weir_status set(void *ctx, size_t i, const char *value, struct weir_error *err)
 {
     struct sim_study_options *o = ctx;
@@ -45,6 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const struct service_file_keys keys = {.count = sim_run_option_count() + sim_option_count(),
                                            .name = name_of,
                                            .is_flag = is_flag,
+                                           .repeats = repeats,
                                            .set = set,
                                            .ctx = &o};
     struct weir_error err = {0};

@@ -162,6 +162,16 @@ class FlowOptions(Case):
         _, after = self.both("--max-capacity-retry", "5s", base=["--outage", "2s+30s"])
         self.assertGreater(after["failures"], 0)
 
+    def test_pauses_that_the_service_asks_for_are_told(self):
+        service = ["--service-rate", "10", "--burst", "10", "--latency", "200ms", "-j", "32", "--duration", "100s"]
+        run = predict(*service, "--headers", "retry-after")
+        self.assertGreater(run["pauses"], 0)
+        # One second each and up to a tenth by chance; the last may end after the run.
+        self.assertTrue(run["pauses"] <= run["paused_seconds"] <= 1.1 * run["pauses"] + 1, run["paused_seconds"])
+        self.assertIn(b"pauses asked for", simulate(*service, "--headers", "retry-after").stdout)
+        self.assertEqual(predict(*service)["pauses"], 0)
+        self.assertNotIn(b"pauses", simulate(*service).stdout)
+
     def test_throttles_and_their_own_options(self):
         aimd = predict(*BUSY, "--throttle", "aimd")
         self.assertIn("refused", aimd["throttle_changes_by_reason"])
@@ -254,6 +264,23 @@ class Telling(Case):
             self.assertIn(says, done.stderr.decode())
             self.assertRegex(done.stderr.decode(), r"\Aweir simulate: [^\n]*\n\Z")
             self.assertEqual(done.stdout, b"")
+
+    def test_no_file_is_written_over_another(self):
+        with open(S1, encoding="ascii") as s1:
+            text = s1.read()
+        service = self.write("service.yml", text)
+        link = self.path("link.svg")
+        os.symlink(service, link)
+        for args in (["--plot", service], ["--events", service], ["--plot", link],
+                     ["--plot", self.path("both"), "--events", self.path("both")],
+                     ["--plot", "-"], ["--events", "-"]):
+            done = simulate("--service", service, "--rows", 50, *args, status=2)
+            self.assertIn(b"give another name" if args[-1] != "-" else b"a file of its own", done.stderr)
+            with open(service, encoding="ascii") as s:
+                self.assertEqual(s.read(), text)
+        self.assertFalse(os.path.exists(self.path("both")))
+        # Devices can be both.
+        simulate("--service", service, "--rows", 50, "--plot", "/dev/null", "--events", "/dev/null")
 
     def test_output_that_cannot_be_written_is_a_failure(self):
         with open("/dev/full", "w") as full:

@@ -38,9 +38,15 @@ void pace_put_limit(struct buf *out, const struct throttle_state *s)
     }
 }
 
+bool pace_has_why(const struct throttle_state *s)
+{
+    /* AIMD's delay changes with each row that is refused or accepted: that is no news. */
+    return s->changes > 0 && s->mode != THROTTLE_MODE_DELAY;
+}
+
 void pace_put_why(struct buf *out, const struct throttle_state *s, struct instant now)
 {
-    if (s->changes == 0)
+    if (!pace_has_why(s))
         return;
     buf_printf(out, "%s, ", throttle_reason_text(s->reason));
     text_put_duration(out, instant_diff(now, s->changed_at));

@@ -14,9 +14,13 @@
 #include "base/buf.h"
 #include "flow/throttle_state.h"
 
+#include <stdbool.h>
+
 /* What limits: "paced at 19.6/s", "at most 32 in flight", "delay 150ms", "not limited". */
 void pace_put_limit(struct buf *out, const struct throttle_state *s);
-/* Why, and how long ago; nothing when nothing has been decided yet. */
+/* Whether there is a reason that is worth a person's time. */
+bool pace_has_why(const struct throttle_state *s);
+/* Why, and how long ago; nothing when there is no such reason. */
 void pace_put_why(struct buf *out, const struct throttle_state *s, struct instant now);
 /* What has been decided, counted, behind `lead`; nothing when nothing worth counting has. */
 void pace_put_changes(struct buf *out, const char *lead, const struct throttle_state *s);

@@ -364,9 +364,11 @@ void progress_render_plain(const struct progress_rates *r, const struct progress
         } else if (s->pace.changes > 0) {
             buf_puts(out, ", ");
             pace_put_limit(out, &s->pace);
-            buf_puts(out, " (");
-            pace_put_why(out, &s->pace, s->now);
-            buf_putc(out, ')');
+            if (pace_has_why(&s->pace)) {
+                buf_puts(out, " (");
+                pace_put_why(out, &s->pace, s->now);
+                buf_putc(out, ')');
+            }
         }
     }
     buf_puts(out, ", elapsed ");

@@ -140,6 +140,18 @@ static void put_adaptive(const struct summary *s, struct buf *out)
     buf_putc(out, '\n');
 }
 
+/* Time that no throttle is to blame for. */
+static void put_pauses(const struct summary *s, struct buf *out)
+{
+    if (s->batch.pauses == 0)
+        return;
+    buf_puts(out, "  pauses     the service asked for ");
+    text_put_count(out, s->batch.pauses);
+    buf_puts(out, ", of ");
+    text_put_duration(out, s->batch.paused_ns);
+    buf_puts(out, " in all\n");
+}
+
 static void put_throttle(const struct summary *s, struct buf *out)
 {
     buf_printf(out, "  throttle   %s: ", s->throttle);
@@ -184,6 +196,7 @@ static void put_flow(const struct summary *s, struct buf *out)
     buf_puts(out, " at most\n");
     if (s->throttle)
         put_throttle(s, out);
+    put_pauses(s, out);
     if (s->batch.tokens > 0) {
         buf_puts(out, "  tokens     ");
         text_put_count(out, s->batch.tokens);
@@ -319,7 +332,8 @@ static void put_throttle_state(struct buf *out, const struct core_stats *b)
     put_count(out, "changes", b->throttle.changes);
     buf_puts(out, ",\"by_reason\":");
     pace_put_reasons(out, &b->throttle);
-    buf_putc(out, '}');
+    put_count(out, "pauses", b->pauses);
+    buf_printf(out, ",\"paused_ms\":%.3f}", duration_ms(b->paused_ns));
 }
 
 static void put_rows(struct buf *out, const struct summary *s)

@@ -16,6 +16,8 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* A simulation makes events faster than a disk takes them, and may not drop any. */
@@ -59,6 +61,40 @@ static enum weir_status write_all(int fd, const char *name, const struct buf *te
             return error_set_errno(err, WEIR_E_IO, n < 0 ? errno : ENOSPC,
                                    "%s cannot be written; make room or name another file", name);
         done += (size_t)n;
+    }
+    return WEIR_OK;
+}
+
+/* One regular file by both names, or what will be one. */
+static bool is_same(const char *a, const char *b)
+{
+    struct stat of_a, of_b;
+
+    if (stat(a, &of_a) != 0 || stat(b, &of_b) != 0)
+        return strcmp(a, b) == 0;
+    return S_ISREG(of_a.st_mode) && of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
+}
+
+/* Nothing is written over the service, nor two things into one file. */
+static enum weir_status check_files(const struct simulate_options *o, struct weir_error *err)
+{
+    const struct {
+        const char *option, *path;
+    } files[] = {{"--service", o->service}, {"--plot", o->plot}, {"--events", o->events}};
+    enum { FILES = sizeof files / sizeof *files, FIRST_WRITTEN = 1 };
+
+    for (size_t i = FIRST_WRITTEN; i < FILES; i++) {
+        if (!files[i].path)
+            continue;
+        if (strcmp(files[i].path, "-") == 0)
+            return error_set(err, WEIR_E_INVALID, "%s: needs a file of its own; - is none",
+                             files[i].option);
+        for (size_t k = 0; k < i; k++) {
+            if (files[k].path && is_same(files[i].path, files[k].path))
+                return error_set(err, WEIR_E_INVALID,
+                                 "%s: %s is the file of %s too; give another name", files[i].option,
+                                 files[i].path, files[k].option);
+        }
     }
     return WEIR_OK;
 }
@@ -154,6 +190,11 @@ int cmd_simulate(int argc, char **argv)
     enum weir_status status = simulate_options_read(&options, argc, argv, &err);
     bool stopped = false;
 
+    if (status == WEIR_OK && !options.help) {
+        status = check_files(&options, &err);
+        if (status != WEIR_OK)
+            simulate_options_free(&options);
+    }
     if (status != WEIR_OK) {
         fprintf(stderr, "weir simulate: %s\n", err.message);
         return status == WEIR_E_NOMEM ? CLI_FAILED : CLI_USAGE;

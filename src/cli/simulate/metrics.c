@@ -49,6 +49,8 @@ METRIC(down_refused, r->downs > 0 ? r->down_refused : NAN)
 METRIC(jain, r->jain > 0 ? r->jain : NAN)
 METRIC(jain_60, r->jain_60 > 0 ? r->jain_60 : NAN)
 METRIC(throttle_changes, (double)r->throttle_changes)
+METRIC(pauses, (double)r->pauses)
+METRIC(paused, duration_seconds(r->paused_ns))
 
 static double cost(const struct sim_study_result *r, const struct simulate_price *p)
 {
@@ -102,6 +104,8 @@ static const struct metric metrics[] = {
     {"cost", "cost", NULL, METRIC_MONEY, false, cost},
     {"cost_refused", "more, if refusals cost", NULL, METRIC_MONEY, false, cost_refused},
     {"throttle_changes", "changes of the throttle", NULL, METRIC_COUNT, true, throttle_changes},
+    {"pauses", "pauses asked for", NULL, METRIC_COUNT, true, pauses},
+    {"paused_seconds", "pauses, in all", NULL, METRIC_SECONDS, true, paused},
 };
 
 size_t metric_count(void)

@@ -367,6 +367,14 @@ static bool key_is_flag(void *ctx, size_t i)
     return i >= of_run && !sim_option_at(i - of_run)->argument;
 }
 
+static bool key_repeats(void *ctx, size_t i)
+{
+    size_t of_run = sim_run_option_count();
+
+    (void)ctx;
+    return i >= of_run && sim_option_repeats(sim_option_at(i - of_run));
+}
+
 static enum weir_status key_set(void *ctx, size_t i, const char *value, struct weir_error *err)
 {
     struct simulate_options *o = ctx;
@@ -513,6 +521,7 @@ static enum weir_status read_all(struct simulate_options *o, struct table *t, in
     const struct service_file_keys keys = {.count = sim_run_option_count() + sim_option_count(),
                                            .name = key_name,
                                            .is_flag = key_is_flag,
+                                           .repeats = key_repeats,
                                            .set = key_set,
                                            .ctx = o};
     enum weir_status status = options_parse(&t->table, argc, argv, o, err);

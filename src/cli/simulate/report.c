@@ -209,7 +209,7 @@ static void put_title(const struct runs *r, struct buf *out)
         buf_printf(out, "%lld clients, each ", (long long)run->clients);
     if (run->rows > 0) {
         text_put_count(out, (uint64_t)run->rows);
-        buf_puts(out, " rows");
+        buf_puts(out, run->rows == 1 ? " row" : " rows");
     }
     if (run->duration_ns > 0) {
         buf_puts(out, run->rows > 0 ? " or " : "");
@@ -241,6 +241,19 @@ static void put_end(const struct runs *r, size_t side, struct buf *out)
     }
 }
 
+/* A cost of 0.00 looks like an answer. */
+static void put_free_rows(const struct runs *r, struct buf *out)
+{
+    if (!(r->options->price.per_mtok > 0))
+        return;
+    for (size_t i = 0; i < r->sides * r->seeds; i++) {
+        if (r->results[i].tokens > 0 || r->results[i].accepted == 0)
+            return;
+    }
+    buf_puts(out, "\nthe price is of tokens, and no row costs any; say what a row costs with "
+                  "--row-tokens\n");
+}
+
 void report_put_text(const struct runs *r, struct buf *out)
 {
     struct grid g = {.out = out, .columns = r->sides, .measuring = true};
@@ -256,6 +269,7 @@ void report_put_text(const struct runs *r, struct buf *out)
     put_grid(&g, r);
     for (size_t side = 0; side < r->sides; side++)
         put_end(r, side, out);
+    put_free_rows(r, out);
 }
 
 /* ---- the plot ---- */

@@ -93,9 +93,9 @@ static enum weir_status find_key(struct reader *r, size_t *ret)
         if (strcmp(r->keys->name(r->keys->ctx, i), scalar(r)) != 0)
             continue;
         if (r->line_of[i])
-            return error_set(r->err, WEIR_E_INVALID,
-                             "%s:%zu: \"%s\" stands in line %zu already; write a list: [a, b]",
-                             r->path, line_of_event(r), scalar(r), r->line_of[i]);
+            return error_set(r->err, WEIR_E_INVALID, "%s:%zu: \"%s\" stands in line %zu already%s",
+                             r->path, line_of_event(r), scalar(r), r->line_of[i],
+                             r->keys->repeats(r->keys->ctx, i) ? "; write a list: [a, b]" : "");
         r->line_of[i] = line_of_event(r);
         *ret = i;
         return WEIR_OK;
@@ -135,6 +135,10 @@ static enum weir_status read_list(struct reader *r, size_t key)
 {
     enum weir_status status;
 
+    /* The last item would hold, and the others be lost without a word. */
+    if (!r->keys->repeats(r->keys->ctx, key))
+        return error_set(r->err, WEIR_E_INVALID, "%s:%zu: %s: has one value, not a list", r->path,
+                         line_of_event(r), r->keys->name(r->keys->ctx, key));
     for (;;) {
         status = next(r);
         if (status != WEIR_OK || r->event.type == YAML_SEQUENCE_END_EVENT)

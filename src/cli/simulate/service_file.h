@@ -9,8 +9,8 @@
  *
  *     status = service_file_read("s1.yml", &(struct service_file_keys){names, flags, set, ctx}, &err);
  *
- * A value is what would stand on a command line; a list gives an option once for each of its items; a flag is true or
- * false. What is not known, stands there twice or has no value is refused: "s1.yml:3: ...", with the nearest name that
+ * A value is what would stand on a command line; a list gives an option that may be repeated once for each of its items;
+ * a flag is true or false. What is not known, stands there twice or has no value is refused: "s1.yml:3: ...", with the nearest name that
  * there is. Blocking reads of one file; nothing is kept.
  */
 #ifndef CLI_SIMULATE_SERVICE_FILE_H
@@ -28,6 +28,7 @@ struct service_file_keys {
     size_t count;
     const char *(*name)(void *ctx, size_t i);
     bool (*is_flag)(void *ctx, size_t i);
+    bool (*repeats)(void *ctx, size_t i); /* whether its value may be a list */
     /* value: NULL for a flag that is true; one that is false is not told. The message need not name the key. */
     enum weir_status (*set)(void *ctx, size_t i, const char *value, struct weir_error *err);
     void *ctx;

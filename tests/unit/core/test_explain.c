@@ -155,6 +155,7 @@ static void a_pause_is_told_whatever_answer_asked_for_it(void **state)
     struct bench *b = &bench;
     struct core_pool_options o = aimd_options(4);
     struct core_batch *batch;
+    struct core_stats stats;
 
     (void)state;
     bench_init(b, &o, true);
@@ -180,6 +181,11 @@ static void a_pause_is_told_whatever_answer_asked_for_it(void **state)
         seen++;
     }
     assert_int_equal(b->started_count, 4); /* and it is one */
+    /* One pause that became longer; all of this was at one moment. */
+    stats = bench_stats(batch);
+    assert_int_equal(stats.pauses, 1);
+    assert_true(stats.paused_ns >= 5 * NS_PER_S && stats.paused_ns <= 5 * NS_PER_S + MS(500));
+    assert_int_equal(bench_pool_stats(b).pauses, 1);
     bench_finish_all(b);
     bench_free(b, batch);
     bench_end(b);

@@ -248,6 +248,23 @@ static void how_the_pool_runs_is_told_with_its_reason(void **state)
     assert_contains(out.data, "\nnot limited  throttle adaptive\n");
 }
 
+static void a_delay_that_moves_with_every_row_has_no_reason(void **state)
+{
+    struct progress_snapshot s = paced();
+    struct progress_rates r = rates_of(s);
+    _cleanup_buf_ struct buf out = {0};
+
+    (void)state;
+    s.pace.mode = THROTTLE_MODE_DELAY;
+    s.pace.delay_ns = 150 * NS_PER_MS;
+    s.pace.reason = THROTTLE_REASON_ACCEPTED;
+    frame_of(&s, 100, &out);
+    assert_contains(out.data, "\ndelay 150ms  throttle");
+    buf_clear(&out);
+    progress_render_plain(&r, &s, &out);
+    assert_contains(out.data, ", delay 150ms, elapsed");
+}
+
 static void lines_and_objects_tell_it_too(void **state)
 {
     struct progress_snapshot s = paced();
@@ -546,6 +563,7 @@ int main(void)
         cmocka_unit_test(what_matters_most_stays_longest),
         cmocka_unit_test(a_pause_that_the_service_asked_for_is_told),
         cmocka_unit_test(how_the_pool_runs_is_told_with_its_reason),
+        cmocka_unit_test(a_delay_that_moves_with_every_row_has_no_reason),
         cmocka_unit_test(lines_and_objects_tell_it_too),
         cmocka_unit_test(empty_and_finished_runs_have_full_bars),
         cmocka_unit_test(json_is_one_object_a_line_with_the_documented_names),

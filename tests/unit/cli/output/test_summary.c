@@ -124,6 +124,24 @@ static struct summary adaptive_sample(void)
     return s;
 }
 
+static void pauses_that_the_service_asked_for_are_told(void **state)
+{
+    struct summary s = adaptive_sample();
+    _cleanup_buf_ struct buf out = {0};
+
+    (void)state;
+    summary_render_text(&s, &out);
+    assert_lacks(out.data, "pauses");
+    s.batch.pauses = 3;
+    s.batch.paused_ns = 58 * NS_PER_S;
+    buf_clear(&out);
+    summary_render_text(&s, &out);
+    assert_contains(out.data, "  pauses     the service asked for 3, of 58.0s in all\n");
+    buf_clear(&out);
+    summary_render_json(&s, &out);
+    assert_contains(out.data, ",\"pauses\":3,\"paused_ms\":58000.000}");
+}
+
 static void the_adaptive_throttle_explains_itself(void **state)
 {
     struct summary s = adaptive_sample();
@@ -368,6 +386,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_text_says_what_a_person_asks),
+        cmocka_unit_test(pauses_that_the_service_asked_for_are_told),
         cmocka_unit_test(the_adaptive_throttle_explains_itself),
         cmocka_unit_test(a_stopped_run_says_why_and_how_to_go_on),
         cmocka_unit_test(the_json_has_the_statistics_under_the_names_of_the_design),

@@ -134,6 +134,40 @@ static void the_table_has_a_column_for_each_throttle(void **state)
     buf_free(&out);
 }
 
+static void a_price_of_rows_without_tokens_is_no_answer(void **state)
+{
+    struct buf out;
+
+    (void)state;
+    set_up(1, 1);
+    results[0].tokens = 0;
+    assert_int_equal(simulate_price_parse("4/Mtok", &o.price, NULL), WEIR_OK);
+    out = text_of();
+    assert_contains(out.data, "say what a row costs with --row-tokens");
+    buf_free(&out);
+    results[0].tokens = 1;
+    out = text_of();
+    assert_lacks(out.data, "--row-tokens");
+    buf_free(&out);
+    results[0].tokens = 0;
+    assert_int_equal(simulate_price_parse("4/request", &o.price, NULL), WEIR_OK);
+    out = text_of();
+    assert_lacks(out.data, "--row-tokens");
+    buf_free(&out);
+}
+
+static void one_row_is_a_row(void **state)
+{
+    struct buf out;
+
+    (void)state;
+    set_up(1, 1);
+    o.study.run.rows = 1;
+    out = text_of();
+    assert_contains(out.data, ": 1 row, 64 in flight");
+    buf_free(&out);
+}
+
 static void its_columns_stand_below_each_other(void **state)
 {
     size_t width = 0;
@@ -221,6 +255,8 @@ int main(void)
         cmocka_unit_test(the_cost_is_of_tokens_and_requests),
         cmocka_unit_test(values_are_written_for_people),
         cmocka_unit_test(the_table_has_a_column_for_each_throttle),
+        cmocka_unit_test(a_price_of_rows_without_tokens_is_no_answer),
+        cmocka_unit_test(one_row_is_a_row),
         cmocka_unit_test(its_columns_stand_below_each_other),
         cmocka_unit_test(an_early_end_is_told),
         cmocka_unit_test(the_json_is_json_with_the_names_that_are_documented),

@@ -23,6 +23,12 @@ static bool is_flag(void *ctx, size_t i)
     return i == 3;
 }
 
+static bool repeats(void *ctx, size_t i)
+{
+    (void)ctx;
+    return i == 2;
+}
+
 static enum weir_status set(void *ctx, size_t i, const char *value, struct weir_error *e)
 {
     (void)ctx;
@@ -33,7 +39,7 @@ static enum weir_status set(void *ctx, size_t i, const char *value, struct weir_
 }
 
 static const struct service_file_keys keys = {
-    .count = 4, .name = name_of, .is_flag = is_flag, .set = set};
+    .count = 4, .name = name_of, .is_flag = is_flag, .repeats = repeats, .set = set};
 
 static enum weir_status read_it(const char *text, size_t len)
 {
@@ -87,6 +93,8 @@ static void what_is_wrong_is_told_with_its_line(void **state)
         {"phase: 1s\nrate: bad\n", ":2: ", "rate: \"bad\" is no number"},
         {"rate: 5\nphase: 1s\nrate: 6\n", ":3: ", "\"rate\" stands in line 1 already"},
         {"rate:\n", ":1: ", "rate: has no value"},
+        {"phase: 1s\nrate: [5, 6]\n", ":2: ", "rate: has one value, not a list"},
+        {"outage: 1s+1s\noutage: 2s+1s\n", ":2: ", "write a list"},
         {"outage: [1s+1s, [2s+2s]]\n", ":1: ", "an item of a list must be a plain value"},
         {"rate: {a: 1}\n", ":1: ", "a value must be plain"},
         {"[a]: 1\n", ":1: ", "a key must be a plain name"},
