@@ -49,6 +49,7 @@ struct core_run {
     struct core_task *last; /* the chain's end; its next is not looked at */
     struct core_batch *batch;
     struct gate_ticket ticket; /* of the first row; the others' follow (gate_ticket_nth) */
+    uint64_t round;            /* of its pool's looks, when it was started */
     /* sums that its executor makes while it has the rows at hand */
     uint64_t output_bytes;
     duration_ns after_first_ns; /* of ended_at - ended_at of the first row */

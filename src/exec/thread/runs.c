@@ -206,7 +206,7 @@ static void work_rows(struct worker *w)
             answer_move(&w->task->answer, &a->answer);
         if (!clean || instant_diff(now, w->waits_since) >= REPORT_WAIT_NS) {
             report_so_far(w, done, clean);
-            w->waits_since = now;
+            w->waits_since = now = now_of(w); /* reporting is no part of the next row's work */
         }
         w->last = w->task;
         w->task = w->next;
