@@ -16,8 +16,8 @@
  * everything is as if there were no runs.
  *
  * The pool's permits (I1): run_permits = the least of the rows with the executor and the permits there are. The executor
- * runs no more than `size` at once, in order, as with attempts that are ahead (ahead.c). When rows
- * stay with it for longer than such work takes, something took long after all, and what has not begun is called back (I4, P5).
+ * runs no more than `size` at once, in order, as with attempts that are ahead (ahead.c). When rows stay with it for longer
+ * than such work takes, something took long after all, and what has not begun is called back (I4, P5).
  */
 #include "core/internal.h"
 
@@ -33,7 +33,8 @@
 #define RUN_AHEAD_NS NS_PER_MS
 /* ... and no more rows than this, whatever they take. */
 #define RUN_AHEAD_ROWS_MAX 4096
-/* So often it is looked whether rows are still with the executor that were there at the last look. */
+/* So often it is looked whether rows are still with the executor that were there at the last look: no row waits in a
+   run for longer than twice this. Less, and a thread that merely lost its processor would count as a long callback. */
 #define RUN_LOOK_NS (2 * NS_PER_MS)
 
 void run_init(struct core_pool *p)
@@ -206,6 +207,7 @@ static void start_run(struct core_batch *b, struct core_run *r, struct instant n
 {
     struct core_pool *p = b->pool;
     size_t others = p->permits.running - p->run_permits;
+    struct throttle_limit limit = throttle_limit_of(gate_throttle(&p->gate));
     uint64_t places;
 
     uncount_ready(b, r->rows);
@@ -214,9 +216,8 @@ static void start_run(struct core_batch *b, struct core_run *r, struct instant n
     b->stats.running += r->rows;
     b->stats.attempts += r->rows;
     p->stats.attempts += r->rows;
-    run_first(r)->limit = throttle_limit_of(gate_throttle(&p->gate));
-    core_stats_note_limit(&b->stats, &run_first(r)->limit);
-    core_stats_note_limit(&p->stats, &run_first(r)->limit);
+    core_stats_note_limit(&b->stats, &limit);
+    core_stats_note_limit(&p->stats, &limit);
     if (p->run_young + p->run_old == 0)
         p->run_look_at = instant_add(now, RUN_LOOK_NS);
     r->round = p->run_round;
@@ -264,7 +265,7 @@ void run_recall(struct core_pool *p, const struct core_batch *cancelled)
     p->run_young = p->run_old = 0;
 }
 
-/* The row that is being worked on may be the only one of many threads' that takes long: that others report says nothing. */
+/* That others report says nothing of a run: it may be behind the one callback of many that takes long. */
 struct instant run_watch(struct core_pool *p, struct instant now)
 {
     if (p->run_young + p->run_old == 0)
@@ -283,7 +284,7 @@ struct instant run_watch(struct core_pool *p, struct instant now)
     return p->run_look_at;
 }
 
-/* The same, unless nothing is there that was not called back before. */
+/* Unless nothing is there that was not called back before. */
 static void recall_once(struct core_pool *p)
 {
     if (p->run_young + p->run_old > 0)
@@ -374,8 +375,6 @@ static void judge_row(struct core_run *r, struct instant now)
 
     assert(r->rows == 1);
     t->ticket = r->ticket;
-    t->limit =
-        throttle_limit_of(gate_throttle(&p->gate)); /* open, or it would not have been in a run */
     t->attempts = 1;
     t->start_at = t->answer.started_at;
     learn(p, r->work_ns);

@@ -133,7 +133,7 @@ const char *task_state_name(enum task_state state);
 
 /*
  * Of a run that was delivered: gives each task what is said of all of them, so that it is as if it had been delivered by
- * itself; only `limit` stays NONE, for nothing limits rows that go in runs. For whoever receives it; the engine's thread has no time for it.
+ * itself; only `limit` stays NONE, as of any row whose attempt was in a run, for nothing limited it. For whoever receives it; the engine's thread has no time for it.
  */
 void run_spread(struct core_run *r);
 /*

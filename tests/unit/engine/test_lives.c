@@ -302,7 +302,8 @@ static void begin(struct life *l, uint64_t seed)
     l->size = sizes[any_below(l, 4, 0, 5)];
     l->count = 1 + (unsigned)any_below(l, 5, 0, BATCHES);
     o = quick_options(l->size);
-    o.throttle = any_below(l, 6, 0, 2) ? WEIR_THROTTLE_AIMD : WEIR_THROTTLE_NONE;
+    /* The adaptive one takes its time after a refusal: only where these are few. */
+    o.throttle = (enum weir_throttle)any_below(l, 6, 0, l->odd_one_in < 2000 ? 2 : 3);
     l->house = house_open_with(&o, work, NULL);
     for (unsigned i = 0; i < l->count; i++) {
         static const uint32_t windows[] = {4096, 16384, 500, 130, 5};
