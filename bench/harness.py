@@ -181,7 +181,8 @@ def render(name, result):
         else:
             rows.append([side] + [spread_text(figures.get(m), UNITS.get(m, (m, 1))[1], result["middle"]) for m in result["shows"]])
     notes = "".join(f"\n  {note}" for note in result["notes"])
-    return f"\n{name}: {result['what']} ({result['rounds']} rounds, {result['middle']})\n{table(rows)}{notes}"
+    rounds = f"{result['rounds']} round{'s' if result['rounds'] != 1 else ''}, {result['middle']}"
+    return f"\n{name}: {result['what']} ({rounds})\n{table(rows)}{notes}"
 
 
 def goal_cells(name, row):
@@ -196,7 +197,7 @@ def goal_cells(name, row):
 
 def render_goals(results):
     """The last table, of all benchmarks: what was compared, in the same rounds, and whether the goals are met."""
-    rows = [["benchmark", "what", "of", "middle (min - max)", "goal", ""]]
+    rows = [["benchmark", "what", "of", "median, or mean (min - max)", "goal", ""]]
     for name, result in results.items():
         rows += [goal_cells(name, row) for row in result["goals"]]
     verdicts = [row.get("verdict") for result in results.values() for row in result["goals"]]

@@ -3,8 +3,9 @@
  *
  * Whoever submits a task allocates it (often as the first member of a larger struct), fills in the first part, and
  * gives it away; the engine fills in the rest, hands the finished task out in its batch's order, and calls release()
- * when nothing refers to it any more. All fields are touched by one side at a time: the submitter before the task is
- * submitted, the engine's thread until it is delivered, the receiver until it gives the task back.
+ * when nothing refers to it any more (of a row that went in a run, whoever gives it back does). All fields are touched by
+ * one side at a time: the submitter before the task is submitted, the engine's thread until it is delivered, the receiver
+ * until it gives the task back.
  *
  *      READY ◄────────────┐
  *        │ start          │ its wait is over

@@ -27,92 +27,6 @@ static void chain_append(struct core_task ***tail, struct core_task *first)
     *tail = &first->next;
 }
 
-/* ---- queues of runs ---- */
-
-static void queue_add(struct run_queue *q, struct core_run *r)
-{
-    r->next = NULL;
-    if (q->first)
-        q->last->next = r;
-    else
-        q->first = r;
-    q->last = r;
-}
-
-static void queue_add_single(struct run_queue *q, struct core_task *t)
-{
-    t->run.rows = 1;
-    t->run.single = true;
-    t->run.last = t;
-    queue_add(q, &t->run);
-}
-
-/* A row that may go in a run joins the last one, if there is room in it. */
-static void queue_add_row(struct run_queue *q, struct core_task *t)
-{
-    struct core_run *r = q->last;
-
-    if (q->first && !r->single && r->rows < RUN_ROWS_MAX && t->index == r->last->index + 1) {
-        r->last->next = t;
-        r->last = t;
-        r->rows++;
-        return;
-    }
-    t->run.rows = 1;
-    t->run.single = false;
-    t->run.last = t;
-    queue_add(q, &t->run);
-}
-
-static struct run_queue queue_take(struct run_queue *q)
-{
-    struct run_queue all = *q;
-
-    q->first = NULL;
-    return all;
-}
-
-static void queue_join(struct run_queue *q, struct run_queue *behind)
-{
-    if (!behind->first)
-        return;
-    if (q->first)
-        q->last->next = behind->first;
-    else
-        q->first = behind->first;
-    q->last = behind->last;
-    behind->first = NULL;
-}
-
-/* Takes runs of at most this many rows together, one at least. There is one. */
-static struct core_run *queue_take_rows(struct run_queue *q, uint64_t rows)
-{
-    struct core_run *first = q->first, *last = first;
-
-    for (uint64_t taken = first->rows; last->next && taken + last->next->rows <= rows;) {
-        last = last->next;
-        taken += last->rows;
-    }
-    q->first = last->next;
-    last->next = NULL;
-    return first;
-}
-
-/* From runs to a chain of tasks, each with all that is known of it. */
-static struct core_task *spread(struct core_run *r)
-{
-    struct core_task *chain = run_first(r);
-
-    while (r) {
-        struct core_run *next = r->next;
-
-        r->last->next = next ? run_first(next) : NULL;
-        run_spread(r);
-        r = next;
-    }
-    return chain;
-}
-
 static struct core_task *chain_take(struct core_task **head, struct core_task ***tail)
 {
     struct core_task *first = *head;
@@ -209,7 +123,7 @@ void batch_shut_down(struct engine_batch *b)
 
     pthread_mutex_lock(&b->lock);
     refuse(b, WEIR_E_SHUTDOWN);
-    staged = queue_take(&b->staged);
+    staged = run_queue_take(&b->staged);
     pthread_mutex_unlock(&b->lock);
     submit(b, staged);
 }
@@ -242,7 +156,7 @@ void batch_run_mail(struct engine *e, struct mail *m)
 
     pthread_mutex_lock(&b->lock);
     b->posted = false;
-    staged = queue_take(&b->staged);
+    staged = run_queue_take(&b->staged);
     returned_rows = b->returned_rows;
     returned_bytes = b->returned_bytes;
     b->returned_rows = b->returned_bytes = 0;
@@ -287,7 +201,7 @@ void batch_retrying(struct engine_batch *b, const struct core_task *t, duration_
 
 void batch_deliver(struct engine_batch *b, struct core_task *t)
 {
-    queue_add_single(&b->out, t);
+    run_queue_add_single(&b->out, t);
     batch_touch(b);
 }
 
@@ -300,7 +214,7 @@ void batch_run_finished(struct engine_batch *b, const struct core_run *r)
 void batch_deliver_run(struct engine_batch *b, struct core_run *r)
 {
     r->single = false;
-    queue_add(&b->out, r);
+    run_queue_add(&b->out, r);
     batch_touch(b);
 }
 
@@ -337,7 +251,7 @@ void batch_flush(struct engine_batch *b)
     pthread_mutex_lock(&b->lock);
     b->bytes += b->finished_bytes;
     b->finished_bytes = 0;
-    queue_join(&b->results, &b->out);
+    run_queue_join(&b->results, &b->out);
     free_if_idle(b);
     if (out || (closed && !b->closed) || b->freed)
         pthread_cond_broadcast(&b->ready);
@@ -503,9 +417,9 @@ static void stage(struct engine_batch *b, struct core_task *task)
 {
     task->next = NULL;
     if (is_plain(b, task))
-        queue_add_row(&b->staged, task);
+        run_queue_add_row(&b->staged, task);
     else
-        queue_add_single(&b->staged, task);
+        run_queue_add_single(&b->staged, task);
     b->rows++;
     b->bytes += task->payload_len + task->answer.output_len;
     post_once(b);
@@ -586,7 +500,7 @@ enum weir_status engine_batch_next(struct engine_batch *b, duration_ns timeout_n
     if (!wait_ready(b, timeout_ns)) {
         status = WEIR_E_AGAIN;
     } else if (b->results.first) {
-        runs = queue_take_rows(&b->results, RUN_ROWS_MAX);
+        runs = run_queue_take_rows(&b->results, RUN_ROWS_MAX);
     } else if (b->failure.status != WEIR_OK) {
         status = b->failure.status;
         if (err)
@@ -596,7 +510,7 @@ enum weir_status engine_batch_next(struct engine_batch *b, duration_ns timeout_n
     }
     pthread_mutex_unlock(&b->lock);
     if (runs)
-        *ret_chain = spread(runs);
+        *ret_chain = run_queue_spread(runs);
     return status;
 }
 
@@ -718,14 +632,14 @@ void engine_batch_close(struct engine_batch *b)
     if (!b->freed)
         post_once(b);
     while (!b->freed) {
-        struct run_queue unread = queue_take(&b->results);
+        struct run_queue unread = run_queue_take(&b->results);
 
         if (!unread.first) {
             pthread_cond_wait(&b->ready, &b->lock);
             continue;
         }
         pthread_mutex_unlock(&b->lock);
-        engine_batch_give_back(b, spread(unread.first));
+        engine_batch_give_back(b, run_queue_spread(unread.first));
         pthread_mutex_lock(&b->lock);
     }
     pthread_mutex_unlock(&b->lock);

@@ -9,6 +9,7 @@
 #include "core/dispatcher.h"
 #include "engine/committer.h"
 #include "engine/engine.h"
+#include "engine/run_queue.h"
 #include "loop/loop.h"
 
 #include <pthread.h>
@@ -44,11 +45,6 @@ struct engine {
     size_t closing;               /* of these, the ones that somebody wants to close */
     bool shut_down;
     bool quit;
-};
-
-/* Tasks in their order, as runs; a task by itself is a run of one. */
-struct run_queue {
-    struct core_run *first, *last;
 };
 
 /* How much of a batch is somewhere; under its lock. */

@@ -25,12 +25,12 @@
 #define REOPEN_NS    (30 * NS_PER_S)
 #define REOPEN_SENDS 100
 /* After an outage, so much of the last solid rate. */
-#define RESUME_SHARE 0.25
+#define RESUME_SHARE   0.25
+#define RESUME_MIN_RPS 1.0
 /* A window that becomes a rate: so much of what it delivered. */
-#define LEAVE_SHARE 0.9
+#define LEAVE_SHARE     0.9
+#define LEAVE_DELIVERED 2.0
 #define LEAVE_RATIO 1.1
-/* In flight at the full window, the rate is kept near what is delivered. */
-#define DELIVERED_MAX 4.0
 
 enum role {
     ROLE_REGULAR, /* at the rate */
@@ -172,16 +172,19 @@ static void trial_look(struct adaptive *a, struct instant now)
 static void outage_over(struct adaptive *a, struct instant now)
 {
     struct search *s = &a->search;
-    double slack_s = 1.2 * 2.5 + silence_verdict_s(&a->silence) + 1;
+    /* So late the end may be seen: a probe waits so long, and so does the verdict on it. */
+    double slack_s =
+        (1 + OUTAGE_JITTER) * OUTAGE_INTERVAL_MAX_S + silence_verdict_s(&a->silence) + 1;
     bool quota = period_outage_over(&a->period, a->outage.began_at, now, slack_s);
 
     quota = quota || period_fell(&a->period, now, HUGE_VAL);
     outage_end(&a->outage);
     if (quota)
         s->resume_rps = 0;
-    restart(a, now, quota ? HUGE_VAL : RESUME_SHARE * s->resume_rps, 2);
+    restart(a, now, quota ? HUGE_VAL : fmax(RESUME_SHARE * a->parked_rps, RESUME_MIN_RPS), 2);
     drop_reset(&a->drop);
     pace_lowered(a, now);
+    /* The search goes on with the very next dispatch. */
     a->lowered -= a->lowered > 1 ? 2 : a->lowered;
     a->lowered_at = INSTANT_NONE;
     decide(a, now, THROTTLE_MODE_RATE, quota ? THROTTLE_REASON_QUOTA : THROTTLE_REASON_OUTAGE_OVER);
@@ -194,11 +197,12 @@ static struct instant outage_look(struct adaptive *a, struct instant now)
         return outage_when(&a->outage, now);
     if (instant_before(now, a->outage.probe_due))
         return a->outage.probe_due;
-    if (silence_speaks(&a->silence))
+    if (silence_speaks(&a->silence)) {
         outage_over(a, now);
-    else
-        outage_probe_lost(&a->outage, a->outage.probe, now, a->rng);
-    return now;
+        return now;
+    }
+    outage_probe_lost(&a->outage, a->outage.probe, now, a->rng);
+    return outage_when(&a->outage, now);
 }
 
 static struct instant rate_when(struct adaptive *a, struct instant now, double cost)
@@ -357,9 +361,6 @@ static void watch_latency(struct adaptive *a, struct instant now, const struct t
 
     if (!guard_accepted(&a->guard, now, t->number, a->sent, took_s))
         return;
-    if (a->guard.full)
-        a->search.rate_rps =
-            fmin(a->search.rate_rps, fmax(0.1, DELIVERED_MAX * a->guard.delivered_rps));
     if (a->guard.window < window && a->guard.window < GUARD_WINDOW_START)
         decide(a, now, mode_of(a), THROTTLE_REASON_LATENCY);
     else if (a->guard.window > window && window < GUARD_WINDOW_START && !guard_limits(&a->guard))
@@ -463,6 +464,17 @@ static void rate_refused(struct adaptive *a, struct instant now, const struct th
     }
 }
 
+static void leave_window(struct adaptive *a, struct instant now)
+{
+    double trip_s = fmax(a->silence.accepted.mean_s, 1e-6);
+    double rate = fmin(a->flight.window / trip_s, LEAVE_DELIVERED * meter_rps(&a->meter, now));
+
+    restart(a, now, LEAVE_SHARE * rate, LEAVE_RATIO);
+    flight_leave(&a->flight);
+    pace_lowered(a, now);
+    decide(a, now, THROTTLE_MODE_RATE, THROTTLE_REASON_NO_CONCURRENCY);
+}
+
 static void window_refused(struct adaptive *a, struct instant now, const struct throttle_ticket *t)
 {
     static const enum throttle_reason reasons[] = {
@@ -470,11 +482,14 @@ static void window_refused(struct adaptive *a, struct instant now, const struct 
         [FLIGHT_NOTCH] = THROTTLE_REASON_STRAY_REFUSAL,
         [FLIGHT_FELL] = THROTTLE_REASON_CAPACITY_FELL,
     };
+    bool least = a->flight.window == 1;
     enum flight_cut cut = flight_refused(
         &a->flight, now, t->in_flight, t->role == ROLE_TRIAL, t->number, a->sent, &a->drop,
         silence_verdict_s(&a->silence), search_interval_s(&a->search, &a->allowance));
 
-    if (cut != FLIGHT_NOTHING)
+    if (cut == FLIGHT_FELL && least)
+        leave_window(a, now); /* one at a time is too many: it is no concurrency limit */
+    else if (cut != FLIGHT_NOTHING)
         decide(a, now, THROTTLE_MODE_WINDOW, reasons[cut]);
 }
 
@@ -495,10 +510,7 @@ static bool vote(struct adaptive *a, struct instant now, const struct throttle_t
         decide(a, now, THROTTLE_MODE_WINDOW, THROTTLE_REASON_CONCURRENCY);
         break;
     case FLIGHT_LEAVES:
-        restart(a, now, LEAVE_SHARE * a->flight.window / fmax(trip_s, 1e-6), LEAVE_RATIO);
-        flight_leave(&a->flight);
-        pace_lowered(a, now);
-        decide(a, now, THROTTLE_MODE_RATE, THROTTLE_REASON_NO_CONCURRENCY);
+        leave_window(a, now);
         break;
     }
     drop_reset(&a->drop);
@@ -525,11 +537,12 @@ static void learn_refusal(struct adaptive *a, struct instant now, const struct t
     }
     if (mode_of(a) == THROTTLE_MODE_OPEN)
         close(a, now, t);
-    nothing_passes = outage_refused(&a->outage, t->number);
+    nothing_passes = outage_refused(&a->outage, t->number, now);
     if (vote(a, now, t))
         return;
     if (nothing_passes) {
         search_park(&a->search);
+        a->parked_rps = a->search.resume_rps > 0 ? a->search.resume_rps : meter_rps(&a->meter, now);
         flight_leave(&a->flight);
         outage_begin(&a->outage, now);
         decide(a, now, THROTTLE_MODE_OUTAGE, THROTTLE_REASON_OUTAGE);

@@ -56,6 +56,7 @@ struct adaptive {
     struct instant lowered_at;
     struct instant raised_at; /* when a trial was borne */
     struct instant refused_at;
+    double parked_rps; /* when the outage began: the last solid rate, or else what was delivered */
 
     struct meter meter;
     struct silence silence;

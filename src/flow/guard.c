@@ -22,7 +22,7 @@
 #define MEASURE_WORTH    1.2
 #define MEASURE_PATIENCE 512
 /* Below this a queue costs nobody anything; and work in this process takes turns on its processors. */
-#define LATENCY_MIN_S 0.005
+#define LATENCY_MIN_S 0.025
 /* A window beyond any pool: no need to let it grow further. */
 #define WINDOW_MAX 1e6
 
@@ -87,6 +87,7 @@ static bool shrunk_in_vain(struct guard *g, double mean_s)
 
 static void judge(struct guard *g, struct instant now, uint64_t sent, double mean_s, uint32_t most)
 {
+    bool full = most >= USED_SHARE * g->window;
     double room;
 
     if (mean_s < BASE_LOWER * g->base_s)
@@ -99,16 +100,16 @@ static void judge(struct guard *g, struct instant now, uint64_t sent, double mea
             g->window = fmax(GUARD_WINDOW_MIN, fmin(g->window, most) * fmax(SHRINK_MAX, room));
     } else {
         g->shrunk_from = 0;
-        if (g->full && g->window < WINDOW_MAX)
+        if (full && g->window < WINDOW_MAX)
             g->window += mean_s < ROOM_SHARE * g->base_s || mean_s < LATENCY_MIN_S
                              ? GROWTH * g->window
                              : sqrt(g->window) / 2;
     }
     if (instant_diff(now, g->measured_at) <= MEASURE_NS)
         return;
-    if (g->full && mean_s > MEASURE_WORTH * g->base_s && mean_s >= LATENCY_MIN_S) {
+    if (full && mean_s > MEASURE_WORTH * g->base_s && mean_s >= LATENCY_MIN_S) {
         begin_measure(g, sent);
-    } else if (!g->full) {
+    } else if (!full) {
         g->base_s = (g->base_s + mean_s) / 2;
         g->measured_at = now;
     }
@@ -137,8 +138,6 @@ bool guard_accepted(struct guard *g, struct instant now, uint64_t number, uint64
     if ((g->samples < ROUND_SAMPLES && passed_s < ROUND_S) || passed_s < g->sum_s / g->samples)
         return false;
     most = g->in_flight_max;
-    g->full = most >= USED_SHARE * g->window;
-    g->delivered_rps = g->samples / fmax(passed_s, 1e-3);
     took_s = g->sum_s / g->samples;
     g->sum_s = 0;
     g->samples = g->in_flight_max = 0;

@@ -38,8 +38,6 @@ struct guard {
     uint32_t samples;
     uint32_t in_flight_max;
     struct instant since;
-    double delivered_rps; /* over the last samples */
-    bool full;            /* the window was used then */
     /* a shrink whose effect is awaited: what was before it */
     double shrunk_from; /* 0: none */
     double shrunk_at_s;

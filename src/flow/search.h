@@ -42,6 +42,7 @@ struct search {
     struct instant refused_at;
     bool searching; /* else the rate is held, until probe_at */
     double ratio;   /* of the next step, while nothing is refused */
+    struct instant step_at; /* the next step of the search comes then at the earliest */
     double climb;   /* share by which the rate rises with each success while it is held */
     struct instant probe_at;
     uint32_t probes;  /* made so far; their steps take turns */
@@ -86,7 +87,7 @@ void search_notch(struct search *s, struct instant now, uint64_t between,
 void search_cut(struct search *s, struct instant now, double share);
 /* Begin anew at a rate, with nothing refused and steps of `ratio`. */
 void search_restart(struct search *s, double rate_rps, double ratio);
-/* An outage begins: what was solid will be tried first after it. */
+/* An outage begins: what was solid will be tried first after it, if anything was. */
 void search_park(struct search *s);
 
 #endif

@@ -293,6 +293,57 @@ static void rows_come_in_any_order_and_in_groups(void **state)
     assert_int_equal(f->s->ops->put(f->s, NULL, 0, NULL, 0, &f->err), WEIR_OK);
 }
 
+/* The row that is to blame is named, wherever in a large group it stands, and nothing of the group is there. */
+static void a_row_that_is_there_spoils_all_of_its_group(void **state)
+{
+    struct fixture *f = *state;
+    struct store_row rows[40], got;
+    char name[32];
+
+    put(f, row_ok(1000, "x"));
+    for (uint64_t bad = 0; bad < 40; bad++) {
+        for (uint64_t i = 0; i < 40; i++)
+            rows[i] = row_ok(i == bad ? 1000 : 2000 + i, i % 3 ? "x" : NULL);
+        assert_int_equal(f->s->ops->put(f->s, rows, 40, NULL, 0, &f->err), WEIR_E_CONFLICT);
+        assert_non_null(strstr(f->err.message, "row 1000 "));
+        rows[bad] = row_ok(2000 + (bad + 39) % 40, "again");
+        snprintf(name, sizeof(name), "row %u ", (unsigned)rows[bad].index);
+        assert_int_equal(f->s->ops->put(f->s, rows, 40, NULL, 0, &f->err), WEIR_E_CONFLICT);
+        assert_non_null(strstr(f->err.message, name));
+        assert_int_equal(summary(f).finished, 1);
+    }
+    rows[39] = row_ok(2039, "x");
+    assert_int_equal(f->s->ops->put(f->s, rows, 40, NULL, 0, &f->err), WEIR_OK);
+    reopen(f);
+    for (unsigned i = 0; i < 40; i++) {
+        assert_int_equal(get(f, rows[i].index, &got), WEIR_OK);
+        assert_row(&got, &rows[i]);
+    }
+}
+
+static void many_places_come_back(void **state)
+{
+    struct fixture *f = *state;
+    struct store_place places[40], got;
+
+    for (uint64_t i = 0; i < 40; i++) {
+        put(f, row_ok(i, "x"));
+        places[i] = (struct store_place){
+            .index = i, .in_errors = i % 2, .offset = i * 100, .len = 99, .deliver_ns = (int64_t)i};
+    }
+    assert_int_equal(f->s->ops->mark(f->s, &(struct store_mark){.next = 40, .output_bytes = 4000},
+                                     places, 40, &f->err),
+                     WEIR_OK);
+    reopen(f);
+    for (uint64_t i = 0; i < 40; i++) {
+        assert_int_equal(f->s->ops->place(f->s, i, &got, &f->err), WEIR_OK);
+        assert_int_equal(got.in_errors, places[i].in_errors);
+        assert_int_equal(got.offset, places[i].offset);
+        assert_int_equal(got.len, 99);
+        assert_int_equal(got.deliver_ns, i);
+    }
+}
+
 static void a_large_output_comes_back(void **state)
 {
     struct fixture *f = *state;
@@ -877,6 +928,8 @@ int main(void)
         BOTH(a_row_that_has_not_finished_is_not_there),
         BOTH(a_finished_row_cannot_be_put_again),
         BOTH(rows_come_in_any_order_and_in_groups),
+        BOTH(a_row_that_is_there_spoils_all_of_its_group),
+        BOTH(many_places_come_back),
         BOTH(a_large_output_comes_back),
         BOTH(what_no_store_takes_is_refused),
         BOTH(the_same_attempt_may_be_recorded_again_after_a_crash),

@@ -68,7 +68,7 @@ class TestMany(RunCase):
             f.write("bad\n")
         many = self.peak_kib(CHECKED, "-o", "many.jsonl", status=2)
         self.assertRegex(self.read("stderr").decode(), rf":{CHECKED + 1}\b")
-        # Every key is looked up: 32 MiB of them are held at most (twice while the table grows), then the disk.
+        # Every key is looked up: 8 MiB of them are held at most (twice while they are sorted), then the disk.
         self.assertLess(many, few + 96 * 1024, f"{FEW} rows: {few} KiB, {CHECKED} rows checked: {many} KiB")
 
 

@@ -89,6 +89,9 @@ enum weir_status source_check(struct source *s, struct check_report *ret, struct
     s->checked = true;
     s->checked_rows = ret->rows;
     s->kind = ret->first_kind;
+    /* All keys that there will be have been looked at. */
+    if (!s->options.skip_bad && !lines_any_stream(s->lines))
+        check_keys_free(&s->keys);
     if (ret->bad == 0 || s->options.skip_bad)
         return WEIR_OK;
     return error_set(err, WEIR_E_FORMAT,

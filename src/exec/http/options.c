@@ -10,9 +10,6 @@
 #include <strings.h>
 #include <unistd.h>
 
-#define ENCODINGS_NAME       "Accept-Encoding: "
-#define ENCODINGS_LINE_BYTES 64
-
 #ifndef WEIR_VERSION
 #define WEIR_VERSION "unknown"
 #endif
@@ -265,28 +262,10 @@ static bool may_use_proxy(const struct http_options *o)
     return o->proxy ? o->proxy[0] != '\0' : environment_names_proxy();
 }
 
-/* "Accept-Encoding: " with all that this libcurl can unpack, as CURLOPT_ACCEPT_ENCODING would send it. */
-static void encodings_line(char ret[ENCODINGS_LINE_BYTES])
+/* gzip is what every service that packs its answers knows, and whatever else one sends, curl unpacks if it can. */
+static bool has_zlib(void)
 {
-    static const struct {
-        int feature;
-        const char *names;
-    } known[] = {{CURL_VERSION_LIBZ, "deflate, gzip"},
-                 {CURL_VERSION_BROTLI, "br"},
-                 {CURL_VERSION_ZSTD, "zstd"}};
-    int features = curl_version_info(CURLVERSION_NOW)->features;
-    const char *between = ENCODINGS_NAME;
-    size_t len = 0;
-
-    ret[0] = '\0';
-    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-        if (!(features & known[i].feature))
-            continue;
-        /* All of them fit. */
-        len += (size_t)snprintf(ret + len, ENCODINGS_LINE_BYTES - len, "%s%s", between,
-                                known[i].names);
-        between = ", ";
-    }
+    return curl_version_info(CURLVERSION_NOW)->features & CURL_VERSION_LIBZ;
 }
 
 static bool append(struct curl_slist **list, const char *line)
@@ -315,7 +294,6 @@ static bool append_agent(struct curl_slist **list, const struct http_options *o)
 enum weir_status http_options_headers(const struct http_options *o, struct curl_slist **ret,
                                       struct weir_error *err)
 {
-    char encodings[ENCODINGS_LINE_BYTES];
     struct curl_slist *list = NULL;
 
     for (size_t i = 0; i < o->headers_count; i++) {
@@ -323,9 +301,8 @@ enum weir_status http_options_headers(const struct http_options *o, struct curl_
             goto nomem;
     }
     /* Lines of ours are put into each request as they are; options of curl are first made into lines each time. */
-    encodings_line(encodings);
-    if (encodings[0] && !http_options_name_header(o, "Accept-Encoding") &&
-        !append(&list, encodings))
+    if (has_zlib() && !http_options_name_header(o, "Accept-Encoding") &&
+        !append(&list, "Accept-Encoding: gzip"))
         goto nomem;
     if (!may_use_proxy(o) && !http_options_name_header(o, "User-Agent") && !append_agent(&list, o))
         goto nomem;

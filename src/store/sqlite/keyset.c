@@ -14,8 +14,8 @@
  * that is not there go to the disk. */
 #define FILTER_BITS   ((uint64_t)1 << 26)
 #define FILTER_PROBES 4
-/* Page cache of the temporary database, in KiB. */
-#define CACHE_KIB "32768"
+/* Page cache of the temporary database, in KiB. It is written from left to right, so few pages are needed at a time. */
+#define CACHE_KIB "4096"
 
 struct keyset_entry {
     uint64_t hi, lo;

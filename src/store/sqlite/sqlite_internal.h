@@ -11,7 +11,10 @@
 
 #include <pthread.h>
 
-/* Prepared once, when the journal is opened. */
+/* Records that a statement of many takes. More would gain little: most of what each statement costs is shared then. */
+#define JOURNAL_MANY 16
+
+/* Prepared once: those before ST_READY when the journal is opened, the others when they are first used. */
 enum journal_statement {
     ST_BEGIN,
     ST_COMMIT,
@@ -36,6 +39,10 @@ enum journal_statement {
     ST_GENERATION,
     ST_FACT_PUT,
     ST_FACT_GET,
+    ST_READY,
+    ST_ROW_PUT_MANY = ST_READY,
+    ST_PENDING_PUT_MANY,
+    ST_PLACE_PUT_MANY,
     ST_COUNT,
 };
 
@@ -44,9 +51,10 @@ struct sqlite_store {
     pthread_mutex_t lock;   /* held around everything below */
     sqlite3 *db;
     sqlite3_stmt *statements[ST_COUNT];
-    char *path;              /* as the user named it, for messages */
-    uint64_t next;           /* of the committed mark */
-    enum weir_status broken; /* not WEIR_OK: every call fails with it */
+    unsigned char hashes[JOURNAL_MANY][16]; /* of the rows that are bound */
+    char *path;                             /* as the user named it, for messages */
+    uint64_t next;                          /* of the committed mark */
+    enum weir_status broken;                /* not WEIR_OK: every call fails with it */
 };
 
 /* The tables, as sqlite_schema holds them; their texts are compared when a journal is opened. */

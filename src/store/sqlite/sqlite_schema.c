@@ -45,20 +45,34 @@ const char *const journal_tables[] = {
 
 const size_t journal_table_count = sizeof(journal_tables) / sizeof(journal_tables[0]);
 
+/* JOURNAL_MANY of them, with commas between. */
+#define FOUR(text) text "," text "," text "," text
+#define MANY(text) FOUR(FOUR(text))
+
+#define ROW_VALUES     "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+#define PENDING_VALUES "(?,?)"
+#define PLACE_VALUES   "(?,?,?,?,?)"
+
+/*
+ * Of the statements of many: OR FAIL, for what fails is taken back with the whole transaction, and so SQLite need not
+ * be ready to take back a statement alone, which costs a copy of each page.
+ */
 const char *const journal_sql[ST_COUNT] = {
     [ST_BEGIN] = "BEGIN IMMEDIATE",
     [ST_COMMIT] = "COMMIT",
     [ST_ROLLBACK] = "ROLLBACK",
-    [ST_ROW_PUT] = "INSERT INTO row VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,"
-                   " ?14, ?15, ?16)",
+    [ST_ROW_PUT] = "INSERT INTO row VALUES " ROW_VALUES,
+    [ST_ROW_PUT_MANY] = "INSERT OR FAIL INTO row VALUES " MANY(ROW_VALUES),
     [ST_ROW_GET] = "SELECT * FROM row WHERE idx = ?1",
     [ST_ROW_COUNT] = "SELECT count(*) FROM row WHERE idx >= ?1 AND idx < ?2",
-    [ST_PENDING_PUT] = "INSERT INTO pending VALUES (?1, ?2)",
+    [ST_PENDING_PUT] = "INSERT INTO pending VALUES " PENDING_VALUES,
+    [ST_PENDING_PUT_MANY] = "INSERT OR FAIL INTO pending VALUES " MANY(PENDING_VALUES),
     [ST_PENDING_GET] = "SELECT output FROM pending WHERE idx = ?1",
     [ST_PENDING_DROP] = "DELETE FROM pending WHERE idx < ?1",
     [ST_ATTEMPT_PUT] = "INSERT OR REPLACE INTO attempt VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,"
                        " ?10)",
-    [ST_PLACE_PUT] = "INSERT OR REPLACE INTO place VALUES (?1, ?2, ?3, ?4, ?5)",
+    [ST_PLACE_PUT] = "INSERT OR REPLACE INTO place VALUES " PLACE_VALUES,
+    [ST_PLACE_PUT_MANY] = "INSERT OR REPLACE INTO place VALUES " MANY(PLACE_VALUES),
     [ST_PLACE_GET] = "SELECT in_errors, offset, len, deliver_ns FROM place WHERE idx = ?1",
     [ST_PLACE_DROP] = "DELETE FROM place WHERE idx >= ?1 AND idx < ?2",
     [ST_MARK_PUT] = "UPDATE mark SET next = ?1, output_bytes = ?2, errors_bytes = ?3",

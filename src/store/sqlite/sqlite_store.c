@@ -11,6 +11,11 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+/* Of the tables (sqlite_schema.c): values that a record takes of a statement. */
+#define ROW_COLUMNS     16
+#define PENDING_COLUMNS 2
+#define PLACE_COLUMNS   5
+
 static struct sqlite_store *self(struct core_store *s)
 {
     return (struct sqlite_store *)(void *)s;
@@ -103,54 +108,126 @@ static void hash_read(const unsigned char bytes[16], uint64_t *ret_hi, uint64_t 
     }
 }
 
-static enum weir_status pending_put(struct sqlite_store *js, const struct store_row *r,
-                                    struct weir_error *err)
+/* A statement of many, prepared when it is first asked for: a run of a few rows never needs one. NULL: it failed. */
+static sqlite3_stmt *many(struct sqlite_store *js, enum journal_statement st)
 {
-    sqlite3_stmt *stmt = js->statements[ST_PENDING_PUT];
-
-    bind_number(stmt, 1, r->index);
-    if (sqlite3_bind_blob64(stmt, 2, r->output.len ? r->output.data : "", r->output.len,
-                            SQLITE_STATIC) != SQLITE_OK)
-        return journal_fail(js, "writing an output", err);
-    return run(js, ST_PENDING_PUT, "writing an output", err);
+    if (!js->statements[st] &&
+        sqlite3_prepare_v3(js->db, journal_sql[st], -1, SQLITE_PREPARE_PERSISTENT,
+                           &js->statements[st], NULL) != SQLITE_OK)
+        return NULL;
+    return js->statements[st];
 }
 
-static enum weir_status row_put(struct sqlite_store *js, const struct store_row *r,
-                                struct weir_error *err)
+static int pending_bind(sqlite3_stmt *stmt, size_t place, const struct store_row *r)
 {
-    sqlite3_stmt *stmt = js->statements[ST_ROW_PUT];
+    int at = (int)place * PENDING_COLUMNS;
+
+    bind_number(stmt, at + 1, r->index);
+    return sqlite3_bind_blob64(stmt, at + 2, r->output.len ? r->output.data : "", r->output.len,
+                               SQLITE_STATIC);
+}
+
+/* `count` outputs by one statement: 1, or JOURNAL_MANY. */
+static enum weir_status pending_put(struct sqlite_store *js, const struct store_row *const *rows,
+                                    size_t count, struct weir_error *err)
+{
+    enum journal_statement st = count == 1 ? ST_PENDING_PUT : ST_PENDING_PUT_MANY;
+    sqlite3_stmt *stmt = many(js, st);
+    int rc = stmt ? SQLITE_OK : SQLITE_NOMEM;
+
+    for (size_t i = 0; rc == SQLITE_OK && i < count; i++)
+        rc = pending_bind(stmt, i, rows[i]);
+    if (rc != SQLITE_OK)
+        return journal_fail(js, "writing an output", err);
+    return run(js, st, "writing an output", err);
+}
+
+static enum weir_status pendings_put(struct sqlite_store *js, const struct store_row *rows,
+                                     size_t count, struct weir_error *err)
+{
+    const struct store_row *group[JOURNAL_MANY];
     enum weir_status status = WEIR_OK;
-    unsigned char hash[16];
+    size_t held = 0;
+
+    for (size_t i = 0; status == WEIR_OK && i < count; i++) {
+        if (!rows[i].has_output)
+            continue;
+        group[held++] = &rows[i];
+        if (held == JOURNAL_MANY) {
+            status = pending_put(js, group, held, err);
+            held = 0;
+        }
+    }
+    for (size_t i = 0; status == WEIR_OK && i < held; i++)
+        status = pending_put(js, &group[i], 1, err);
+    return status;
+}
+
+static int row_bind(struct sqlite_store *js, sqlite3_stmt *stmt, size_t place,
+                    const struct store_row *r)
+{
+    int at = (int)place * ROW_COLUMNS;
     int rc;
 
-    hash_write(r, hash);
-    bind_number(stmt, 1, r->index);
-    bind_number(stmt, 2, r->generation);
-    sqlite3_bind_blob(stmt, 3, hash, sizeof(hash), SQLITE_STATIC);
-    rc = bind_text(stmt, 4, r->key);
-    bind_word(stmt, 5, weir_outcome_name(r->outcome));
-    bind_word(stmt, 6, weir_reason_name(r->reason));
-    sqlite3_bind_int(stmt, 7, r->status);
+    hash_write(r, js->hashes[place]);
+    bind_number(stmt, at + 1, r->index);
+    bind_number(stmt, at + 2, r->generation);
+    sqlite3_bind_blob(stmt, at + 3, js->hashes[place], sizeof(js->hashes[place]), SQLITE_STATIC);
+    rc = bind_text(stmt, at + 4, r->key);
+    bind_word(stmt, at + 5, weir_outcome_name(r->outcome));
+    bind_word(stmt, at + 6, weir_reason_name(r->reason));
+    sqlite3_bind_int(stmt, at + 7, r->status);
     if (rc == SQLITE_OK)
-        rc = bind_text_or_null(stmt, 8, r->message);
+        rc = bind_text_or_null(stmt, at + 8, r->message);
     if (rc == SQLITE_OK)
-        rc = bind_text_or_null(stmt, 9, r->request_id);
-    bind_number(stmt, 10, r->complete_index);
-    sqlite3_bind_int64(stmt, 11, r->submit_ns);
-    sqlite3_bind_int64(stmt, 12, r->start_ns);
-    sqlite3_bind_int64(stmt, 13, r->complete_ns);
-    bind_number(stmt, 14, r->attempts);
-    bind_number(stmt, 15, r->capacity_retries);
-    sqlite3_bind_int64(stmt, 16, r->throttled_ns);
+        rc = bind_text_or_null(stmt, at + 9, r->request_id);
+    bind_number(stmt, at + 10, r->complete_index);
+    sqlite3_bind_int64(stmt, at + 11, r->submit_ns);
+    sqlite3_bind_int64(stmt, at + 12, r->start_ns);
+    sqlite3_bind_int64(stmt, at + 13, r->complete_ns);
+    bind_number(stmt, at + 14, r->attempts);
+    bind_number(stmt, at + 15, r->capacity_retries);
+    sqlite3_bind_int64(stmt, at + 16, r->throttled_ns);
+    return rc;
+}
+
+/* `count` rows by one statement: 1, or JOURNAL_MANY. */
+static enum weir_status row_put(struct sqlite_store *js, const struct store_row *rows, size_t count,
+                                struct weir_error *err)
+{
+    sqlite3_stmt *stmt = many(js, count == 1 ? ST_ROW_PUT : ST_ROW_PUT_MANY);
+    enum weir_status status = WEIR_OK;
+    int rc = stmt ? SQLITE_OK : SQLITE_NOMEM;
+
+    for (size_t i = 0; rc == SQLITE_OK && i < count; i++)
+        rc = row_bind(js, stmt, i, &rows[i]);
     if (rc == SQLITE_OK)
         rc = sqlite3_step(stmt);
-    if ((rc & 0xff) == SQLITE_CONSTRAINT)
-        status = error_set(err, WEIR_E_CONFLICT, "row %" PRIu64 " has already finished", r->index);
-    else if (rc != SQLITE_DONE)
+    if ((rc & 0xff) == SQLITE_CONSTRAINT) {
+        /* Those before it are in, until the transaction is taken back. */
+        size_t done = count == 1 ? 0 : (size_t)sqlite3_changes64(js->db);
+
+        status = error_set(err, WEIR_E_CONFLICT, "row %" PRIu64 " has already finished",
+                           rows[done < count ? done : 0].index);
+    } else if (rc != SQLITE_DONE) {
         status = journal_fail(js, "writing a row", err);
+    }
     sqlite3_reset(stmt);
-    sqlite3_bind_null(stmt, 3); /* `hash` goes out of scope */
-    return status != WEIR_OK || !r->has_output ? status : pending_put(js, r, err);
+    return status;
+}
+
+static enum weir_status rows_put(struct sqlite_store *js, const struct store_row *rows,
+                                 size_t count, struct weir_error *err)
+{
+    enum weir_status status = WEIR_OK;
+
+    for (size_t i = 0; status == WEIR_OK && i < count;) {
+        size_t step = count - i >= JOURNAL_MANY ? JOURNAL_MANY : 1;
+
+        status = row_put(js, &rows[i], step, err);
+        i += step;
+    }
+    return status == WEIR_OK ? pendings_put(js, rows, count, err) : status;
 }
 
 static enum weir_status attempt_put(struct sqlite_store *js, const struct store_attempt *a,
@@ -185,8 +262,8 @@ static enum weir_status sqlite_put(struct core_store *s, const struct store_row 
     if (status != WEIR_OK)
         return status;
     status = run(js, ST_BEGIN, "writing rows", err);
-    for (size_t i = 0; status == WEIR_OK && i < row_count; i++)
-        status = row_put(js, &rows[i], err);
+    if (status == WEIR_OK)
+        status = rows_put(js, rows, row_count, err);
     for (size_t i = 0; status == WEIR_OK && i < attempt_count; i++)
         status = attempt_put(js, &attempts[i], err);
     return leave(js, end(js, status, "writing rows", err));
@@ -372,17 +449,39 @@ static enum weir_status mark_write(struct sqlite_store *js, const struct store_m
     return run(js, ST_MARK_PUT, "moving the mark", err);
 }
 
-static enum weir_status place_put(struct sqlite_store *js, const struct store_place *p,
-                                  struct weir_error *err)
+/* `count` places by one statement: 1, or JOURNAL_MANY. */
+static enum weir_status place_put(struct sqlite_store *js, const struct store_place *places,
+                                  size_t count, struct weir_error *err)
 {
-    sqlite3_stmt *stmt = js->statements[ST_PLACE_PUT];
+    enum journal_statement st = count == 1 ? ST_PLACE_PUT : ST_PLACE_PUT_MANY;
+    sqlite3_stmt *stmt = many(js, st);
 
-    bind_number(stmt, 1, p->index);
-    sqlite3_bind_int(stmt, 2, p->in_errors);
-    bind_number(stmt, 3, p->offset);
-    bind_number(stmt, 4, p->len);
-    sqlite3_bind_int64(stmt, 5, p->deliver_ns);
-    return run(js, ST_PLACE_PUT, "writing a place", err);
+    if (!stmt)
+        return journal_fail(js, "writing a place", err);
+    for (size_t i = 0; i < count; i++) {
+        int at = (int)i * PLACE_COLUMNS;
+
+        bind_number(stmt, at + 1, places[i].index);
+        sqlite3_bind_int(stmt, at + 2, places[i].in_errors);
+        bind_number(stmt, at + 3, places[i].offset);
+        bind_number(stmt, at + 4, places[i].len);
+        sqlite3_bind_int64(stmt, at + 5, places[i].deliver_ns);
+    }
+    return run(js, st, "writing a place", err);
+}
+
+static enum weir_status places_put(struct sqlite_store *js, const struct store_place *places,
+                                   size_t count, struct weir_error *err)
+{
+    enum weir_status status = WEIR_OK;
+
+    for (size_t i = 0; status == WEIR_OK && i < count;) {
+        size_t step = count - i >= JOURNAL_MANY ? JOURNAL_MANY : 1;
+
+        status = place_put(js, &places[i], step, err);
+        i += step;
+    }
+    return status;
 }
 
 static enum weir_status mark_locked(struct sqlite_store *js, const struct store_mark *mark,
@@ -406,8 +505,8 @@ static enum weir_status mark_locked(struct sqlite_store *js, const struct store_
     bind_number(js->statements[ST_PLACE_DROP], 2, mark->next);
     if (status == WEIR_OK)
         status = run(js, ST_PLACE_DROP, "moving the mark", err);
-    for (size_t i = 0; status == WEIR_OK && i < place_count; i++)
-        status = place_put(js, &places[i], err);
+    if (status == WEIR_OK)
+        status = places_put(js, places, place_count, err);
     status = end(js, status, "moving the mark", err);
     if (status == WEIR_OK)
         js->next = mark->next;

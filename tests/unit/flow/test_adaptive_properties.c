@@ -20,6 +20,7 @@ struct service {
     double refused_s;   /* refusals */
     double jitter;      /* of both, a share */
     double lost;        /* share of answers that never come */
+    double lost_s;      /* after which it is given up; 0: 30 */
     double failed;      /* share of results that are neither refused nor good */
     double told;        /* share of refusals that say when to come back */
     struct instant down_from, down_until;
@@ -136,7 +137,7 @@ static void send(struct world *w)
     if (rng_unit(&w->rng) < s->lost) {
         w->in_service -= taken;
         a->kind = LOST;
-        took_s = 30;
+        took_s = s->lost_s > 0 ? s->lost_s : 30;
     }
     a->at = instant_after(w->now, took_s);
     w->in_flight++;
@@ -271,7 +272,8 @@ static void any_outage_is_recovered_from_within_3_s_and_10_requests(void **state
 /* Where no answer comes nothing is known, and silence is no reason to go faster and faster. */
 static void a_service_that_says_nothing_is_not_flooded(void **state)
 {
-    struct service s = {.took_s = 1, .refused_s = 1, .lost = 1, .down_from = INSTANT_NEVER};
+    struct service s = {
+        .took_s = 1, .refused_s = 1, .lost = 1, .lost_s = 0.1, .down_from = INSTANT_NEVER};
     struct world w;
 
     (void)state;

@@ -61,9 +61,12 @@ static inline enum weir_status kit_put(struct core_store *s, uint64_t first, siz
 static inline enum weir_status kit_mark(struct core_store *s, uint64_t next, struct weir_error *err)
 {
     struct store_mark mark = {next, next * 100, next};
-    struct store_place place = {.index = next - 1, .offset = next, .len = 100};
+    struct store_place places[18];
+    size_t count = next < 18 ? (size_t)next : 18;
 
-    return s->ops->mark(s, &mark, &place, next ? 1 : 0, err);
+    for (size_t i = 0; i < count; i++)
+        places[i] = (struct store_place){.index = next - 1 - i, .offset = next - i, .len = 100};
+    return s->ops->mark(s, &mark, places, count, err);
 }
 
 /* Whether row `index` is there as kit_put() put it; without output when the mark has passed it. */
