@@ -30,7 +30,7 @@
 /* A window that becomes a rate: so much of what it delivered. */
 #define LEAVE_SHARE     0.9
 #define LEAVE_DELIVERED 2.0
-#define LEAVE_RATIO 1.1
+#define LEAVE_RATIO     1.1
 
 enum role {
     ROLE_REGULAR, /* at the rate */
@@ -415,10 +415,13 @@ void adaptive_lost(struct adaptive *a, struct instant now, const struct throttle
 static void close(struct adaptive *a, struct instant now, const struct throttle_ticket *t)
 {
     double delivered = meter_rps(&a->meter, now);
+    bool tried = search_trial_runs(&a->search) && t->number >= a->search.trial.first;
 
-    if (t->role == ROLE_OPEN) {
-        /* A first answer that is a refusal says little about the rate, and nothing was delivered yet. */
+    /* A first answer that is a refusal says little about the rate, and nothing was delivered yet. */
+    if (t->role == ROLE_OPEN)
         restart(a, now, delivered > 0 ? delivered : RATE_START_RPS / 2, 2);
+    /* Of a refused trial more is known. What else is in flight went before anything was paced. */
+    if (t->role == ROLE_OPEN || !tried) {
         a->ignored = a->sent;
         pace_lowered(a, now);
     }

@@ -26,7 +26,7 @@
 
 struct outage {
     uint32_t refused_in_a_row;
-    uint64_t last_refused; /* number of the latest refused dispatch */
+    uint64_t last_refused;    /* number of the latest refused dispatch */
     struct instant row_since; /* the first refusal of the row came */
     struct instant began_at;
     double interval_s;

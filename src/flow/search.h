@@ -40,10 +40,10 @@ struct search {
     double rate_rps;
     double refused_rps; /* HUGE_VAL: none is known */
     struct instant refused_at;
-    bool searching; /* else the rate is held, until probe_at */
-    double ratio;   /* of the next step, while nothing is refused */
+    bool searching;         /* else the rate is held, until probe_at */
+    double ratio;           /* of the next step, while nothing is refused */
     struct instant step_at; /* the next step of the search comes then at the earliest */
-    double climb;   /* share by which the rate rises with each success while it is held */
+    double climb;           /* share by which the rate rises with each success while it is held */
     struct instant probe_at;
     uint32_t probes;  /* made so far; their steps take turns */
     bool check_above; /* the next probe is a small one, above a level just found again */

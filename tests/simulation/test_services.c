@@ -389,6 +389,40 @@ static void the_default_throttle_reaches_its_floors(void **state)
     }
 }
 
+/*
+ * Services that never change, of any speed and burst: a throttle that takes a clump of refusals for an outage, or a
+ * burst for the rate, ends at a share of a percent on some of them.
+ */
+static void no_constant_service_makes_the_default_collapse(void **state)
+{
+    static const char *const rates[] = {"5", "50", "500", "5000"};
+    static const char *const latencies[] = {"lognormal:1ms,0.2", "lognormal:20ms,0.2",
+                                            "lognormal:1s,0.2"};
+    static const char *const bursts[] = {"1", "20", "100"};
+
+    (void)state;
+    for (int i = 0; i < 4 * 3 * 3; i++) {
+        const char *rate = rates[i % 4], *latency = latencies[i / 4 % 3], *burst = bursts[i / 12];
+        struct sim_study_options o = service_of("s1");
+        struct sim_study_result r;
+
+        if (i / 4 % 3 == 2 && i % 4 >= 2)
+            continue; /* 256 places cannot bear that rate */
+        sim_script_init(&o.script);
+        assert_int_equal(sim_script_set(&o.script, "rate", rate, NULL), WEIR_OK);
+        assert_int_equal(sim_script_set(&o.script, "burst", burst, NULL), WEIR_OK);
+        assert_int_equal(sim_script_set(&o.script, "latency", latency, NULL), WEIR_OK);
+        assert_int_equal(sim_script_set(&o.script, "refusal-latency", "5ms", NULL), WEIR_OK);
+        o.run.jobs = 256;
+        o.run.duration_ns = 30 * NS_PER_S;
+        o.seed = 1;
+        r = run(&o);
+        if (r.goodput < 0.75 || (double)r.refused > 300 + 0.05 * (double)r.sent)
+            fail_msg("%s/s, burst %s, %s: goodput %.3f, %llu of %llu refused", rate, burst, latency,
+                     r.goodput, (unsigned long long)r.refused, (unsigned long long)r.sent);
+    }
+}
+
 static void print_table(void)
 {
     printf("%-5s %-9s %8s %8s %8s %8s %8s %8s %8s\n", "", "", "goodput", "waste", "up50", "down",
@@ -418,6 +452,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(every_promise_holds_after_every_step),
         cmocka_unit_test(aimd_is_near_an_independent_simulation),
         cmocka_unit_test(the_default_throttle_reaches_its_floors),
+        cmocka_unit_test(no_constant_service_makes_the_default_collapse),
     };
 
     if (argc == 2 && strcmp(argv[1], "table") == 0) {

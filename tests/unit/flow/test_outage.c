@@ -10,8 +10,20 @@ static void six_refusals_in_a_row_are_an_outage(void **state)
     (void)state;
     outage_init(&o);
     for (uint64_t n = 5; n < 10; n++)
-        assert_false(outage_refused(&o, n));
-    assert_true(outage_refused(&o, 10));
+        assert_false(outage_refused(&o, n, at_ms(60 * (int)n)));
+    assert_true(outage_refused(&o, 10, at_ms(600)));
+}
+
+static void many_refusals_within_a_moment_are_no_outage_yet(void **state)
+{
+    struct outage o;
+
+    (void)state;
+    outage_init(&o);
+    for (uint64_t n = 1; n <= 100; n++)
+        assert_false(outage_refused(&o, n, at_ms((int)n)));
+    assert_false(outage_refused(&o, 101, at_ms(250)));
+    assert_true(outage_refused(&o, 102, at_ms(251)));
 }
 
 static void one_that_was_taken_between_begins_the_count_anew(void **state)
@@ -22,7 +34,7 @@ static void one_that_was_taken_between_begins_the_count_anew(void **state)
     outage_init(&o);
     for (uint64_t n = 1; n < 1000; n++) {
         if (n % 6 != 0)
-            assert_false(outage_refused(&o, n));
+            assert_false(outage_refused(&o, n, at_ms(100 * (int)n)));
     }
 }
 
@@ -33,9 +45,9 @@ static void a_late_refusal_of_an_older_dispatch_does_not_count(void **state)
     (void)state;
     outage_init(&o);
     for (uint64_t n = 10; n < 15; n++)
-        assert_false(outage_refused(&o, n));
+        assert_false(outage_refused(&o, n, at_ms(100 * (int)n)));
     for (uint64_t n = 1; n < 10; n++)
-        assert_false(outage_refused(&o, n));
+        assert_false(outage_refused(&o, n, at_s(10)));
 }
 
 static void probes_go_one_at_a_time_and_ever_less_often(void **state)
@@ -87,6 +99,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(six_refusals_in_a_row_are_an_outage),
+        cmocka_unit_test(many_refusals_within_a_moment_are_no_outage_yet),
         cmocka_unit_test(one_that_was_taken_between_begins_the_count_anew),
         cmocka_unit_test(a_late_refusal_of_an_older_dispatch_does_not_count),
         cmocka_unit_test(probes_go_one_at_a_time_and_ever_less_often),
