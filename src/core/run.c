@@ -15,8 +15,8 @@
  * RUN_WORK_NS_MAX, and the gate lets everything pass. Else rows are taken off them one by one, in order, and
  * everything is as if there were no runs.
  *
- * The pool's permits (I1): run_permits = the least of the rows with the executor and the permits there are. The executor
- * runs no more than `size` at once, in order, as with attempts that are ahead (ahead.c). When rows stay with it for longer
+ * The pool's permits (I1): run_permits = the least of the rows with the executor and the permits there are. The
+ * executor runs no more than `size` at once, in order, as with attempts that are ahead (ahead.c). When rows stay with it for longer
  * than such work takes, something took long after all, and what has not begun is called back (I4, P5).
  */
 #include "core/internal.h"

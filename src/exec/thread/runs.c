@@ -1,6 +1,6 @@
 /*
- * Rows that come in runs (core/run.c says when): a thread takes a run, does its rows one after the other, and reports them
- * together.
+ * Rows that come in runs (core/run.c says when): a thread takes a run, does its rows one after the other, and reports
+ * them together.
  *
  * What is done for each row is the callback, one look at the clock (the end of a row is the beginning of the next), one
  * atomic addition to claim it, and moving its answer. A report is due when a row did not end well, when rows have
