@@ -13,7 +13,7 @@
 #include <inttypes.h>
 #include <sched.h>
 
-#define SEEDS   24
+#define SEEDS   60
 #define ROWS    6000
 #define BATCHES 3
 #define LARGE   300
