@@ -25,6 +25,8 @@ static const char *check_runs(const struct dispatcher *d, const struct core_pool
         return "I2: rows that run in runs are miscounted";
     if (p->run_permits > p->run_rows || (p->run_rows > 0 && p->run_permits == 0))
         return "I1: rows in runs hold permits that they have no use for, or none";
+    if (p->run_young + p->run_old > p->run_rows)
+        return "P5: rows in runs are looked after that are not there";
     *ret_ahead += p->run_rows - p->run_permits;
     return NULL;
 }

@@ -50,12 +50,12 @@ struct core_pool {
     duration_ns work_ns; /* how long attempts have lately run: a moving mean */
     struct list turn;    /* batches that have a row ready; the first is served next */
     bool takes_runs;     /* rows may go in runs here; see run.c for this and what follows */
-    bool
-        run_recalled; /* what has not begun of the runs was called back, and none was started since */
-    uint64_t run_rows;  /* with the executor, in runs */
-    size_t run_permits; /* permits that these hold */
-    struct instant
-        run_heard_at;      /* when the executor last reported rows of runs, or had the first */
+    uint64_t run_rows;   /* with the executor, in runs */
+    size_t run_permits;  /* permits that these hold */
+    uint64_t run_round;  /* the number of the present look, see run_watch() */
+    uint64_t run_young;  /* rows started since the last look ... */
+    uint64_t run_old; /* ... and between the one before and it; those called back are in neither */
+    struct instant run_look_at;
     bool kick;             /* something was started since the last kick */
     uint64_t told_changes; /* of the throttle, that the observer was told of */
     size_t crowding;       /* rows that wait after a refusal and hold back new ones; see choose.c */

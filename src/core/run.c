@@ -15,9 +15,9 @@
  * RUN_WORK_NS_MAX, and the gate lets everything pass. Else rows are taken off them one by one, in order, and
  * everything is as if there were no runs.
  *
- * The pool's permits (I1): run_permits = the least of the rows with the executor and the permits there are. The executor
- * runs no more than `size` at once, in order, as with attempts that are ahead (ahead.c). When it does not
- * report for a while, something took long after all, and what has not begun is called back (I4, P5).
+ * The pool's permits (I1): run_permits = the least of the rows with the executor and the permits there are. The
+ * executor runs no more than `size` at once, in order, as with attempts that are ahead (ahead.c). When rows stay with it for longer
+ * than such work takes, something took long after all, and what has not begun is called back (I4, P5).
  */
 #include "core/internal.h"
 
@@ -33,8 +33,9 @@
 #define RUN_AHEAD_NS NS_PER_MS
 /* ... and no more rows than this, whatever they take. */
 #define RUN_AHEAD_ROWS_MAX 4096
-/* Without a report for so long, what has not begun is called back. */
-#define RUN_PATIENCE_NS (2 * NS_PER_MS)
+/* So often it is looked whether rows are still with the executor that were there at the last look: no row waits in a
+   run for longer than twice this. Less, and a thread that merely lost its processor would count as a long callback. */
+#define RUN_LOOK_NS (2 * NS_PER_MS)
 
 void run_init(struct core_pool *p)
 {
@@ -206,6 +207,7 @@ static void start_run(struct core_batch *b, struct core_run *r, struct instant n
 {
     struct core_pool *p = b->pool;
     size_t others = p->permits.running - p->run_permits;
+    struct throttle_limit limit = throttle_limit_of(gate_throttle(&p->gate));
     uint64_t places;
 
     uncount_ready(b, r->rows);
@@ -214,12 +216,12 @@ static void start_run(struct core_batch *b, struct core_run *r, struct instant n
     b->stats.running += r->rows;
     b->stats.attempts += r->rows;
     p->stats.attempts += r->rows;
-    run_first(r)->limit = throttle_limit_of(gate_throttle(&p->gate));
-    core_stats_note_limit(&b->stats, &run_first(r)->limit);
-    core_stats_note_limit(&p->stats, &run_first(r)->limit);
-    if (p->run_rows == 0 || p->run_recalled)
-        p->run_heard_at = now;
-    p->run_recalled = false;
+    core_stats_note_limit(&b->stats, &limit);
+    core_stats_note_limit(&p->stats, &limit);
+    if (p->run_young + p->run_old == 0)
+        p->run_look_at = instant_add(now, RUN_LOOK_NS);
+    r->round = p->run_round;
+    p->run_young += r->rows;
     b->run_rows += r->rows;
     p->run_rows += r->rows;
     run_take_permits(p);
@@ -258,20 +260,35 @@ void run_recall(struct core_pool *p, const struct core_batch *cancelled)
 {
     if (p->run_rows > 0)
         p->executor->ops->recall(p->executor, cancelled);
-    p->run_recalled = true;
+    /* What is still there then is being worked on, however long it takes: no look is for it. */
+    p->run_round += 2;
+    p->run_young = p->run_old = 0;
 }
 
+/* That others report says nothing of a run: it may be behind the one callback of many that takes long. */
 struct instant run_watch(struct core_pool *p, struct instant now)
 {
-    struct instant due = instant_add(p->run_heard_at, RUN_PATIENCE_NS);
-
-    if (p->run_rows == 0 || p->run_recalled)
+    if (p->run_young + p->run_old == 0)
         return INSTANT_NEVER;
-    if (instant_before(now, due))
-        return due;
-    p->work_ns = RUN_WORK_NS_CAP;
-    run_recall(p, NULL);
-    return INSTANT_NEVER;
+    if (instant_before(now, p->run_look_at))
+        return p->run_look_at;
+    if (p->run_old > 0) {
+        p->work_ns = RUN_WORK_NS_CAP;
+        run_recall(p, NULL);
+        return INSTANT_NEVER;
+    }
+    p->run_round++;
+    p->run_old = p->run_young;
+    p->run_young = 0;
+    p->run_look_at = instant_add(now, RUN_LOOK_NS);
+    return p->run_look_at;
+}
+
+/* Unless nothing is there that was not called back before. */
+static void recall_once(struct core_pool *p)
+{
+    if (p->run_young + p->run_old > 0)
+        run_recall(p, NULL);
 }
 
 static void learn(struct core_pool *p, duration_ns ran)
@@ -279,13 +296,13 @@ static void learn(struct core_pool *p, duration_ns ran)
     if (ran > RUN_WORK_NS_CAP)
         ran = RUN_WORK_NS_CAP;
     p->work_ns += (ran - p->work_ns) / (1 << RUN_MEAN_SHIFT);
-    if (p->work_ns >= RUN_WORK_NS_MAX && !p->run_recalled)
-        run_recall(p, NULL);
+    if (p->work_ns >= RUN_WORK_NS_MAX)
+        recall_once(p);
 }
 
 /* ---- reports ---- */
 
-static void leave_executor(struct core_run *r, struct instant now)
+static void leave_executor(struct core_run *r)
 {
     struct core_batch *b = r->batch;
     struct core_pool *p = b->pool;
@@ -293,7 +310,10 @@ static void leave_executor(struct core_run *r, struct instant now)
     assert(b->run_rows >= r->rows && p->run_rows >= r->rows);
     b->run_rows -= r->rows;
     p->run_rows -= r->rows;
-    p->run_heard_at = now;
+    if (r->round == p->run_round)
+        p->run_young -= r->rows;
+    else if (r->round + 1 == p->run_round)
+        p->run_old -= r->rows;
     return_permits(p);
 }
 
@@ -355,8 +375,6 @@ static void judge_row(struct core_run *r, struct instant now)
 
     assert(r->rows == 1);
     t->ticket = r->ticket;
-    t->limit =
-        throttle_limit_of(gate_throttle(&p->gate)); /* open, or it would not have been in a run */
     t->attempts = 1;
     t->start_at = t->answer.started_at;
     learn(p, r->work_ns);
@@ -364,8 +382,8 @@ static void judge_row(struct core_run *r, struct instant now)
     task_move(t, TASK_READY);
     task_move(t, TASK_RUNNING);
     list_push_back(&b->running, &t->link);
-    if (t->answer.outcome == WEIR_OUTCOME_CAPACITY && !p->run_recalled)
-        run_recall(p, NULL);
+    if (t->answer.outcome == WEIR_OUTCOME_CAPACITY)
+        recall_once(p);
     finish_in_run(t, now);
 }
 
@@ -378,7 +396,7 @@ void dispatcher_report_runs(struct dispatcher *d, struct core_run *chain, struct
 
         chain = r->next;
         r->next = NULL;
-        leave_executor(r, now);
+        leave_executor(r);
         if (!r->begun)
             come_back(r, now);
         else if (r->clean)

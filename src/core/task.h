@@ -50,6 +50,7 @@ struct core_run {
     struct core_task *last; /* the chain's end; its next is not looked at */
     struct core_batch *batch;
     struct gate_ticket ticket; /* of the first row; the others' follow (gate_ticket_nth) */
+    uint64_t round;            /* of its pool's looks, when it was started */
     /* sums that its executor makes while it has the rows at hand */
     uint64_t output_bytes;
     duration_ns after_first_ns; /* of ended_at - ended_at of the first row */
@@ -133,7 +134,7 @@ const char *task_state_name(enum task_state state);
 
 /*
  * Of a run that was delivered: gives each task what is said of all of them, so that it is as if it had been delivered by
- * itself; only `limit` stays NONE, for nothing limits rows that go in runs. For whoever receives it; the engine's thread has no time for it.
+ * itself; only `limit` stays NONE, as of any row whose attempt was in a run, for nothing limited it. For whoever receives it; the engine's thread has no time for it.
  */
 void run_spread(struct core_run *r);
 /*

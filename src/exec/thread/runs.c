@@ -1,6 +1,6 @@
 /*
- * Rows that come in runs (core/run.c says when): a thread takes a run, does its rows one after the other, and reports them
- * together.
+ * Rows that come in runs (core/run.c says when): a thread takes a run, does its rows one after the other, and reports
+ * them together.
  *
  * What is done for each row is the callback, one look at the clock (the end of a row is the beginning of the next), one
  * atomic addition to claim it, and moving its answer. A report is due when a row did not end well, when rows have
@@ -206,7 +206,7 @@ static void work_rows(struct worker *w)
             answer_move(&w->task->answer, &a->answer);
         if (!clean || instant_diff(now, w->waits_since) >= REPORT_WAIT_NS) {
             report_so_far(w, done, clean);
-            w->waits_since = now;
+            w->waits_since = now = now_of(w); /* reporting is no part of the next row's work */
         }
         w->last = w->task;
         w->task = w->next;

@@ -192,13 +192,16 @@ static void worker_init(struct worker *w, struct thread_executor *x)
     pthread_mutex_unlock(&x->lock);
 }
 
-/* Hands over what has waited long enough, or for nothing. Under the lock, which it may let go and take again. */
+/*
+ * Hands over what has waited long enough, or for nothing: only while another run follows, for that one's rows look at the
+ * clock, and a single attempt may take long. Under the lock, which it may let go and take again.
+ */
 static void report_finished(struct worker *w)
 {
     struct thread_executor *x = w->executor;
     struct core_run *chain;
 
-    if (!w->finished || (x->queued > 0 && w->finished_runs < RUNS_REPORTED))
+    if (!w->finished || (x->runs && !x->queue && w->finished_runs < RUNS_REPORTED))
         return;
     chain = runs_finished(w);
     pthread_mutex_unlock(&x->lock);

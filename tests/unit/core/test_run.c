@@ -604,6 +604,14 @@ static void a_refusal_calls_back_what_has_not_begun(void **state)
     finish_all(600);
 }
 
+/* Goes to the next look of the dispatcher. */
+static void look(void)
+{
+    assert_true(w.wake.ns <= w.now.ns + LONG_NS);
+    w.now = w.wake;
+    turn();
+}
+
 /* I4, P5: what was thought to be short holds up nothing. */
 static void silence_calls_back_what_has_not_begun(void **state)
 {
@@ -614,9 +622,9 @@ static void silence_calls_back_what_has_not_begun(void **state)
     warm_up(600);
     assert_true(take(0) && take(1));
     first = run_first(w.at_hand[0])->index;
-    assert_true(w.wake.ns <= w.now.ns + LONG_NS);
-    w.now = w.wake;
-    turn();
+    look(); /* they have just been started */
+    assert_int_equal(w.recalls, 0);
+    look();
     turn();
     assert_int_equal(w.recalls, 1);
     assert_int_equal(w.at_hand[0]->rows, 1);
@@ -632,6 +640,27 @@ static void silence_calls_back_what_has_not_begun(void **state)
     turn();
     assert_int_equal(w.singles + w.queued, 1);
     finish_all(600);
+}
+
+/* The same while the other worker reports all the time. */
+static void one_long_row_among_many_reports_holds_up_nothing(void **state)
+{
+    struct instant until;
+
+    (void)state;
+    begin();
+    warm_up(TASKS);
+    assert_true(take(0));
+    until = instant_add(w.now, LONG_NS);
+    while (w.at_hand[0]->rows > 1 && instant_before(w.now, until)) {
+        w.now = instant_add(w.now, 100 * NS_PER_US);
+        if (take(1))
+            end_rows(1, 1, SHORT_NS);
+        turn();
+    }
+    assert_int_equal(w.at_hand[0]->rows, 1);
+    end_rows(0, 1, LONG_NS);
+    finish_all(TASKS);
 }
 
 static void work_that_has_become_long_ends_runs(void **state)
@@ -836,6 +865,7 @@ int main(void)
         cmocka_unit_test(a_row_that_fails_is_tried_again_by_itself),
         cmocka_unit_test(a_refusal_calls_back_what_has_not_begun),
         cmocka_unit_test(silence_calls_back_what_has_not_begun),
+        cmocka_unit_test(one_long_row_among_many_reports_holds_up_nothing),
         cmocka_unit_test(work_that_has_become_long_ends_runs),
         cmocka_unit_test(a_shutdown_ends_what_has_not_begun_as_waiting),
         cmocka_unit_test(a_stop_drops_what_has_not_begun),

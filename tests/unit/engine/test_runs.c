@@ -2,6 +2,7 @@
  * Rows of very short work through the library: by the hundred thousand they go in runs (src/core/run.c), and nobody can
  * tell by the results. What a test does only to some rows it does after so many quick ones that runs are under way.
  */
+#include "base/mem.h"
 #include "engine_test.h"
 
 #include <inttypes.h>
@@ -415,6 +416,72 @@ static void an_array_is_added_as_far_as_it_goes(void **state)
     house_close(&s.house);
 }
 
+/* ---- memory ---- */
+
+#define SCARCE_ROWS 6000
+
+static enum deed some_large_outputs(uint64_t n)
+{
+    return n % 100 == 0 ? LARGE : QUICKLY;
+}
+
+/* Adds and takes by turns; what comes is in order, and each is done or says what it lacked. */
+static enum weir_status one_life_with(struct weir_batch *b)
+{
+    enum weir_status status = WEIR_OK;
+    const struct weir_result *r;
+    uint64_t added = 0, taken = 0;
+
+    while (status == WEIR_OK || status == WEIR_E_AGAIN) {
+        char data[100];
+        struct weir_row row = {.data = data, .len = added % 300 ? sizeof added : sizeof data};
+
+        memcpy(data, &added, sizeof added);
+        status = added < SCARCE_ROWS ? weir_batch_add(b, &row, false, NULL) : WEIR_E_AGAIN;
+        if (status == WEIR_OK) {
+            added++;
+        } else if (status == WEIR_E_AGAIN) {
+            if (added == SCARCE_ROWS)
+                weir_batch_end(b, NULL);
+            status = weir_batch_next(b, DEADLINE_S * 1000, &r, NULL);
+            if (status != WEIR_OK)
+                break;
+            assert_int_equal(r->submit_index, taken++);
+            assert_true(r->outcome == WEIR_OUTCOME_OK || r->outcome == WEIR_OUTCOME_FAILED);
+        }
+    }
+    if (status == WEIR_E_END)
+        assert_int_equal(taken, SCARCE_ROWS);
+    return status;
+}
+
+static void any_allocation_may_fail_while_rows_go_in_runs(void **state)
+{
+    bool failed = true;
+
+    (void)state;
+    for (unsigned long n = 1; failed; n++) {
+        struct weir_batch_options options;
+        struct stream s = stream_open(2, 0, some_large_outputs);
+        enum weir_status status;
+
+        weir_batch_close(s.batch);
+        weir_batch_options_init(&options);
+        options.window_rows = 1000;
+        mem_fail_at(n);
+        status = weir_batch_open(s.house.pool, &options, &s.batch, NULL);
+        if (status == WEIR_OK) {
+            status = one_life_with(s.batch);
+            weir_batch_close(s.batch);
+        }
+        failed = mem_has_failed();
+        mem_fail_at(0);
+        assert_true(status == WEIR_E_END || (failed && status == WEIR_E_NOMEM));
+        house_close(&s.house);
+        assert_true(n < 1000);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -427,6 +494,7 @@ int main(void)
         cmocka_unit_test(closing_in_the_middle_leaves_nothing_behind),
         cmocka_unit_test(an_array_of_rows_is_added_as_if_one_by_one),
         cmocka_unit_test(an_array_is_added_as_far_as_it_goes),
+        cmocka_unit_test(any_allocation_may_fail_while_rows_go_in_runs),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

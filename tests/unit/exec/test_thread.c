@@ -41,13 +41,23 @@ static struct instant on_now(struct core_executor_host *host)
     return (struct instant){atomic_fetch_add(&ticks, 1) + 1};
 }
 
+/* The tasks of runs are the test's own; their rows count as attempts do. */
+static void on_report_runs(struct core_executor_host *host, struct core_run *chain)
+{
+    struct stage *s = (struct stage *)host;
+
+    for (; chain; chain = chain->next)
+        latch_add(&s->reported, chain->rows);
+}
+
 static struct stage *stage_open(size_t threads, thread_work_fn work)
 {
     struct stage *s = calloc(1, sizeof *s);
     struct thread_options o = {.threads = threads, .work = work, .ctx = s};
 
     assert_non_null(s);
-    s->host = (struct core_executor_host){.report = on_report, .now = on_now};
+    s->host = (struct core_executor_host){
+        .report = on_report, .report_runs = on_report_runs, .now = on_now};
     s->reported = s->inside = s->open = (struct latch)LATCH_INIT;
     ok(thread_executor_new(&o, &s->host, &s->ex, &err));
     return s;
@@ -184,6 +194,43 @@ static void a_thread_that_ends_leaves_no_attempt_behind(void **state)
     }
 }
 
+/* Index 0 waits, any other ends its thread. */
+static void wait_or_end_thread(void *ctx, struct core_attempt *a)
+{
+    struct stage *s = ctx;
+
+    if (a->index > 0)
+        pthread_exit(NULL);
+    latch_add(&s->inside, 1);
+    if (latch_wait(&s->open, 1))
+        say_ok(a);
+}
+
+/* Rows that are done wait for others to be reported with; not while an attempt runs, which may take long, or worse. */
+static void a_thread_that_ends_takes_no_rows_with_it(void **state)
+{
+    struct stage *s = stage_open(1, wait_or_end_thread);
+    struct core_task *t = calloc(1, sizeof *t);
+
+    (void)state;
+    assert_non_null(t);
+    task_init(t);
+    t->run = (struct core_run){.rows = 1, .last = t};
+    s->ex->ops->start_run(s->ex, &t->run);
+    s->ex->ops->kick(s->ex);
+    assert_true(latch_wait(&s->inside, 1));
+    s->used = 1; /* the row is number 0 */
+    answer_init(&s->attempts[0].answer);
+    start(s, 1);
+    latch_add(&s->open, 1);
+    assert_true(latch_wait(&s->reported, 2));
+    assert_true(t->run.begun && t->run.clean);
+    assert_int_equal(s->attempts[1].answer.reason, WEIR_REASON_CALLBACK_LOST);
+    stage_close(s);
+    task_clear(t);
+    free(t);
+}
+
 static void without_a_thread_attempts_are_reported_as_lost(void **state)
 {
     struct rlimit before, none;
@@ -242,6 +289,7 @@ int main(void)
         cmocka_unit_test(never_more_callbacks_than_threads),
         cmocka_unit_test(all_threads_come_for_long_work),
         cmocka_unit_test(a_thread_that_ends_leaves_no_attempt_behind),
+        cmocka_unit_test(a_thread_that_ends_takes_no_rows_with_it),
         cmocka_unit_test(options_are_checked),
     };
 
