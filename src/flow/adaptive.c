@@ -25,6 +25,12 @@
 #define REOPEN_NS    (30 * NS_PER_S)
 #define REOPEN_SENDS 100
 /* After an outage, so much of the last solid rate. */
+/* A row that was refused so often, while so many others in a row were taken, is one that the service will never
+ * take: it waits by itself, and says nothing about the others. */
+#define ROW_REFUSALS_MAX 3
+#define ROW_OTHERS_MIN   20
+/* Between two pauses that the service asks for, the rate is at most so much of what is borne. */
+#define PAUSED_MOST 2.0
 #define RESUME_SHARE   0.25
 #define RESUME_MIN_RPS 1.0
 /* A window that becomes a rate: so much of what it delivered. */
@@ -63,7 +69,8 @@ void adaptive_init(struct adaptive *a, const struct adaptive_options *o, struct 
                            .regular_at = INSTANT_NONE,
                            .lowered_at = INSTANT_NONE,
                            .raised_at = INSTANT_NONE,
-                           .refused_at = INSTANT_NONE};
+                           .refused_at = INSTANT_NONE,
+                           .held_at = INSTANT_NONE};
     throttle_state_init(&a->state, THROTTLE_MODE_OPEN);
     meter_init(&a->meter);
     silence_init(&a->silence);
@@ -375,6 +382,8 @@ void adaptive_accepted(struct adaptive *a, struct instant now, const struct thro
     allowance_earn(&a->allowance);
     meter_count(&a->meter, now, a->silence.accepted.mean_s);
     a->open_most++;
+    a->held_accepted++;
+    a->accepted_in_a_row++;
     period_accepted(&a->period, t->sent_at);
     flight_accepted(&a->flight, t->in_flight);
     taken(a, now, t);
@@ -521,17 +530,42 @@ static bool vote(struct adaptive *a, struct instant now, const struct throttle_t
     return true;
 }
 
+/*
+ * One pause is no evidence of lost capacity. But where they follow each other the rate is far off: a service of 10/s
+ * that has each refusal wait a second takes one request a second from whoever comes back at 100/s.
+ */
+static void learn_pause(struct adaptive *a, struct instant now, const struct throttle_ticket *t)
+{
+    double passed_s = instant_is_none(a->held_at) ? 0 : instant_seconds(now, a->held_at);
+    double borne = passed_s > 0 ? (double)a->held_accepted / passed_s : HUGE_VAL;
+
+    if (search_trial_runs(&a->search) && t->number >= a->search.trial.first) {
+        search_trial_refused(&a->search, now, &a->allowance);
+        decide(a, now, THROTTLE_MODE_RATE, THROTTLE_REASON_TRIAL_REFUSED);
+    } else if (a->search.rate_rps > PAUSED_MOST * borne) {
+        restart(a, now, PAUSED_MOST * borne, 2);
+        decide(a, now, THROTTLE_MODE_RATE, THROTTLE_REASON_TOLD);
+    }
+    a->held_at = now;
+    a->held_accepted = 0;
+}
+
 /* The service said when to come back: that is no evidence of lost capacity; until then nothing is sent, and
  * what comes then comes at the rate. */
-static void held(struct adaptive *a, const struct throttle_refusal *refusal)
+static void held(struct adaptive *a, struct instant now, const struct throttle_ticket *t,
+                 const struct throttle_refusal *refusal)
 {
+    if (mode_of(a) == THROTTLE_MODE_RATE && t->number > a->ignored)
+        learn_pause(a, now, t);
     a->search.trial.rate_rps = 0;
     a->ignored = a->sent;
     a->next_at = instant_max(a->next_at, refusal->held_until);
 }
 
-static void learn_refusal(struct adaptive *a, struct instant now, const struct throttle_ticket *t)
+static void learn_refusal(struct adaptive *a, struct instant now, const struct throttle_ticket *t,
+                          const struct throttle_refusal *refusal)
 {
+    uint64_t others;
     bool nothing_passes;
 
     if (mode_of(a) == THROTTLE_MODE_OUTAGE) {
@@ -541,6 +575,10 @@ static void learn_refusal(struct adaptive *a, struct instant now, const struct t
     if (mode_of(a) == THROTTLE_MODE_OPEN)
         close(a, now, t);
     nothing_passes = outage_refused(&a->outage, t->number, now);
+    others = a->accepted_in_a_row;
+    a->accepted_in_a_row = 0;
+    if (refusal->row_refusals >= ROW_REFUSALS_MAX && others >= ROW_OTHERS_MIN)
+        return;
     if (vote(a, now, t))
         return;
     if (nothing_passes) {
@@ -569,9 +607,9 @@ duration_ns adaptive_refused(struct adaptive *a, struct instant now,
     if (!instant_is_none(refusal->held_until)) {
         if (mode_of(a) == THROTTLE_MODE_OPEN)
             close(a, now, t);
-        held(a, refusal);
+        held(a, now, t, refusal);
     } else {
-        learn_refusal(a, now, t);
+        learn_refusal(a, now, t, refusal);
     }
     return patience_wait_ns(refusal->row_refusals, a->rng);
 }

@@ -56,6 +56,9 @@ struct adaptive {
     struct instant lowered_at;
     struct instant raised_at; /* when a trial was borne */
     struct instant refused_at;
+    uint64_t accepted_in_a_row; /* successes since the last refusal */
+    struct instant held_at;     /* the service last asked for a pause; NONE: never */
+    uint64_t held_accepted;     /* successes since then */
     double parked_rps; /* when the outage began: the last solid rate, or else what was delivered */
 
     struct meter meter;

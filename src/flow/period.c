@@ -6,6 +6,8 @@
 
 static const int64_t windows_s[] = {10, 60};
 
+/* Many an outage ends so by coincidence, and few with the same count twice. */
+#define SAME_SHARE 0.03
 /* Shorter outages are no window that was used up, and fewer requests no quota. */
 #define OUTAGE_MIN_S 3.0
 #define COUNT_MIN    20
@@ -82,10 +84,15 @@ bool period_outage_over(struct period *p, struct instant began_at, struct instan
     for (size_t i = 0; i < sizeof windows_s / sizeof windows_s[0]; i++) {
         int64_t end = second_of(began_at) + 1;
         int64_t first;
+        uint32_t before;
         uint32_t count = accepted_in(p, end - windows_s[i], end, &first);
         double late_s = (double)now.ns / (double)NS_PER_S - (double)(first + windows_s[i]);
 
         if (count < COUNT_MIN || late_s < -EARLY_S || late_s > slack_s)
+            continue;
+        before = p->counts[i];
+        p->counts[i] = count;
+        if (fabs((double)count - before) > SAME_SHARE * count)
             continue;
         p->window_s = (double)windows_s[i];
         p->rate_rps = SPENT_SHARE * count / p->window_s;

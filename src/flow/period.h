@@ -30,6 +30,7 @@ struct period {
     } bins[PERIOD_SECONDS]; /* [second % PERIOD_SECONDS] */
     double rate_rps;        /* of the quota; HUGE_VAL: none is known */
     double window_s;
+    uint32_t counts[2];   /* of each kind of window, when an outage last ended as it does */
     double belief_s;      /* how long it was believed the last time */
     struct instant until; /* it is believed until then */
 };

@@ -73,12 +73,13 @@ static double spending_rps(const struct quota *q)
                 limit / fmax(MINUTE_S, to_reset_s));
 }
 
-/* When that many units may go once the reset has passed: at the pace of the limit, until that is too old. */
+/* When that many units may go once the reset has passed: the first at once, others at the pace of the limit, until
+ * that is too old. */
 static struct instant after_reset(const struct quota *q, double units)
 {
     struct instant when = q->until;
 
-    if (q->limit > 0)
+    if (q->limit > 0 && !instant_before(q->last, q->until))
         when = instant_max(when, instant_after(q->last, units * MINUTE_S / (double)q->limit));
     return instant_min(when, instant_add(q->until, QUOTA_BELIEF_NS));
 }

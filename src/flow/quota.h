@@ -13,9 +13,10 @@
  * - An answer speaks of the moment its request arrived. What was dispatched behind that request is
  *   not in its figure yet, so it is subtracted here; that is what the mark is for. And of two
  *   answers the one whose request was sent later is believed, in whichever order they arrive.
- * - A figure that is never refreshed would pin the rate: when its reset has passed, the limit is spent
- *   evenly over a minute (where a window slides, only a part of it is whole again); QUOTA_BELIEF_NS later
- *   nothing is known and nothing is capped. Nor is a reset believed beyond `ceiling`.
+ * - A figure that is never refreshed would pin the rate: when its reset has passed, one dispatch goes at
+ *   once, to hear more, and others spend the limit evenly over a minute (where a window slides, only a
+ *   part of it is whole again; where it is one of a second, the answer will say so); QUOTA_BELIEF_NS
+ *   later nothing is known and nothing is capped. Nor is a reset believed beyond `ceiling`.
  * - Garbage (a part is missing or negative, more is left than the limit, limit 0) is ignored.
  *
  * Pure; one owner, one thread; every call is O(1).

@@ -423,6 +423,40 @@ static void no_constant_service_makes_the_default_collapse(void **state)
     }
 }
 
+/* Services that answer a refusal with a wait, of a second mostly, where ten requests would have fitted. */
+static void pauses_that_are_asked_for_do_not_starve_the_default(void **state)
+{
+    static const struct {
+        const char *rate, *burst, *headers;
+        double goodput;
+    } cases[] = {
+        {"10", "1", "retry-after", 0.45},
+        {"100", "1", "retry-after", 0.1},
+        {"10", "10", "ratelimit", 0.95},
+        {"10", "1", "all", 0.2},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct sim_study_options o = service_of("s1");
+        struct sim_study_result r;
+
+        sim_script_init(&o.script);
+        assert_int_equal(sim_script_set(&o.script, "rate", cases[i].rate, NULL), WEIR_OK);
+        assert_int_equal(sim_script_set(&o.script, "burst", cases[i].burst, NULL), WEIR_OK);
+        assert_int_equal(sim_script_set(&o.script, "headers", cases[i].headers, NULL), WEIR_OK);
+        assert_int_equal(sim_script_set(&o.script, "latency", "200ms", NULL), WEIR_OK);
+        o.run.jobs = 64;
+        o.run.duration_ns = 300 * NS_PER_S;
+        o.seed = 1;
+        r = run(&o);
+        if (r.goodput < cases[i].goodput || (double)r.refused > 0.08 * (double)r.sent)
+            fail_msg("%s/s, %s: goodput %.3f, %llu of %llu refused", cases[i].rate,
+                     cases[i].headers, r.goodput, (unsigned long long)r.refused,
+                     (unsigned long long)r.sent);
+    }
+}
+
 static void print_table(void)
 {
     printf("%-5s %-9s %8s %8s %8s %8s %8s %8s %8s\n", "", "", "goodput", "waste", "up50", "down",
@@ -453,6 +487,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(aimd_is_near_an_independent_simulation),
         cmocka_unit_test(the_default_throttle_reaches_its_floors),
         cmocka_unit_test(no_constant_service_makes_the_default_collapse),
+        cmocka_unit_test(pauses_that_are_asked_for_do_not_starve_the_default),
     };
 
     if (argc == 2 && strcmp(argv[1], "table") == 0) {

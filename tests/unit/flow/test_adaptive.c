@@ -300,6 +300,31 @@ static void six_in_a_row_stop_it_and_one_success_resumes(void **state)
     assert_true(fabs(w.a.search.rate_rps - fmax(1, w.a.parked_rps / 4)) < 0.01);
 }
 
+/* A row that is too large for the service, say, is refused again and again; the others are not. */
+static void a_row_that_is_never_taken_slows_nobody_else(void **state)
+{
+    static const struct throttle_refusal fourth = {.row_refusals = 3, .held_until = {INT64_MIN}};
+    struct world w;
+    struct throttle_ticket t;
+    uint64_t changes;
+    double rate;
+
+    (void)state;
+    world_init(&w);
+    close_after(&w, 50, 0.05);
+    for (int i = 0; i < 30; i++) {
+        t = go(&w, 0);
+        w.now = instant_after(w.now, 0.05);
+        adaptive_accepted(&w.a, w.now, &t);
+    }
+    t = go(&w, 0);
+    rate = w.a.search.rate_rps;
+    changes = w.a.state.changes;
+    w.now = instant_after(w.now, 0.05);
+    assert_true(adaptive_refused(&w.a, w.now, &t, &fourth) > 0); /* it waits by itself */
+    assert_true(w.a.search.rate_rps >= rate && w.a.state.changes == changes);
+}
+
 static void a_lost_answer_changes_nothing(void **state)
 {
     struct world w;
@@ -410,6 +435,7 @@ int main(void)
         cmocka_unit_test(what_the_service_asks_for_is_no_evidence_and_ends_in_no_herd),
         cmocka_unit_test(being_held_at_first_ends_in_no_herd_either),
         cmocka_unit_test(six_in_a_row_stop_it_and_one_success_resumes),
+        cmocka_unit_test(a_row_that_is_never_taken_slows_nobody_else),
         cmocka_unit_test(a_lost_answer_changes_nothing),
         cmocka_unit_test(a_probe_that_is_lost_is_followed_by_another),
         cmocka_unit_test(a_rate_that_holds_nothing_up_for_long_is_given_up),
