@@ -29,8 +29,10 @@
  * take: it waits by itself, and says nothing about the others. */
 #define ROW_REFUSALS_MAX 3
 #define ROW_OTHERS_MIN   20
+/* An extra permit of a window keeps so small a share of the mean gap to the dispatch before it. */
+#define EXTRA_SPACING 2.0
 /* Between two pauses that the service asks for, the rate is at most so much of what is borne. */
-#define PAUSED_MOST 2.0
+#define PAUSED_MOST    2.0
 #define RESUME_SHARE   0.25
 #define RESUME_MIN_RPS 1.0
 /* A window that becomes a rate: so much of what it delivered. */
@@ -225,6 +227,21 @@ static struct instant rate_when(struct adaptive *a, struct instant now, double c
                : when;
 }
 
+/*
+ * An extra permit is not used at the moment in which another dispatch goes: where the limit is a rate after all, two at
+ * once are refused whatever the window, and it would be kept for ever.
+ */
+static struct instant window_when(struct adaptive *a, struct instant now, size_t in_flight)
+{
+    struct instant when =
+        flight_when(&a->flight, now, in_flight, a->guard.window, silence_speaks(&a->silence));
+    double gap_s = a->silence.accepted.mean_s / (EXTRA_SPACING * fmax(1, a->flight.window));
+
+    if (in_flight < a->flight.window || instant_before(now, when))
+        return when;
+    return instant_max(now, instant_after(a->last_at, gap_s));
+}
+
 struct instant adaptive_when(struct adaptive *a, struct instant now, size_t in_flight, double cost)
 {
     struct instant when;
@@ -237,8 +254,7 @@ struct instant adaptive_when(struct adaptive *a, struct instant now, size_t in_f
     if ((double)in_flight >= a->guard.window)
         return INSTANT_NEVER;
     if (mode_of(a) == THROTTLE_MODE_WINDOW)
-        return flight_when(&a->flight, now, in_flight, a->guard.window,
-                           silence_speaks(&a->silence));
+        return window_when(a, now, in_flight);
     if (mode_of(a) == THROTTLE_MODE_OPEN && in_flight < a->open_most)
         return now;
     return rate_when(a, now, cost);

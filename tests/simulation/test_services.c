@@ -423,6 +423,26 @@ static void no_constant_service_makes_the_default_collapse(void **state)
     }
 }
 
+/* With this seed refusals go with the number in flight for a moment, by coincidence. */
+static void a_window_is_not_kept_where_the_limit_is_a_rate(void **state)
+{
+    struct sim_study_options o = service_of("s1");
+    struct sim_study_result r;
+
+    (void)state;
+    sim_script_init(&o.script);
+    assert_int_equal(sim_script_set(&o.script, "rate", "5..200", NULL), WEIR_OK);
+    assert_int_equal(sim_script_set(&o.script, "levels", "log-uniform", NULL), WEIR_OK);
+    assert_int_equal(sim_script_set(&o.script, "phase", "5s..20s", NULL), WEIR_OK);
+    assert_int_equal(sim_script_set(&o.script, "latency", "300ms", NULL), WEIR_OK);
+    o.run.jobs = 128;
+    o.run.duration_ns = 600 * NS_PER_S;
+    o.seed = 2;
+    r = run(&o);
+    if (r.goodput < 0.6)
+        fail_msg("goodput %.3f", r.goodput);
+}
+
 /* Services that answer a refusal with a wait, of a second mostly, where ten requests would have fitted. */
 static void pauses_that_are_asked_for_do_not_starve_the_default(void **state)
 {
@@ -487,6 +507,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(aimd_is_near_an_independent_simulation),
         cmocka_unit_test(the_default_throttle_reaches_its_floors),
         cmocka_unit_test(no_constant_service_makes_the_default_collapse),
+        cmocka_unit_test(a_window_is_not_kept_where_the_limit_is_a_rate),
         cmocka_unit_test(pauses_that_are_asked_for_do_not_starve_the_default),
     };
 

@@ -231,7 +231,7 @@ static void what_the_service_asks_for_is_no_evidence_and_ends_in_no_herd(void **
     struct throttle_ticket t[20];
     struct throttle_refusal held;
     double rate;
-    struct instant first;
+    struct instant first = INSTANT_NONE;
 
     (void)state;
     world_init(&w);
