@@ -24,15 +24,15 @@
 /* A rate that holds nothing up for so long is no limit any more. */
 #define REOPEN_NS    (30 * NS_PER_S)
 #define REOPEN_SENDS 100
-/* After an outage, so much of the last solid rate. */
 /* A row that was refused so often, while so many others in a row were taken, is one that the service will never
  * take: it waits by itself, and says nothing about the others. */
 #define ROW_REFUSALS_MAX 3
 #define ROW_OTHERS_MIN   20
-/* An extra permit of a window keeps so small a share of the mean gap to the dispatch before it. */
+/* An extra permit of a window is used the mean gap through this after the dispatch before it. */
 #define EXTRA_SPACING 2.0
 /* Between two pauses that the service asks for, the rate is at most so much of what is borne. */
-#define PAUSED_MOST    2.0
+#define PAUSED_MOST 2.0
+/* After an outage, so much of the last solid rate, or of what was delivered; no less than one a second. */
 #define RESUME_SHARE   0.25
 #define RESUME_MIN_RPS 1.0
 /* A window that becomes a rate: so much of what it delivered. */

@@ -63,7 +63,7 @@ enum throttle_reason {
     THROTTLE_REASON_LATENCY_OVER,   /* it no longer does: more in flight */
     THROTTLE_REASON_QUOTA,          /* outages come as a quota's windows do: its rate is the cap */
     THROTTLE_REASON_REOPENED,       /* the rate has held nothing up for long: open again */
-    THROTTLE_REASON_TOLD,           /* the service asked for a pause */
+    THROTTLE_REASON_TOLD, /* pauses that it asked for follow each other: down to what is borne */
     THROTTLE_REASONS
 };
 
