@@ -95,6 +95,9 @@ struct core_task {
     duration_ns deadline_ns;   /* from its submission; 0: none of its own */
     uint64_t hash_hi, hash_lo; /* of the row's bytes, for the store; 0 without one */
     uint32_t generation;       /* see core/ports/store.h */
+    bool is_call; /* somebody waits for it alone: the pool's checkout timeout holds for it */
+    const char
+        *session; /* of pools with a crew: binds it to the worker with its state; NULL: none */
     void (*release)(struct core_task *task);
 
     /* the engine's own */
