@@ -345,11 +345,12 @@ static bool looks_like_text(struct slice bytes)
     for (size_t i = 0; i < n; i++) {
         char c = bytes.data[i];
 
-        /* A long text in UTF-8 may begin with any byte from 0x80 on. */
         if (!is_printable(c) && c != '\n' && c != '\r' && c != '\t' && (unsigned char)c < 0x80)
             return false;
     }
-    return n > 0;
+    if (bytes.len > WIRE_SHOWN_BYTES)
+        bytes.len = WIRE_SHOWN_BYTES;
+    return n > 0 && utf8_valid_prefix(bytes) >= n;
 }
 
 #define PRINTED                                                                                    \
