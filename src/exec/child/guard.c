@@ -19,13 +19,14 @@
 #define SLOTS_STEP 4096
 
 /*
- * Its first words are for whoever finds it in a list of processes. It has 0: the pipe, 3: the table. It goes on through
- * signals that are meant for weir, for those are just when it is needed.
+ * Its first words are for whoever finds it in a list of processes. It has 0: the pipe, 3: the table. It ignores the
+ * signals that end weir (launch.c), for that is just when it is needed. No `--` before the group: not every shell's kill
+ * knows it.
  */
 static const char script[] =
     ": weir guard: when weir is gone, ends what weir started; "
-    "trap '' HUP INT QUIT TERM; read -r p; "
-    "while read -r p; do case $p in [1-9]*k) kill -9 -- \"-${p%k}\";; esac; done <&3";
+    "read -r p; "
+    "while read -r p; do case $p in [1-9]*k) kill -9 \"-${p%k}\";; esac; done <&3";
 
 _Static_assert(SLOTS_STEP *GUARD_LINE_BYTES % 4096 == 0, "lines are made by whole pages");
 

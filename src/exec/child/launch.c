@@ -48,6 +48,16 @@ LAUNCH_CHILD_SIDE static void reset_signals(void)
         syscall(SYS_rt_sigaction, sig, by_default, NULL, (long)KERNEL_SIGNALS_BYTES);
 }
 
+/* What is ignored before an exec stays ignored after it: there is no moment at which the guard could be ended so. */
+LAUNCH_CHILD_SIDE static void ignore_ends(void)
+{
+    static const int ends[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+    const uintptr_t ignored[KERNEL_SIGACTION_WORDS] = {(uintptr_t)SIG_IGN};
+
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        syscall(SYS_rt_sigaction, (long)ends[i], ignored, NULL, (long)KERNEL_SIGNALS_BYTES);
+}
+
 LAUNCH_CHILD_SIDE static void unblock_signals(void)
 {
     const uint64_t none = 0;
@@ -143,6 +153,8 @@ LAUNCH_CHILD_SIDE static int run_child(void *arg)
         syscall(SYS_setpgid, 0L, 0L);
     }
     reset_signals();
+    if (l->session)
+        ignore_ends();
     place_fds(l);
     if (l->dir && syscall(SYS_chdir, l->dir) != 0)
         fail(l, LAUNCH_DIR);

@@ -34,8 +34,9 @@ struct launch {
     const char *dir;
     int fds[LAUNCH_FDS_MAX]; /* none is negative; changed by the child */
     int fds_count;
-    bool session; /* a session of its own that outlives us; else a group of its own that does not */
-    char *line;   /* in the guard's table; NULL: none */
+    bool
+        session; /* a session of its own that outlives us, and HUP, INT, QUIT and TERM; else a group that does not */
+    char *line; /* in the guard's table; NULL: none */
     pid_t parent;
 
     /* how it went */
