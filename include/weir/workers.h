@@ -38,26 +38,28 @@ struct weir_process_options {
     const char *dir;        /* copied; where it starts; NULL: here */
     const char *command;    /* copied; `command` of rows' requests; NULL: "process" */
 
-    uint32_t overflow;      /* workers beyond the pool's size while there is demand; default 0 */
-    bool lazy;              /* start workers when there is work for them, not at once */
-    bool fifo;              /* work goes to the worker that was idle longest; default: shortest */
-    uint32_t max_in_flight; /* 1 to 1,024, default 1: requests at once to a worker that says it can */
+    uint32_t overflow; /* workers beyond the pool's size while there is demand; default 0 */
+    bool lazy;         /* start workers when there is work for them, not at once */
+    bool fifo;         /* work goes to the worker that was idle longest; default: shortest */
+    uint32_t
+        max_in_flight; /* 1 to 1,024, default 1: requests at once to a worker that says it can */
     uint64_t frame_max_bytes; /* of one message; 1,024 or more, below 4 GiB; default 64 MiB */
 
     /* Durations as in weir_pool_options: milliseconds, a year at most. A request's own limit is timeout_ms there; for a
      * pool of workers its 0 means 60,000. */
-    int64_t init_timeout_ms;     /* > 0, default 30,000: from the start to the first answer */
-    int64_t ping_every_ms;       /* >= 0, default 30,000: asks an idle worker; 0: only after errors */
-    int64_t ping_deadline_ms;    /* > 0, default 5,000: for its answer */
-    int64_t ping_recheck_ms;     /* > 0, default 5,000: after a failed one */
-    uint32_t ping_failures;      /* >= 1, default 3: in a row, that end the worker */
-    int64_t overflow_idle_ms;    /* > 0, default 10,000: an extra worker that is idle so long ends */
-    uint64_t recycle_requests;   /* a worker is replaced after so many; 0 (default): never */
-    int64_t recycle_age_ms;      /* after so long; 0 (default): never */
+    int64_t init_timeout_ms;   /* > 0, default 30,000: from the start to the first answer */
+    int64_t ping_every_ms;     /* >= 0, default 30,000: asks an idle worker; 0: only after errors */
+    int64_t ping_deadline_ms;  /* > 0, default 5,000: for its answer */
+    int64_t ping_recheck_ms;   /* > 0, default 5,000: after a failed one */
+    uint32_t ping_failures;    /* >= 1, default 3: in a row, that end the worker */
+    int64_t overflow_idle_ms;  /* > 0, default 10,000: an extra worker that is idle so long ends */
+    uint64_t recycle_requests; /* a worker is replaced after so many; 0 (default): never */
+    int64_t recycle_age_ms;    /* after so long; 0 (default): never */
     uint64_t recycle_memory_bytes; /* when its resident set is larger; 0 (default): never */
-    int64_t shutdown_grace_ms;   /* >= 0, default 5,000: from the `shutdown` command to SIGTERM */
-    int64_t term_grace_ms;       /* >= 0, default 5,000: from SIGTERM to SIGKILL */
-    int64_t session_idle_ms;     /* > 0, default 300,000: a session that is not used so long is forgotten */
+    int64_t shutdown_grace_ms;     /* >= 0, default 5,000: from the `shutdown` command to SIGTERM */
+    int64_t term_grace_ms;         /* >= 0, default 5,000: from SIGTERM to SIGKILL */
+    int64_t
+        session_idle_ms; /* > 0, default 300,000: a session that is not used so long is forgotten */
     int64_t checkout_timeout_ms; /* > 0, default 5,000: how long a call waits for a worker */
 
     /* The breaker: opens after `failures` in a row, tries again after `open`, closes after `successes`. */
@@ -96,7 +98,7 @@ struct weir_call {
     const char *args;    /* JSON, args_len bytes; NULL and 0: null */
     size_t args_len;
     const char *session; /* NULL: none */
-    int64_t timeout_ms;  /* > 0: for the answer, from when a worker has the request; 0: the pool's */
+    int64_t timeout_ms; /* > 0: for the answer, from when a worker has the request; 0: the pool's */
 };
 
 struct weir_reply {
@@ -107,8 +109,9 @@ struct weir_reply {
     const char *output;  /* output_len bytes, with a NUL behind them */
     size_t output_len;
     uint32_t attempts;
-    int64_t waited_ns; /* for a worker, in all */
-    int64_t took_ns;   /* the last attempt */
+    uint64_t worker;   /* that answered last; 0: none was given the request */
+    int64_t waited_ns; /* until a worker had the request for the first time */
+    int64_t took_ns;   /* from then to the end, retries and their waits included */
 };
 
 /*
@@ -130,11 +133,12 @@ WEIR_API void weir_reply_free(struct weir_reply *reply);
 #define WEIR_WORKER_HISTORY 100
 
 struct weir_worker_change {
-    const char *from, *to; /* "initializing", "ready", "busy", "degraded", "terminating", "terminated" */
-    int64_t at_ns;         /* Unix epoch */
-    int64_t lasted_ns;     /* how long it was `from` */
-    const char *reason;    /* constant text */
-    const char *detail;    /* "" when there is none */
+    const char *from,
+        *to;       /* "initializing", "ready", "busy", "degraded", "terminating", "terminated" */
+    int64_t at_ns; /* Unix epoch */
+    int64_t lasted_ns;  /* how long it was `from` */
+    const char *reason; /* constant text */
+    const char *detail; /* "" when there is none */
 };
 
 struct weir_worker {
@@ -144,11 +148,11 @@ struct weir_worker {
     const char *state;
     const char *health; /* "healthy", "unhealthy", "unknown" */
     uint32_t in_flight;
-    uint64_t sessions;              /* bound to it */
-    uint64_t requests, ok, failed;  /* answered: in all, with success, with an error */
-    uint64_t checks, failed_checks; /* of its health */
-    uint64_t memory_bytes;          /* its resident set, when it was looked at last; 0: never */
-    int64_t started_ns;             /* Unix epoch */
+    uint64_t sessions;             /* bound to it */
+    uint64_t requests, ok, failed; /* answered: in all, with success, with an error */
+    uint32_t failed_checks;        /* of its health, in a row */
+    uint64_t memory_bytes;         /* its resident set, when it was looked at last; 0: never */
+    int64_t started_ns;            /* Unix epoch */
     const struct weir_worker_change *history; /* newest first */
     size_t history_count;
 };
@@ -164,9 +168,8 @@ struct weir_workers {
 };
 
 /* A picture of the pool's workers as they are now; free it with weir_workers_free(). WEIR_E_INVALID: it has none. */
-WEIR_API WEIR_MUST_CHECK enum weir_status weir_pool_workers(struct weir_pool *pool,
-                                                            struct weir_workers **ret,
-                                                            struct weir_error *err);
+WEIR_API WEIR_MUST_CHECK enum weir_status
+weir_pool_workers(struct weir_pool *pool, struct weir_workers **ret, struct weir_error *err);
 /* NULL: nothing. */
 WEIR_API void weir_workers_free(struct weir_workers *workers);
 
@@ -185,12 +188,12 @@ struct weir_command_options {
      * end, unless `on_stdin`. No shell is involved.
      */
     const char *const *argv;
-    const char *const *env; /* copied; additions to the environment, "NAME=value"; NULL: none */
-    const char *dir;        /* copied; where it runs; NULL: here */
-    bool on_stdin;          /* the row's data is its standard input; else that is empty */
+    const char *const *env;    /* copied; additions to the environment, "NAME=value"; NULL: none */
+    const char *dir;           /* copied; where it runs; NULL: here */
+    bool on_stdin;             /* the row's data is its standard input; else that is empty */
     const int *capacity_exits; /* copied; exit statuses that mean "full"; NULL: 75 (EX_TEMPFAIL) */
     size_t capacity_exit_count;
-    bool retry_exits;          /* any other exit status but 0 may be tried again; else it is final */
+    bool retry_exits; /* any other exit status but 0 may be tried again; else it is final */
     uint64_t output_max_bytes; /* >= 1, of standard output and of standard error; default 1 TiB */
 };
 

@@ -26,6 +26,14 @@ enum weir_status public_null(struct weir_error *err, const char *what)
     return error_set(err, WEIR_E_INVALID, "%s is NULL", what);
 }
 
+static void on_worker_event(struct core_observer *o, const struct core_event *ev)
+{
+    if (ev->kind == EVENT_WORKER_SAID)
+        public_worker_said((struct weir_engine *)o, ev);
+}
+
+static const struct core_observer_ops worker_observer = {.event = on_worker_event};
+
 enum weir_status weir_open(const struct weir_options *options, struct weir_engine **ret,
                            struct weir_error *err)
 {
@@ -38,12 +46,15 @@ enum weir_status weir_open(const struct weir_options *options, struct weir_engin
     w = mem_calloc(1, sizeof *w);
     if (!w)
         return error_nomem(err);
+    w->workers.ops = &worker_observer;
+    o.edge_observer = &w->workers;
+    pthread_mutex_init(&w->lock, NULL);
     status = engine_new(&o, &w->engine, err);
     if (status != WEIR_OK) {
+        pthread_mutex_destroy(&w->lock);
         mem_free(w);
         return status;
     }
-    pthread_mutex_init(&w->lock, NULL);
     *ret = w;
     return WEIR_OK;
 }
