@@ -10,8 +10,6 @@
 
 #include <pthread.h>
 
-struct public_program;
-
 struct weir_engine {
     struct core_observer workers; /* told what workers say */
     struct engine *engine;

@@ -15,7 +15,7 @@
 #define WORDS_MAX 65536
 
 /* What the pool needs as long as it lives, and room for the command line at hand: the engine's thread's. */
-struct public_program {
+struct command_program {
     char **argv, **env;
     char *dir;
     int *exits;
@@ -66,7 +66,7 @@ static void put_row(struct buf *out, const struct public_row *r)
 }
 
 /* A word of the template with the row in it, and a NUL behind it. */
-static void put_word(struct public_program *g, const char *word, const struct core_attempt *a,
+static void put_word(struct command_program *g, const char *word, const struct core_attempt *a,
                      unsigned place)
 {
     const char *open;
@@ -103,7 +103,7 @@ static bool refuse(struct core_answer *answer, enum weir_reason reason, const ch
 static bool prepare(void *ctx, const struct core_attempt *a, unsigned place,
                     struct command_launch *launch, struct core_answer *answer)
 {
-    struct public_program *g = ctx;
+    struct command_program *g = ctx;
     const struct public_row *r = a->payload;
     size_t words = 0;
     char *at;
@@ -141,7 +141,7 @@ static bool prepare(void *ctx, const struct core_attempt *a, unsigned place,
 
 static void forget(struct weir_pool *p)
 {
-    struct public_program *g = p->program;
+    struct command_program *g = p->program;
 
     mem_free(g->argv);
     mem_free(g->env);
@@ -152,7 +152,7 @@ static void forget(struct weir_pool *p)
     mem_free(g);
 }
 
-static bool copy_program(struct public_program *g, const struct weir_command_options *o)
+static bool copy_program(struct command_program *g, const struct weir_command_options *o)
 {
     g->argv = public_words_copy(o->argv);
     g->env = public_words_copy(o->env);
@@ -173,11 +173,11 @@ static struct weir_pool *make_pool(const struct weir_pool_options *pool,
                                    const struct weir_command_options *o)
 {
     struct weir_pool *p = mem_calloc(1, sizeof *p);
-    struct public_program *g;
+    struct command_program *g;
 
     if (!p)
         return NULL;
-    g = p->program = mem_calloc(1, sizeof *p->program);
+    g = p->program = mem_calloc(1, sizeof *g);
     if (!g) {
         mem_free(p);
         return NULL;
@@ -202,11 +202,11 @@ static enum weir_status make_executor(void *ctx, const struct core_pool_options 
                                       struct uv_loop_s *loop, struct core_executor_host *host,
                                       struct core_executor **ret, struct weir_error *err)
 {
-    struct weir_pool *p = ctx;
+    struct command_program *g = ((struct weir_pool *)ctx)->program;
 
     (void)options;
     (void)loop;
-    return command_executor_new(&p->program->options, host, ret, err);
+    return command_executor_new(&g->options, host, ret, err);
 }
 
 enum weir_status weir_pool_open_command(struct weir_engine *engine,

@@ -15,7 +15,7 @@
 #define TIMEOUT_NS (60 * NS_PER_S)
 
 /* What the pool needs as long as it lives. */
-struct public_program {
+struct process_program {
     char *pool; /* the pool's name: by it events are known to be of this one */
     char **argv, **env;
     char *dir, *command;
@@ -158,7 +158,7 @@ static void fill_pool(struct core_pool_options *p, const struct weir_process_opt
 
 static void forget(struct weir_pool *p)
 {
-    struct public_program *g = p->program;
+    struct process_program *g = p->program;
 
     mem_free(g->pool);
     mem_free(g->argv);
@@ -169,7 +169,7 @@ static void forget(struct weir_pool *p)
 }
 
 /* Copies what must live as long as the pool. */
-static bool copy_program(struct public_program *g, const char *name,
+static bool copy_program(struct process_program *g, const char *name,
                          const struct weir_process_options *o)
 {
     g->pool = mem_strdup(name);
@@ -188,11 +188,11 @@ static struct weir_pool *make_pool(const char *name, const struct weir_pool_opti
                                    const struct weir_process_options *o)
 {
     struct weir_pool *p = mem_calloc(1, sizeof *p);
-    struct public_program *g;
+    struct process_program *g;
 
     if (!p)
         return NULL;
-    g = p->program = mem_calloc(1, sizeof *p->program);
+    g = p->program = mem_calloc(1, sizeof *g);
     if (!g) {
         mem_free(p);
         return NULL;
@@ -217,10 +217,10 @@ static enum weir_status make_executor(void *ctx, const struct core_pool_options 
                                       struct uv_loop_s *loop, struct core_executor_host *host,
                                       struct core_executor **ret, struct weir_error *err)
 {
-    struct weir_pool *p = ctx;
+    struct process_program *g = ((struct weir_pool *)ctx)->program;
 
     (void)options;
-    return process_executor_new(&p->program->options, loop, host, ret, err);
+    return process_executor_new(&g->options, loop, host, ret, err);
 }
 
 enum weir_status weir_pool_open_process(struct weir_engine *engine,
@@ -255,15 +255,26 @@ enum weir_status weir_pool_open_process(struct weir_engine *engine,
     return WEIR_OK;
 }
 
-void public_worker_said(struct weir_engine *engine, const struct core_event *ev)
+/* The program of the pool that is called so, by the very text that its events have; NULL: none. */
+static struct process_program *program_of(struct weir_engine *engine, const char *pool)
 {
-    struct weir_pool *p;
+    struct process_program *found = NULL;
 
     pthread_mutex_lock(&engine->lock);
-    for (p = engine->pools; p; p = p->next)
-        if (p->worker_rows && p->program->pool == ev->pool)
-            break;
+    for (struct weir_pool *p = engine->pools; p && !found; p = p->next) {
+        struct process_program *g = p->worker_rows ? p->program : NULL;
+
+        if (g && g->pool == pool)
+            found = g;
+    }
     pthread_mutex_unlock(&engine->lock);
-    if (p && p->program->said)
-        p->program->said(p->program->said_ctx, ev->worker, ev->detail, strlen(ev->detail));
+    return found;
+}
+
+void public_worker_said(struct weir_engine *engine, const struct core_event *ev)
+{
+    struct process_program *g = program_of(engine, ev->pool);
+
+    if (g && g->said)
+        g->said(g->said_ctx, ev->worker, ev->detail, strlen(ev->detail));
 }
