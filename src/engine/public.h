@@ -23,7 +23,7 @@ struct weir_pool {
     struct core_pool *core;
     weir_work_fn work; /* of a pool of threads */
     void *ctx;
-    struct public_program *program;       /* of a pool of workers or of commands; its kind's own */
+    void *program; /* of a pool of workers or of commands: its kind's own */
     const struct row_worker *worker_rows; /* of a pool of workers; NULL of others */
     void (*forget)(struct weir_pool *p);  /* frees what the kind has put into it; NULL: nothing */
     struct weir_pool *next;
