@@ -95,23 +95,21 @@ bool workers_place(struct core_pool *p, struct core_task *t, struct worker **ret
                    struct instant now)
 {
     bool was_parked = t->parked != NULL;
+    enum crew_pick pick = crew_pick(p->crew, t->bound, ret);
 
-    switch (crew_pick(p->crew, t->bound, ret)) {
-    case CREW_TAKE:
-        if (was_parked)
-            session_unpark(t);
-        p->called_last = was_parked;
-        return true;
-    case CREW_WAIT:
-        if (was_parked)
-            session_unpark(t);
-        session_park(t, *ret, now);
-        return false;
-    case CREW_NONE:
-        break;
+    if (pick == CREW_NONE) {
+        /* One with room that is kept for what is parked with it; only this once does that come second. */
+        *ret = crew_calling(p->crew);
+        p->short_of_workers = !*ret;
+        if (!*ret)
+            return false;
     }
-    p->short_of_workers = true;
-    return false;
+    if (was_parked)
+        session_unpark(t);
+    if (pick == CREW_WAIT)
+        session_park(t, *ret, now);
+    p->called_last = was_parked;
+    return pick != CREW_WAIT;
 }
 
 /* Tasks that are ready in the pool; counted no further than to the most workers that there can be. */
