@@ -16,6 +16,8 @@
 /* Of the median run time: below, most attempts would be ended; above, it is no limit. */
 #define POOL_TIMEOUT_SHARE_MIN 1.0
 #define POOL_TIMEOUT_SHARE_MAX 1e6
+/* A limit by the median is no lower: how long a very short attempt takes is up to chance. */
+#define POOL_TIMEOUT_BY_MEDIAN_MIN_NS (100 * NS_PER_MS)
 
 struct recovery_table;
 

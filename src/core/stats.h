@@ -52,8 +52,8 @@ struct core_stats {
     /* Of a pool: its breaker; off: closed for ever. */
     enum breaker_state breaker;
     uint64_t breaker_opened; /* how often */
-    duration_ns
-        breaker_opens_ns; /* until it lets something through again; 0: it does, or waits for what it let through */
+    /* Then it lets something through again; NONE: it does, or waits for what it let through. */
+    struct instant breaker_open_until;
     /* Rows that went to the fallback pool: to try once more there, or because the breaker was open. */
     uint64_t failed_over;
     /* Of a batch: how many rows failed in the ways that many did (core/alike.h), and whether it was stopped for that. */
