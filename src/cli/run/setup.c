@@ -33,11 +33,11 @@ enum weir_status setup_input(struct run *r, struct weir_error *err)
         .rows = {.lines = o->lines,
                  .template_expr = o->template_expr,
                  .key_expr = o->key_expr,
-                 .url = o->url,
-                 .method = o->method},
+                 .url = o->http.url,
+                 .method = o->http.method},
         .skip_bad = o->skip_bad,
     };
-    enum weir_status status = http_url_check(o->url, err);
+    enum weir_status status = http_url_check(o->http.url, err);
 
     if (status != WEIR_OK)
         return error_prefix(err, "--url");
@@ -270,28 +270,28 @@ static enum weir_status make_http(void *ctx, const struct core_pool_options *opt
                                                      HTTP_VERSION_2_PRIOR_KNOWLEDGE};
     struct run *r = ctx;
     const struct run_options *o = &r->options;
-    const char **headers = mem_calloc(o->header_count + 1, sizeof *headers);
+    const char **headers = mem_calloc(o->http.header_count + 1, sizeof *headers);
     struct http_options h = HTTP_OPTIONS_DEFAULT;
     enum weir_status status;
 
     if (!headers)
         return error_nomem(err);
-    for (size_t i = 0; i < o->header_count; i++)
-        headers[i] = o->headers[i].line;
-    if (o->method)
-        h.method = o->method;
+    for (size_t i = 0; i < o->http.header_count; i++)
+        headers[i] = o->http.headers[i].line;
+    if (o->http.method)
+        h.method = o->http.method;
     h.headers = headers;
-    h.headers_count = o->header_count;
-    h.connect_timeout_ns = o->connect_timeout_ns;
-    h.response_max_bytes = o->response_max_bytes;
-    h.http_version = versions[o->http];
-    h.proxy = o->proxy;
-    h.no_proxy = o->no_proxy;
-    h.cacert = o->cacert;
-    h.client_cert = o->cert;
-    h.client_key = o->key_file;
-    h.insecure = o->insecure;
-    h.unix_socket = o->unix_socket;
+    h.headers_count = o->http.header_count;
+    h.connect_timeout_ns = o->http.connect_timeout_ns;
+    h.response_max_bytes = o->http.response_max_bytes;
+    h.http_version = versions[o->http.http];
+    h.proxy = o->http.proxy;
+    h.no_proxy = o->http.no_proxy;
+    h.cacert = o->http.cacert;
+    h.client_cert = o->http.cert;
+    h.client_key = o->http.key_file;
+    h.insecure = o->http.insecure;
+    h.unix_socket = o->http.unix_socket;
     h.max_connections = options->size;
     h.capacity_statuses = o->flow.capacity_statuses;
     h.capacity_statuses_count = o->flow.capacity_status_count;
