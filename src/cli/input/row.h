@@ -79,6 +79,8 @@ struct row_options {
     const struct template *tag;   /* NULL: none */
     const char *colsep;           /* a regular expression; NULL: none */
     bool of_parts;                /* lines are made of several, with a NUL between them */
+    bool input;     /* the row is to be the command's standard input, as a line for each of its parts */
+    bool input_nul; /* ... with the NULs that stand there, and none added */
 };
 
 /* The methods that a row may name; also in lower case. */
@@ -119,6 +121,7 @@ struct command_row {
     struct run_row row;
     struct slice text;   /* as it was read, with NULs between its parts. NUL-terminated */
     struct slice object; /* the same as a JSON object, trimmed; empty: it is none */
+    struct slice input;  /* for standard input; data NULL: none */
     size_t place;        /* where its last attempt ran, from 1; 0: nowhere yet */
     size_t column_count;
     struct slice columns[]; /* of the text */

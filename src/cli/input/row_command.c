@@ -116,7 +116,23 @@ static size_t head_bytes(const struct rows *r)
 
 static size_t count_bytes(const struct rows *r, const struct found *found)
 {
-    return head_bytes(r) + found->body.len + 1;
+    return head_bytes(r) + (r->options.input ? 2 : 1) * (found->body.len + 2);
+}
+
+/* The text once more, as it is to be read: lines, of which each has its end. */
+static struct slice place_input(const struct rows *r, struct slice text, char **at)
+{
+    char *copy = *at;
+
+    if (text.len > 0)
+        memcpy(copy, text.data, text.len);
+    if (!r->options.input_nul) {
+        for (size_t i = 0; i < text.len; i++)
+            copy[i] = copy[i] == '\0' ? '\n' : copy[i];
+        copy[text.len++] = '\n';
+    }
+    *at += text.len;
+    return (struct slice){copy, text.len};
 }
 
 static void fill(const struct rows *r, const struct found *found, struct run_row *row, char **at)
@@ -126,6 +142,8 @@ static void fill(const struct rows *r, const struct found *found, struct run_row
 
     row->task.payload = c;
     c->text = (struct slice){copy, found->body.len};
+    if (r->options.input)
+        c->input = place_input(r, found->body, at);
     if (found->object.len > 0)
         c->object =
             (struct slice){copy + (found->object.data - found->body.data), found->object.len};
