@@ -42,7 +42,8 @@ struct engine_options {
 /* Starts the engine's thread. */
 WEIR_MUST_CHECK enum weir_status engine_new(const struct engine_options *o, struct engine **ret,
                                             struct weir_error *err);
-/* Shuts down (running attempts are cancelled), joins the thread, frees all. Batches must be closed before. NULL-safe. */
+/* Shuts down (running attempts are cancelled, workers end), joins the thread, frees all. Batches must be closed before,
+   and no call may be under way. NULL-safe. */
 void engine_free(struct engine *e);
 
 /*
