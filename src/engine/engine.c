@@ -105,6 +105,14 @@ static struct instant host_now(struct core_executor_host *h)
     return loop_clock();
 }
 
+static void host_tell(struct core_executor_host *h, const struct core_event *ev)
+{
+    struct core_observer *o = of_executor_host(h)->observer;
+
+    if (o)
+        o->ops->event(o, ev);
+}
+
 static struct engine_batch *batch_of(struct core_batch *b)
 {
     return core_batch_owner(b);
@@ -273,8 +281,8 @@ static struct engine *allocate(const struct engine_options *o)
                                                   .run_finished = host_run_finished,
                                                   .deliver_run = host_deliver_run,
                                                   .closed = host_closed};
-    e->executor_host =
-        (struct core_executor_host){.report = report, .report_runs = report_runs, .now = host_now};
+    e->executor_host = (struct core_executor_host){
+        .report = report, .report_runs = report_runs, .now = host_now, .tell = host_tell};
     e->observer = o->observer;
     e->asleep = true;
     list_init(&e->open);

@@ -12,6 +12,8 @@
 
 #include <stdint.h>
 
+struct worker_transition;
+
 enum core_event_kind {
     EVENT_BATCH_OPENED,
     EVENT_BATCH_CLOSED,
@@ -22,8 +24,12 @@ enum core_event_kind {
     EVENT_TASK_RETRY,    /* will be tried again after wait_ns */
     EVENT_TASK_FINISHED, /* the result stands: outcome and reason of answer */
     EVENT_TASK_DELIVERED,
-    EVENT_THROTTLE_CHANGED, /* of a pool; throttle says how and why, detail says it in words */
-    EVENT_POOL_HELD,        /* the service asked for a pause of wait_ns */
+    EVENT_THROTTLE_CHANGED,  /* of a pool; throttle says how and why, detail says it in words */
+    EVENT_POOL_HELD,         /* the service asked for a pause of wait_ns */
+    EVENT_WORKER_TRANSITION, /* of a worker; transition says from what to what, and why */
+    EVENT_WORKER_SAID,       /* a line that a worker wrote to its standard error: detail */
+    EVENT_BREAKER_CHANGED,   /* of a pool; detail says to which state, and why */
+    EVENT_FAILURES_ALIKE, /* many rows of a batch fail the same way: detail has how many, and the first few */
     EVENT_KIND_COUNT
 };
 
@@ -39,6 +45,8 @@ struct core_event {
     duration_ns wait_ns;
     const char *detail;                    /* or NULL */
     const struct throttle_state *throttle; /* of EVENT_THROTTLE_CHANGED; else NULL */
+    uint64_t worker; /* id, of worker events and of attempts that run on one; 0: none */
+    const struct worker_transition *transition; /* of EVENT_WORKER_TRANSITION; else NULL */
 };
 
 /* "task.finished", "attempt.started", ...; the words of the event record. */
