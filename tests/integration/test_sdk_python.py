@@ -240,7 +240,8 @@ class StrayOutput(SdkCase):
 
     def test_print_is_in_the_log_while_the_call_runs(self):
         go = self.path("go")
-        worker = self.worker(f"@command('process')\ndef f(args):\n    print('begun')\n    return until({go!r})")
+        worker = self.worker(f"@command('process')\ndef f(args):\n    print('begun')\n    return until({go!r})",
+                             env={"PYTHONUNBUFFERED": ""})
         worker.send("process")
         worker.wait_err("begun")
         self.touch("go")
