@@ -20,7 +20,7 @@
 /* How a timestamp looks; what it says does not matter. */
 #define TIMESTAMP "2026-01-31T12:00:00.000Z"
 
-void check_run_init(struct check_run *r, const struct worker_options *o, struct peer *peer)
+void check_run_init(struct check_run *r, const struct worker_options *o, struct candidate *peer)
 {
     *r = (struct check_run){.options = o, .peer = peer};
 }
@@ -200,9 +200,9 @@ static bool ask_at_once(struct check_run *r, struct wire_request q, size_t count
     if (!talk_ensure(r))
         return false;
     for (size_t i = 0; i < count; i++) {
-        q.id = peer_next_id(r->peer);
+        q.id = candidate_next_id(r->peer);
         first = i == 0 ? q.id : first;
-        peer_send(r->peer, &q);
+        candidate_send(r->peer, &q);
     }
     for (size_t i = 0; i < count; i++) {
         if (!talk_take(r, first, count, answered)) {
@@ -268,8 +268,8 @@ static bool take_last_answers(struct check_run *r, uint64_t asked, uint64_t shut
     bool answered = false, confirmed = false;
 
     for (;;) {
-        switch (peer_receive(r->peer, deadline, &r->response, &fault)) {
-        case PEER_ANSWER:
+        switch (candidate_receive(r->peer, deadline, &r->response, &fault)) {
+        case CANDIDATE_ANSWER:
             if (r->response.id == asked && !answered) {
                 answered = true;
                 *ret_answered = loop_clock();
@@ -283,11 +283,11 @@ static bool take_last_answers(struct check_run *r, uint64_t asked, uint64_t shut
             fault.number = r->response.id;
             fault.bytes = buf_slice(&r->peer->frame);
             /* fall through */
-        case PEER_WRONG:
+        case CANDIDATE_WRONG:
             wire_put_fault(&r->text, &fault);
             return false;
-        case PEER_SILENT:
-        case PEER_GONE:
+        case CANDIDATE_SILENT:
+        case CANDIDATE_GONE:
             if (!answered)
                 buf_puts(&r->text,
                          "the request that came before it was not answered; finish what is in "
@@ -305,10 +305,10 @@ static enum check_verdict check_shutdown(struct check_run *r)
 
     if (!talk_ensure(r))
         return CHECK_FAIL;
-    q.id = peer_next_id(r->peer);
-    shutdown.id = peer_next_id(r->peer);
-    peer_send(r->peer, &q);
-    peer_send(r->peer, &shutdown);
+    q.id = candidate_next_id(r->peer);
+    shutdown.id = candidate_next_id(r->peer);
+    candidate_send(r->peer, &q);
+    candidate_send(r->peer, &shutdown);
     if (!take_last_answers(r, q.id, shutdown.id, &answered)) {
         talk_give_up(r);
         return CHECK_FAIL;
@@ -328,7 +328,7 @@ static enum check_verdict check_end_of_input(struct check_run *r)
 
     if (!talk_ensure(r))
         return CHECK_FAIL;
-    peer_close_input(r->peer);
+    candidate_close_input(r->peer);
     if (!talk_ends(r, "the end of its input", loop_clock(), &end))
         return fail(
             r,

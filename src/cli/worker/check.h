@@ -15,8 +15,8 @@
 
 #include "base/buf.h"
 #include "base/time.h"
+#include "cli/worker/candidate.h"
 #include "cli/worker/options.h"
-#include "cli/worker/peer.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -26,7 +26,7 @@ enum check_verdict { CHECK_OK, CHECK_FAIL, CHECK_SKIP };
 
 struct check_run {
     const struct worker_options *options;
-    struct peer *peer;
+    struct candidate *peer;
     bool starts;             /* it has started once */
     bool answers;            /* it has answered something after its first ping */
     bool knows_unknown;      /* it answers a command that it does not know */
@@ -63,7 +63,7 @@ struct check_result {
 extern const struct check checks[];
 extern const size_t check_count;
 
-void check_run_init(struct check_run *r, const struct worker_options *o, struct peer *peer);
+void check_run_init(struct check_run *r, const struct worker_options *o, struct candidate *peer);
 void check_run_free(struct check_run *r);
 struct check_result check_one(struct check_run *r, const struct check *c);
 

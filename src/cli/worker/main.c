@@ -4,7 +4,7 @@
  *     weir worker check 'python3 my_worker.py'      // starts it, and says what it gets wrong
  *
  * Here: the subcommands, signals, what is printed. The options are in options.c, the checks in check.c, how a worker is
- * spoken to in talk.c and peer.c. Results are printed as they come: a worker may take long to start.
+ * spoken to in talk.c and candidate.c. Results are printed as they come: a worker may take long to start.
  */
 #include "base/error.h"
 #include "base/mem.h"
@@ -54,19 +54,19 @@ static enum weir_status check(struct worker_options *o, size_t *ret_failed, stru
 {
     struct child_guard *guard;
     struct report rep = {.json = o->json};
-    struct peer peer;
+    struct candidate peer;
     struct check_run r;
     enum weir_status status = child_guard_new(&guard, err);
 
     if (status != WEIR_OK)
         return status;
     leftovers_adopt();
-    peer_init(&peer, guard, argvec_argv(&o->words));
+    candidate_init(&peer, guard, argvec_argv(&o->words));
     check_run_init(&r, o, &peer);
     status = run_checks(o, &r, &rep, err);
     *ret_failed = rep.counts[CHECK_FAIL];
     check_run_free(&r);
-    peer_free(&peer);
+    candidate_free(&peer);
     child_guard_free(guard);
     return status;
 }
