@@ -73,7 +73,7 @@ static void put_said(struct buf *out, const struct candidate *p)
 
 void report_end(struct report *rep, struct buf *out, const struct check_run *r)
 {
-    const struct candidate *p = r->peer;
+    const struct candidate *p = r->candidate;
 
     if (rep->json) {
         buf_printf(out,
