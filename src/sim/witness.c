@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "core/alike.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -25,6 +26,7 @@ struct row_book {
     bool retryable;
     duration_ns retry_after_ns;
     uint64_t finish_order;
+    uint64_t breaker_epoch; /* of the last start */
 };
 
 struct batch_book {
@@ -44,6 +46,13 @@ struct log_entry {
     int64_t tokens;
 };
 
+/* A pool's breaker as the attempts that were told make it. What was started before its last change says nothing. */
+struct breaker_book {
+    enum breaker_state state;
+    struct instant since;
+    uint64_t epoch, failed_in_row, failed, succeeded, open;
+};
+
 struct pool_book {
     struct sim_witness_pool about;
     struct instant last_start, hold;
@@ -53,6 +62,7 @@ struct pool_book {
     size_t log_from;
     struct throttle_state told; /* what its throttle was last said to do */
     uint64_t changes, changes_by_reason[THROTTLE_REASONS]; /* as told */
+    struct breaker_book breaker;
 };
 
 struct sim_witness {
@@ -91,6 +101,14 @@ static void wrong(struct sim_witness *w, const char *format, ...)
             wrong(w, "%s (batch %llu row %llu at %.6f s)", (what), (unsigned long long)ev->batch,  \
                   (unsigned long long)ev->index, duration_seconds(ev->at.ns - SIM_START.ns));      \
     } while (0)
+
+static struct pool_book *pool_of_name(struct sim_witness *w, const char *name)
+{
+    for (size_t i = 0; name && i < w->pool_count; i++)
+        if (strcmp(w->pools[i].about.options->name, name) == 0)
+            return &w->pools[i];
+    return NULL;
+}
 
 /* ---- the exact log of a pool's dispatches ---- */
 
@@ -157,6 +175,65 @@ static void on_accepted(struct sim_witness *w, struct batch_book *b, struct row_
     b->stats.accepted++;
 }
 
+/* ---- a pool's breaker ---- */
+
+static void breaker_started(struct sim_witness *w, struct pool_book *p, struct row_book *r,
+                            const struct core_event *ev)
+{
+    struct breaker_book *k = &p->breaker;
+
+    MUST(k->state != BREAKER_OPEN, "an attempt was started while the breaker was open");
+    MUST(k->state == BREAKER_CLOSED || k->open < p->about.options->breaker.trials,
+         "more attempts than a half-open breaker lets through");
+    k->open++;
+    r->breaker_epoch = k->epoch;
+}
+
+static void breaker_ended(struct pool_book *p, const struct row_book *r,
+                          const struct core_answer *a)
+{
+    struct breaker_book *k = &p->breaker;
+
+    if (r->breaker_epoch != k->epoch)
+        return;
+    k->open--;
+    if (a->outcome == WEIR_OUTCOME_CAPACITY || a->outcome == WEIR_OUTCOME_CANCELLED ||
+        a->reason == WEIR_REASON_DEADLINE)
+        return;
+    if (a->outcome == WEIR_OUTCOME_OK || (a->outcome == WEIR_OUTCOME_FAILED && !a->retryable)) {
+        k->succeeded++;
+        k->failed_in_row = 0;
+    } else {
+        k->failed++;
+        k->failed_in_row++;
+    }
+}
+
+static void on_breaker(struct sim_witness *w, const struct core_event *ev)
+{
+    const struct core_breaker_change *c = ev->breaker;
+    const struct breaker_options *o;
+    struct breaker_book *k;
+    struct pool_book *p = pool_of_name(w, ev->pool);
+
+    MUST(c && p && ev->detail, "P7: a breaker's change without its pool or its reason");
+    if (w->is_wrong)
+        return;
+    k = &p->breaker;
+    o = &p->about.options->breaker;
+    MUST(o->on, "a breaker that is off has changed");
+    MUST(c->from == k->state && c->to != c->from, "P7: a breaker's change was not told, or twice");
+    if (c->to == BREAKER_OPEN)
+        MUST(c->from == BREAKER_HALF_OPEN ? k->failed == 1 : k->failed_in_row == o->failures,
+             "a breaker opened before its time, or too late");
+    else if (c->to == BREAKER_HALF_OPEN)
+        MUST(ev->at.ns - k->since.ns >= o->open_ns, "a breaker was not open for its time");
+    else
+        MUST(c->from == BREAKER_HALF_OPEN && k->succeeded == o->successes,
+             "a breaker closed before its time");
+    *k = (struct breaker_book){.state = c->to, .since = ev->at, .epoch = k->epoch + 1};
+}
+
 static void on_started(struct sim_witness *w, struct batch_book *b, struct row_book *r,
                        const struct core_event *ev)
 {
@@ -177,6 +254,8 @@ static void on_started(struct sim_witness *w, struct batch_book *b, struct row_b
     if (!instant_is_none(p->last_start))
         MUST(ev->at.ns - p->last_start.ns >= gap, "P3: two dispatches came too close");
     p->last_start = ev->at;
+    if (o->breaker.on)
+        breaker_started(w, p, r, ev);
     log_start(w, p, ev, b->about.row[ev->index].tokens);
     r->attempts++;
     r->open = true;
@@ -203,6 +282,8 @@ static void on_ended(struct sim_witness *w, struct batch_book *b, struct row_boo
     r->open = false;
     b->open--;
     p->open--;
+    if (o->breaker.on)
+        breaker_ended(p, r, a);
     r->outcome = a->outcome;
     r->reason = a->reason;
     r->status = a->status;
@@ -266,7 +347,8 @@ static void judge_failure(struct sim_witness *w, const struct batch_book *b,
         a->outcome == WEIR_OUTCOME_LOST ||
         (a->outcome == WEIR_OUTCOME_TIMEOUT && a->reason != WEIR_REASON_DEADLINE) ||
         (a->outcome == WEIR_OUTCOME_FAILED && a->retryable &&
-         a->reason != WEIR_REASON_RETRY_TIMEOUT && a->reason != WEIR_REASON_RETRY_AFTER_TOO_LONG);
+         a->reason != WEIR_REASON_RETRY_TIMEOUT && a->reason != WEIR_REASON_CIRCUIT_OPEN &&
+         a->reason != WEIR_REASON_RETRY_AFTER_TOO_LONG);
 
     MUST(a->outcome != WEIR_OUTCOME_CAPACITY, "P4: a row ended as refused");
     if (of_attempts)
@@ -279,6 +361,10 @@ static void judge_failure(struct sim_witness *w, const struct batch_book *b,
         MUST(r->retry_after_ns > o->gate.retry_after_max_ns, "Retry-After was not too long");
     if (a->reason == WEIR_REASON_DEADLINE)
         MUST(!instant_before(ev->at, r->deadline), "a deadline that had not passed");
+    if (a->reason == WEIR_REASON_CIRCUIT_OPEN)
+        MUST(o->breaker.on && o->breaker_fails &&
+                 w->pools[b->about.pool].breaker.state == BREAKER_OPEN,
+             "circuit_open without reason");
     if (a->reason == WEIR_REASON_OVER_BUDGET)
         MUST(r->attempts == 0 && o->gate.tokens_per_minute > 0 &&
                  b->about.row[ev->index].tokens > o->gate.tokens_per_minute,
@@ -306,7 +392,7 @@ static void on_delivered(struct sim_witness *w, struct batch_book *b, struct row
                          const struct core_event *ev)
 {
     MUST(r->finished && !r->delivered, "P2: a row was delivered that could not be");
-    MUST(ev->index == b->delivered, "P2: rows were delivered out of order");
+    MUST(b->about.unordered || ev->index == b->delivered, "P2: rows were delivered out of order");
     MUST(!b->about.durable || r->durable, "I3: a row was delivered before the store had it");
     MUST(!b->closed, "a row was delivered after the end");
     r->delivered = true;
@@ -370,12 +456,9 @@ static void on_held(struct sim_witness *w, struct batch_book *b, const struct ro
 static void on_throttle(struct sim_witness *w, const struct core_event *ev)
 {
     const struct throttle_state *s = ev->throttle;
-    struct pool_book *p = NULL;
+    struct pool_book *p = pool_of_name(w, ev->pool);
 
     MUST(s && ev->detail && ev->pool, "P7: a throttle's change without its reason");
-    for (size_t i = 0; i < w->pool_count && !p; i++)
-        if (strcmp(w->pools[i].about.options->name, ev->pool) == 0)
-            p = &w->pools[i];
     MUST(p, "P6: the throttle of no pool");
     if (w->is_wrong)
         return;
@@ -403,6 +486,10 @@ static void on_event(struct core_observer *o, const struct core_event *ev)
         on_throttle(w, ev);
         return; /* of a pool, not of a batch */
     }
+    if (ev->kind == EVENT_BREAKER_CHANGED) {
+        on_breaker(w, ev);
+        return;
+    }
     if (ev->kind == EVENT_BATCH_OPENED)
         on_opened(w, ev);
     MUST(ev->batch >= 1 && ev->batch <= w->batch_count, "an event of no batch");
@@ -414,7 +501,10 @@ static void on_event(struct core_observer *o, const struct core_event *ev)
         MUST(!b->closed, "a batch was closed twice");
         b->closed = true;
     }
-    if (ev->kind == EVENT_BATCH_OPENED || ev->kind == EVENT_BATCH_CLOSED)
+    if (ev->kind == EVENT_FAILURES_ALIKE)
+        MUST(ev->detail && b->stats.failures >= ALIKE_IN_A_ROW, "P7: failures that there are not");
+    if (ev->kind == EVENT_BATCH_OPENED || ev->kind == EVENT_BATCH_CLOSED ||
+        ev->kind == EVENT_FAILURES_ALIKE)
         return;
     MUST(ev->index < b->about.rows, "an event of no row");
     if (w->is_wrong)
@@ -479,7 +569,8 @@ void sim_witness_take(struct sim_witness *w, uint64_t batch, const struct core_t
     struct row_book *r = &b->rows[t->index];
     const struct core_answer *a = &t->answer;
 
-    MUST_OF_TASK(t->index == b->taken && r->delivered && !r->taken, "P2: taken out of order");
+    MUST_OF_TASK((b->about.unordered || t->index == b->taken) && r->delivered && !r->taken,
+                 "P2: taken out of order");
     MUST_OF_TASK(t->complete_index == r->finish_order, "complete_index is not the order of ends");
     MUST_OF_TASK(a->outcome == r->outcome && a->reason == r->reason && a->status == r->status,
                  "P7: the result is not what the events said");
@@ -533,6 +624,7 @@ static void check_idle(struct sim_witness *w, const struct sim_world *world,
         wrong(w, "I4: %zu attempts run for %llu rows", running, (unsigned long long)p->open);
     if (s.ready > 0 && running < p->about.options->size &&
         (!w->global_limit || sim_world_running(world, NULL) < w->global_limit) &&
+        !(p->breaker.state == BREAKER_HALF_OPEN && p->breaker.open > 0) &&
         instant_is_never(sim_world_wake(world)) && !has_bounded(w, p))
         wrong(w, "P5: %llu rows are ready, a permit is free, and nothing is planned",
               (unsigned long long)s.ready);
@@ -540,7 +632,8 @@ static void check_idle(struct sim_witness *w, const struct sim_world *world,
 
 static void check_waiting(struct sim_witness *w, const struct batch_book *b, struct instant now)
 {
-    for (uint64_t i = b->delivered; i < b->stats.accepted && !b->stopped; i++) {
+    for (uint64_t i = b->about.unordered ? 0 : b->delivered; i < b->stats.accepted && !b->stopped;
+         i++) {
         const struct row_book *r = &b->rows[i];
 
         if (!r->accepted || !r->may_start || r->finished || b->closed)
