@@ -92,6 +92,11 @@ struct core_task *workers_next(struct core_pool *p)
     return other ? other : t;
 }
 
+static bool is_bound(const struct core_task *t)
+{
+    return t->bound && t->bound->worker;
+}
+
 bool workers_place(struct core_pool *p, struct core_task *t, struct worker **ret,
                    struct instant now)
 {
@@ -104,6 +109,12 @@ bool workers_place(struct core_pool *p, struct core_task *t, struct worker **ret
         p->short_of_workers = !*ret;
         if (!*ret)
             return false;
+    }
+    if (pick == CREW_TAKE && t->worker == (*ret)->id && !is_bound(t)) {
+        /* A row that has failed there is tried elsewhere, where there is an elsewhere. */
+        struct worker *another = crew_another(p->crew, t->worker);
+
+        *ret = another ? another : *ret;
     }
     if (was_parked)
         session_unpark(t);
@@ -169,7 +180,7 @@ static const struct core_attempt_slot *row_of(const struct core_pool *p, uint64_
 static void say_who_holds(const struct core_task *t, char *buf, size_t bytes)
 {
     const struct core_pool *p = task_pool(t);
-    double waited_s = duration_seconds(p->options.checkout_timeout_ns);
+    double waited_s = duration_seconds(checkout_timeout(t));
     const struct worker *w = t->parked;
     const struct core_attempt_slot *s = w ? row_of(p, w->id) : NULL;
 

@@ -32,6 +32,7 @@ struct sim_witness_batch {
     const struct sim_witness_row *row; /* of each; the caller's */
     bool durable;
     duration_ns deadline_ns; /* of the batch; 0: none */
+    bool unordered;
     bool bounded; /* it has output_bytes: its rows may have to wait for its outputs to be taken */
 };
 
