@@ -96,7 +96,7 @@ struct life {
     size_t pool_count, batch_count;
     struct test_batch batches[BATCHES];
     struct stop_plan stops[6];
-    uint64_t submitted;
+    uint64_t submitted, not_begun;
     bool shut_down;
     uint64_t hash, events;
     char wrong[400]; /* empty: all was well */
@@ -276,6 +276,7 @@ static void ended(void *ctx, const struct core_attempt *a, struct instant now)
     struct test_pool *p = ctx;
     const struct test_row *r = a->payload;
 
+    p->life->not_begun += a->not_begun;
     if (r->session < 0)
         return;
     require(p->life, p->who[r->session].in_hand == a,
@@ -614,6 +615,8 @@ static void end_workers(struct life *l)
     require(l, end == SIM_DONE, "P8: the workers did not end");
     for (size_t i = 0; i < l->pool_count && !l->wrong[0]; i++)
         pool_is_over(l, &l->pools[i]);
+    require(l, sim_witness_taken_back(l->witness) == l->not_begun,
+            "an attempt that had not begun was counted");
     if (sim_world_running(l->world, NULL) != 0)
         wrong(l, "attempts run after the end");
     if (sim_witness_wrong(l->witness))
