@@ -316,7 +316,7 @@ static void a_batch_of_many_sessions_does_not_keep_another_from_the_workers(void
 {
     struct crew_bench *cb = &bench;
     struct core_batch *batch, *other;
-    static char names[40][8];
+    static char names[40][16];
 
     (void)state;
     batch = begin(cb);
