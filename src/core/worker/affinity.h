@@ -34,6 +34,7 @@
 #define AFFINITY_BOUND_MAX      1000000
 #define AFFINITY_LOST_MAX       100000
 
+struct core_task;
 struct worker;
 
 struct affinity_options {
@@ -46,6 +47,7 @@ struct affinity_options {
 struct session {
     struct worker *worker; /* NULL: not bound */
     bool lost;             /* it was bound, and the next task is to be told that it no longer is */
+    struct core_task *holder; /* that task; the dispatcher's */
     bool taken; /* a task of it is under way: whoever dispatches sets it, one task at a time goes */
     uint32_t users; /* tasks that refer to it; it is not freed before they are gone */
     struct list
