@@ -85,6 +85,12 @@ static void least_sessions(struct list *head, struct worker **best)
     }
 }
 
+bool crew_spreads(const struct crew *c)
+{
+    return c->spreading && c->counts.ready_once < c->options.size && c->start_failures == 0 &&
+           c->in_state[1][WORKER_INITIALIZING] > 0;
+}
+
 enum crew_pick crew_pick(struct crew *c, const struct session *s, struct worker **ret)
 {
     struct worker *w = NULL;
@@ -97,6 +103,8 @@ enum crew_pick crew_pick(struct crew *c, const struct session *s, struct worker 
     if (s) {
         least_sessions(&c->idle, &w);
         least_sessions(&c->partly, &w);
+        if (w && w->sessions > 0 && crew_spreads(c))
+            return CREW_NONE;
     } else {
         node = list_front(&c->idle);
         if (!node)
