@@ -17,8 +17,8 @@
 #define PLACES_PER_WORD 64
 
 /* Enough for a lane to report several at once and never to wait for the next; few enough to be begun within 100 ms. */
-#define AHEAD_PER_PLACE 16
-#define AHEAD_WORK_NS   (5 * NS_PER_MS)
+#define AHEAD_PER_PLACE 32
+#define AHEAD_WORK_NS   (3 * NS_PER_MS)
 
 static const struct command_term terms_default[] = {
     {SIGTERM, 200 * NS_PER_MS},
