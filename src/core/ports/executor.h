@@ -13,6 +13,7 @@
 #define CORE_PORTS_EXECUTOR_H
 
 #include "core/answer.h"
+#include "core/ports/observer.h"
 #include "core/task.h"
 
 #include <stdatomic.h>
@@ -29,10 +30,16 @@ struct core_attempt {
     uint64_t index;  /* the row's place in its batch */
     uint64_t token;  /* unique in the engine's life; fences late reports (I5) */
     uint32_t number; /* 1 for the row's first attempt */
+    /* of executors that have a crew: the worker that the attempt is given to, and the session that binds it there */
+    struct worker *worker;
+    struct session *session; /* NULL: none */
+    bool session_lost; /* the worker that held the session's state is gone: the request says so */
     /* set by cancel()'s caller: the work may look at it and stop early */
     atomic_bool cancelled;
     /* set by the executor before report() */
     struct core_answer answer;
+    /* set too when nobody could be given the attempt: it has not begun, and does not count; the task is ready again */
+    bool not_begun;
     /* for the executor's own use between start() and report() */
     void *edge;
     /* chains attempts that are handed over together */
@@ -51,9 +58,14 @@ struct core_executor_host {
     void (*report_runs)(struct core_executor_host *host, struct core_run *chain);
     /* Now, on the engine's clock. Any thread. */
     struct instant (*now)(struct core_executor_host *host);
+    /* Tells the observer, if there is one. The engine's thread only. */
+    void (*tell)(struct core_executor_host *host, const struct core_event *ev);
 };
 
 struct core_executor;
+struct crew;
+struct session;
+struct worker;
 
 struct core_executor_ops {
     const char *kind; /* "thread", "http", ...: the word of the design */
@@ -96,9 +108,14 @@ struct core_executor_ops {
     void (*close)(struct core_executor *ex);
 };
 
-/* First member of every executor. */
+/*
+ * First member of every executor. One whose places are workers with a life of their own has a crew: the dispatcher then
+ * asks it where a task can go, and starts only what it has a worker for. The crew is the executor's; it drives its edge's
+ * side of it.
+ */
 struct core_executor {
     const struct core_executor_ops *ops;
+    struct crew *crew; /* NULL: every place is like the others */
 };
 
 #endif

@@ -1,0 +1,53 @@
+/*
+ * Executor of kind "process": long-lived worker processes that are spoken to in frames over their standard input and
+ * output (docs/worker-protocol.md). An attempt is one request; its answer is the response's `result`.
+ *
+ *     process_options_init(&o);
+ *     o.argv = (char *const[]){"python3", "my_worker.py", NULL};
+ *     status = process_executor_new(&o, loop, host, &ex, err);
+ *     ... attempt->payload = &(struct process_request){.command = "process", .args = SLICE("[1, 2]")} ...
+ *
+ * Which worker an attempt goes to, and everything about workers' lives, is the crew's (core/worker/crew.h); this is its
+ * edge: it starts processes (exec/child), moves bytes without ever waiting, and tells the crew what happened. Reads and
+ * writes never wait for each other: a worker that does not read delays nobody but itself.
+ *
+ * Owner: options are copied. A request belongs to the caller and stays as it is until its attempt is reported. Threads:
+ * everything on the loop's thread. After close() the workers are ended in good order and the executor frees itself
+ * when the last is gone.
+ */
+#ifndef EXEC_PROCESS_PROCESS_H
+#define EXEC_PROCESS_PROCESS_H
+
+#include "base/slice.h"
+#include "core/ports/executor.h"
+#include "core/worker/crew.h"
+
+#include <uv.h>
+
+/* A frame of more bytes, in either direction, is an error (I8). */
+#define PROCESS_FRAME_BYTES_DEFAULT (UINT64_C(64) << 20)
+#define PROCESS_FRAME_BYTES_MIN     1024 /* below, weir's own commands have no room */
+/* A line of a worker's standard error is told in pieces of at most so many bytes. */
+#define PROCESS_LINE_BYTES_MAX 4096
+
+struct process_options {
+    char *const *argv; /* the program and its words; NULL at the end. Found by PATH */
+    char *const *env;  /* additions, "NAME=value"; NULL: none */
+    const char *dir;   /* where it starts; NULL: here */
+    uint64_t frame_max_bytes;
+    struct crew_options crew;
+};
+
+struct process_request {
+    const char *command; /* NULL: "process" */
+    struct slice args;   /* JSON that json_check() has passed; empty: null */
+};
+
+void process_options_init(struct process_options *o);
+WEIR_MUST_CHECK enum weir_status process_executor_new(const struct process_options *o,
+                                                      uv_loop_t *loop,
+                                                      struct core_executor_host *host,
+                                                      struct core_executor **ret,
+                                                      struct weir_error *err);
+
+#endif
