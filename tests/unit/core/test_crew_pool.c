@@ -135,6 +135,31 @@ static void a_request_that_timed_out_costs_its_worker_its_life_and_is_tried_agai
     end(cb, batch);
 }
 
+static void a_row_that_failed_at_a_worker_is_tried_at_another_where_there_is_one(void **state)
+{
+    struct crew_bench *cb = &bench;
+    struct core_batch *batch = begin(cb, NULL, NULL);
+    uint64_t worker;
+
+    (void)state;
+    crew_bench_run(cb);
+    crew_bench_add(cb, batch, 0, NULL);
+    crew_bench_add(cb, batch, 1, "a");
+    dispatcher_end(cb->b.d, batch, cb->b.now);
+    crew_bench_run(cb);
+    worker = crew_bench_worker_of(cb, 0);
+    crew_bench_ok(cb, 1);
+    crew_bench_fail(cb, 0); /* its worker is the one that was idle last, and would be first */
+    crew_bench_advance(cb, 2 * NS_PER_S);
+    assert_int_not_equal(crew_bench_worker_of(cb, 0), worker);
+    worker = crew_bench_worker_of(cb, 0);
+    crew_bench_kill(cb, 3 - worker);
+    crew_bench_fail(cb, 0);
+    crew_bench_advance(cb, 5 * NS_PER_S);
+    assert_int_not_equal(crew_bench_worker_of(cb, 0), 0);
+    end(cb, batch);
+}
+
 /* The first table of design 5, and the other: what failed, how soon and how often it is tried again. */
 static void a_failure_is_tried_again_as_the_recovery_table_says(void **state)
 {
@@ -236,6 +261,33 @@ static void a_worker_that_takes_several_at_once_gets_them(void **state)
     end(cb, batch);
     assert_int_equal(cb->b.running_peak, 3);
     assert_int_equal(cb->b.result_count, 8);
+}
+
+static void one_that_leaves_several_without_an_answer_goes_with_the_last(void **state)
+{
+    struct crew_bench *cb = &bench;
+    struct crew_options crew;
+    struct core_pool_options o;
+    struct core_batch *batch;
+
+    (void)state;
+    crew_bench_crew_options(&crew, 1);
+    crew.max_in_flight = 2;
+    crew_bench_pool_options(&o, 2);
+    batch = begin(cb, &crew, &o);
+    cb->says_takes = 2;
+    bench_add_rows(&cb->b, batch, 2);
+    crew_bench_run(cb);
+    for (uint64_t i = 0; i < 2; i++) {
+        struct core_attempt *a = bench_running(&cb->b, i);
+
+        a->answer.outcome = WEIR_OUTCOME_LOST;
+        crew_bench_report(cb, a, CREW_ANSWER_NONE);
+    }
+    crew_bench_run(cb);
+    assert_null(crew_find(cb->crew, 1));
+    crew_bench_advance(cb, 2 * NS_PER_S);
+    end(cb, batch);
 }
 
 static void overflow_workers_come_for_rows_that_wait_for_one_and_go_again(void **state)
@@ -457,9 +509,11 @@ int main(void)
         cmocka_unit_test(a_retry_that_could_not_be_given_is_the_same_retry_again),
         cmocka_unit_test(a_row_that_was_not_begun_of_a_stopped_batch_is_dropped),
         cmocka_unit_test(a_request_that_timed_out_costs_its_worker_its_life_and_is_tried_again),
+        cmocka_unit_test(a_row_that_failed_at_a_worker_is_tried_at_another_where_there_is_one),
         cmocka_unit_test(a_failure_is_tried_again_as_the_recovery_table_says),
         cmocka_unit_test(there_are_never_more_attempts_than_max_attempts_whatever_the_table_says),
         cmocka_unit_test(a_worker_that_takes_several_at_once_gets_them),
+        cmocka_unit_test(one_that_leaves_several_without_an_answer_goes_with_the_last),
         cmocka_unit_test(overflow_workers_come_for_rows_that_wait_for_one_and_go_again),
         cmocka_unit_test(no_extra_worker_comes_where_the_pace_is_what_rows_wait_for),
         cmocka_unit_test(a_lazy_pool_has_no_worker_before_its_first_row),
