@@ -270,6 +270,43 @@ enum weir_status worker_add_pools(struct run *r, struct weir_error *err)
     return status == WEIR_OK ? WEIR_OK : error_prefix(err, "--fallback");
 }
 
+/* ---- while it runs ---- */
+
+/* Starts that failed, of a program that has never worked, are enough to say that it will not. */
+#define FAILED_STARTS_MAX 5
+#define LOOK_NS           (500 * NS_PER_MS)
+
+/* Of the pool that rows go to first. */
+static bool has_never_worked(struct run *r)
+{
+    struct engine_workers w;
+    bool never;
+
+    if (engine_pool_workers(r->engine, r->pool, &w, NULL) != WEIR_OK)
+        return false;
+    r->worker_worked = w.counts.ready_once > 0;
+    never = !r->worker_worked && w.counts.failed_starts >= FAILED_STARTS_MAX;
+    engine_workers_free(&w);
+    return never;
+}
+
+/*
+ * A pool waits for its breaker, for it may have worked for days. Whoever runs a command whose program was never seen to work
+ * waits for nothing: true once that is clear.
+ */
+bool worker_never_starts(struct run *r)
+{
+    struct instant now;
+
+    if (r->options.kind != RUN_WORKER || r->worker_worked || r->options.worker.fallback)
+        return false;
+    now = engine_now(r->engine);
+    if (!instant_is_none(r->worker_look_at) && instant_diff(now, r->worker_look_at) < LOOK_NS)
+        return false;
+    r->worker_look_at = now;
+    return has_never_worked(r);
+}
+
 /* ---- the end ---- */
 
 /* What became of the workers, for the summary. */
