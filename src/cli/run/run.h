@@ -223,7 +223,8 @@ WEIR_MUST_CHECK enum weir_status command_put_line(struct run *r, struct argvec *
 /* --dry-run: all command lines to standard output. */
 WEIR_MUST_CHECK enum weir_status command_dry_run(struct run *r, struct weir_error *err);
 
-/* worker.c */
+/* worker.c. worker_check: whether the programs are there. */
+WEIR_MUST_CHECK enum weir_status worker_check(const struct run *r, struct weir_error *err);
 WEIR_MUST_CHECK enum weir_status worker_add_pools(struct run *r, struct weir_error *err);
 void worker_count(struct run *r, struct core_pool *pool, struct summary_workers *s);
 bool worker_never_starts(struct run *r);

@@ -6,6 +6,7 @@
  */
 #include "base/error.h"
 #include "base/mem.h"
+#include "cli/command/find.h"
 #include "cli/run/run.h"
 #include "core/worker/recovery.h"
 #include "exec/process/process.h"
@@ -213,6 +214,31 @@ static enum weir_status make_words(const struct run *r, const char *line, struct
     argvec_put(ret, SLICE("exec "));
     argvec_add(ret, slice_of(line));
     return ret->bytes.failed ? error_nomem(err) : WEIR_OK;
+}
+
+static enum weir_status check_program(const struct run *r, const char *option, const char *line,
+                                      struct weir_error *err)
+{
+    struct argvec words = {0};
+    enum weir_status status;
+
+    if (!line || r->options.shell)
+        return WEIR_OK;
+    status = shell_split(line, &words, err);
+    if (status == WEIR_OK && !argvec_argv(&words))
+        status = error_nomem(err);
+    if (status == WEIR_OK)
+        status = find_program(words.argv[0], r->options.workdir, err);
+    argvec_free(&words);
+    return status == WEIR_OK ? WEIR_OK : error_prefix(err, "%s", option);
+}
+
+enum weir_status worker_check(const struct run *r, struct weir_error *err)
+{
+    const struct run_worker_options *w = &r->options.worker;
+    enum weir_status status = check_program(r, "--worker", w->worker, err);
+
+    return status == WEIR_OK ? check_program(r, "--fallback", w->fallback, err) : status;
 }
 
 enum weir_status worker_make(void *ctx, const struct core_pool_options *options,
