@@ -107,6 +107,7 @@ SIM_SRC := $(call find_c,tests/simulation,test_*.c)
 SUPPORT_SRC := $(call find_c,tests/support,*.c)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 EXAMPLE_SRC := $(wildcard examples/*.c)
+WORKER_SRC := $(wildcard examples/workers/*.c)
 PUBLIC_HEADERS := $(wildcard include/weir/*.h)
 
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o)
@@ -167,6 +168,7 @@ $(BUILD)/libweir.a: $(LIB_OBJ) $(BUILD)/flags
 TEST_BIN := $(patsubst %.c,$(BUILD)/%,$(UNIT_SRC) $(SIM_SRC))
 FUZZ_BIN := $(FUZZ_SRC:%.c=$(BUILD)/%)
 EXAMPLE_BIN := $(EXAMPLE_SRC:%.c=$(BUILD)/%)
+WORKER_BIN := $(WORKER_SRC:%.c=$(BUILD)/%)
 INSIDE := $(CLI_TEST_OBJ) $(BUILD)/internal.a
 
 $(BUILD)/tests/%.o: CPPFLAGS_ALL += -Itests
@@ -189,6 +191,12 @@ $(EXAMPLE_BIN): $(BUILD)/%: %.c $(PUBLIC_HEADERS) $(BUILD)/libweir.so
 	$(Q)$(CC) -std=c17 -D_GNU_SOURCE -Wall -Wextra $(WERROR) -pthread $(CFLAGS) -Iinclude -o $@ $< \
 	    -L$(BUILD) -lweir -Wl,-rpath,'$$ORIGIN/..'
 
+# A worker is spoken to, over pipes: it sees nothing of weir.
+$(WORKER_BIN): $(BUILD)/%: %.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) -std=c17 -D_GNU_SOURCE -Wall -Wextra $(WERROR) $(CFLAGS) -o $@ $<
+
 # The benchmarks' own programs: NAME_weir.c has the public library, NAME_inside.c what is inside it; the other sides,
 # which have nothing of weir, are compiled by the harness.
 BENCH_BIN := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*_weir.c bench/*_inside.c))
@@ -205,7 +213,7 @@ $(filter %_inside,$(BENCH_BIN)): %: %.o $(BUILD)/internal.a
 bench-programs: $(BENCH_BIN)
 # The fuzz targets belong to every variant, so that each compiles; a fuzz build has nothing else.
 tests: $(if $(FUZZ),,all $(TEST_BIN)) $(FUZZ_BIN)
-examples: $(EXAMPLE_BIN)
+examples: $(EXAMPLE_BIN) $(WORKER_BIN)
 
 # ---- What a change must keep -------------------------------------------------------------------------------
 

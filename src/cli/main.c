@@ -26,6 +26,7 @@ static const struct command commands[] = {
     {"mock", "a service to rehearse with, on loopback", cmd_mock},
     {"simulate", "predict what a run would do, in virtual time, against a modelled service",
      cmd_simulate},
+    {"worker", "check a worker: weir worker check 'CMD' says what it gets wrong", cmd_worker},
     {"version", "say which weir this is", cmd_version},
     {"help", "this, or the help of a command: weir help run", cmd_help},
 };
