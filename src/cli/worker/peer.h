@@ -66,7 +66,7 @@ void peer_put(struct peer *p, struct slice bytes);
 /* The response is valid until the next call. */
 enum peer_said peer_receive(struct peer *p, struct instant deadline, struct wire_response *ret,
                             struct wire_fault *ret_fault);
-/* Its output is read and thrown away until the process has ended. False: the deadline has passed. */
+/* After PEER_GONE: waits until the process has ended. False: the deadline has passed. */
 bool peer_wait_exit(struct peer *p, struct instant deadline);
 void peer_close_input(struct peer *p);
 /*

@@ -337,18 +337,29 @@ bool talk_ensure(struct check_run *r)
     return false;
 }
 
-bool talk_ends(struct check_run *r, const char *why, struct instant since,
+bool talk_ends(struct check_run *r, const char *why, const char *remedy, struct instant since,
                struct child_end *ret_end)
 {
     duration_ns grace = r->options->grace_ns;
+    struct instant deadline = instant_add(since, grace);
+    struct wire_fault fault;
 
-    if (peer_wait_exit(r->peer, instant_add(since, grace))) {
+    switch (peer_receive(r->peer, deadline, &r->response, &fault)) {
+    case PEER_ANSWER:
+        return fail_id(r, r->response.id);
+    case PEER_WRONG:
+        return fail_wrong(r, &fault);
+    case PEER_SILENT:
+    case PEER_GONE:
+        break;
+    }
+    if (peer_wait_exit(r->peer, deadline)) {
         end_peer(r, ret_end);
         return true;
     }
     buf_puts(&r->text, "it still runs ");
     put_seconds(&r->text, grace);
-    buf_printf(&r->text, " after %s", why);
+    buf_printf(&r->text, " after %s; %s", why, remedy);
     end_peer(r, ret_end);
     return false;
 }
