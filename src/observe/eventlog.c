@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/list.h"
 #include "base/mem.h"
+#include "core/worker/life.h"
 #include "loop/loop.h"
 
 #include <errno.h>
@@ -121,6 +122,30 @@ static void put_throttle(struct buf *b, const struct throttle_state *s)
     buf_printf(b, ",\"changes\":%" PRIu64, s->changes);
 }
 
+static void put_ms(struct buf *b, const char *name, duration_ns d)
+{
+    buf_printf(b, ",\"%s\":%" PRId64 ".%03" PRId64, name, d / NS_PER_MS, d % NS_PER_MS / NS_PER_US);
+}
+
+static void put_change(struct buf *b, const char *from, const char *to, duration_ns lasted)
+{
+    buf_printf(b, ",\"from\":\"%s\",\"to\":\"%s\"", from, to);
+    put_ms(b, "lasted_ms", lasted);
+}
+
+static void put_worker(struct buf *b, const struct core_event *ev)
+{
+    const struct worker_transition *t = ev->transition;
+
+    if (ev->worker)
+        buf_printf(b, ",\"worker\":%" PRIu64, ev->worker);
+    if (!t)
+        return;
+    put_change(b, worker_state_name(t->from), worker_state_name(t->to), t->lasted_ns);
+    buf_puts(b, ",\"reason\":");
+    put_redacted(b, t->reason);
+}
+
 static void put_time_and_name(struct buf *b, int64_t wall_ns, const char *name)
 {
     char when[TIME_UTC_BYTES];
@@ -144,13 +169,16 @@ static void put_event(struct buf *b, const struct core_event *ev, int64_t wall_o
     }
     if (ev->attempt)
         buf_printf(b, ",\"attempt\":%" PRIu32, ev->attempt);
+    put_worker(b, ev);
     if (ev->answer)
         put_answer(b, ev->answer);
+    if (ev->breaker)
+        put_change(b, breaker_state_name(ev->breaker->from), breaker_state_name(ev->breaker->to),
+                   ev->breaker->lasted_ns);
     if (ev->throttle)
         put_throttle(b, ev->throttle);
     else if (ev->wait_ns > 0 || ev->kind == EVENT_TASK_RETRY)
-        buf_printf(b, ",\"wait_ms\":%" PRId64 ".%03" PRId64, ev->wait_ns / NS_PER_MS,
-                   ev->wait_ns % NS_PER_MS / NS_PER_US);
+        put_ms(b, "wait_ms", ev->wait_ns);
     if (ev->detail) {
         buf_puts(b, ",\"detail\":");
         put_redacted(b, ev->detail);

@@ -28,6 +28,9 @@
  *
  * Every state but "begin" is gone on with by the next run, whether --retry-failed is given again or not.
  *
+ * A raw output has whatever bytes a row has in place of its line, none perhaps; places and marks say where they stand all
+ * the same.
+ *
  * Owner and thread: one thread at a time uses a writer. The store stays the caller's. SIGPIPE and
  * SIGXFSZ must be ignored by the process; they arrive here as errors. After a failed write, sync or
  * mark the writer is broken: each later call gives the same error, and nothing more is marked.
@@ -62,6 +65,8 @@ struct writer_options {
     struct core_store *store; /* NULL: nothing is remembered */
     bool retry_failed; /* begin another round over the failed rows (unless one is under way) */
     bool overwrite; /* --fresh: an output that is not empty and belongs to no journal is replaced */
+    bool raw;       /* what goes in are bytes, any number of them for a row, not one line */
+    bool unordered; /* rows come in any order; there is no store then */
     /* Files that must not be written over: the inputs, the journal. May be NULL. */
     const char *const *not_these;
     size_t not_these_count;
@@ -89,6 +94,9 @@ WEIR_MUST_CHECK enum weir_status writer_start(struct writer *w, struct writer_st
 struct buf *writer_line(struct writer *w, bool in_errors);
 WEIR_MUST_CHECK enum weir_status writer_line_end(struct writer *w, uint64_t index,
                                                  int64_t deliver_ns, struct weir_error *err);
+
+/* A row that has no line at all: the next one is expected in its place. Only without a store. */
+void writer_pass_over(struct writer *w);
 
 /* Whether the row's line is to be copied from the round before: it ended ok then, and the store no
  * longer has its output. */

@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Facts in the journal that say whose it is. */
@@ -20,6 +21,22 @@
 #define FACT_OPTIONS "run.options"
 #define FACT_DIGEST  "input.digest"
 #define FACT_ROWS    "input.rows"
+
+/* Where rows go, as far as that can be said before the first one is read. */
+static enum weir_status check_target(struct run *r, struct source_options *s,
+                                     struct weir_error *err)
+{
+    const struct run_options *o = &r->options;
+    struct stat st;
+
+    if (o->workdir && (stat(o->workdir, &st) != 0 || !S_ISDIR(st.st_mode)))
+        return error_set(err, WEIR_E_INVALID, "--workdir: %s is no directory", o->workdir);
+    if (o->kind == RUN_COMMAND)
+        return command_setup_input(r, s, err);
+    if (o->kind == RUN_HTTP && http_url_check(o->http.url, err) != WEIR_OK)
+        return error_prefix(err, "--url");
+    return WEIR_OK;
+}
 
 enum weir_status setup_input(struct run *r, struct weir_error *err)
 {
@@ -30,18 +47,19 @@ enum weir_status setup_input(struct run *r, struct weir_error *err)
                   .line_max_bytes = o->max_line_bytes,
                   .stdin_fd = STDIN_FILENO,
                   .stop_fd = r->stop_fd},
-        .rows = {.lines = o->lines,
+        .rows = {.kind = o->kind,
+                 .lines = o->lines,
                  .template_expr = o->template_expr,
                  .key_expr = o->key_expr,
-                 .url = o->url,
-                 .method = o->method},
+                 .url = o->http.url,
+                 .method = o->http.method,
+                 .session_expr = o->worker.session,
+                 .command = o->worker.command},
         .skip_bad = o->skip_bad,
     };
-    enum weir_status status = http_url_check(o->url, err);
+    enum weir_status status = check_target(r, &s, err);
 
-    if (status != WEIR_OK)
-        return error_prefix(err, "--url");
-    if (o->select_expr)
+    if (status == WEIR_OK && o->select_expr)
         status = program_new(&(struct program_options){.name = "--select", .expr = o->select_expr},
                              &r->select, err);
     if (status == WEIR_OK)
@@ -181,7 +199,9 @@ static enum weir_status open_writer(struct run *r, struct weir_error *err)
                                .errors = o->errors,
                                .store = r->store,
                                .retry_failed = o->retry_failed,
-                               .overwrite = o->fresh};
+                               .overwrite = o->fresh,
+                               .raw = run_options_raw(o),
+                               .unordered = o->unordered};
     enum weir_status status;
 
     if (!kept_apart)
@@ -219,6 +239,8 @@ enum weir_status setup_output(struct run *r, struct weir_error *err)
     if (status == WEIR_OK)
         status = open_writer(r, err);
     if (status == WEIR_OK)
+        status = joblog_open(r, err);
+    if (status == WEIR_OK)
         status = writer_start(r->writer, &r->start, err);
     if (status == WEIR_OK && r->store)
         status = r->store->ops->summary(r->store, &r->before, err);
@@ -228,7 +250,7 @@ enum weir_status setup_output(struct run *r, struct weir_error *err)
 }
 
 /* --select: the answer's output becomes what the expression picks from it. On the engine's thread. */
-static bool select_output(void *ctx, struct core_answer *a)
+bool run_select_output(void *ctx, struct core_answer *a)
 {
     struct run *r = ctx;
     struct slice body = {a->output ? a->output : "", a->output_len};
@@ -259,49 +281,6 @@ static bool select_output(void *ctx, struct core_answer *a)
     return true;
 }
 
-static enum weir_status make_http(void *ctx, const struct core_pool_options *options,
-                                  struct uv_loop_s *loop, struct core_executor_host *host,
-                                  struct core_executor **ret, struct weir_error *err)
-{
-    static const enum http_version versions[] = {[RUN_HTTP_AUTO] = HTTP_VERSION_AUTO,
-                                                 [RUN_HTTP_1_1] = HTTP_VERSION_1_1,
-                                                 [RUN_HTTP_2] = HTTP_VERSION_2,
-                                                 [RUN_HTTP_2_PRIOR] =
-                                                     HTTP_VERSION_2_PRIOR_KNOWLEDGE};
-    struct run *r = ctx;
-    const struct run_options *o = &r->options;
-    const char **headers = mem_calloc(o->header_count + 1, sizeof *headers);
-    struct http_options h = HTTP_OPTIONS_DEFAULT;
-    enum weir_status status;
-
-    if (!headers)
-        return error_nomem(err);
-    for (size_t i = 0; i < o->header_count; i++)
-        headers[i] = o->headers[i].line;
-    if (o->method)
-        h.method = o->method;
-    h.headers = headers;
-    h.headers_count = o->header_count;
-    h.connect_timeout_ns = o->connect_timeout_ns;
-    h.response_max_bytes = o->response_max_bytes;
-    h.http_version = versions[o->http];
-    h.proxy = o->proxy;
-    h.no_proxy = o->no_proxy;
-    h.cacert = o->cacert;
-    h.client_cert = o->cert;
-    h.client_key = o->key_file;
-    h.insecure = o->insecure;
-    h.unix_socket = o->unix_socket;
-    h.max_connections = options->size;
-    h.capacity_statuses = o->flow.capacity_statuses;
-    h.capacity_statuses_count = o->flow.capacity_status_count;
-    if (r->select)
-        h.accept = (struct http_accept){select_output, r};
-    status = http_executor_new(&h, loop, host, ret, err);
-    mem_free(headers);
-    return status;
-}
-
 enum weir_status setup_engine(struct run *r, struct weir_error *err)
 {
     const struct run_options *o = &r->options;
@@ -315,18 +294,28 @@ enum weir_status setup_engine(struct run *r, struct weir_error *err)
         return status;
     watch_init(&r->watch, &o->flow.halt, r->events ? eventlog_observer(r->events) : NULL,
                r->wake_fd, r->begun_fd);
+    r->watch.run = r;
     status = engine_new(&e, &r->engine, err);
     if (status != WEIR_OK)
         return status;
+    if (o->kind == RUN_WORKER)
+        return WEIR_OK; /* they start at once: not before all that can be refused has been looked at */
     flow_options_pool(&o->flow, &p);
-    p.name = "http";
-    return engine_add_pool(r->engine, &p, make_http, r, &r->pool, err);
+    p.name = o->kind == RUN_HTTP ? "http" : "command";
+    return engine_add_pool(r->engine, &p, o->kind == RUN_HTTP ? http_make : command_make, r,
+                           &r->pool, err);
 }
 
 enum weir_status setup_batch(struct run *r, struct weir_error *err)
 {
     const struct run_options *o = &r->options;
     struct engine_batch_options b = {.store = r->store};
+    enum weir_status status = worker_log_open(r, err);
+
+    if (status == WEIR_OK && o->kind == RUN_WORKER)
+        status = worker_add_pools(r, err);
+    if (status != WEIR_OK)
+        return status;
 
     core_batch_options_init(&b.core);
     if (o->flow.window_rows > 0)
@@ -334,6 +323,12 @@ enum weir_status setup_batch(struct run *r, struct weir_error *err)
     b.core.first_index = r->start.mark.next;
     b.core.first_complete_index = r->before.complete_index;
     b.core.deadline_ns = o->flow.deadline_ns;
+    b.core.unordered = o->unordered;
+    if (o->worker.stop_on_same_failure) {
+        b.core.on_failures =
+            o->worker.same_failure_share > 0 ? FAILURES_STOP_AFTER_SHARE : FAILURES_STOP;
+        b.core.failure_share = o->worker.same_failure_share;
+    }
     return engine_open_batch(r->engine, r->pool, &b, &r->batch, err);
 }
 
@@ -347,6 +342,13 @@ void setup_close(struct run *r)
     if (r->store)
         r->store->ops->close(r->store);
     source_close(r->source);
+    combine_free(r->combine);
+    template_free(r->words);
+    template_free(r->tag);
+    argvec_free(&r->argv);
+    argvec_free(&r->env);
+    argvec_free(&r->workers.argv);
+    argvec_free(&r->fallback.argv);
     mem_free(r->report);
     buf_free(&r->run_id);
 }

@@ -43,14 +43,14 @@ void talk_put_end(struct buf *out, const struct child_end *end)
 /* ---- what went wrong ---- */
 
 /* Ends the worker by force, or notes what it left if it has ended by itself. */
-static void end_peer(struct check_run *r, struct child_end *ret)
+static void end_candidate(struct check_run *r, struct child_end *ret)
 {
-    bool by_itself = r->peer->exited;
+    bool by_itself = r->candidate->exited;
     size_t before = r->left.len;
 
     if (by_itself && before > 0)
         buf_puts(&r->left, ", ");
-    peer_end(r->peer, &r->left, ret);
+    candidate_end(r->candidate, &r->left, ret);
     if (!by_itself)
         return;
     r->lives++;
@@ -64,7 +64,7 @@ void talk_give_up(struct check_run *r)
 {
     struct child_end end;
 
-    end_peer(r, &end);
+    end_candidate(r, &end);
 }
 
 /* A length that is too large, but not with its bytes the other way round, and before what begins as a message does. */
@@ -84,7 +84,7 @@ static bool fail_wrong(struct check_run *r, const struct wire_fault *fault)
     if (is_swapped(fault))
         buf_puts(&r->text,
                  "; or is the length in the machine's byte order? Its highest byte comes first");
-    end_peer(r, &end);
+    end_candidate(r, &end);
     return false;
 }
 
@@ -93,13 +93,13 @@ static bool fail_gone(struct check_run *r, const char *instead)
 {
     struct child_end end;
 
-    if (peer_wait_exit(r->peer, after(EXIT_WAIT_NS))) {
-        end_peer(r, &end);
+    if (candidate_wait_exit(r->candidate, after(EXIT_WAIT_NS))) {
+        end_candidate(r, &end);
         buf_puts(&r->text, "it ended (");
         talk_put_end(&r->text, &end);
         buf_printf(&r->text, ") %s; what it wrote to standard error may say why", instead);
     } else {
-        end_peer(r, &end);
+        end_candidate(r, &end);
         buf_printf(
             &r->text,
             "it closed its standard output %s; a worker keeps it open for as long as it lives",
@@ -130,9 +130,9 @@ static void put_stub(struct buf *out, struct slice rest)
 
 static bool fail_silent(struct check_run *r, duration_ns waited)
 {
-    struct slice rest = wire_reader_rest(&r->peer->reader);
-    uint64_t claim = wire_reader_claim(&r->peer->reader);
-    size_t unsent = peer_unsent(r->peer);
+    struct slice rest = wire_reader_rest(&r->candidate->reader);
+    uint64_t claim = wire_reader_claim(&r->candidate->reader);
+    size_t unsent = candidate_unsent(r->candidate);
     struct child_end end;
 
     if (rest.len >= WIRE_LENGTH_BYTES)
@@ -155,13 +155,14 @@ static bool fail_silent(struct check_run *r, duration_ns waited)
         buf_putc(&r->text, ')');
     else
         buf_puts(&r->text, "; answer each request, and flush after each answer");
-    end_peer(r, &end);
+    end_candidate(r, &end);
     return false;
 }
 
 static bool fail_id(struct check_run *r, uint64_t id)
 {
-    struct wire_fault fault = {.kind = WIRE_FAULT_UNKNOWN_ID, .bytes = buf_slice(&r->peer->frame)};
+    struct wire_fault fault = {.kind = WIRE_FAULT_UNKNOWN_ID,
+                               .bytes = buf_slice(&r->candidate->frame)};
 
     fault.number = id;
     return fail_wrong(r, &fault);
@@ -173,18 +174,18 @@ bool talk_quiet(struct check_run *r, duration_ns for_ns)
 {
     struct wire_fault fault;
 
-    switch (peer_receive(r->peer, after(for_ns), &r->response, &fault)) {
-    case PEER_SILENT:
+    switch (candidate_receive(r->candidate, after(for_ns), &r->response, &fault)) {
+    case CANDIDATE_SILENT:
         break;
-    case PEER_ANSWER:
+    case CANDIDATE_ANSWER:
         return fail_id(r, r->response.id);
-    case PEER_WRONG:
+    case CANDIDATE_WRONG:
         return fail_wrong(r, &fault);
-    case PEER_GONE:
+    case CANDIDATE_GONE:
         return fail_gone(r, "though nothing has told it to");
     }
     /* A part of a frame that nobody has asked for. */
-    if (wire_reader_rest(&r->peer->reader).len > 0)
+    if (wire_reader_rest(&r->candidate->reader).len > 0)
         return fail_silent(r, for_ns);
     return true;
 }
@@ -194,7 +195,7 @@ static bool has_success(struct check_run *r)
 {
     struct slice value;
 
-    if (json_member(buf_slice(&r->peer->frame), "success", &value))
+    if (json_member(buf_slice(&r->candidate->frame), "success", &value))
         return true;
     buf_puts(&r->text,
              "its response has no \"success\"; write \"success\": true with a result, and "
@@ -207,14 +208,14 @@ static bool take_answer(struct check_run *r, duration_ns timeout_ns)
 {
     struct wire_fault fault;
 
-    switch (peer_receive(r->peer, after(timeout_ns), &r->response, &fault)) {
-    case PEER_ANSWER:
+    switch (candidate_receive(r->candidate, after(timeout_ns), &r->response, &fault)) {
+    case CANDIDATE_ANSWER:
         return has_success(r);
-    case PEER_SILENT:
+    case CANDIDATE_SILENT:
         return fail_silent(r, timeout_ns);
-    case PEER_WRONG:
+    case CANDIDATE_WRONG:
         return fail_wrong(r, &fault);
-    case PEER_GONE:
+    case CANDIDATE_GONE:
         break;
     }
     return fail_gone(r, "instead of answering");
@@ -239,8 +240,8 @@ static bool take_answer_to(struct check_run *r, uint64_t id, duration_ns timeout
 static bool exchange(struct check_run *r, struct wire_request *q, duration_ns timeout_ns)
 {
     if (q->id == 0)
-        q->id = peer_next_id(r->peer);
-    peer_send(r->peer, q);
+        q->id = candidate_next_id(r->candidate);
+    candidate_send(r->candidate, q);
     return take_answer_to(r, q->id, timeout_ns);
 }
 
@@ -256,20 +257,20 @@ bool talk_in_pieces(struct check_run *r, struct wire_request *q, const size_t *c
 
     if (!talk_ensure(r))
         return false;
-    q->id = peer_next_id(r->peer);
+    q->id = candidate_next_id(r->candidate);
     wire_put_request(&whole, q);
     if (whole.failed) {
-        r->peer->no_memory = true;
+        r->candidate->no_memory = true;
         return false;
     }
     for (size_t i = 0; i < count; i++) {
         assert(at < cuts[i] && cuts[i] < whole.len);
-        peer_put(r->peer, (struct slice){whole.data + at, cuts[i] - at});
+        candidate_put(r->candidate, (struct slice){whole.data + at, cuts[i] - at});
         at = cuts[i];
         if (!talk_quiet(r, PIECE_NS))
             return false;
     }
-    peer_put(r->peer, (struct slice){whole.data + at, whole.len - at});
+    candidate_put(r->candidate, (struct slice){whole.data + at, whole.len - at});
     return take_answer_to(r, q->id, r->options->timeout_ns);
 }
 
@@ -307,7 +308,7 @@ static bool start(struct check_run *r)
     struct wire_request ping = {.command = SLICE(WIRE_PING)};
     struct weir_error err;
 
-    r->status = peer_start(r->peer, &err);
+    r->status = candidate_start(r->candidate, &err);
     if (r->status != WEIR_OK) {
         buf_puts(&r->text, err.message);
         return false;
@@ -329,11 +330,11 @@ bool talk_ensure(struct check_run *r)
 {
     struct child_end end;
 
-    if (peer_runs(r->peer))
+    if (candidate_runs(r->candidate))
         return true;
     if (start(r))
         return true;
-    end_peer(r, &end);
+    end_candidate(r, &end);
     return false;
 }
 
@@ -344,22 +345,22 @@ bool talk_ends(struct check_run *r, const char *why, const char *remedy, struct 
     struct instant deadline = instant_add(since, grace);
     struct wire_fault fault;
 
-    switch (peer_receive(r->peer, deadline, &r->response, &fault)) {
-    case PEER_ANSWER:
+    switch (candidate_receive(r->candidate, deadline, &r->response, &fault)) {
+    case CANDIDATE_ANSWER:
         return fail_id(r, r->response.id);
-    case PEER_WRONG:
+    case CANDIDATE_WRONG:
         return fail_wrong(r, &fault);
-    case PEER_SILENT:
-    case PEER_GONE:
+    case CANDIDATE_SILENT:
+    case CANDIDATE_GONE:
         break;
     }
-    if (peer_wait_exit(r->peer, deadline)) {
-        end_peer(r, ret_end);
+    if (candidate_wait_exit(r->candidate, deadline)) {
+        end_candidate(r, ret_end);
         return true;
     }
     buf_puts(&r->text, "it still runs ");
     put_seconds(&r->text, grace);
     buf_printf(&r->text, " after %s; %s", why, remedy);
-    end_peer(r, ret_end);
+    end_candidate(r, ret_end);
     return false;
 }

@@ -6,6 +6,7 @@
 #include "base/buf.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "core/worker/life.h"
 #include "support/testkit.h"
 
 #include <fcntl.h>
@@ -164,6 +165,53 @@ static void each_event_is_one_line_with_what_it_has(void **state)
         "{\"time\":\"2026-01-31T12:00:00.007Z\",\"event\":\"throttle.changed\",\"pool\":\"http\","
         "\"reason\":\"concurrency\",\"mode\":\"window\",\"rate_per_s\":19.600,\"window\":32,"
         "\"mode_before\":\"rate\",\"rate_before_per_s\":19.600,\"changes\":3}\n");
+}
+
+static void workers_and_breakers_say_from_what_to_what_why_and_after_how_long(void **state)
+{
+    static const struct worker_transition died = {.from = WORKER_BUSY,
+                                                  .to = WORKER_TERMINATED,
+                                                  .lasted_ns = 1500 * NS_PER_US,
+                                                  .reason = "exited"};
+    static const struct core_breaker_change opened = {
+        .from = BREAKER_HALF_OPEN, .to = BREAKER_OPEN, .lasted_ns = 2 * NS_PER_S};
+    struct fixture *f = *state;
+    struct eventlog *log = open_log(f->path, 0);
+
+    tell(log, &(struct core_event){.kind = EVENT_WORKER_TRANSITION,
+                                   .at = AT,
+                                   .pool = "p",
+                                   .worker = 3,
+                                   .transition = &died,
+                                   .detail = "status 1"});
+    tell(log,
+         &(struct core_event){
+             .kind = EVENT_WORKER_SAID, .at = AT, .pool = "p", .worker = 3, .detail = "a line"});
+    tell(log, &(struct core_event){.kind = EVENT_BREAKER_CHANGED,
+                                   .at = AT,
+                                   .pool = "p",
+                                   .breaker = &opened,
+                                   .detail = "attempts fail"});
+    tell(log, &(struct core_event){.kind = EVENT_ATTEMPT_STARTED,
+                                   .at = AT,
+                                   .pool = "p",
+                                   .batch = 1,
+                                   .key = "k",
+                                   .attempt = 1,
+                                   .worker = 4});
+    close_ok(log);
+    the_file_is(f->path,
+                "{\"time\":\"2026-01-31T12:00:00.007Z\",\"event\":\"worker.transition\","
+                "\"pool\":\"p\",\"worker\":3,\"from\":\"busy\",\"to\":\"terminated\","
+                "\"lasted_ms\":1.500,\"reason\":\"exited\",\"detail\":\"status 1\"}\n"
+                "{\"time\":\"2026-01-31T12:00:00.007Z\",\"event\":\"worker.said\",\"pool\":"
+                "\"p\",\"worker\":3,\"detail\":\"a line\"}\n"
+                "{\"time\":\"2026-01-31T12:00:00.007Z\",\"event\":\"breaker.changed\","
+                "\"pool\":\"p\",\"from\":\"half_open\",\"to\":\"open\",\"lasted_ms\":2000.000,"
+                "\"detail\":\"attempts fail\"}\n"
+                "{\"time\":\"2026-01-31T12:00:00.007Z\",\"event\":\"attempt.started\","
+                "\"pool\":\"p\",\"batch\":1,\"index\":0,\"key\":\"k\",\"attempt\":1,"
+                "\"worker\":4}\n");
 }
 
 /* P10: neither the answer's bytes nor a URL, which may hold a token. */
@@ -454,6 +502,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, make, drop)
     const struct CMUnitTest tests[] = {
         T(each_event_is_one_line_with_what_it_has),
+        T(workers_and_breakers_say_from_what_to_what_why_and_after_how_long),
         T(no_secret_is_written),
         T(whatever_bytes_come_the_line_is_json),
         T(an_event_is_written_soon_without_being_asked),
