@@ -403,6 +403,13 @@ class CommandLine(CheckCase):
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             self.assertIn("Usage: weir worker check", done.stdout)
 
+    def test_the_man_page_has_every_option_and_no_other(self):
+        with open(os.path.join(ROOT, "docs", "weir.1"), encoding="utf-8") as f:
+            text = re.search(r'\.SH "WEIR WORKER CHECK"\n(.*?)\n\.SH ', f.read(), re.S)[1]
+        documented = re.findall(r"^(?:\\fB\\-.\\fR, )?\\fB\\-\\-([a-z\\-]+)\\fR", text, re.M)
+        offered = re.findall(r"^ +(?:-., )?--([a-z-]+)", self.weir("check", "--help").stdout, re.M)
+        self.assertEqual([name.replace("\\", "") for name in documented], offered)
+
     def test_output_that_cannot_be_written_is_a_failure(self):
         with open("/dev/full", "w") as full:
             done = subprocess.run([WEIR, "worker", "check", " ".join(bad_worker())], stdout=full, stderr=subprocess.PIPE,
