@@ -365,6 +365,12 @@ class Document(unittest.TestCase):
             data = data[end:]
         self.assertEqual(answers[1], json.loads(found[3][4:]))
 
+    def test_options_that_it_names_are_there(self):
+        offered = subprocess.run([WEIR, "run", "--help"], stdout=subprocess.PIPE, text=True, timeout=30).stdout
+        named = set(re.findall(r"`(--[a-z-]+)", document()))
+        self.assertGreater(len(named), 10)
+        self.assertEqual(named - set(re.findall(r"--[a-z-]+", offered)), set())
+
     def test_links_lead_somewhere(self):
         text = document()
         heads = {re.sub(r"[^a-z0-9 -]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^## (.*)$", text, re.M)}
