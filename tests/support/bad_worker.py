@@ -14,15 +14,16 @@ args of the commands process and echo back. Words:
                     fork-and-exit (a child holds the pipes), question-marks (for what is not ASCII), print (text, and
                     then a good answer), print-after (the other way round)
   answers           fail[=TEXT], fail-object, retryable, capacity[=RETRY_AFTER], about (who answers, and what it knows)
-  at other times    pings=N (answers only the first N), ping-fails, stop-reading (after its first ping),
-                    ignore-term, ignore-shutdown, ignore-eof, shutdown-status=N, exit-after=N (calls), yes-to-all (any
-                    command), lose-second (a request that comes while another is there), small-buffer=BYTES (dies of a
-                    larger message)
+  at other times    pings=N (answers only the first N), ping-fails, stop-reading (after its first ping), bye (prints text
+                    when its input ends), ignore-term, ignore-shutdown, ignore-eof, shutdown-status=N, exit-after=N
+                    (calls), yes-to-all (any command), lose-second (a request that comes while another is there),
+                    small-buffer=BYTES (dies of a larger message)
   it says           max_in_flight=N, reverse=N (answers N requests at a time, the last first)
 
   which calls       at=N: from the N-th on (1); times=N: that often (without end); if=TEXT: only requests that hold it
   which lives       once=PATH: only in the life that makes this file; after that it is good
-  what it tells     log=PATH: gets a line for each event: PID start | ping | call ID COMMAND | fork PID | term | eof | shutdown
+  what it tells     log=PATH: gets a line for each event: PID start | ping | call ID COMMAND | fork PID | term | eof |
+                    shutdown
 """
 import json
 import os
@@ -39,7 +40,7 @@ CALL_FAULTS = {"crash", "crash-mid-frame", "half-frame-hang", "garbage", "garbag
                "no-answer", "claim-4g", "claim-over", "eat-memory", "fork-and-exit", "question-marks", "print",
                "print-after", "fail", "fail-object", "retryable", "capacity", "about"}
 OTHERS = {"crash-at-start", "hang-at-start", "slow-start", "banner", "leave-child", "flood-stderr", "pings", "ping-fails",
-          "stop-reading", "ignore-term", "ignore-shutdown", "ignore-eof", "shutdown-status", "exit-after", "yes-to-all",
+          "stop-reading", "bye", "ignore-term", "ignore-shutdown", "ignore-eof", "shutdown-status", "exit-after", "yes-to-all",
           "lose-second", "small-buffer", "max_in_flight", "reverse", "at", "times", "if", "once", "log"}
 
 words = {}
@@ -90,6 +91,8 @@ def take(count):
         piece = os.read(0, min(count, 1 << 20))
         if not piece:
             log("eof")
+            if has("bye"):
+                write(b"Good bye.\n")
             if has("ignore-eof"):
                 wait_for_ever()
             os._exit(0)
