@@ -13,8 +13,10 @@ args of the commands process and echo back. Words:
                     4 GiB - 1), claim-over (64 MiB + 1), eat-memory=BYTES (more at each call, and keeps it),
                     fork-and-exit (a child holds the pipes), question-marks (for what is not ASCII), print (text, and
                     then a good answer), print-after (the other way round)
+                    close-output (and lives on)
   answers           fail[=TEXT], fail-object, retryable, capacity[=RETRY_AFTER], about (who answers, and what it knows)
-  at other times    pings=N (answers only the first N), ping-fails, stop-reading (after its first ping),
+  at other times    pings=N (answers only the first N), ping-fails[=A-B] (the Ath to the Bth), stop-reading (after its
+                    first ping), close-input (after its first ping, and lives on), work=S (before each answer),
                     ignore-term, ignore-shutdown, ignore-eof, shutdown-status=N, exit-after=N (calls), yes-to-all (any
                     command), lose-second (a request that comes while another is there), small-buffer=BYTES (dies of a
                     larger message)
@@ -37,14 +39,15 @@ MINUTE_S = 60.0
 CALL_FAULTS = {"crash", "crash-mid-frame", "half-frame-hang", "garbage", "garbage-json", "not-object", "empty-frame",
                "latin-1", "no-id", "no-success", "text-id", "float-id", "unknown-id", "answer-twice", "late", "hang",
                "no-answer", "claim-4g", "claim-over", "eat-memory", "fork-and-exit", "question-marks", "print",
-               "print-after", "fail", "fail-object", "retryable", "capacity", "about"}
+               "print-after", "fail", "fail-object", "retryable", "capacity", "about", "close-output"}
 OTHERS = {"crash-at-start", "hang-at-start", "slow-start", "banner", "leave-child", "flood-stderr", "pings", "ping-fails",
-          "stop-reading", "ignore-term", "ignore-shutdown", "ignore-eof", "shutdown-status", "exit-after", "yes-to-all",
+          "stop-reading", "close-input", "work", "ignore-term", "ignore-shutdown", "ignore-eof", "shutdown-status", "exit-after", "yes-to-all",
           "lose-second", "small-buffer", "max_in_flight", "reverse", "at", "times", "if", "once", "log"}
 
 words = {}
 calls = matched = pings = 0
 eaten = []
+sessions = {}
 
 
 def has(name):
@@ -195,10 +198,15 @@ def capacity(request, answer):
     failed(error)(request, answer)
 
 
+def close_output(request, answer):
+    os.close(1)
+    wait_for_ever()
+
+
 def about(request, answer):
     result = {"pid": os.getpid(), "worker": os.environ.get("WEIR_WORKER"), "pool": os.environ.get("WEIR_POOL"),
               "calls": calls, "session": request.get("session"), "session_lost": request.get("session_lost", False),
-              "args": request.get("args")}
+              "seen": sessions.get(request.get("session"), 0), "args": request.get("args")}
     send(dict(answer, result=result))
 
 
@@ -220,7 +228,7 @@ def fault_functions():
         "fail": failed(words.get("fail") or "it failed"),
         "fail-object": failed({"type": "Broken", "message": "it failed", "retryable": False, "capacity": False}),
         "retryable": failed({"type": "Busy", "message": "try again", "retryable": True}),
-        "capacity": capacity, "about": about,
+        "capacity": capacity, "about": about, "close-output": close_output,
     }
 
 
@@ -242,6 +250,10 @@ def answer_call(request):
     global calls
     calls += 1
     log("call", request["id"], request["command"])
+    if request.get("session"):
+        sessions[request["session"]] = sessions.get(request["session"], 0) + 1
+    if has("work"):
+        wait(number("work"))
     answer = {"id": request["id"], "success": True, "result": request.get("args")}
     fault = fault_of(request)
     if request["command"] not in ("process", "echo") and not has("yes-to-all"):
@@ -263,13 +275,16 @@ def answer_ping(request):
     log("ping")
     if has("pings") and pings > number("pings"):
         return
-    if has("ping-fails"):
+    first, _, last = words.get("ping-fails", "").partition("-")
+    if has("ping-fails") and int(first or 1) <= pings <= int(last or first or 1 << 30):
         send({"id": request["id"], "success": False, "error": "not well"})
     elif has("max_in_flight"):
         send({"id": request["id"], "success": True, "result": {"max_in_flight": int(number("max_in_flight"))}})
     else:
         send({"id": request["id"], "success": True})
-    if has("stop-reading"):
+    if has("close-input"):
+        os.close(0)
+    if has("stop-reading") or has("close-input"):
         wait_for_ever()
 
 
