@@ -16,7 +16,8 @@ args of the commands process and echo back. Words:
                     close-output (and lives on)
   answers           fail[=TEXT], fail-object, retryable, capacity[=RETRY_AFTER], about (who answers, and what it knows)
   at other times    pings=N (answers only the first N), ping-fails[=A-B] (the Ath to the Bth), stop-reading (after its
-                    first ping), close-input (after its first ping, and lives on), work=S (before each answer),
+                    first ping), close-input (after its first ping, and lives on), work=S (before each answer), stop-at=BYTES (reads no
+                    further when a larger message comes),
                     ignore-term, ignore-shutdown, ignore-eof, shutdown-status=N, exit-after=N (calls), yes-to-all (any
                     command), lose-second (a request that comes while another is there), small-buffer=BYTES (dies of a
                     larger message)
@@ -41,7 +42,7 @@ CALL_FAULTS = {"crash", "crash-mid-frame", "half-frame-hang", "garbage", "garbag
                "no-answer", "claim-4g", "claim-over", "eat-memory", "fork-and-exit", "question-marks", "print",
                "print-after", "fail", "fail-object", "retryable", "capacity", "about", "close-output"}
 OTHERS = {"crash-at-start", "hang-at-start", "slow-start", "banner", "leave-child", "flood-stderr", "pings", "ping-fails",
-          "stop-reading", "close-input", "work", "ignore-term", "ignore-shutdown", "ignore-eof", "shutdown-status", "exit-after", "yes-to-all",
+          "stop-reading", "close-input", "work", "stop-at", "ignore-term", "ignore-shutdown", "ignore-eof", "shutdown-status", "exit-after", "yes-to-all",
           "lose-second", "small-buffer", "max_in_flight", "reverse", "at", "times", "if", "once", "log"}
 
 words = {}
@@ -106,6 +107,9 @@ def receive():
     if has("small-buffer") and length > number("small-buffer"):
         os.write(2, b"bad_worker: message too long\n")
         os._exit(1)
+    if has("stop-at") and length > number("stop-at"):
+        log("stop", length)
+        wait_for_ever()
     return json.loads(take(length))
 
 
