@@ -255,7 +255,8 @@ def answer_call(request):
     calls += 1
     log("call", request["id"], request["command"])
     if request.get("session"):
-        sessions[request["session"]] = sessions.get(request["session"], 0) + 1
+        known = 0 if request.get("session_lost") else sessions.get(request["session"], 0)
+        sessions[request["session"]] = known + 1
     if has("work"):
         wait(number("work"))
     answer = {"id": request["id"], "success": True, "result": request.get("args")}
