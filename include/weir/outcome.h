@@ -42,6 +42,8 @@ enum weir_reason {
     WEIR_REASON_CALLBACK_LOST,        /* the callback's thread ended under it */
     WEIR_REASON_BAD_ROW,              /* the row could not be read or built (--skip-bad) */
     WEIR_REASON_SELECT_FAILED,        /* --select could not pick an output from the answer */
+    WEIR_REASON_CIRCUIT_OPEN,         /* the pool's breaker is open, and the pool fails rows then */
+    WEIR_REASON_CHECKOUT_TIMEOUT,     /* the worker it needs was held by others for too long */
     WEIR_REASON_INTERNAL,             /* memory ran out, or a defect; the message says which */
     WEIR_REASON_COUNT
 };

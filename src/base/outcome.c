@@ -45,6 +45,8 @@ static const char *const reason_names[] = {
     [WEIR_REASON_CALLBACK_LOST] = "callback_lost",
     [WEIR_REASON_BAD_ROW] = "bad_row",
     [WEIR_REASON_SELECT_FAILED] = "select_failed",
+    [WEIR_REASON_CIRCUIT_OPEN] = "circuit_open",
+    [WEIR_REASON_CHECKOUT_TIMEOUT] = "checkout_timeout",
     [WEIR_REASON_INTERNAL] = "internal",
 };
 

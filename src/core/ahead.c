@@ -29,8 +29,10 @@ void ahead_init(struct core_pool *p)
     size_t per_place = p->executor->ops->ahead_per_place;
 
     list_init(&p->ahead);
-    /* With a timeout each attempt must be known to have begun; with a pace, each waits for its moment. */
-    if (per_place > 0 && p->options.timeout_ns == 0 && gate_is_unpaced(&p->gate))
+    /* With a timeout each attempt must be known to have begun; with a pace, each waits for its moment; and a breaker
+       counts what has begun. */
+    if (per_place > 0 && p->options.timeout_ns == 0 && !p->times && !p->options.breaker.on &&
+        gate_is_unpaced(&p->gate))
         p->ahead_max =
             p->options.size < AHEAD_MAX / per_place ? p->options.size * per_place : AHEAD_MAX;
     p->slot_count = p->options.size + p->ahead_max;
@@ -46,7 +48,7 @@ bool ahead_has_room(const struct core_pool *p)
 
 bool ahead_suits(const struct core_task *t)
 {
-    return t->attempts == 0 && instant_is_never(t->deadline);
+    return t->attempts == 0 && !t->away && instant_is_never(t->deadline);
 }
 
 void ahead_learn(struct core_pool *p, const struct core_answer *a)

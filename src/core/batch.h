@@ -15,6 +15,13 @@
 /* The most that may be asked for. */
 #define BATCH_WINDOW_ROWS_MAX (UINT32_C(1) << 24)
 
+/* When many rows fail the same way (core/alike.h). */
+enum core_failure_policy {
+    FAILURES_GO_ON,
+    FAILURES_STOP,            /* nothing more is started, as by dispatcher_stop() */
+    FAILURES_STOP_AFTER_SHARE /* ... once that share of the rows that have finished has failed */
+};
+
 struct core_batch_options {
     uint32_t window_rows;          /* 1 .. BATCH_WINDOW_ROWS_MAX */
     uint64_t first_index;          /* of the first row that is submitted: a resumed batch goes on */
@@ -22,7 +29,14 @@ struct core_batch_options {
     uint64_t
         output_bytes; /* of finished rows not given back: beyond it only the row whose turn it is starts; 0: none */
     duration_ns deadline_ns; /* from the opening; 0: none */
-    bool durable;            /* results are delivered only after dispatcher_committed() */
+    /*
+     * Each result is delivered as soon as it is committed, in whatever order. window_rows then bounds how many rows are
+     * inside, not how far they are apart: one slow row stops nothing. Whoever resumes such a batch cannot go by a mark.
+     */
+    bool unordered;
+    enum core_failure_policy on_failures;
+    double failure_share; /* of FAILURES_STOP_AFTER_SHARE: > 0, to 1 */
+    bool durable;         /* results are delivered only after dispatcher_committed() */
 };
 
 void core_batch_options_init(struct core_batch_options *o);

@@ -52,6 +52,8 @@ static const char *check_pool(const struct core_pool *p, size_t *running, uint64
         idle++;
         if (list_entry(node, struct core_attempt_slot, link)->running)
             return "I1: a slot runs without a permit";
+        if (list_entry(node, struct core_attempt_slot, link)->broken_in)
+            return "I1: a slot that does not run holds a ticket of the breaker";
     }
     if (busy + p->run_permits != p->permits.running)
         return "I1: permits taken in a pool differ from the attempts that run in it";
@@ -100,7 +102,7 @@ static const char *check_counts(const struct core_batch *b, const uint64_t by_st
     const struct core_stats *s = &b->stats;
 
     if (by_state[TASK_READY] != s->ready || by_state[TASK_WAITING] != s->waiting ||
-        by_state[TASK_RUNNING] != s->running)
+        by_state[TASK_RUNNING] != s->running || by_state[TASK_QUEUED] != s->queued)
         return "I2: the counts of a batch differ from its tasks";
     if (by_state[TASK_FINISHED] != b->uncommitted)
         return "I3: uncommitted rows are miscounted";
@@ -110,9 +112,10 @@ static const char *check_counts(const struct core_batch *b, const uint64_t by_st
         return "P1: a row was dropped from a batch that was not stopped";
     if (s->accepted - s->delivered != b->order.held)
         return "P2: accepted rows are neither delivered nor held";
-    if (s->delivered != b->order.next - b->options.first_index)
+    if (!b->options.unordered && s->delivered != b->order.next - b->options.first_index)
         return "P2: the order has moved without a delivery";
-    if (!list_empty(&b->turn) != (s->ready > 0))
+    if (!list_empty(&b->turn) != (s->ready > b->away_ready) ||
+        !list_empty(&b->away_turn) != (b->away_ready > 0))
         return "P5: a batch with ready rows is not in its pool's turn";
     return NULL;
 }
@@ -125,18 +128,79 @@ static const char *check_crowding(const struct dispatcher *d, const struct core_
     list_foreach (node, &d->batches) {
         const struct core_batch *b = list_entry(node, struct core_batch, link);
 
-        if (b->pool != p)
+        if (b->pool != p && b->pool->fallback != p)
             continue;
-        list_foreach (waiting, &b->waiting)
-            crowding += list_entry(waiting, struct core_task, link)->crowding;
+        list_foreach (waiting, &b->waiting) {
+            const struct core_task *t = list_entry(waiting, struct core_task, link);
+
+            crowding += t->crowding && task_pool(t) == p;
+        }
     }
     return crowding == p->crowding ? NULL : "rows that hold back new ones are miscounted";
 }
 
+static bool is_over(const struct core_task *t)
+{
+    return t->state == TASK_FINISHED || t->state == TASK_COMMITTED || t->state == TASK_DELIVERED ||
+           t->state == TASK_DROPPED;
+}
+
+/* One task of a session at a time is anywhere but in its queue, and what is over holds none. */
+static const char *check_session(const struct core_task *t)
+{
+    const struct session *s = t->bound;
+    bool in_line = !list_empty(&t->in_line);
+
+    if (is_over(t) && (s || t->home))
+        return "I4: a task that is over holds a session";
+    if (t->parked && (t->state != TASK_QUEUED || !in_line))
+        return "I2: a task that is not queued is parked with a worker";
+    if (in_line != (t->state == TASK_QUEUED))
+        return "I2: a task is in a session's queue, and its state says something else";
+    if (t->home && t->home->holder != t)
+        return "I4: a task is away, and does not hold its session at home";
+    if (!s)
+        return t->state == TASK_QUEUED && !t->parked ? "I2: a task is queued for no session" : NULL;
+    if (s->taken != (s->holder != NULL))
+        return "I4: a session is taken by no task";
+    if (t->state == TASK_QUEUED && !t->parked)
+        return s->holder && s->holder != t ? NULL : "P5: a task waits for a session that is free";
+    /* While it waits to begin in the fallback pool it has not asked for its session there yet. */
+    if (s->holder != t && !(t->away && t->state == TASK_WAITING))
+        return "I4: a task goes on while another one of its session does";
+    return NULL;
+}
+
+struct given {
+    const struct core_pool *pool;
+    uint64_t in_flight;
+};
+
+static void count_given(void *ctx, const struct worker *w)
+{
+    ((struct given *)ctx)->in_flight += w->in_flight;
+}
+
+/* What workers have in hand are attempts that hold permits; some of these may have ended there already. */
+static const char *check_workers(const struct core_pool *p)
+{
+    struct given given = {.pool = p};
+    const char *wrong;
+
+    if (!p->crew)
+        return NULL;
+    crew_each(p->crew, count_given, &given);
+    if (given.in_flight > p->permits.running)
+        return "I1: workers have more in hand than attempts run";
+    wrong = crew_check(p->crew);
+    return wrong ? wrong : affinity_check(crew_affinity(p->crew));
+}
+
 static const char *check_batch(const struct core_batch *b, uint64_t *live, uint64_t *timers)
 {
-    uint64_t by_state[TASK_DROPPED + 1] = {0}, held_bytes = 0;
-    uint64_t fresh, waiting, running;
+    uint64_t by_state[TASK_STATES] = {0}, held_bytes = 0;
+    uint64_t fresh, waiting, running, queued, away;
+    const char *wrong;
 
     for (uint64_t i = 0; i <= b->order.mask; i++) {
         const struct core_task *t = b->order.slots[i];
@@ -150,22 +214,30 @@ static const char *check_batch(const struct core_batch *b, uint64_t *live, uint6
             held_bytes += t->answer.output_len;
         if (heap_contains(&t->timer))
             ++*timers;
-        if (t->state >= TASK_FINISHED && heap_contains(&t->timer))
+        if (is_over(t) && heap_contains(&t->timer))
             return "I2: a finished task has a timer";
         if (t->state != TASK_RUNNING && t->slot)
             return "I4: a task that does not run holds a slot";
+        if (b->options.unordered && t->place != i)
+            return "P2: a row of an unordered batch is not where it says";
+        wrong = check_session(t);
+        if (wrong)
+            return wrong;
     }
     if (held_bytes > b->held_bytes || (b->lent == 0 && !b->aborted && held_bytes < b->held_bytes))
         return "I8: the outputs that a batch holds are miscounted";
     if (!list_is(&b->fresh, TASK_READY, &fresh) || !list_is(&b->waiting, TASK_WAITING, &waiting) ||
-        !list_is(&b->running, TASK_RUNNING, &running))
+        !list_is(&b->running, TASK_RUNNING, &running) ||
+        !list_is(&b->queued, TASK_QUEUED, &queued) || !list_is(&b->away, TASK_READY, &away))
         return "I2: a task is on the wrong list";
-    if (fresh + b->retries.len + b->run_ready != b->stats.ready || waiting != b->stats.waiting ||
-        running + b->run_rows != b->stats.running)
+    if (fresh + b->retries.len + b->run_ready + away != b->stats.ready ||
+        waiting != b->stats.waiting || running + b->run_rows != b->stats.running ||
+        queued != b->stats.queued || away != b->away_ready)
         return "I2: the lists of a batch differ from its counts";
     if (!heap_is_valid(&b->retries))
         return "the heap of retries is out of order";
-    *live += by_state[TASK_READY] + by_state[TASK_WAITING] + by_state[TASK_RUNNING];
+    *live += by_state[TASK_READY] + by_state[TASK_WAITING] + by_state[TASK_RUNNING] +
+             by_state[TASK_QUEUED];
     *live += b->run_ready + b->run_rows;
     by_state[TASK_READY] += b->run_ready;
     by_state[TASK_RUNNING] += b->run_rows;
@@ -188,6 +260,8 @@ const char *dispatcher_check(const struct dispatcher *d)
             wrong = check_runs(d, p, &ahead);
         if (!wrong)
             wrong = check_crowding(d, p);
+        if (!wrong)
+            wrong = check_workers(p);
         if (wrong)
             return wrong;
     }

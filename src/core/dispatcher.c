@@ -9,6 +9,7 @@
 #include "core/internal.h"
 
 #include <assert.h>
+#include <string.h>
 
 /* Order of two tasks with the same time: as they came. Also what makes a run repeatable (I7). */
 static bool task_before(const struct core_task *a, const struct core_task *b)
@@ -64,15 +65,21 @@ enum weir_status dispatcher_new(const struct dispatcher_options *o, struct dispa
     return WEIR_OK;
 }
 
+static void free_memory(struct core_pool *p)
+{
+    mem_free(p->times);
+    mem_free(p->slots);
+    mem_free(p->name);
+    mem_free(p);
+}
+
 static void free_pool(struct core_pool *p)
 {
     assert(p->permits.running == 0);
     list_remove(&p->link);
     if (p->executor)
         p->executor->ops->close(p->executor);
-    mem_free(p->slots);
-    mem_free(p->name);
-    mem_free(p);
+    free_memory(p);
 }
 
 void dispatcher_free(struct dispatcher *d)
@@ -117,20 +124,25 @@ enum weir_status dispatcher_add_pool(struct dispatcher *d, const struct core_poo
     p->options = *o;
     p->executor = executor;
     gate_init(&p->gate, &o->gate, &d->rng);
+    if (o->timeout_share > 0)
+        p->times = mem_alloc(sizeof *p->times);
     ahead_init(p);
     run_init(p);
     p->slots = mem_calloc(p->slot_count, sizeof *p->slots);
     p->name = mem_strdup(o->name ? o->name : executor->ops->kind);
-    if (!p->slots || !p->name) {
-        mem_free(p->slots);
-        mem_free(p->name);
-        mem_free(p);
+    if (!p->slots || !p->name || (o->timeout_share > 0 && !p->times)) {
+        free_memory(p);
         return error_nomem(err);
     }
+    if (p->times)
+        run_times_init(p->times);
+    breaking_init(p);
+    workers_init(p);
     p->options.name = p->name;
     permit_account_init(&p->permits, &d->permits, o->size);
     init_slots(p);
     list_init(&p->turn);
+    list_init(&p->guests);
     list_push_back(&d->pools, &p->link);
     d->pool_count++;
     p->stats.pool_size = o->size;
@@ -170,6 +182,9 @@ enum weir_status dispatcher_open_batch(struct dispatcher *d, struct core_pool *p
     list_init(&b->waiting);
     list_init(&b->running);
     list_init(&b->turn);
+    list_init(&b->queued);
+    list_init(&b->away);
+    list_init(&b->away_turn);
     heap_init(&b->retries, retry_less);
     b->runs_tail = &b->runs;
     b->stats.pool_size = pool->options.size;
@@ -212,12 +227,43 @@ static enum weir_status make_room(struct core_batch *b, struct core_task *t, str
 
     if (!heap_grow(&d->timers, d->live + 1) || !heap_grow(&b->retries, b->order.held + 1))
         return error_nomem(err);
-    if (!reorder_enter(&b->order, t->index, t))
+    if (b->options.unordered && !reorder_enter_any(&b->order, t, &t->place))
+        return error_set(err, WEIR_E_LIMIT, "the window of %llu rows is full",
+                         (unsigned long long)b->order.window);
+    if (!b->options.unordered && !reorder_enter(&b->order, t->index, t))
         return error_set(err, WEIR_E_LIMIT,
                          "row %llu is not within the window of %llu rows from row %llu",
                          (unsigned long long)t->index, (unsigned long long)b->order.window,
                          (unsigned long long)b->order.next);
     return WEIR_OK;
+}
+
+/* Its session is found last: what cannot be accepted must leave none behind. */
+static enum weir_status make_room_and_find(struct core_batch *b, struct core_task *t,
+                                           struct instant now, struct weir_error *err)
+{
+    enum weir_status status;
+
+    if (!session_find(b->pool, t, now))
+        return error_nomem(err);
+    status = make_room(b, t, err);
+    if (status != WEIR_OK && t->bound) {
+        affinity_leave(crew_affinity(b->pool->crew), t->bound, now);
+        t->bound = NULL;
+    }
+    return status;
+}
+
+static void refuse_session(struct core_task *t, struct instant now)
+{
+    answer_clear(&t->answer);
+    t->answer.outcome = WEIR_OUTCOME_FAILED;
+    t->answer.reason = WEIR_REASON_BAD_ROW;
+    answer_say(&t->answer,
+               "the row's session has a name of %zu bytes; it must have 1 to %d: give it another "
+               "name, or none",
+               strlen(t->session), AFFINITY_NAME_BYTES_MAX);
+    finish_task(t, now);
 }
 
 static void refuse_over_budget(struct core_task *t, struct instant now)
@@ -244,6 +290,8 @@ static void hold(struct core_task *t, struct instant now)
         t->deadline = instant_min(t->deadline, instant_add(now, t->deadline_ns));
     if (t->refused) {
         finish_task(t, now);
+    } else if (b->pool->crew && t->session && !t->bound) {
+        refuse_session(t, now);
     } else if (!gate_fits(&b->pool->gate, t->tokens)) {
         refuse_over_budget(t, now);
     } else if (!instant_before(now, t->deadline)) {
@@ -254,7 +302,9 @@ static void hold(struct core_task *t, struct instant now)
         finish_task(t, now);
     } else {
         run_scatter(b); /* what came before goes before */
-        choose_make_ready(t);
+        if (t->is_call)
+            checkout_begin(t, now);
+        session_admit(t);
     }
 }
 
@@ -265,7 +315,7 @@ enum weir_status dispatcher_submit(struct dispatcher *d, struct core_batch *b, s
 
     (void)d;
     if (status == WEIR_OK)
-        status = make_room(b, t, err);
+        status = make_room_and_find(b, t, now, err);
     if (status != WEIR_OK)
         return status;
     t->batch = b;
@@ -282,7 +332,7 @@ enum weir_status dispatcher_submit(struct dispatcher *d, struct core_batch *b, s
     b->pool->stats.finished++;
     b->held_bytes += t->answer.output_len;
     task_move(t, TASK_COMMITTED);
-    deliver_in_order(b, now);
+    deliver(t, now);
     return WEIR_OK;
 }
 
@@ -321,12 +371,12 @@ void dispatcher_report(struct dispatcher *d, struct core_attempt *a, struct inst
 {
     struct core_attempt_slot *s = (struct core_attempt_slot *)(void *)a;
 
-    (void)d;
     if (!s->running) {
         s->pool->stats.late_reports++;
         answer_clear(&a->answer);
         return;
     }
+    workers_settle_all(d, now);
     finish_attempt(s, now);
 }
 
@@ -338,7 +388,7 @@ void dispatcher_committed(struct dispatcher *d, struct core_task *t, struct inst
     assert(t->state == TASK_FINISHED && b->uncommitted > 0);
     b->uncommitted--;
     task_move(t, TASK_COMMITTED);
-    deliver_in_order(b, now);
+    deliver(t, now);
 }
 
 void dispatcher_uncommitted(struct dispatcher *d, struct core_task *t)
@@ -401,12 +451,12 @@ static struct instant start_in_turn(struct dispatcher *d, struct instant now)
     return wake;
 }
 
-struct instant dispatcher_run(struct dispatcher *d, struct instant now)
+/* One look at all pools. ret_again: what their crews did has made rows ready. */
+static struct instant start_in_all(struct dispatcher *d, bool *ret_again, struct instant now)
 {
     struct instant wake = INSTANT_NEVER;
-    struct heap_node *first;
 
-    fire_timers(d, now);
+    *ret_again = false;
     if (d->options.global_limit)
         wake = start_in_turn(d, now);
     list_foreach (node, &d->pools) {
@@ -417,8 +467,28 @@ struct instant dispatcher_run(struct dispatcher *d, struct instant now)
         if (p->kick && p->executor->ops->kick)
             p->executor->ops->kick(p->executor);
         p->kick = false;
-        wake = instant_min(wake, run_watch(p, now));
+        if (p->crew)
+            wake = instant_min(wake, workers_run(p, ret_again, now));
+        else
+            wake = instant_min(wake, run_watch(p, now));
     }
+    return wake;
+}
+
+struct instant dispatcher_run(struct dispatcher *d, struct instant now)
+{
+    struct instant wake;
+    struct heap_node *first;
+    bool again;
+
+    workers_settle_all(d, now);
+    fire_timers(d, now);
+    failures_stop(d, now);
+    do {
+        wake = start_in_all(d, &again, now);
+        again |= d->stops_due > 0;
+        failures_stop(d, now);
+    } while (again);
     first = heap_first(&d->timers);
     if (first)
         wake = instant_min(wake, list_entry(first, struct core_task, timer)->wake_at);
@@ -435,7 +505,6 @@ void dispatcher_free_batch(struct dispatcher *d, struct core_batch *b)
     struct core_task *t;
     struct core_run *r;
 
-    (void)d;
     assert(b->closed && dispatcher_batch_idle(b));
     while ((t = reorder_drain(&b->order))) {
         if (t->run.rows > 0)
@@ -447,7 +516,11 @@ void dispatcher_free_batch(struct dispatcher *d, struct core_batch *b)
         b->dropped = r->next;
         run_release(r);
     }
+    if (b->stop_due)
+        d->stops_due--;
+    mem_free(b->alike);
     list_remove(&b->turn);
+    list_remove(&b->away_turn);
     list_remove(&b->link);
     heap_free(&b->retries);
     reorder_free(&b->order);
@@ -476,7 +549,36 @@ void dispatcher_pool_stats(const struct core_pool *p, struct core_stats *ret)
             continue;
         ret->ready += b->stats.ready;
         ret->waiting += b->stats.waiting;
+        ret->queued += b->stats.queued;
     }
+    breaking_note(p, ret);
+}
+
+enum weir_status dispatcher_set_fallback(struct dispatcher *d, struct core_pool *pool,
+                                         struct core_pool *other, struct weir_error *err)
+{
+    if (pool == other)
+        return error_set(err, WEIR_E_INVALID,
+                         "pool \"%s\" is to be its own fallback pool; name another one",
+                         pool->name);
+    list_foreach (node, &d->batches)
+        if (list_entry(node, struct core_batch, link)->pool == pool)
+            return error_set(
+                err, WEIR_E_BUSY,
+                "pool \"%s\" has batches; set its fallback pool before they are opened",
+                pool->name);
+    pool->fallback = other;
+    return WEIR_OK;
+}
+
+void dispatcher_hold_pool(struct core_pool *pool, bool held, struct instant now)
+{
+    (void)now;
+    pool->held = held;
+    if (!held)
+        return;
+    ahead_call_in(pool, NULL);
+    run_recall(pool, NULL);
 }
 
 const struct core_pool_options *core_pool_get_options(const struct core_pool *p)

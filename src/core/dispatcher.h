@@ -62,6 +62,25 @@ WEIR_MUST_CHECK enum weir_status
 dispatcher_add_pool(struct dispatcher *d, const struct core_pool_options *o,
                     struct core_executor *executor, struct core_pool **ret, struct weir_error *err);
 
+/*
+ * Rows of pool may go to other: those that the recovery table has fail over, for one attempt, and all that are ready while
+ * the breaker of pool is open and the one of other is not. What runs there takes other's permits and counts in its
+ * statistics; the row stays its batch's, and goes no further. Both understand the same payloads. NULL: to none.
+ * WEIR_E_INVALID: a pool is no fallback of its own; WEIR_E_BUSY: batches are open in pool.
+ */
+WEIR_MUST_CHECK enum weir_status dispatcher_set_fallback(struct dispatcher *d,
+                                                         struct core_pool *pool,
+                                                         struct core_pool *other,
+                                                         struct weir_error *err);
+/* While held, nothing starts in the pool; what runs goes on, and what waits may run into its deadline. */
+void dispatcher_hold_pool(struct core_pool *pool, bool held, struct instant now);
+/* Closes the pool's breaker by hand. */
+void dispatcher_reset_breaker(struct core_pool *pool, struct instant now);
+/* The workers of the pool; NULL: it has none. For looking, and for releasing sessions. */
+struct crew *core_pool_crew(const struct core_pool *pool);
+/* Workers that are not gone yet, over all pools: after a shutdown they end, by dispatcher_run(). */
+size_t dispatcher_workers(const struct dispatcher *d);
+
 /* owner: whatever the host wants to find again with core_batch_owner(). */
 WEIR_MUST_CHECK enum weir_status dispatcher_open_batch(struct dispatcher *d, struct core_pool *pool,
                                                        const struct core_batch_options *o,

@@ -18,6 +18,8 @@ const char *core_event_name(enum core_event_kind kind)
         [EVENT_WORKER_TRANSITION] = "worker.transition",
         [EVENT_WORKER_SAID] = "worker.said",
         [EVENT_BREAKER_CHANGED] = "breaker.changed",
+        [EVENT_ATTEMPT_TAKEN_BACK] = "attempt.taken_back",
+        [EVENT_TASK_FAILED_OVER] = "task.failed_over",
         [EVENT_FAILURES_ALIKE] = "failures.alike",
     };
 

@@ -24,8 +24,11 @@ void task_unlink(struct core_task *t)
     case TASK_WAITING:
         list_remove(&t->link);
         b->stats.waiting--;
-        b->pool->crowding -= t->crowding;
+        task_pool(t)->crowding -= t->crowding;
         t->crowding = false;
+        break;
+    case TASK_QUEUED:
+        session_unlink(t);
         break;
     case TASK_RUNNING:
         list_remove(&t->link);
@@ -65,29 +68,54 @@ static void count_delivery(struct core_stats *s, duration_ns waited_ns)
         s->buffer_wait_max_ns = waited_ns;
 }
 
+/* The row has left the order. */
+static void hand_out(struct core_task *t, struct instant now)
+{
+    struct core_batch *b = t->batch;
+    struct dispatcher_host *host = b->dispatcher->options.host;
+    duration_ns waited = instant_is_none(t->complete_at) || t->finished_before
+                             ? 0
+                             : instant_diff(now, t->complete_at);
+
+    task_move(t, TASK_DELIVERED);
+    t->deliver_at = now;
+    b->lent++;
+    count_delivery(&b->stats, waited);
+    count_delivery(&b->pool->stats, waited);
+    tell_task(t, EVENT_TASK_DELIVERED, 0, NULL, now);
+    host->deliver(host, b, t);
+}
+
 /* I3: only the next row, and only when it is committed. */
 void deliver_in_order(struct core_batch *b, struct instant now)
 {
-    struct dispatcher_host *host = b->dispatcher->options.host;
     struct core_task *t;
 
     while (!b->closed && (t = reorder_first(&b->order)) && t->state == TASK_COMMITTED) {
-        duration_ns waited;
-
         if (t->run.rows > 0) {
             run_deliver(&t->run, now);
             continue;
         }
-        waited = instant_is_none(t->complete_at) ? 0 : instant_diff(now, t->complete_at);
-
         reorder_advance(&b->order);
-        task_move(t, TASK_DELIVERED);
-        t->deliver_at = now;
-        b->lent++;
-        count_delivery(&b->stats, t->finished_before ? 0 : waited);
-        count_delivery(&b->pool->stats, t->finished_before ? 0 : waited);
-        tell_task(t, EVENT_TASK_DELIVERED, 0, NULL, now);
-        host->deliver(host, b, t);
+        hand_out(t, now);
+    }
+    close_if_done(b, now);
+}
+
+void deliver(struct core_task *t, struct instant now)
+{
+    struct core_batch *b = t->batch;
+
+    if (!b->options.unordered) {
+        deliver_in_order(b, now);
+        return;
+    }
+    if (!b->closed) {
+        struct core_task *moved = reorder_take_any(&b->order, t->place);
+
+        if (moved)
+            moved->place = t->place;
+        hand_out(t, now);
     }
     close_if_done(b, now);
 }
@@ -108,6 +136,8 @@ void finish_task(struct core_task *t, struct instant now)
     struct core_batch *b = t->batch;
     struct dispatcher_host *host = b->dispatcher->options.host;
 
+    if (t->bound || t->home)
+        session_leave(t, now);
     b->dispatcher->live--;
     task_move(t, TASK_FINISHED);
     t->complete_at = instant_is_none(t->answer.ended_at) ? now : t->answer.ended_at;
@@ -115,6 +145,7 @@ void finish_task(struct core_task *t, struct instant now)
     count_result(&b->stats, t);
     count_result(&b->pool->stats, t);
     tell_task(t, EVENT_TASK_FINISHED, 0, NULL, now);
+    failures_note(b, t, now);
     b->held_bytes += t->answer.output_len;
     if (b->options.durable)
         b->uncommitted++;
@@ -122,7 +153,7 @@ void finish_task(struct core_task *t, struct instant now)
     if (b->options.durable)
         return;
     task_move(t, TASK_COMMITTED);
-    deliver_in_order(b, now);
+    deliver(t, now);
 }
 
 /* Ends a row that does not run, for a reason of the engine's own. */
@@ -133,14 +164,17 @@ void finish_cancelled(struct core_task *t, enum weir_outcome outcome, enum weir_
     answer_clear(&t->answer);
     t->answer.outcome = outcome;
     t->answer.reason = reason;
+    t->answer.retryable = outcome == WEIR_OUTCOME_FAILED;
     answer_say(&t->answer, "%s", message);
     finish_task(t, now);
 }
 
 /* The row ends without a result; its place in the order stays taken, so nothing behind it is delivered. */
-void finish_drop(struct core_task *t)
+void finish_drop(struct core_task *t, struct instant now)
 {
     task_unlink(t);
+    if (t->bound || t->home)
+        session_leave(t, now);
     t->batch->dispatcher->live--;
     task_move(t, TASK_DROPPED);
 }
@@ -158,7 +192,7 @@ static bool ends_instead(struct core_task *t, struct instant now)
         return false;
     host->retrying(host, b, t, 0);
     if (b->stopping)
-        finish_drop(t); /* a later run will try it again */
+        finish_drop(t, now); /* a later run will try it again */
     else
         finish_cancelled(t, WEIR_OUTCOME_CANCELLED, WEIR_REASON_SHUTDOWN_REQUESTED,
                          "the engine was shut down before the row could be tried again", now);
@@ -172,8 +206,8 @@ static bool ends_instead(struct core_task *t, struct instant now)
  */
 #define WAIT_JITTER 0.1
 
-/* wait_ns is what the record says; the row waits that long at least. */
-static void wait_or_ready(struct core_task *t, duration_ns wait_ns, struct instant now)
+/* wait_ns is what the record says; the row waits that long at least. away: then it goes on in the fallback pool. */
+static void wait_or_ready(struct core_task *t, duration_ns wait_ns, bool away, struct instant now)
 {
     struct core_batch *b = t->batch;
     struct dispatcher_host *host = b->dispatcher->options.host;
@@ -181,8 +215,12 @@ static void wait_or_ready(struct core_task *t, duration_ns wait_ns, struct insta
     tell_task(t, EVENT_TASK_RETRY, wait_ns, NULL, now);
     host->retrying(host, b, t, wait_ns);
     task_unlink(t);
+    if (away)
+        breaking_move(t, "it failed for good in its pool", now);
     if (wait_ns <= 0) {
-        choose_make_ready(t);
+        if (t->is_call)
+            checkout_begin(t, now);
+        session_admit(t);
         return;
     }
     task_move(t, TASK_WAITING);
@@ -190,7 +228,7 @@ static void wait_or_ready(struct core_task *t, duration_ns wait_ns, struct insta
     b->stats.waiting++;
     t->crowding =
         t->answer.outcome == WEIR_OUTCOME_CAPACITY && t->capacity_retries <= CROWDING_REFUSALS_MAX;
-    b->pool->crowding += t->crowding;
+    task_pool(t)->crowding += t->crowding;
     wait_ns += (duration_ns)((double)wait_ns * WAIT_JITTER * rng_unit(&b->dispatcher->rng));
     timer_arm(t, instant_min(instant_add(now, wait_ns), t->deadline));
 }
@@ -220,8 +258,8 @@ static void fail_for(struct core_task *t, enum weir_reason reason, duration_ns l
 /* The answer to t may have made the pool's pause longer, which ended at `before`. */
 static void note_held(const struct core_task *t, struct instant before, struct instant now)
 {
-    struct core_stats *of_batch = &t->batch->stats, *of_pool = &t->batch->pool->stats;
-    struct instant until = gate_held_until(&t->batch->pool->gate);
+    struct core_stats *of_batch = &t->batch->stats, *of_pool = &task_pool(t)->stats;
+    struct instant until = gate_held_until(&task_pool(t)->gate);
     struct instant known = instant_max(before, now);
 
     if (!instant_before(known, until))
@@ -238,7 +276,7 @@ static void note_held(const struct core_task *t, struct instant before, struct i
 static void judge_refusal(struct core_task *t, struct instant now)
 {
     struct core_batch *b = t->batch;
-    struct core_pool *p = b->pool;
+    struct core_pool *p = task_pool(t);
     duration_ns elapsed = instant_diff(now, t->start_at);
     struct judgement j = judge_capacity(&p->options, elapsed);
     struct instant held = gate_held_until(&p->gate);
@@ -269,7 +307,7 @@ static void judge_refusal(struct core_task *t, struct instant now)
     b->stats.total_throttle_time_ns += v.row_wait_ns;
     p->stats.capacity_retries++;
     p->stats.total_throttle_time_ns += v.row_wait_ns;
-    wait_or_ready(t, v.row_wait_ns, now);
+    wait_or_ready(t, v.row_wait_ns, false, now);
 }
 
 /* Whether the service gave an answer at all; else it has said nothing, about its capacity either. */
@@ -286,10 +324,32 @@ static bool is_answered(const struct core_answer *a)
     }
 }
 
+/* Whether and how the row, whose attempt has not been refused, goes on. */
+static struct judgement decide(struct core_task *t, struct instant now)
+{
+    struct core_pool *p = task_pool(t);
+    struct rng *rng = &t->batch->dispatcher->rng;
+    struct judge_case c = {
+        .failures = t->failures,
+        .last_wait_ns = t->backoff_ns,
+        .last_try = t->last_try,
+        .has_fallback = breaking_may_move(t),
+        .all_workers = p->crew && crew_all_affected(p->crew),
+    };
+    struct judgement j;
+
+    if (!p->options.recovery && !t->last_try)
+        return judge_answer(&p->options, &t->answer, t->failures, t->backoff_ns, rng);
+    j = judge_by_table(&p->options, &t->answer, &c, rng);
+    if (j.break_circuit)
+        breaking_open(p, "a failure that the recovery table breaks the circuit for", now);
+    return j;
+}
+
 static void judge_rest(struct core_task *t, struct instant now)
 {
     struct core_batch *b = t->batch;
-    struct core_pool *p = b->pool;
+    struct core_pool *p = task_pool(t);
     struct core_answer *a = &t->answer;
     struct instant held = gate_held_until(&p->gate);
     struct judgement j;
@@ -305,14 +365,15 @@ static void judge_rest(struct core_task *t, struct instant now)
     tell_throttle(p, now);
     if (judge_counts(a))
         t->failures++;
-    j = judge_answer(&p->options, a, t->failures, t->backoff_ns, &b->dispatcher->rng);
-    if (j.verdict == JUDGE_RETRY && ends_instead(t, now))
-        return;
-    if (j.verdict == JUDGE_RETRY) {
+    j = decide(t, now);
+    if (j.verdict != JUDGE_FINISH) {
+        if (ends_instead(t, now))
+            return;
+        t->last_try = j.verdict == JUDGE_FAIL_OVER;
         t->backoff_ns = j.wait_ns;
         b->stats.retries++;
         p->stats.retries++;
-        wait_or_ready(t, j.wait_ns, now);
+        wait_or_ready(t, j.wait_ns, t->last_try, now);
         return;
     }
     task_unlink(t);
@@ -323,23 +384,24 @@ static void judge_rest(struct core_task *t, struct instant now)
 static void judge(struct core_task *t, struct instant now)
 {
     struct core_batch *b = t->batch;
+    struct core_pool *p = task_pool(t);
     struct dispatcher_host *host = b->dispatcher->options.host;
 
     tell_task(t, EVENT_ATTEMPT_ENDED, 0, NULL, now);
     if (t->answer.tokens > 0) {
         b->stats.tokens += (uint64_t)t->answer.tokens;
-        b->pool->stats.tokens += (uint64_t)t->answer.tokens;
+        p->stats.tokens += (uint64_t)t->answer.tokens;
     }
     if (b->stopping && t->answer.outcome == WEIR_OUTCOME_CANCELLED) {
         /* By the stop itself: no result of the row's. A later run will try it again. */
-        gate_lost(&b->pool->gate, now, &t->ticket);
+        gate_lost(&p->gate, now, &t->ticket);
         host->retrying(host, b, t, 0);
-        finish_drop(t);
+        finish_drop(t, now);
         return;
     }
     if (t->answer.outcome == WEIR_OUTCOME_CAPACITY) {
         b->stats.refused++;
-        b->pool->stats.refused++;
+        p->stats.refused++;
         judge_refusal(t, now);
         return;
     }
@@ -382,7 +444,7 @@ static void apply_ended_by(struct core_attempt_slot *s)
     a->outcome = s->ended_by == WEIR_REASON_SHUTDOWN_REQUESTED ? WEIR_OUTCOME_CANCELLED
                                                                : WEIR_OUTCOME_TIMEOUT;
     if (s->ended_by == WEIR_REASON_TIMEOUT)
-        answer_say(a, "no answer within %g s", duration_seconds(s->pool->options.timeout_ns));
+        answer_say(a, "no answer within %g s", duration_seconds(s->timeout_ns));
     else if (s->ended_by == WEIR_REASON_DEADLINE)
         answer_say(a, "the deadline passed while attempt %u was running", s->attempt.number);
     else
@@ -413,19 +475,29 @@ static void free_slot(struct core_attempt_slot *s, struct instant now)
         permit_return(&p->permits);
 }
 
-/* It was handed over ahead and has not begun: the row is where it was before, or ends as such rows do now. */
+/*
+ * It was handed over and has not begun (ahead of a place, or to a worker that could not be given it): the row is where it
+ * was before, or ends as such rows do now.
+ */
 static void take_back(struct core_attempt_slot *s, struct instant now)
 {
     struct core_task *t = s->task;
     struct core_batch *b = s->batch;
+    enum weir_reason ended_by = s->ended_by;
 
+    if (s->told)
+        tell_task(t, EVENT_ATTEMPT_TAKEN_BACK, 0, NULL, now);
     answer_clear(&s->attempt.answer);
     gate_lost(&s->pool->gate, now, &s->ticket);
+    breaking_drop(s, now);
     free_slot(s, now);
     task_unlink(t);
     choose_put_back(t);
     if (b->stopping)
-        finish_drop(t);
+        finish_drop(t, now);
+    else if (ended_by == WEIR_REASON_DEADLINE)
+        finish_cancelled(t, WEIR_OUTCOME_TIMEOUT, WEIR_REASON_DEADLINE,
+                         "the deadline passed before the row could run", now);
     else if (b->dispatcher->shutting_down)
         finish_cancelled(t, WEIR_OUTCOME_CANCELLED, WEIR_REASON_SHUTDOWN_REQUESTED,
                          "the engine was shut down before the row could run", now);
@@ -444,6 +516,7 @@ static void tell_late(const struct core_attempt_slot *s, struct instant now)
         .index = s->attempt.index,
         .key = s->attempt.key,
         .attempt = s->attempt.number,
+        .worker = s->worker,
         .answer = &s->attempt.answer,
         .detail = "it ended after its row had been judged",
     };
@@ -459,7 +532,7 @@ static void end_abandoned(struct core_attempt_slot *s, struct instant now)
     struct core_batch *b = s->batch;
 
     b->stats.late_reports++;
-    b->pool->stats.late_reports++;
+    s->pool->stats.late_reports++;
     tell_late(s, now);
     answer_clear(&s->attempt.answer);
     s->abandoned_task = NULL;
@@ -479,13 +552,15 @@ void finish_attempt(struct core_attempt_slot *s, struct instant now)
         end_abandoned(s, now);
         return;
     }
-    if (ahead_came_back(s)) {
+    if (ahead_came_back(s) || s->attempt.not_begun) {
         take_back(s, now);
         return;
     }
     slot_tell_started(s, now);
     ahead_learn(s->pool, &s->attempt.answer);
     apply_ended_by(s);
+    choose_learn(s->pool, &s->attempt.answer, s->ticket.taken_at);
+    breaking_judged(s, &s->attempt.answer, now);
     take_answer(s, t);
     free_slot(s, now);
     judge(t, now);
@@ -524,11 +599,11 @@ void finish_abandon(struct core_attempt_slot *s, struct instant now)
     t->answer.retryable = s->ended_by == WEIR_REASON_TIMEOUT;
     t->answer.outcome = WEIR_OUTCOME_TIMEOUT;
     if (s->ended_by == WEIR_REASON_TIMEOUT)
-        answer_say(&t->answer, "no answer within %g s",
-                   duration_seconds(s->pool->options.timeout_ns));
+        answer_say(&t->answer, "no answer within %g s", duration_seconds(s->timeout_ns));
     else
         answer_say(&t->answer, "the deadline passed while attempt %u was running",
                    s->attempt.number);
+    breaking_judged(s, &t->answer, now);
     judge(t, now);
     close_if_done(b, now);
 }

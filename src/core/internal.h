@@ -7,6 +7,10 @@
  *     ahead.c        short attempts that are handed over before there is a place for them
  *     run.c          rows of very short work, which go the whole way together
  *     stop.c         deadlines, stop, shutdown
+ *     session.c      tasks that wait for their session or its worker
+ *     workers.c      pools whose places are workers with a life of their own
+ *     breaking.c     a pool's breaker, and its fallback pool
+ *     failures.c     many rows that fail alike
  *     tell.c         events for the observer
  *     check.c        the invariants
  */
@@ -16,9 +20,12 @@
 #include "base/heap.h"
 #include "base/list.h"
 #include "base/rng.h"
+#include "core/alike.h"
 #include "core/dispatcher.h"
 #include "core/permits.h"
 #include "core/reorder.h"
+#include "core/run_times.h"
+#include "core/worker/crew.h"
 
 /* An attempt with an executor. It has a permit (a place in the pool), or will get one: see ahead.c. */
 struct core_attempt_slot {
@@ -31,9 +38,13 @@ struct core_attempt_slot {
     bool permit;                      /* false while it is ahead */
     bool called_in;                   /* ahead, and asked to come back */
     bool told;                        /* the observer knows that it has begun */
+    bool broken_in;                   /* the breaker is owed a word about it: breaker_ticket */
     enum weir_reason ended_by;        /* why we cancelled it; NONE: we did not */
     struct gate_ticket ticket;
-    struct list link; /* the pool's free, busy or ahead list */
+    uint64_t breaker_ticket;
+    uint64_t worker; /* id; 0: none. The worker itself may be gone before the report is read */
+    duration_ns timeout_ns; /* 0: none */
+    struct list link;       /* the pool's free, busy or ahead list */
 };
 
 struct core_pool {
@@ -57,8 +68,21 @@ struct core_pool {
     uint64_t run_old; /* ... and between the one before and it; those called back are in neither */
     struct instant run_look_at;
     bool kick;             /* something was started since the last kick */
-    uint64_t told_changes; /* of the throttle, that the observer was told of */
-    size_t crowding;       /* rows that wait after a refusal and hold back new ones; see choose.c */
+    bool held;             /* by hand: nothing starts */
+    bool guests_next;      /* it is the turn of `guests` */
+    bool short_of_workers; /* the last look ended because no worker had room */
+    bool called_last;      /* what was started last was parked with its worker */
+    struct crew *crew;     /* the executor's; NULL: it has none */
+    struct breaker breaker;
+    struct instant breaker_since; /* of the state that the observer was told of last */
+    enum breaker_state breaker_told;
+    uint64_t breaker_told_epoch;
+    char breaker_why[160]; /* it opened last */
+    struct core_pool *fallback;
+    struct list guests;      /* batches of other pools that have a row ready here, in turn */
+    struct run_times *times; /* NULL: no limit goes by them */
+    uint64_t told_changes;   /* of the throttle, that the observer was told of */
+    size_t crowding; /* rows that wait after a refusal and hold back new ones; see choose.c */
     struct core_stats stats;
     struct list link;
 };
@@ -80,7 +104,13 @@ struct core_batch {
     uint64_t run_rows;                  /* rows with the executor, in runs */
     uint64_t run_row_bytes;             /* of output, that a row of the last run had */
     struct list waiting, running;
+    struct list queued;    /* behind a session or parked with a worker */
+    struct list away;      /* READY in the fallback pool, in the order of their coming */
+    uint64_t away_ready;   /* how many; they are in stats.ready too */
+    struct list away_turn; /* in the fallback pool's list of guests */
     struct reorder order;
+    struct alike *alike; /* NULL: no row has failed, or memory was out */
+    bool stop_due;       /* by its policy on failures */
 
     uint64_t next_complete_index;
     uint64_t uncommitted; /* FINISHED, with the store */
@@ -106,8 +136,16 @@ struct dispatcher {
     bool shutting_down;
     struct list pools; /* with a global limit: the first is served next */
     size_t pool_count;
+    size_t crew_count; /* pools that have a crew */
+    size_t stops_due;  /* batches that are to be stopped by their policy on failures */
     struct list batches;
 };
+
+/* The pool that a task is in: its batch's, or that one's fallback. */
+static inline struct core_pool *task_pool(const struct core_task *t)
+{
+    return t->away ? t->batch->pool->fallback : t->batch->pool;
+}
 
 /* New rows start while at most this many rows more than the pool has places run or wait after a refusal. */
 #define CROWDING_ROWS_MAX 16
@@ -119,10 +157,18 @@ struct dispatcher {
 
 /* choose.c */
 void choose_make_ready(struct core_task *t);
+/* The same for one whose turn has come again though it may never have started: among the retries, by its index. */
+void choose_make_ready_in_order(struct core_task *t);
 void choose_unready(struct core_task *t);
 /* A row that was handed over ahead and never began: ready again, before all others. */
 void choose_put_back(struct core_task *t);
+/* The first row of the batch whose turn it is; NULL: there is none that may start. */
+struct core_task *choose_next(struct core_pool *p);
+/* Whether the row may start as far as its batch's output_bytes go. */
+bool choose_has_room_for_output(struct core_task *t);
 struct instant choose_and_start(struct core_pool *p, size_t most, struct instant now);
+/* An attempt has been answered: what is known of how long they run. */
+void choose_learn(struct core_pool *p, const struct core_answer *a, struct instant taken_at);
 void timer_arm(struct core_task *t, struct instant when);
 
 /* ahead.c */
@@ -174,7 +220,9 @@ void finish_attempt(struct core_attempt_slot *s, struct instant now);
 /* A row of a run has ended; its answer is in the task, which is RUNNING and has no slot. */
 void finish_in_run(struct core_task *t, struct instant now);
 void finish_abandon(struct core_attempt_slot *s, struct instant now);
-void finish_drop(struct core_task *t);
+void finish_drop(struct core_task *t, struct instant now);
+/* Hands out a row that is COMMITTED, and those that it held up. */
+void deliver(struct core_task *t, struct instant now);
 /* Fills in what a batch's statistics say of the throttle; nothing any more once it is closed. */
 void batch_note_throttle(const struct core_batch *b, struct core_stats *ret);
 void deliver_in_order(struct core_batch *b, struct instant now);
@@ -189,6 +237,61 @@ void stop_cancel(struct core_task *t, enum weir_reason why, struct instant now);
 /* Rows that do not run end as cancelled: the engine is shut down. */
 void stop_end_waiting(struct core_batch *b, struct instant now);
 
+/* session.c */
+/* Whether the name of its session (it has one) is as long as it may be. */
+bool session_name_fits(const struct core_task *t);
+/* Before a row is accepted into the pool. False: no memory. */
+bool session_find(struct core_pool *p, struct core_task *t, struct instant now);
+/* The row would be ready. */
+void session_admit(struct core_task *t);
+/* A READY row's worker has no room. */
+void session_park(struct core_task *t, struct worker *w, struct instant now);
+/* A parked row is READY again. */
+void session_unpark(struct core_task *t);
+/* Takes a QUEUED row off all lists. */
+void session_unlink(struct core_task *t);
+/* The row has ended, and is on no list. */
+void session_leave(struct core_task *t, struct instant now);
+/* The row, which is on no list, is in its pool's fallback pool from now on; to be admitted there when it is ready. */
+void session_move(struct core_task *t, struct instant now);
+/* From now on the pool's checkout timeout counts, unless it does already. */
+void checkout_begin(struct core_task *t, struct instant now);
+
+/* workers.c; of pools with a crew */
+void workers_init(struct core_pool *p);
+/* Whether rows have become ready by it. */
+bool workers_settle(struct core_pool *p, struct instant now);
+void workers_settle_all(struct dispatcher *d, struct instant now);
+/* The row to be started next; READY, or parked with a worker that has room. NULL: none may. */
+struct core_task *workers_next(struct core_pool *p);
+/* True: it is READY, and *ret is its worker. False: it is parked now, or the pool is short_of_workers. */
+bool workers_place(struct core_pool *p, struct core_task *t, struct worker **ret,
+                   struct instant now);
+/* Returns when to come again. *ret_again: rows have become ready meanwhile. */
+struct instant workers_run(struct core_pool *p, bool *ret_again, struct instant now);
+void workers_shut_down(struct dispatcher *d, bool at_once, struct instant now);
+/* The row has waited too long for a worker. */
+void workers_checkout_over(struct core_task *t, struct instant now);
+
+/* breaking.c; when() only of pools whose breaker is on */
+void breaking_init(struct core_pool *p);
+struct instant breaking_when(struct core_pool *p, struct instant now);
+void breaking_take(struct core_attempt_slot *s, struct instant now);
+void breaking_drop(struct core_attempt_slot *s, struct instant now);
+void breaking_judged(struct core_attempt_slot *s, const struct core_answer *a, struct instant now);
+void breaking_strike(struct core_pool *p, const char *why, struct instant now);
+void breaking_open(struct core_pool *p, const char *why, struct instant now);
+/* While it is open: what is ready goes elsewhere or fails, if the pool says so. */
+void breaking_drain(struct core_pool *p, struct instant now);
+/* Whether the row may go on in its pool's fallback pool; and that it does. */
+bool breaking_may_move(const struct core_task *t);
+void breaking_move(struct core_task *t, const char *why, struct instant now);
+void breaking_note(const struct core_pool *p, struct core_stats *ret);
+
+/* failures.c: a row's result stands; then, at the end of the call, what its batch's policy asks for */
+void failures_note(struct core_batch *b, const struct core_task *t, struct instant now);
+void failures_stop(struct dispatcher *d, struct instant now);
+
 /* tell.c: tells the observer, if there is one. */
 void tell_task(const struct core_task *t, enum core_event_kind kind, duration_ns wait_ns,
                const char *detail, struct instant now);
@@ -197,5 +300,9 @@ void tell_held(const struct core_task *t, struct instant before, struct instant 
 /* What the pool's throttle has decided since the last call, if anything. */
 void tell_throttle(struct core_pool *p, struct instant now);
 void tell_batch(const struct core_batch *b, enum core_event_kind kind, struct instant now);
+void tell_detail(const struct core_batch *b, enum core_event_kind kind, const char *detail,
+                 struct instant now);
+void tell_breaker(const struct core_pool *p, const struct core_breaker_change *change,
+                  const char *why, struct instant now);
 
 #endif

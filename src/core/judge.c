@@ -1,5 +1,7 @@
 #include "core/judge.h"
 
+#include "core/worker/recovery.h"
+
 bool judge_counts(const struct core_answer *a)
 {
     return a->outcome != WEIR_OUTCOME_CAPACITY && a->outcome != WEIR_OUTCOME_CANCELLED;
@@ -24,4 +26,27 @@ struct judgement judge_answer(const struct core_pool_options *o, const struct co
         .verdict = JUDGE_RETRY,
         .wait_ns = backoff_wait(&o->backoff, failures, last_wait_ns, jitter),
     };
+}
+
+struct judgement judge_by_table(const struct core_pool_options *o, const struct core_answer *a,
+                                const struct judge_case *c, struct rng *rng)
+{
+    struct judgement j = {.verdict = JUDGE_FINISH};
+    struct recovery_decision d;
+
+    if (!judge_counts(a) || a->outcome == WEIR_OUTCOME_OK || a->reason == WEIR_REASON_DEADLINE ||
+        !o->recovery)
+        return j;
+    d = recovery_decide(o->recovery, recovery_category(a),
+                        &(struct recovery_case){.attempt = c->failures,
+                                                .all_workers = c->all_workers,
+                                                .has_fallback = c->has_fallback,
+                                                .last_wait_ns = c->last_wait_ns},
+                        rng);
+    j.break_circuit = d.break_circuit;
+    if (c->last_try || !d.again || c->failures >= o->max_attempts)
+        return j;
+    j.verdict = d.strategy == RECOVERY_FAIL_OVER ? JUDGE_FAIL_OVER : JUDGE_RETRY;
+    j.wait_ns = d.wait_ns;
+    return j;
 }

@@ -12,15 +12,17 @@
 #include "core/pool.h"
 
 enum judge_verdict {
-    JUDGE_FINISH, /* the answer is the row's result */
-    JUDGE_RETRY,  /* another attempt after a wait */
-    JUDGE_FAIL,   /* the row fails for a reason of its own: see reason */
+    JUDGE_FINISH,    /* the answer is the row's result */
+    JUDGE_RETRY,     /* another attempt after a wait */
+    JUDGE_FAIL,      /* the row fails for a reason of its own: see reason */
+    JUDGE_FAIL_OVER, /* one attempt in the fallback pool, after a wait */
 };
 
 struct judgement {
     enum judge_verdict verdict;
     enum weir_reason reason; /* for JUDGE_FAIL */
-    duration_ns wait_ns;     /* for JUDGE_RETRY */
+    duration_ns wait_ns;     /* for JUDGE_RETRY and JUDGE_FAIL_OVER */
+    bool break_circuit;      /* the pool's breaker is to open, whatever the verdict */
 };
 
 /* Whether a capacity outcome may still be retried: elapsed since the row's first dispatch, tested with >=. */
@@ -32,6 +34,20 @@ struct judgement judge_capacity(const struct core_pool_options *o, duration_ns e
  */
 struct judgement judge_answer(const struct core_pool_options *o, const struct core_answer *a,
                               uint32_t failures, duration_ns last_wait_ns, struct rng *jitter);
+
+/*
+ * The same by the pool's recovery table (worker/recovery.h): how often, after which wait and where another attempt is made
+ * depends on what failed. There are no more attempts than max_attempts. Without a table, or for a row's last try: finish.
+ */
+struct judge_case {
+    uint32_t failures;
+    duration_ns last_wait_ns;
+    bool last_try;     /* it was the one attempt that failing over gives */
+    bool has_fallback; /* the row may go to a fallback pool, and has not been there */
+    bool all_workers;  /* all workers of the pool are affected */
+};
+struct judgement judge_by_table(const struct core_pool_options *o, const struct core_answer *a,
+                                const struct judge_case *c, struct rng *rng);
 
 /* Whether the outcome counts against max_attempts (P4: capacity never does). */
 bool judge_counts(const struct core_answer *a);

@@ -5,12 +5,21 @@
 #define CORE_POOL_H
 
 #include "flow/backoff.h"
+#include "flow/breaker.h"
 #include "flow/gate.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* More places than this in one pool are a mistake, not a wish: each costs a slot. */
 #define POOL_SIZE_MAX 1000000
+/* Of the median run time: below, most attempts would be ended; above, it is no limit. */
+#define POOL_TIMEOUT_SHARE_MIN 1.0
+#define POOL_TIMEOUT_SHARE_MAX 1e6
+/* A limit by the median is no lower: how long a very short attempt takes is up to chance. */
+#define POOL_TIMEOUT_BY_MEDIAN_MIN_NS (100 * NS_PER_MS)
+
+struct recovery_table;
 
 struct core_pool_options {
     const char *name; /* copied; NULL: the executor's kind */
@@ -20,6 +29,24 @@ struct core_pool_options {
     struct backoff_options backoff;    /* between retryable failures */
     duration_ns timeout_ns;            /* > 0: of one attempt; 0: none */
     duration_ns max_capacity_retry_ns; /* > 0: per row, from its first dispatch */
+    /*
+     * POOL_TIMEOUT_SHARE_MIN to _MAX, of the median time that attempts have run until they were answered: an attempt that
+     * runs longer has timed out. It holds once RUN_TIMES_MIN times are known (core/run_times.h); timeout_ns, if set, holds
+     * from the start, and as a ceiling. 0: none.
+     */
+    double timeout_share;
+    struct breaker_options breaker; /* off unless said otherwise */
+    bool breaker_fails; /* while it is open: rows fail at once (circuit_open); else they wait */
+    /*
+     * What to do about each kind of failure (core/worker/recovery.h); outlives the pool. A row is tried at most as often
+     * as it and max_attempts allow. NULL: what is retryable is retried by `backoff`.
+     */
+    const struct recovery_table *recovery;
+    /*
+     * How long a row whose session's turn has come, or a call, may wait for a worker that others hold; then it ends as
+     * timeout, reason checkout_timeout. 0: for as long as it takes.
+     */
+    duration_ns checkout_timeout_ns;
 };
 
 /* size 1, the adaptive throttle, 3 attempts, no timeout, one hour of capacity retries. */

@@ -33,6 +33,30 @@ bool reorder_enter(struct reorder *r, uint64_t index, void *item)
     return true;
 }
 
+/* The places in use are the first ones, without a gap. */
+bool reorder_enter_any(struct reorder *r, void *item, uint32_t *ret_place)
+{
+    assert(item);
+    if (r->held >= r->window)
+        return false;
+    *ret_place = (uint32_t)r->held;
+    r->slots[r->held++] = item;
+    return true;
+}
+
+void *reorder_take_any(struct reorder *r, uint32_t place)
+{
+    void *last;
+
+    assert(place < r->held && r->slots[place]);
+    last = r->slots[--r->held];
+    r->slots[r->held] = NULL;
+    if (place == r->held)
+        return NULL;
+    r->slots[place] = last;
+    return last;
+}
+
 void *reorder_first(const struct reorder *r)
 {
     return r->slots[r->next & r->mask];

@@ -31,6 +31,12 @@ struct reorder {
 bool reorder_init(struct reorder *r, uint64_t window, uint64_t first_index);
 /* False: the index has left already, is beyond the window, or its place is taken. item is not NULL. */
 bool reorder_enter(struct reorder *r, uint64_t index, void *item);
+/*
+ * For items in no order: an item enters at a place that it keeps, and leaves from there. Not together with the other calls
+ * but for drain and free. enter: false: the window is full. take: what is moved into the free place by it; NULL: nothing.
+ */
+bool reorder_enter_any(struct reorder *r, void *item, uint32_t *ret_place);
+void *reorder_take_any(struct reorder *r, uint32_t place);
 /* The item that leaves next, or NULL when it has not entered yet. */
 void *reorder_first(const struct reorder *r);
 /* Takes the first item out; there is one (asserted). */

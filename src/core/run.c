@@ -41,12 +41,13 @@ void run_init(struct core_pool *p)
 {
     p->takes_runs = p->executor->ops->start_run && !p->dispatcher->options.observer &&
                     p->dispatcher->options.global_limit == 0 && p->options.timeout_ns == 0 &&
-                    gate_is_unpaced(&p->gate);
+                    !p->times && !p->options.breaker.on && gate_is_unpaced(&p->gate);
 }
 
 bool dispatcher_takes_runs(const struct core_batch *b)
 {
-    return b->pool->takes_runs && !b->options.durable && instant_is_never(b->deadline);
+    return b->pool->takes_runs && !b->options.durable && !b->options.unordered &&
+           instant_is_never(b->deadline);
 }
 
 /* ---- runs that are ready ---- */
@@ -87,7 +88,7 @@ static void uncount_ready(struct core_batch *b, uint32_t rows)
 {
     b->run_ready -= rows;
     b->stats.ready -= rows;
-    if (b->stats.ready == 0)
+    if (b->stats.ready == b->away_ready)
         list_remove(&b->turn);
 }
 
@@ -190,7 +191,7 @@ void run_take_permits(struct core_pool *p)
 bool run_may_start(struct core_pool *p, struct instant now)
 {
     if (!p->takes_runs || p->work_ns >= RUN_WORK_NS_MAX || p->crowding > 0 || p->ahead_count > 0 ||
-        list_empty(&p->turn) ||
+        list_empty(&p->turn) || !list_empty(&p->guests) ||
         !gate_may_take_many(&p->gate, now, p->permits.running - p->run_permits))
         return false;
     list_foreach (node, &p->turn) {
@@ -358,6 +359,8 @@ static void finish_run(struct core_run *r, struct instant now)
     b->next_complete_index += r->rows;
     count_results(&b->stats, r, gate_delay(&p->gate));
     count_results(&p->stats, r, gate_delay(&p->gate));
+    if (b->alike)
+        alike_succeeded(b->alike);
     b->held_bytes += r->output_bytes;
     b->run_row_bytes = r->output_bytes / r->rows;
     host->run_finished(host, b, r);

@@ -5,9 +5,11 @@
 #define CORE_STATS_H
 
 #include "base/time.h"
+#include "flow/breaker.h"
 #include "flow/throttle.h"
 #include "weir/outcome.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct core_stats {
@@ -26,6 +28,7 @@ struct core_stats {
     /* where the rows are now */
     uint64_t accepted;
     uint64_t ready, waiting, running;
+    uint64_t queued;   /* behind their session, or for a worker that others hold */
     uint64_t finished; /* results that stand, delivered ones included */
     uint64_t delivered;
     /* what was sent */
@@ -46,6 +49,16 @@ struct core_stats {
      * while it was open, and once it is closed all of this stays as it was then. */
     enum throttle_kind throttle_kind;
     struct throttle_state throttle;
+    /* Of a pool: its breaker; off: closed for ever. */
+    enum breaker_state breaker;
+    uint64_t breaker_opened; /* how often */
+    /* Then it lets something through again; NONE: it does, or waits for what it let through. */
+    struct instant breaker_open_until;
+    /* Rows that went to the fallback pool: to try once more there, or because the breaker was open. */
+    uint64_t failed_over;
+    /* Of a batch: how many rows failed in the ways that many did (core/alike.h), and whether it was stopped for that. */
+    uint64_t failed_alike;
+    bool stopped_alike;
     /* The least and the most that was in force at a dispatch; both 0: never limited so. */
     double rate_min_rps, rate_max_rps;
     size_t window_min, window_max;

@@ -24,11 +24,23 @@ void stop_cancel(struct core_task *t, enum weir_reason why, struct instant now)
 
 static const char deadline_passed[] = "the deadline passed before the row could be tried again";
 
+/* A row that could start, but for its turn, a permit, its session or a worker. */
+static void end_unstarted(struct core_task *t, bool late, struct instant now)
+{
+    if (late)
+        finish_cancelled(t, WEIR_OUTCOME_TIMEOUT, WEIR_REASON_DEADLINE, deadline_passed, now);
+    else
+        workers_checkout_over(t, now);
+}
+
 void stop_timer_fired(struct core_task *t, struct instant now)
 {
     bool late = !instant_before(now, t->deadline);
 
     switch (t->state) {
+    case TASK_QUEUED:
+        end_unstarted(t, late, now);
+        break;
     case TASK_RUNNING:
         stop_cancel(t, late ? WEIR_REASON_DEADLINE : WEIR_REASON_TIMEOUT, now);
         break;
@@ -38,10 +50,12 @@ void stop_timer_fired(struct core_task *t, struct instant now)
             break;
         }
         task_unlink(t);
-        choose_make_ready(t);
+        if (t->is_call)
+            checkout_begin(t, now);
+        session_admit(t);
         break;
     case TASK_READY:
-        finish_cancelled(t, WEIR_OUTCOME_TIMEOUT, WEIR_REASON_DEADLINE, deadline_passed, now);
+        end_unstarted(t, late, now);
         break;
     default:
         timer_arm(t, INSTANT_NEVER);
@@ -49,18 +63,37 @@ void stop_timer_fired(struct core_task *t, struct instant now)
     }
 }
 
-static void drop_ready(struct core_batch *b)
+/* A row of the batch that does not run; those that wait for a session first, so that none becomes ready meanwhile. */
+static struct core_task *first_idle(struct core_batch *b)
 {
-    struct heap_node *n;
-    struct list *l;
+    struct heap_node *retry = heap_first(&b->retries);
+    struct list *first = list_front(&b->queued);
+
+    if (!first)
+        first = list_front(&b->fresh);
+    if (!first && retry)
+        return list_entry(retry, struct core_task, retry);
+    if (!first)
+        first = list_front(&b->away);
+    if (!first)
+        first = list_front(&b->waiting);
+    return first ? list_entry(first, struct core_task, link) : NULL;
+}
+
+static void drop_idle(struct core_batch *b, struct instant now)
+{
+    struct core_task *t;
 
     run_drop_ready(b);
-    while ((l = list_front(&b->fresh)))
-        finish_drop(list_entry(l, struct core_task, link));
-    while ((n = heap_first(&b->retries)))
-        finish_drop(list_entry(n, struct core_task, retry));
-    while ((l = list_front(&b->waiting)))
-        finish_drop(list_entry(l, struct core_task, link));
+    while ((t = first_idle(b)))
+        finish_drop(t, now);
+}
+
+/* What has not begun comes back. */
+static void call_in(struct core_batch *b)
+{
+    ahead_call_in(b->pool, b);
+    run_recall(b->pool, NULL);
 }
 
 static void cancel_running(struct core_batch *b, struct instant now)
@@ -74,13 +107,12 @@ static void cancel_running(struct core_batch *b, struct instant now)
 
 void dispatcher_stop(struct dispatcher *d, struct core_batch *b, bool cancel, struct instant now)
 {
-    (void)d;
     if (b->closed)
         return;
     b->stopping = true;
-    ahead_call_in(b->pool, b);
-    run_recall(b->pool, NULL);
-    drop_ready(b);
+    workers_settle_all(d, now);
+    call_in(b);
+    drop_idle(b, now);
     if (cancel)
         cancel_running(b, now);
     close_if_done(b, now);
@@ -95,29 +127,21 @@ void dispatcher_abort(struct dispatcher *d, struct core_batch *b, struct instant
 void stop_end_waiting(struct core_batch *b, struct instant now)
 {
     static const char message[] = "the engine was shut down before the row could run";
-    struct heap_node *n;
-    struct list *l;
+    struct core_task *t;
 
     run_scatter(b);
-    while ((l = list_front(&b->fresh)))
-        finish_cancelled(list_entry(l, struct core_task, link), WEIR_OUTCOME_CANCELLED,
-                         WEIR_REASON_SHUTDOWN_REQUESTED, message, now);
-    while ((n = heap_first(&b->retries)))
-        finish_cancelled(list_entry(n, struct core_task, retry), WEIR_OUTCOME_CANCELLED,
-                         WEIR_REASON_SHUTDOWN_REQUESTED, message, now);
-    while ((l = list_front(&b->waiting)))
-        finish_cancelled(list_entry(l, struct core_task, link), WEIR_OUTCOME_CANCELLED,
-                         WEIR_REASON_SHUTDOWN_REQUESTED, message, now);
+    while ((t = first_idle(b)))
+        finish_cancelled(t, WEIR_OUTCOME_CANCELLED, WEIR_REASON_SHUTDOWN_REQUESTED, message, now);
 }
 
 void dispatcher_shutdown(struct dispatcher *d, bool cancel, struct instant now)
 {
     d->shutting_down = true;
+    workers_settle_all(d, now);
     list_foreach (node, &d->batches) {
         struct core_batch *b = list_entry(node, struct core_batch, link);
 
-        ahead_call_in(b->pool, b);
-        run_recall(b->pool, NULL);
+        call_in(b);
         stop_end_waiting(b, now);
         if (cancel)
             cancel_running(b, now);
@@ -125,4 +149,5 @@ void dispatcher_shutdown(struct dispatcher *d, bool cancel, struct instant now)
         b->ended = true;
         close_if_done(b, now);
     }
+    workers_shut_down(d, cancel, now);
 }

@@ -8,9 +8,10 @@ void task_init(struct core_task *t)
     memset(t, 0, sizeof *t);
     answer_init(&t->answer);
     t->submit_at = t->start_at = t->complete_at = t->deliver_at = INSTANT_NONE;
-    t->deadline = t->wake_at = INSTANT_NEVER;
+    t->deadline = t->wake_at = t->checkout_until = INSTANT_NEVER;
     t->limit = THROTTLE_LIMIT_NONE;
     list_init(&t->link);
+    list_init(&t->in_line);
     heap_node_init(&t->timer);
     heap_node_init(&t->retry);
 }
@@ -55,11 +56,14 @@ void task_clear(struct core_task *t)
 /* I6: from each state, those that may follow. */
 static const unsigned moves[] = {
     /* COMMITTED: its result is in the store already; FINISHED: it can never run */
-    [TASK_NEW] = TO(TASK_READY) | TO(TASK_COMMITTED) | TO(TASK_FINISHED),
-    [TASK_READY] = TO(TASK_RUNNING) | TO(TASK_FINISHED) | TO(TASK_DROPPED),
-    [TASK_WAITING] = TO(TASK_READY) | TO(TASK_FINISHED) | TO(TASK_DROPPED),
+    [TASK_NEW] = TO(TASK_READY) | TO(TASK_COMMITTED) | TO(TASK_FINISHED) | TO(TASK_QUEUED),
+    [TASK_READY] = TO(TASK_RUNNING) | TO(TASK_FINISHED) | TO(TASK_DROPPED) | TO(TASK_QUEUED),
+    /* QUEUED, here and below: it goes on in the fallback pool, where its session is taken */
+    [TASK_WAITING] = TO(TASK_READY) | TO(TASK_FINISHED) | TO(TASK_DROPPED) | TO(TASK_QUEUED),
     /* READY: another attempt without a wait */
-    [TASK_RUNNING] = TO(TASK_WAITING) | TO(TASK_READY) | TO(TASK_FINISHED) | TO(TASK_DROPPED),
+    [TASK_RUNNING] =
+        TO(TASK_WAITING) | TO(TASK_READY) | TO(TASK_FINISHED) | TO(TASK_DROPPED) | TO(TASK_QUEUED),
+    [TASK_QUEUED] = TO(TASK_READY) | TO(TASK_FINISHED) | TO(TASK_DROPPED),
     /* DROPPED: the store could not take it */
     [TASK_FINISHED] = TO(TASK_COMMITTED) | TO(TASK_DROPPED),
     [TASK_COMMITTED] = TO(TASK_DELIVERED),
@@ -90,6 +94,7 @@ const char *task_state_name(enum task_state state)
         [TASK_COMMITTED] = "committed",
         [TASK_DELIVERED] = "delivered",
         [TASK_DROPPED] = "dropped",
+        [TASK_QUEUED] = "queued",
     };
 
     return (size_t)state < sizeof names / sizeof *names ? names[state] : "unknown";

@@ -11,9 +11,12 @@
  *        │ start          │ its wait is over
  *        ▼                │
  *     RUNNING ──retry──► WAITING
- *        │ judged: the result stands      (READY and WAITING can end too: deadline, shutdown, stop)
+ *        │ judged: the result stands      (READY, WAITING and QUEUED can end too: deadline, shutdown, stop)
  *        ▼
  *     FINISHED ──the store has it──► COMMITTED ──its turn has come──► DELIVERED ──given back──► release()
+ *
+ * In pools of workers a task that would be READY is QUEUED while another one of its session is under way, or while the
+ * worker that holds its session's state has no room (session.c); it is READY again when that is over.
  */
 #ifndef CORE_TASK_H
 #define CORE_TASK_H
@@ -25,6 +28,8 @@
 
 struct core_batch;
 struct core_attempt_slot;
+struct session;
+struct worker;
 
 enum task_state {
     TASK_NEW,
@@ -35,6 +40,8 @@ enum task_state {
     TASK_COMMITTED,
     TASK_DELIVERED,
     TASK_DROPPED, /* the batch was stopped before the task finished: it has no result */
+    TASK_QUEUED,  /* as good as READY, but its session or its worker is taken */
+    TASK_STATES
 };
 
 /*
@@ -95,6 +102,9 @@ struct core_task {
     duration_ns deadline_ns;   /* from its submission; 0: none of its own */
     uint64_t hash_hi, hash_lo; /* of the row's bytes, for the store; 0 without one */
     uint32_t generation;       /* see core/ports/store.h */
+    bool is_call; /* somebody waits for it alone: the pool's checkout timeout holds for it */
+    const char
+        *session; /* of pools with a crew: binds it to the worker with its state; NULL: none */
     void (*release)(struct core_task *task);
 
     /* the engine's own */
@@ -103,13 +113,24 @@ struct core_task {
     struct gate_ticket ticket; /* of the last attempt */
     uint32_t abandoned;        /* attempts that timed out and still run: they read the payload */
     bool crowding;             /* counts in its pool's `crowding` while it waits */
+    bool away;                 /* in its pool's fallback pool, for good */
+    bool last_try;             /* there for one attempt */
+    uint32_t place;            /* where its batch holds it; of unordered ones */
     struct instant deadline;
     struct instant wake_at; /* when the timer is armed */
     struct core_batch *batch;
     struct core_attempt_slot *slot; /* while RUNNING */
-    struct list link;               /* the ready, running or waiting list of its batch */
+    struct list link;               /* the ready, queued, running or waiting list of its batch */
     struct heap_node timer;
     struct heap_node retry; /* in the batch's heap of retries that are ready */
+    /* in pools of workers; see session.c */
+    struct session *bound; /* its session in the pool that it is in; NULL: none */
+    struct session *home;  /* the one in its batch's pool, which it keeps while it is away */
+    struct list in_line;   /* behind its session, or parked with a worker */
+    struct worker *parked; /* that worker */
+    struct instant
+        checkout_until; /* it waits for a worker until then; NEVER: not, or for as long as it takes */
+    uint64_t worker;    /* id of the one that the last attempt was given to; 0: none */
     struct core_run run;
 };
 

@@ -1,6 +1,19 @@
 /* Telling the observer, if there is one, what happens to a task or a batch (core/ports/observer.h). */
 #include "core/internal.h"
 
+static bool is_of_attempt(enum core_event_kind kind)
+{
+    return kind == EVENT_ATTEMPT_STARTED || kind == EVENT_ATTEMPT_ENDED ||
+           kind == EVENT_ATTEMPT_TAKEN_BACK;
+}
+
+/* Of others the task has none yet, or that of the attempt before. */
+static bool has_answer(enum core_event_kind kind)
+{
+    return kind != EVENT_ATTEMPT_STARTED && kind != EVENT_TASK_ACCEPTED &&
+           kind != EVENT_ATTEMPT_TAKEN_BACK && kind != EVENT_TASK_FAILED_OVER;
+}
+
 void tell_task(const struct core_task *t, enum core_event_kind kind, duration_ns wait_ns,
                const char *detail, struct instant now)
 {
@@ -12,14 +25,15 @@ void tell_task(const struct core_task *t, enum core_event_kind kind, duration_ns
     ev = (struct core_event){
         .kind = kind,
         .at = now,
-        .pool = t->batch->pool->name,
+        .pool = task_pool(t)->name,
         .batch = t->batch->number,
         .index = t->index,
         .key = t->key,
         .attempt = t->attempts,
-        .answer = kind == EVENT_ATTEMPT_STARTED || kind == EVENT_TASK_ACCEPTED ? NULL : &t->answer,
+        .answer = has_answer(kind) ? &t->answer : NULL,
         .wait_ns = wait_ns,
         .detail = detail,
+        .worker = is_of_attempt(kind) ? t->worker : 0,
     };
     o->ops->event(o, &ev);
 }
@@ -66,8 +80,29 @@ void tell_throttle(struct core_pool *p, struct instant now)
 
 void tell_batch(const struct core_batch *b, enum core_event_kind kind, struct instant now)
 {
+    tell_detail(b, kind, NULL, now);
+}
+
+void tell_detail(const struct core_batch *b, enum core_event_kind kind, const char *detail,
+                 struct instant now)
+{
     struct core_observer *o = b->dispatcher->options.observer;
-    struct core_event ev = {.kind = kind, .at = now, .pool = b->pool->name, .batch = b->number};
+    struct core_event ev = {
+        .kind = kind, .at = now, .pool = b->pool->name, .batch = b->number, .detail = detail};
+
+    if (o)
+        o->ops->event(o, &ev);
+}
+
+void tell_breaker(const struct core_pool *p, const struct core_breaker_change *change,
+                  const char *why, struct instant now)
+{
+    struct core_observer *o = p->dispatcher->options.observer;
+    struct core_event ev = {.kind = EVENT_BREAKER_CHANGED,
+                            .at = now,
+                            .pool = p->name,
+                            .detail = why,
+                            .breaker = change};
 
     if (o)
         o->ops->event(o, &ev);

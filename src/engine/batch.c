@@ -247,6 +247,8 @@ void batch_flush(struct engine_batch *b)
 
     if (b->committer)
         committer_kick(b->committer);
+    if (b->calls)
+        calls_flush(b);
     closed = dispatcher_batch_closed(b->core);
     pthread_mutex_lock(&b->lock);
     b->bytes += b->finished_bytes;
@@ -390,7 +392,8 @@ void engine_batch_wait_room(struct engine_batch *b)
 /* Whether the row may go in a run: nothing but its work is to be done. */
 static bool is_plain(const struct engine_batch *b, const struct core_task *t)
 {
-    return b->runs && t->deadline_ns == 0 && t->tokens == 0 && !t->refused && !t->finished_before;
+    return b->runs && t->deadline_ns == 0 && t->tokens == 0 && !t->refused && !t->finished_before &&
+           !t->session;
 }
 
 /* Under the lock, which waiting lets go. */

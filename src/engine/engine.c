@@ -243,6 +243,8 @@ static struct instant turn(void *ctx)
 #endif
     pthread_mutex_lock(&e->lock);
     e->running = dispatcher_running(e->dispatcher);
+    if (e->shut_down)
+        e->workers = dispatcher_workers(e->dispatcher);
     if (e->running == 0)
         pthread_cond_broadcast(&e->changed);
     pthread_mutex_unlock(&e->lock);
@@ -264,6 +266,7 @@ static void free_engine(struct engine *e)
 {
     dispatcher_free(e->dispatcher);
     loop_free(e->loop);
+    pthread_mutex_destroy(&e->calls_lock);
     pthread_cond_destroy(&e->changed);
     pthread_mutex_destroy(&e->lock);
     mem_free(e);
@@ -286,6 +289,8 @@ static struct engine *allocate(const struct engine_options *o)
     e->observer = o->observer;
     e->asleep = true;
     list_init(&e->open);
+    list_init(&e->calls);
+    pthread_mutex_init(&e->calls_lock, NULL);
     e->mails_tail = &e->mails;
     e->reports_tail = &e->reports;
     e->runs_tail = &e->runs;
@@ -414,6 +419,7 @@ static void shut_down(struct engine *e, void *ctx)
     dispatcher_shutdown(e->dispatcher, *(bool *)ctx, e->now);
     pthread_mutex_lock(&e->lock);
     e->running = dispatcher_running(e->dispatcher);
+    e->workers = dispatcher_workers(e->dispatcher);
     pthread_mutex_unlock(&e->lock);
 }
 
@@ -434,11 +440,22 @@ static void quit(struct engine *e, void *ctx)
     loop_stop(e->loop);
 }
 
+/* They end by themselves or are made to: no longer than the graces of their crews. */
+static void wait_for_workers(struct engine *e)
+{
+    pthread_mutex_lock(&e->lock);
+    while (e->workers > 0)
+        pthread_cond_wait(&e->changed, &e->lock);
+    pthread_mutex_unlock(&e->lock);
+}
+
 void engine_free(struct engine *e)
 {
     if (!e)
         return;
     engine_shutdown(e, false);
+    calls_close(e);
+    wait_for_workers(e);
     engine_call(e, quit, NULL);
     pthread_join(e->thread, NULL);
     free_engine(e);

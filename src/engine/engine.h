@@ -27,6 +27,7 @@
 #include "core/ports/store.h"
 #include "core/stats.h"
 #include "core/task.h"
+#include "core/worker/crew.h"
 
 struct uv_loop_s;
 struct engine;
@@ -41,7 +42,8 @@ struct engine_options {
 /* Starts the engine's thread. */
 WEIR_MUST_CHECK enum weir_status engine_new(const struct engine_options *o, struct engine **ret,
                                             struct weir_error *err);
-/* Shuts down (running attempts are cancelled), joins the thread, frees all. Batches must be closed before. NULL-safe. */
+/* Shuts down (running attempts are cancelled, workers end), joins the thread, frees all. Batches must be closed before,
+   and no call may be under way. NULL-safe. */
 void engine_free(struct engine *e);
 
 /*
@@ -68,6 +70,85 @@ struct engine_pool_state {
     duration_ns held_ns; /* the service asked for a pause that lasts this long still; 0: none */
 };
 void engine_pool_state(struct engine *e, struct core_pool *pool, struct engine_pool_state *ret);
+
+/* core/dispatcher.h has what these mean: dispatcher_set_fallback() and so on. */
+WEIR_MUST_CHECK enum weir_status engine_set_fallback(struct engine *e, struct core_pool *pool,
+                                                     struct core_pool *other,
+                                                     struct weir_error *err);
+void engine_pool_hold(struct engine *e, struct core_pool *pool, bool held);
+void engine_pool_reset_breaker(struct engine *e, struct core_pool *pool);
+
+/* ---- workers, of pools that have some ---- */
+
+/* A worker as it was when it was asked for. */
+struct engine_worker {
+    uint64_t id;
+    size_t place; /* from 1 */
+    bool extra;   /* an overflow worker */
+    int64_t pid;  /* 0: not started, or gone */
+    enum worker_state state;
+    struct instant since; /* of the state */
+    enum worker_health health;
+    uint32_t failed_checks; /* in a row */
+    struct instant started_at;
+    uint32_t in_flight, max_in_flight;
+    uint64_t requests, ok, failed;
+    uint64_t memory_bytes; /* 0: not looked at */
+    size_t sessions;
+    size_t move_count;
+    const struct worker_transition *moves; /* the newest first; at most WORKER_HISTORY */
+};
+
+struct engine_workers {
+    size_t count;
+    struct engine_worker *workers; /* by place */
+    struct crew_counts counts;
+    struct affinity_counts sessions;
+    void *memory; /* the copy's own */
+};
+
+/* WEIR_E_INVALID: the pool has no workers. engine_workers_free() frees the copy. */
+WEIR_MUST_CHECK enum weir_status engine_pool_workers(struct engine *e, struct core_pool *pool,
+                                                     struct engine_workers *ret,
+                                                     struct weir_error *err);
+void engine_workers_free(struct engine_workers *w);
+/* Ends a session's binding by hand. False: it is not bound. */
+bool engine_pool_release_session(struct engine *e, struct core_pool *pool, const char *name);
+
+/* ---- calls outside of a batch ---- */
+
+struct engine_request {
+    const void *payload; /* what the pool's executor expects */
+    size_t payload_len;
+    void *user; /* for release() */
+    void (*release)(
+        void *user);     /* the payload is used up: after the call or in it; NULL: nothing to do */
+    const char *key;     /* copied; not empty; NULL: "call" */
+    const char *session; /* copied; NULL: none */
+    int64_t tokens;
+    duration_ns timeout_ns; /* > 0, in all, from now; 0: none but the pool's own for each attempt */
+};
+
+struct engine_reply {
+    struct core_answer answer; /* answer_clear() frees what it owns */
+    uint32_t attempts;
+    uint64_t worker; /* that answered; 0: none */
+    struct instant submit_at, start_at, complete_at;
+};
+
+/*
+ * Has one piece of work done and waits for it. It takes its turn with the pool's batches, and the pool's retries,
+ * throttle, breaker and checkout timeout hold for it. When its time is up what runs of it is cancelled, and it ends as
+ * timeout, reason deadline. WEIR_OK: *ret is filled in, whatever the outcome. The payload is the engine's from the call on,
+ * also when it fails. WEIR_E_SHUTDOWN, WEIR_E_NOMEM, WEIR_E_INVALID; WEIR_E_AGAIN: CALLS_MAX calls are under way. Any
+ * thread; not the engine's.
+ */
+#define CALLS_MAX BATCH_WINDOW_ROWS
+WEIR_MUST_CHECK enum weir_status engine_call_pool(struct engine *e, struct core_pool *pool,
+                                                  const struct engine_request *r,
+                                                  struct engine_reply *ret, struct weir_error *err);
+
+/* ---- batches ---- */
 
 struct engine_batch_options {
     struct core_batch_options core;

@@ -1,6 +1,6 @@
 /*
- * The engine's own structures, shared by engine.c (the thread, the mailbox, pools) and batch.c (batches seen from
- * outside), and by nobody else.
+ * The engine's own structures, shared by engine.c (the thread, the mailbox, pools), pools.c (what is asked of a pool),
+ * batch.c (batches seen from outside) and call.c (calls outside of one), and by nobody else.
  */
 #ifndef ENGINE_INTERNAL_H
 #define ENGINE_INTERNAL_H
@@ -37,6 +37,7 @@ struct engine {
     struct core_run *runs, **runs_tail; /* reported */
     bool asleep;                        /* no turn is under way nor due: it must be woken */
     size_t running;                     /* attempts, at the end of the last turn */
+    size_t workers;                     /* the same; counted once the engine is shut down */
 
     /* engine's thread only */
     struct instant now;           /* of this turn */
@@ -45,6 +46,9 @@ struct engine {
     size_t closing;               /* of these, the ones that somebody wants to close */
     bool shut_down;
     bool quit;
+
+    pthread_mutex_t calls_lock; /* of: */
+    struct list calls;          /* one of each pool that had a call */
 };
 
 /* How much of a batch is somewhere; under its lock. */
@@ -53,6 +57,7 @@ struct engine_batch {
     struct core_batch *core;
     struct committer *committer; /* NULL without a store */
     bool runs;                   /* the core takes rows in runs */
+    bool calls;                  /* its rows are calls: each is handed to its caller */
     uint32_t window_rows;
     uint64_t window_bytes;
 
@@ -104,6 +109,10 @@ void batch_closed(struct engine_batch *b);
 /* Hands what this turn has given to whoever waits for it; frees the core's side when it is closing and idle. */
 void batch_flush(struct engine_batch *b);
 void batch_touch(struct engine_batch *b);
+/* call.c: what this turn has given to calls is theirs; on the engine's thread */
+void calls_flush(struct engine_batch *b);
+/* All batches of calls are closed; none is under way. Not on the engine's thread. */
+void calls_close(struct engine *e);
 /* The engine is about to shut down: rows that were added count as accepted, and no more are taken. */
 void batch_shut_down(struct engine_batch *b);
 

@@ -8,6 +8,7 @@
 #define CORE_PORTS_OBSERVER_H
 
 #include "core/answer.h"
+#include "flow/breaker.h"
 #include "flow/throttle_state.h"
 
 #include <stdint.h>
@@ -24,13 +25,20 @@ enum core_event_kind {
     EVENT_TASK_RETRY,    /* will be tried again after wait_ns */
     EVENT_TASK_FINISHED, /* the result stands: outcome and reason of answer */
     EVENT_TASK_DELIVERED,
-    EVENT_THROTTLE_CHANGED,  /* of a pool; throttle says how and why, detail says it in words */
-    EVENT_POOL_HELD,         /* the service asked for a pause of wait_ns */
-    EVENT_WORKER_TRANSITION, /* of a worker; transition says from what to what, and why */
-    EVENT_WORKER_SAID,       /* a line that a worker wrote to its standard error: detail */
-    EVENT_BREAKER_CHANGED,   /* of a pool; detail says to which state, and why */
+    EVENT_THROTTLE_CHANGED,   /* of a pool; throttle says how and why, detail says it in words */
+    EVENT_POOL_HELD,          /* the service asked for a pause of wait_ns */
+    EVENT_WORKER_TRANSITION,  /* of a worker; transition says from what to what, and why */
+    EVENT_WORKER_SAID,        /* a line that a worker wrote to its standard error: detail */
+    EVENT_BREAKER_CHANGED,    /* of a pool; breaker says from what to what, and detail why */
+    EVENT_ATTEMPT_TAKEN_BACK, /* it was handed over and has not begun after all: it does not count */
+    EVENT_TASK_FAILED_OVER, /* it goes on in the fallback pool, whose name is in `pool`; detail says why */
     EVENT_FAILURES_ALIKE, /* many rows of a batch fail the same way: detail has how many, and the first few */
     EVENT_KIND_COUNT
+};
+
+struct core_breaker_change {
+    enum breaker_state from, to;
+    duration_ns lasted_ns; /* how long `from` did */
 };
 
 struct core_event {
@@ -47,6 +55,7 @@ struct core_event {
     const struct throttle_state *throttle; /* of EVENT_THROTTLE_CHANGED; else NULL */
     uint64_t worker; /* id, of worker events and of attempts that run on one; 0: none */
     const struct worker_transition *transition; /* of EVENT_WORKER_TRANSITION; else NULL */
+    const struct core_breaker_change *breaker;  /* of EVENT_BREAKER_CHANGED; else NULL */
 };
 
 /* "task.finished", "attempt.started", ...; the words of the event record. */

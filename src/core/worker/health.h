@@ -46,17 +46,23 @@ struct health {
 void health_options_init(struct health_options *o);
 WEIR_MUST_CHECK enum weir_status health_options_check(const struct health_options *o,
                                                       struct weir_error *err);
-/* Health is unknown until the first check has passed; none is due before health_soon() or `every`. */
+/* Health is unknown until the first check has passed; none is due by the clock before `every`. */
 void health_init(struct health *h, const struct health_options *o, struct instant now);
-/* When the next ping is due, or, while one is out, when its deadline passes. INSTANT_NEVER: neither. */
+/* When the next ping is due, or, while one is out, when its deadline passes. INSTANT_NEVER: neither. A worker that is
+ * always busy is asked when it is idle again, by its owner's choice: see crew.h. */
 struct instant health_when(const struct health *h);
 void health_asked(struct health *h, struct instant now);
 enum health_verdict health_passed(struct health *h, struct instant now);
 enum health_verdict health_failed(struct health *h, struct instant now);
-/* It has just answered a request: the next check by the clock is `every` from now. */
+/*
+ * The worker has requests in hand that it was sent before the ping that is out, and may answer them first: the ping's
+ * deadline counts only from health_cleared(), when it has answered these. A hung request has a limit of its own.
+ */
+void health_behind(struct health *h);
+void health_cleared(struct health *h, struct instant now);
+/* It has just answered a request: the next check by the clock is `every` from now. Nothing changes for a worker that is
+ * unhealthy or is being asked. */
 void health_seen(struct health *h, struct instant now);
-/* Something was wrong with it: a check is due at once. */
-void health_soon(struct health *h, struct instant now);
 const char *worker_health_name(enum worker_health health);
 
 #endif

@@ -6,10 +6,11 @@
  *
  * A failure has a category; the table gives its severity, the strategy, how many retries, how they back off, and how long
  * the first one waits. A severity is raised one step after three attempts, and to critical when all workers of the pool
- * are affected; at critical, `retry` becomes `break the circuit`. Pure.
+ * are affected; in that case `retry` becomes `break the circuit`. Attempts alone never break it: one task that kills each
+ * worker it meets says nothing about the others, and must not stop them. Pure.
  *
  * The wait before retry n (from 1) is `first_ns` for n = 1, and then the larger of it and the backoff's wait for n - 1,
- * base 1 s, ceiling 30 s.
+ * base 1 s, ceiling 30 s, without jitter.
  */
 #ifndef CORE_WORKER_RECOVERY_H
 #define CORE_WORKER_RECOVERY_H
@@ -20,6 +21,9 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#define RECOVERY_BACKOFF_BASE_NS    (1 * NS_PER_S)
+#define RECOVERY_BACKOFF_CEILING_NS (30 * NS_PER_S)
 
 enum recovery_category {
     RECOVERY_INITIALIZATION, /* a worker cannot start */
@@ -72,11 +76,12 @@ struct recovery_case {
 struct recovery_decision {
     enum recovery_strategy strategy;
     enum recovery_severity severity;
-    bool again;          /* another attempt of the task */
+    bool again;          /* another attempt of the task, as far as this table goes */
     duration_ns wait_ns; /* before it */
     bool break_circuit;
 };
 
+/* Of an attempt that neither went well, nor was refused for lack of capacity, nor cancelled. */
 enum recovery_category recovery_category(const struct core_answer *a);
 struct recovery_decision recovery_decide(const struct recovery_table *t,
                                          enum recovery_category category,

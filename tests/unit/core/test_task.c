@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#define STATES (TASK_DROPPED + 1)
+#define STATES TASK_STATES
 
 static void a_task_moves_only_as_it_is_drawn(void **state)
 {
@@ -25,6 +25,10 @@ static void a_task_moves_only_as_it_is_drawn(void **state)
         {TASK_RUNNING, TASK_READY},    {TASK_RUNNING, TASK_FINISHED},
         {TASK_RUNNING, TASK_DROPPED},  {TASK_FINISHED, TASK_COMMITTED},
         {TASK_FINISHED, TASK_DROPPED}, {TASK_COMMITTED, TASK_DELIVERED},
+        {TASK_NEW, TASK_QUEUED},       {TASK_READY, TASK_QUEUED},
+        {TASK_WAITING, TASK_QUEUED},   {TASK_RUNNING, TASK_QUEUED},
+        {TASK_QUEUED, TASK_READY},     {TASK_QUEUED, TASK_FINISHED},
+        {TASK_QUEUED, TASK_DROPPED},
     };
     unsigned allowed = 0;
 
