@@ -40,10 +40,16 @@ enum weir_reason {
     WEIR_REASON_CALLBACK,             /* the callback said that the row failed */
     WEIR_REASON_NO_OUTCOME,           /* the executor ended an attempt without saying how */
     WEIR_REASON_CALLBACK_LOST,        /* the callback's thread ended under it */
+    WEIR_REASON_EXIT_STATUS,          /* the command ended with an exit status that is not 0 */
+    WEIR_REASON_SIGNALLED,            /* a signal ended the command */
+    WEIR_REASON_START_FAILED,         /* the program could not be run */
     WEIR_REASON_BAD_ROW,              /* the row could not be read or built (--skip-bad) */
     WEIR_REASON_SELECT_FAILED,        /* --select could not pick an output from the answer */
     WEIR_REASON_CIRCUIT_OPEN,         /* the pool's breaker is open, and the pool fails rows then */
     WEIR_REASON_CHECKOUT_TIMEOUT,     /* the worker it needs was held by others for too long */
+    WEIR_REASON_WORKER_ERROR,         /* the worker said that the request failed */
+    WEIR_REASON_WORKER_LOST,          /* the worker's process ended before it had answered */
+    WEIR_REASON_WORKER_PROTOCOL,      /* the worker wrote what is not the protocol */
     WEIR_REASON_INTERNAL,             /* memory ran out, or a defect; the message says which */
     WEIR_REASON_COUNT
 };

@@ -43,10 +43,16 @@ static const char *const reason_names[] = {
     [WEIR_REASON_CALLBACK] = "callback",
     [WEIR_REASON_NO_OUTCOME] = "no_outcome",
     [WEIR_REASON_CALLBACK_LOST] = "callback_lost",
+    [WEIR_REASON_EXIT_STATUS] = "exit_status",
+    [WEIR_REASON_SIGNALLED] = "signalled",
+    [WEIR_REASON_START_FAILED] = "start_failed",
     [WEIR_REASON_BAD_ROW] = "bad_row",
     [WEIR_REASON_SELECT_FAILED] = "select_failed",
     [WEIR_REASON_CIRCUIT_OPEN] = "circuit_open",
     [WEIR_REASON_CHECKOUT_TIMEOUT] = "checkout_timeout",
+    [WEIR_REASON_WORKER_ERROR] = "worker_error",
+    [WEIR_REASON_WORKER_LOST] = "worker_lost",
+    [WEIR_REASON_WORKER_PROTOCOL] = "worker_protocol",
     [WEIR_REASON_INTERNAL] = "internal",
 };
 

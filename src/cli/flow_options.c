@@ -6,6 +6,8 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/parse.h"
+#include "cli/command/machine.h"
+#include "cli/command/values.h"
 #include "core/batch.h"
 
 #include <stddef.h>
@@ -18,6 +20,29 @@
 #define NOT_GIVEN (-1)
 
 /* ---- setters ---- */
+
+static enum weir_status set_jobs(void *into, const char *value, struct weir_error *err)
+{
+    struct flow_options *o = into;
+
+    return values_jobs(value, machine_processors(), JOBS_MAX, &o->jobs, err);
+}
+
+static enum weir_status set_timeout(void *into, const char *value, struct weir_error *err)
+{
+    struct flow_options *o = into;
+    struct timeout_value t;
+    enum weir_status status = values_timeout(value, &t, err);
+
+    if (status != WEIR_OK)
+        return status;
+    if (duration_seconds(t.time_ns) > DURATION_MAX_S)
+        return error_set(err, WEIR_E_INVALID, "%s is out of range; it must be 0s to %gs", value,
+                         DURATION_MAX_S);
+    o->timeout_ns = t.time_ns;
+    o->timeout_share = t.share;
+    return WEIR_OK;
+}
 
 static enum weir_status set_throttle(void *into, const char *value, struct weir_error *err)
 {
@@ -81,21 +106,21 @@ static enum weir_status set_capacity_status(void *into, const char *value, struc
 const struct option_spec flow_option_specs[] = {
     {.name = "jobs",
      .letter = 'j',
-     .kind = OPTION_COUNT,
+     .kind = OPTION_SET,
      .argument = "N",
-     AT(jobs),
-     .min = 1,
-     .max = JOBS_MAX,
+     .set = set_jobs,
      FLOW,
-     .help = "most requests in flight (default 8)"},
+     .help = "most in flight, or N% of the processors (default 8; of commands and workers 100%)"},
     {.name = "throttle",
      .kind = OPTION_SET,
      .argument = "KIND",
      .set = set_throttle,
      FLOW,
-     .help = "how the rate follows refusals. adaptive: requests are spaced at what the service "
-             "bears, found out with hardly any refusals; aimd: refused rows wait, each refusal "
-             "lengthens the wait; none: a refused row waits a moment (default adaptive)"},
+     .help =
+         "how the rate follows refusals. adaptive: requests are spaced at what the service "
+         "bears, found out with hardly any refusals; aimd: refused rows wait, each refusal "
+         "lengthens the wait; none: a refused row waits a moment (default adaptive; of commands "
+         "and workers aimd)"},
     {.name = "waste",
      .kind = OPTION_SET,
      .argument = "SHARE",
@@ -109,7 +134,7 @@ const struct option_spec flow_option_specs[] = {
      AT(min_dispatch_delay_ns),
      .max = DURATION_MAX_S,
      FLOW,
-     .help = "least time between two requests (default 0)"},
+     .help = "least time between two starts (default 0)"},
     {.name = "rate",
      .kind = OPTION_NUMBER,
      .argument = "R",
@@ -132,6 +157,7 @@ const struct option_spec flow_option_specs[] = {
      AT(tpm),
      .min = 1,
      .max = 1e15,
+     .only = ONLY_HTTP,
      FLOW,
      .help = "at most N tokens per minute: estimated from the body, corrected by the response's "
              "usage"},
@@ -142,8 +168,8 @@ const struct option_spec flow_option_specs[] = {
      .min = 0,
      .max = 1000,
      FLOW,
-     .help = "tries again after a failure that may pass (default 2). A full service is no "
-             "failure and uses none of them up"},
+     .help = "tries again after a failure that may pass (default 2; of commands 0, and every exit "
+             "code but 0 may pass). Being full is no failure and uses none of them up"},
     {.name = "retry-delay",
      .kind = OPTION_DURATION,
      .argument = "TIME",
@@ -158,6 +184,7 @@ const struct option_spec flow_option_specs[] = {
      AT(retry_after_max_ns),
      .min = 0.001,
      .max = DURATION_MAX_S,
+     .only = ONLY_HTTP,
      FLOW,
      .help = "longest Retry-After that is obeyed; above it the row fails (default 120s)"},
     {.name = "max-capacity-retry",
@@ -172,15 +199,16 @@ const struct option_spec flow_option_specs[] = {
      .kind = OPTION_SET,
      .argument = "LIST",
      .set = set_capacity_status,
+     .only = ONLY_HTTP,
      FLOW,
      .help = "HTTP statuses that mean \"full\", besides 429, 503 and 529"},
     {.name = "timeout",
-     .kind = OPTION_DURATION,
+     .kind = OPTION_SET,
      .argument = "TIME",
-     AT(timeout_ns),
-     .max = DURATION_MAX_S,
+     .set = set_timeout,
      FLOW,
-     .help = "of one request (default 600s; 0: none)"},
+     .help = "of one try, or N% of the median of all so far (default 600s, of workers 60s, of "
+             "commands none; 0: none)"},
     {.name = "deadline",
      .kind = OPTION_DURATION,
      .argument = "TIME",

@@ -16,6 +16,7 @@
 #include "base/time.h"
 #include "cli/options.h"
 #include "cli/output/halt.h"
+#include "cli/run_kind.h"
 #include "core/pool.h"
 #include "flow/throttle.h"
 #include "weir/status.h"
@@ -41,6 +42,7 @@ struct flow_options {
     int64_t retries;            /* after the first attempt; max_attempts is one more */
     duration_ns retry_delay_ns; /* first backoff after a retryable failure */
     duration_ns timeout_ns;     /* of one attempt; 0: none */
+    double timeout_share;       /* of the median of the run times so far; 0: none */
     duration_ns deadline_ns;    /* of the run; 0: none */
     struct halt_rule halt;
     int *capacity_statuses; /* besides 429, 503 and 529; owned */

@@ -46,6 +46,37 @@ enum weir_status option_list_add(struct option_list *list, const char *item, str
     return WEIR_OK;
 }
 
+void options_given_free(struct options_given *given)
+{
+    given->items = mem_free(given->items);
+    given->count = 0;
+}
+
+const struct option_spec *options_find_given(const struct options_given *given, const char *name)
+{
+    for (size_t i = given->count; i > 0; i--) {
+        if (strcmp(given->items[i - 1]->name, name) == 0)
+            return given->items[i - 1];
+    }
+    return NULL;
+}
+
+/* The capacity is the count rounded up to a power of two, as of a list. */
+static enum weir_status note_given(struct options_given *given, const struct option_spec *spec,
+                                   struct weir_error *err)
+{
+    if ((given->count & (given->count - 1)) == 0) {
+        size_t cap = given->count ? given->count * 2 : 1;
+        const struct option_spec **items = mem_realloc(given->items, cap * sizeof(*items));
+
+        if (!items)
+            return error_nomem(err);
+        given->items = items;
+    }
+    given->items[given->count++] = spec;
+    return WEIR_OK;
+}
+
 /* ---- names ---- */
 
 static size_t min3(size_t a, size_t b, size_t c)
@@ -274,13 +305,16 @@ static enum weir_status store_value(const struct option_spec *spec, char *into, 
     return error_set(err, WEIR_E_INTERNAL, "an option of no kind");
 }
 
-static enum weir_status store_named(const struct option_spec *spec, char *into, const char *value,
+static enum weir_status store_named(struct parser *p, const struct found *found, const char *value,
                                     struct weir_error *err)
 {
-    enum weir_status status = store_value(spec, into, value, err);
+    const struct option_spec *spec = found->spec;
+    enum weir_status status = store_value(spec, p->into + found->at, value, err);
 
     if (status != WEIR_OK && status != WEIR_E_NOMEM)
         error_prefix(err, "--%s", spec->name);
+    if (status == WEIR_OK && p->table->notes_given)
+        status = note_given((void *)(p->into + p->table->given_at), spec, err);
     return status;
 }
 
@@ -324,7 +358,7 @@ static enum weir_status parse_long(struct parser *p, const char *name, struct we
         if (status != WEIR_OK)
             return status;
     }
-    return store_named(spec, p->into + found.at, value, err);
+    return store_named(p, &found, value, err);
 }
 
 static enum weir_status parse_letters(struct parser *p, const char *letters, struct weir_error *err)
@@ -346,7 +380,7 @@ static enum weir_status parse_letters(struct parser *p, const char *letters, str
         else if (spec->argument)
             status = take_argument(p, spec, &value, err);
         if (status == WEIR_OK)
-            status = store_named(spec, p->into + found.at, value, err);
+            status = store_named(p, &found, value, err);
         if (status != WEIR_OK || rest_is_value)
             return status;
     }
@@ -359,6 +393,16 @@ static enum weir_status add_positional(struct parser *p, const char *text, struc
         return error_set(err, WEIR_E_INVALID, "\"%.100s\" is not expected here; %s takes no files",
                          text, p->table->command);
     return option_list_add((void *)(p->into + p->table->positional_at), text, err);
+}
+
+/* What stands behind `--`, from argv[at] on. */
+static enum weir_status take_rest(struct parser *p, struct weir_error *err)
+{
+    enum weir_status status = WEIR_OK;
+
+    while (status == WEIR_OK && p->at < p->argc)
+        status = option_list_add((void *)(p->into + p->table->rest_at), p->argv[p->at++], err);
+    return status;
 }
 
 enum weir_status options_parse(const struct options_table *table, int argc, char **argv, void *into,
@@ -375,6 +419,8 @@ enum weir_status options_parse(const struct options_table *table, int argc, char
             status = add_positional(&p, text, err);
         else if (text[1] != '-')
             status = parse_letters(&p, text + 1, err);
+        else if (text[2] == '\0' && table->takes_rest)
+            status = take_rest(&p, err);
         else if (text[2] == '\0')
             status = WEIR_OK, only_positional = true;
         else

@@ -12,8 +12,8 @@
  * each of them holds somewhere in `into`.
  *
  * Understood: --name=value, --name value, -j8, -j 8, -qv (flags together), `--` (all that follows
- * is positional), "-" (positional), and positional arguments between options. A long name may not be
- * abbreviated: an abbreviation that is unique today is another option tomorrow.
+ * is positional, or the rest of a table that has one), "-" (positional), and positional arguments between options. A
+ * long name may not be abbreviated: an abbreviation that is unique today is another option tomorrow.
  *
  * Everything stored points into argv, which must outlive it; lists grow by mem_realloc and are the
  * caller's. On failure `into` may be half filled in. Pure but for that memory; no thread of its own.
@@ -55,6 +55,7 @@ struct option_spec {
     size_t at;           /* offsetof the field in the part's struct */
     double min, max;     /* both 0: parse's own range */
     const char *choices; /* OPTION_CHOICE: "auto|1.1|2" */
+    unsigned only;       /* bits of the command's own, such as the kinds of run it is for; 0: all */
     /* OPTION_SET: value is NULL for an option without an argument name. `into`: the part's struct. */
     enum weir_status (*set)(void *into, const char *value, struct weir_error *err);
 };
@@ -63,6 +64,12 @@ struct options_part {
     const struct option_spec *specs;
     size_t count;
     size_t at; /* offsetof the part's struct in `into` */
+};
+
+/* Options as they were given, one after the other. */
+struct options_given {
+    const struct option_spec **items;
+    size_t count;
 };
 
 struct options_table {
@@ -74,6 +81,10 @@ struct options_table {
     size_t part_count;
     size_t positional_at; /* offsetof a struct option_list for positional arguments */
     bool takes_positional;
+    size_t rest_at; /* offsetof a struct option_list for what stands behind `--` */
+    bool takes_rest;
+    size_t given_at; /* offsetof a struct options_given */
+    bool notes_given;
 };
 
 /* Errors read "--tpm: ...": put the command's name before them with error_prefix. WEIR_E_INVALID or
@@ -82,6 +93,9 @@ WEIR_MUST_CHECK enum weir_status options_parse(const struct options_table *table
                                                char **argv, void *into, struct weir_error *err);
 /* The whole help text, in lines of at most `width` columns (40 or more). */
 void options_help(const struct options_table *table, size_t width, struct buf *out);
+/* The last one of that name that was given; NULL: none. */
+const struct option_spec *options_find_given(const struct options_given *given, const char *name);
+void options_given_free(struct options_given *given);
 /* Frees the array of a list and empties it. */
 void option_list_free(struct option_list *list);
 WEIR_MUST_CHECK enum weir_status option_list_add(struct option_list *list, const char *item,

@@ -17,8 +17,8 @@
 
 void run_options_show_url(const struct run_options *o, struct buf *out)
 {
-    if (o->url)
-        run_url_show(slice_of(o->url), out);
+    if (o->http.url)
+        run_url_show(slice_of(o->http.url), out);
 }
 
 static void put_name(struct buf *out, const char *name)
@@ -62,8 +62,8 @@ static const struct run_header *next_header(const struct run_options *o,
 {
     const struct run_header *best = NULL;
 
-    for (size_t i = 0; i < o->header_count; i++) {
-        const struct run_header *h = &o->headers[i];
+    for (size_t i = 0; i < o->http.header_count; i++) {
+        const struct run_header *h = &o->http.headers[i];
 
         if (last && compare_names(header_name(h), header_name(last)) <= 0)
             continue;
@@ -86,19 +86,73 @@ static void put_headers(struct buf *out, const struct run_options *o)
     buf_putc(out, ']');
 }
 
-void run_options_fingerprint(const struct run_options *o, struct buf *out)
+static void put_list(struct buf *out, const char *name, const struct option_list *list)
+{
+    put_name(out, name);
+    buf_putc(out, '[');
+    for (size_t i = 0; i < list->count; i++) {
+        buf_puts(out, i > 0 ? "," : "");
+        json_put_string(out, slice_of(list->items[i]));
+    }
+    buf_putc(out, ']');
+}
+
+/*
+ * The members in the order of their names. Those of a kind are there for that kind alone, which is the same as at their
+ * defaults in any other.
+ */
+static void put_command(struct buf *out, const struct run_options *o)
+{
+    const struct run_command_options *c = &o->command;
+
+    put_list(out, "(the command)", &c->words);
+    put_text(out, "colsep", c->colsep);
+    put_flag(out, "errors", o->errors != NULL);
+    put_flag(out, "json", c->json);
+    put_text(out, "key", o->key_expr);
+    put_flag(out, "lines", o->lines);
+    put_name(out, "max-args");
+    buf_put_u64(out, (uint64_t)c->max_args);
+    put_flag(out, "meta", o->meta);
+    put_flag(out, "null", c->nul);
+    put_text(out, "replace", c->replace);
+    put_flag(out, "shell", o->shell);
+    put_flag(out, "skip-bad", o->skip_bad);
+    put_flag(out, "stdin", c->stdin_row);
+    put_flag(out, "tag", c->tag);
+    put_text(out, "tagstring", c->tagstring);
+    put_text(out, "workdir", o->workdir);
+}
+
+static void put_worker(struct buf *out, const struct run_options *o)
+{
+    const struct run_worker_options *w = &o->worker;
+
+    put_text(out, "command", w->command ? w->command : "process");
+    put_flag(out, "errors", o->errors != NULL);
+    put_text(out, "fallback", w->fallback);
+    put_text(out, "key", o->key_expr);
+    put_flag(out, "lines", o->lines);
+    put_flag(out, "meta", o->meta);
+    put_text(out, "select", o->select_expr);
+    put_text(out, "session", w->session);
+    put_flag(out, "shell", o->shell);
+    put_flag(out, "skip-bad", o->skip_bad);
+    put_text(out, "template", o->template_expr);
+    put_text(out, "workdir", o->workdir);
+    put_text(out, "worker", w->worker);
+}
+
+static void put_http(struct buf *out, const struct run_options *o)
 {
     struct buf url = {0};
 
-    buf_putc(out, '{');
-    if (out->failed)
-        return;
     put_flag(out, "errors", o->errors != NULL);
     put_headers(out, o);
     put_text(out, "key", o->key_expr);
     put_flag(out, "lines", o->lines);
     put_flag(out, "meta", o->meta);
-    put_text(out, "method", o->method ? o->method : "POST");
+    put_text(out, "method", o->http.method ? o->http.method : "POST");
     put_text(out, "select", o->select_expr);
     put_flag(out, "skip-bad", o->skip_bad);
     put_text(out, "template", o->template_expr);
@@ -106,8 +160,21 @@ void run_options_fingerprint(const struct run_options *o, struct buf *out)
     put_name(out, "url");
     json_put_string(out, buf_slice(&url));
     out->failed = out->failed || url.failed;
-    buf_putc(out, '}');
     buf_free(&url);
+}
+
+void run_options_fingerprint(const struct run_options *o, struct buf *out)
+{
+    buf_putc(out, '{');
+    if (out->failed)
+        return;
+    if (o->kind == RUN_COMMAND)
+        put_command(out, o);
+    else if (o->kind == RUN_WORKER)
+        put_worker(out, o);
+    else
+        put_http(out, o);
+    buf_putc(out, '}');
 }
 
 static bool is_default(struct slice value)
@@ -129,7 +196,8 @@ static void put_value(struct buf *out, struct slice value)
 
 static void put_difference(struct buf *out, struct slice key, struct slice before, struct slice now)
 {
-    buf_puts(out, "--");
+    if (key.len < 2 || key.data[1] != '(') /* the command has no option's name */
+        buf_puts(out, "--");
     json_unquote(key, out);
     buf_puts(out, ": was ");
     put_value(out, before);

@@ -1,5 +1,5 @@
 /*
- * What an attempt gave. Plain data with three owned texts; whoever holds the struct is the only one
+ * What an attempt gave. Plain data with four owned texts; whoever holds the struct is the only one
  * to touch it, so there is nothing to lock.
  */
 #include "core/answer.h"
@@ -22,16 +22,32 @@ void answer_init(struct core_answer *a)
     };
 }
 
+static void free_bytes(char *bytes, size_t len, void (*how)(char *bytes, size_t len))
+{
+    if (bytes && how)
+        how(bytes, len);
+    else
+        mem_free(bytes);
+}
+
 static void free_output(struct core_answer *a)
 {
-    if (a->output && a->output != a->small)
-        mem_free(a->output);
+    if (a->output != a->small)
+        free_bytes(a->output, a->output_len, a->output_free);
+    a->output_free = NULL;
+}
+
+static void free_errput(struct core_answer *a)
+{
+    free_bytes(a->errput, a->errput_len, a->errput_free);
+    a->errput_free = NULL;
 }
 
 void answer_clear(struct core_answer *a)
 {
     mem_free(a->message);
     free_output(a);
+    free_errput(a);
     mem_free(a->request_id);
     answer_init(a);
 }
@@ -72,12 +88,20 @@ void answer_take_output(struct core_answer *a, char *output, size_t len)
     a->output_len = len;
 }
 
+void answer_take_errput(struct core_answer *a, char *errput, size_t len)
+{
+    free_errput(a);
+    a->errput = errput;
+    a->errput_len = len;
+}
+
 static bool is_plain(const struct core_answer *a)
 {
     return a->outcome == WEIR_OUTCOME_OK && a->reason == WEIR_REASON_NONE && !a->message &&
-           !a->request_id && a->tokens < 0 && a->advice.retry_after_ns < 0 &&
-           a->advice.requests.limit < 0 && a->advice.requests.remaining < 0 &&
-           a->advice.tokens.limit < 0 && a->advice.tokens.remaining < 0;
+           !a->request_id && !a->errput && !a->output_free && a->tokens < 0 &&
+           a->advice.retry_after_ns < 0 && a->advice.requests.limit < 0 &&
+           a->advice.requests.remaining < 0 && a->advice.tokens.limit < 0 &&
+           a->advice.tokens.remaining < 0;
 }
 
 static void unsay(struct core_answer *a)
@@ -113,7 +137,9 @@ bool answer_move_plain(struct core_answer *to, struct core_answer *from)
 
 void answer_clear_plain(struct core_answer *a)
 {
-    free_output(a);
+    /* Not free_output(): how it is freed is known, and stands where nothing else is read. */
+    if (a->output != a->small)
+        mem_free(a->output);
     unsay(a);
 }
 

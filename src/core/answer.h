@@ -2,9 +2,10 @@
  * What an attempt gave: the one thing that an executor reports, and what a result keeps of its last
  * attempt.
  *
- * Owner: whoever holds the struct owns message, output and request_id (answer_clear frees all
- * three). A small output lives in the struct itself, so that the commonest answers of very short
- * work need no memory of their own; that is why a struct is moved by answer_move() only.
+ * Owner: whoever holds the struct owns message, output, errput and request_id (answer_clear frees all
+ * four). A small output lives in the struct itself, so that the commonest answers of very short
+ * work need no memory of their own; that is why a struct is moved by answer_move() only. A large one may
+ * live elsewhere than in memory (a mapped file), and then says how it is freed.
  */
 #ifndef CORE_ANSWER_H
 #define CORE_ANSWER_H
@@ -35,6 +36,12 @@ struct core_answer {
     struct instant ended_at;
     int64_t tokens; /* that the service says it charged; -1: not told */
     struct flow_advice advice;
+    char *
+        errput; /* what the work wrote beside its output (standard error), with a NUL behind it; NULL: none */
+    size_t errput_len;
+    /* How output and errput are freed, with their lengths; NULL: by mem_free() */
+    void (*output_free)(char *output, size_t len);
+    void (*errput_free)(char *errput, size_t len);
 };
 
 /* An answer that says nothing yet: outcome lost, reason no_outcome, nothing owned. */
@@ -48,9 +55,11 @@ void answer_move(struct core_answer *to, struct core_answer *from);
 bool answer_set_output(struct core_answer *a, const void *bytes, size_t len);
 /* Gives it an output that was had from mem_alloc(), with its NUL, in place of one that it has. */
 void answer_take_output(struct core_answer *a, char *output, size_t len);
+/* Gives it what the work wrote beside its output, had and freed in the same way. */
+void answer_take_errput(struct core_answer *a, char *errput, size_t len);
 /*
- * An answer is plain when it says no more than "done well": an output perhaps, but no message, no advice, no request id, no
- * tokens. Moves such an answer to one that is as after answer_init(), touching no more of the two than is needed. False:
+ * An answer is plain when it says no more than "done well": an output perhaps (in memory), but no message, no advice, no
+ * request id, no tokens, nothing written beside the output. Moves such an answer to one that is as after answer_init(), touching no more of the two than is needed. False:
  * it is not plain; nothing has changed.
  */
 bool answer_move_plain(struct core_answer *to, struct core_answer *from);

@@ -28,6 +28,7 @@ void tell_task(const struct core_task *t, enum core_event_kind kind, duration_ns
         .pool = task_pool(t)->name,
         .batch = t->batch->number,
         .index = t->index,
+        .task = t,
         .key = t->key,
         .attempt = t->attempts,
         .answer = has_answer(kind) ? &t->answer : NULL,

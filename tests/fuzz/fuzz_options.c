@@ -32,14 +32,16 @@ static void check_accepted(const struct run_options *o)
     must(json_check(buf_slice(&a), NULL));
     must(!run_options_conflict(buf_slice(&a), buf_slice(&a), &told));
     must(told.len == 0);
-    must(run_url_userinfo(slice_of(o->url)).len == 0);
+    must((o->kind == RUN_HTTP) == (o->http.url != NULL));
+    must((o->kind == RUN_COMMAND) == (o->command.words.count > 0));
+    must(!o->http.url || run_url_userinfo(slice_of(o->http.url)).len == 0);
     must(o->flow.jobs >= 1 && o->flow.backoff_multiplier > 1);
     must(o->flow.waste > 0 && o->flow.recovery_step_ns >= 0);
     must(o->flow.throttle != THROTTLE_AIMD ||
          o->flow.min_dispatch_delay_ns <= o->flow.max_dispatch_delay_ns);
-    for (size_t i = 0; i < o->header_count; i++) {
-        must(o->headers[i].line[o->headers[i].name_len] == ':');
-        must(!strpbrk(o->headers[i].line, "\r\n"));
+    for (size_t i = 0; i < o->http.header_count; i++) {
+        must(o->http.headers[i].line[o->http.headers[i].name_len] == ':');
+        must(!strpbrk(o->http.headers[i].line, "\r\n"));
     }
     buf_free(&a);
     buf_free(&told);

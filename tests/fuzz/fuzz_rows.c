@@ -35,16 +35,16 @@ static void must(int holds)
         abort();
 }
 
-static void check_row(const struct run_row *row, const struct line *line)
+static void check_row(struct run_row *row, const struct line *line)
 {
     must(row->key_len >= 1 && row->key_len <= ROW_KEY_BYTES_MAX);
     must(strlen(row->task.key) == row->key_len);
     must(utf8_valid_prefix((struct slice){row->task.key, row->key_len}) == row->key_len);
-    must(row->request.body.len == 0 || json_check(row->request.body, NULL));
-    must(memchr(row->request.body.data, '\n', row->request.body.len) == NULL);
-    must(strncmp(row->request.url, ORIGIN, strlen(ORIGIN)) == 0);
-    must(strchr("/?", row->request.url[strlen(ORIGIN)]) != NULL);
-    must(strpbrk(row->request.url, " \r\n") == NULL);
+    must(row_http(row)->request.body.len == 0 || json_check(row_http(row)->request.body, NULL));
+    must(memchr(row_http(row)->request.body.data, '\n', row_http(row)->request.body.len) == NULL);
+    must(strncmp(row_http(row)->request.url, ORIGIN, strlen(ORIGIN)) == 0);
+    must(strchr("/?", row_http(row)->request.url[strlen(ORIGIN)]) != NULL);
+    must(strpbrk(row_http(row)->request.url, " \r\n") == NULL);
     must(row->line == line->number && row->task.tokens >= 0);
 }
 
@@ -61,7 +61,8 @@ static void build(struct rows *rows, const struct line *line, uint64_t index)
 
         must(status == WEIR_E_FORMAT);
         must(strncmp(err.message, "standard input:", 15) == 0);
-        must(row_bad(line, index, seen.kind, seen.key, err.message, &row, NULL) == WEIR_OK);
+        must(row_bad(line, index, RUN_HTTP, seen.kind, seen.key, err.message, &row, NULL) ==
+             WEIR_OK);
         must(row->task.key[0] != '\0');
     }
     row_set_idempotency(row, SLICE("run"), 0);

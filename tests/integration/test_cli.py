@@ -40,7 +40,7 @@ class Cli(Case):
                            (["run", "--jbos", "3"], "did you mean --jobs?"),
                            (["version", "now"], "takes no arguments"),
                            ([], "Usage: weir COMMAND"),
-                           (["run"], "weir run: --url is missing")):
+                           (["run"], "weir run: where rows go is missing: give --url")):
             done = weir(*args)
             self.assertEqual(done.returncode, 2, args)
             self.assertIn(said, done.stderr)

@@ -12,7 +12,7 @@ struct columns {
     regex_t regex;
 };
 
-static bool add(struct column_list *list, struct slice column)
+bool column_list_add(struct column_list *list, struct slice column)
 {
     if (list->count == list->cap) {
         size_t cap = list->cap ? list->cap * 2 : 8;
@@ -84,11 +84,11 @@ bool columns_split(struct columns *c, struct slice text, struct column_list *ret
                 0 ||
             m.rm_eo == m.rm_so)
             break;
-        if (!add(ret, (struct slice){text.data + begin, (size_t)m.rm_so - begin}))
+        if (!column_list_add(ret, (struct slice){text.data + begin, (size_t)m.rm_so - begin}))
             return false;
         begin = (size_t)m.rm_eo;
     }
-    return add(ret, (struct slice){text.data + begin, text.len - begin});
+    return column_list_add(ret, (struct slice){text.data + begin, text.len - begin});
 }
 
 bool columns_split_nul(struct slice text, struct column_list *ret)
@@ -99,7 +99,7 @@ bool columns_split_nul(struct slice text, struct column_list *ret)
             text.len > 0 && ret->count < COLUMNS_MAX - 1 ? memchr(text.data, '\0', text.len) : NULL;
         size_t len = nul ? (size_t)(nul - text.data) : text.len;
 
-        if (!add(ret, (struct slice){text.data, len}))
+        if (!column_list_add(ret, (struct slice){text.data, len}))
             return false;
         if (!nul)
             return true;

@@ -34,6 +34,8 @@ WEIR_MUST_CHECK enum weir_status columns_new(const char *regex, struct columns *
 bool columns_split(struct columns *c, struct slice text, struct column_list *ret);
 /* The same at each NUL byte. */
 bool columns_split_nul(struct slice text, struct column_list *ret);
+/* Adds one to the list. False: no memory. */
+bool column_list_add(struct column_list *list, struct slice column);
 void column_list_free(struct column_list *list);
 struct columns *columns_free(struct columns *c);
 

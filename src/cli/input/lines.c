@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "cli/input/combine.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -31,6 +32,12 @@ struct lines {
     int stdin_fd;
     int stop_fd;
     bool regular_only;
+    char end_char;
+    bool nul;
+    uint64_t per_row;
+    const struct combine *combine;
+    uint64_t combined; /* rows of it that were handed out */
+    struct buf row;    /* that is put together of several lines or values */
     bool any_stream;
     uint64_t bytes_known;
     uint64_t bytes_taken;
@@ -123,6 +130,9 @@ enum weir_status lines_open(const struct lines_options *o, struct lines **ret,
         return error_nomem(err);
     l->files = o->file_count ? o->files : only_stdin;
     l->file_count = o->file_count ? o->file_count : 1;
+    l->combine = o->combine;
+    if (o->combine)
+        l->file_count = 0;
     l->line_max = (size_t)line_max;
     l->read_bytes = o->buffer_bytes ? o->buffer_bytes : READ_BYTES_DEFAULT;
     if (l->read_bytes < READ_BYTES_MIN)
@@ -130,6 +140,9 @@ enum weir_status lines_open(const struct lines_options *o, struct lines **ret,
     l->stdin_fd = o->stdin_fd;
     l->stop_fd = o->stop_fd;
     l->regular_only = o->regular_only;
+    l->nul = o->nul;
+    l->end_char = o->nul ? '\0' : '\n';
+    l->per_row = o->per_row ? o->per_row : 1;
     l->fd = -1;
 
     status = look_at_files(l, err);
@@ -153,6 +166,7 @@ void lines_close(struct lines *l)
     if (!l)
         return;
     close_file(l);
+    buf_free(&l->row);
     mem_free(l->buffer);
     mem_free(l);
 }
@@ -189,7 +203,7 @@ static enum weir_status open_file(struct lines *l, struct weir_error *err)
     };
     l->number = 0;
     l->at_eof = false;
-    l->at_start = true;
+    l->at_start = !l->nul;
     return WEIR_OK;
 }
 
@@ -290,7 +304,7 @@ static enum weir_status find_end(struct lines *l, size_t *ret_len, bool *ret_end
     for (;;) {
         size_t held = l->end - l->at;
         const char *newline =
-            held > seen ? memchr(l->buffer + l->at + seen, '\n', held - seen) : NULL;
+            held > seen ? memchr(l->buffer + l->at + seen, l->end_char, held - seen) : NULL;
         enum weir_status status;
 
         if (newline || l->at_eof || held > l->line_max + 1) {
@@ -330,7 +344,7 @@ static enum weir_status drop_long_line(struct lines *l, size_t len, bool ended, 
         status = fill(l, err);
         if (status != WEIR_OK)
             goto out;
-        newline = memchr(l->buffer + l->at, '\n', l->end - l->at);
+        newline = memchr(l->buffer + l->at, l->end_char, l->end - l->at);
         ended = newline != NULL;
         len = ended ? (size_t)(newline - (l->buffer + l->at)) : l->end - l->at;
     }
@@ -371,7 +385,7 @@ static enum weir_status next_in_file(struct lines *l, struct line *line, struct 
     l->number++;
     line->number = l->number;
     text = (struct slice){l->buffer + l->at, len};
-    if (len > 0 && text.data[len - 1] == '\r')
+    if (len > 0 && text.data[len - 1] == '\r' && !l->nul)
         text.len--;
     if (text.len > l->line_max)
         return drop_long_line(l, len, ended, line, err);
@@ -382,8 +396,69 @@ static enum weir_status next_in_file(struct lines *l, struct line *line, struct 
     return WEIR_OK;
 }
 
+/* The next line of the open file that is one. WEIR_E_END: the file has none. */
+static enum weir_status next_not_blank(struct lines *l, struct line *line, struct weir_error *err)
+{
+    enum weir_status status;
+
+    do
+        status = next_in_file(l, line, err);
+    while (status == WEIR_OK && !l->nul && !line->too_long && is_blank(line->text));
+    return status;
+}
+
+/* Puts lines behind the first one, which has been read, until the row has all of its lines. */
+static enum weir_status gather(struct lines *l, struct line *row, struct weir_error *err)
+{
+    enum weir_status status = WEIR_OK;
+
+    buf_clear(&l->row);
+    buf_put_slice(&l->row, row->text);
+    for (uint64_t i = 1; status == WEIR_OK && i < l->per_row; i++) {
+        struct line line;
+
+        status = next_not_blank(l, &line, err);
+        if (status != WEIR_OK)
+            break;
+        row->too_long |= line.too_long;
+        row->length += line.length + 1;
+        if (row->length > l->line_max)
+            row->too_long = true;
+        if (row->too_long)
+            continue; /* the rest of it is passed over, not held */
+        buf_putc(&l->row, '\0');
+        buf_put_slice(&l->row, line.text);
+    }
+    if (status != WEIR_OK && status != WEIR_E_END)
+        return status;
+    if (l->row.failed)
+        return error_nomem(err);
+    if (row->too_long)
+        row->hash = fingerprint_of(buf_slice(&l->row)); /* of as much as is held */
+    row->text = row->too_long ? (struct slice){"", 0} : buf_slice(&l->row);
+    return WEIR_OK;
+}
+
+static enum weir_status next_combined(struct lines *l, struct line *line, struct weir_error *err)
+{
+    if (l->combined == combine_rows(l->combine))
+        return error_set(err, WEIR_E_END, "the input is at its end");
+    buf_clear(&l->row);
+    combine_row(l->combine, l->combined, &l->row);
+    if (l->row.failed)
+        return error_nomem(err);
+    *line = (struct line){.text = buf_slice(&l->row),
+                          .length = l->row.len,
+                          .number = ++l->combined,
+                          .file = LINES_COMBINED};
+    line->hash = fingerprint_of(line->text);
+    return WEIR_OK;
+}
+
 static enum weir_status next_line(struct lines *l, struct line *line, struct weir_error *err)
 {
+    if (l->combine)
+        return next_combined(l, line, err);
     for (;;) {
         enum weir_status status;
 
@@ -396,15 +471,15 @@ static enum weir_status next_line(struct lines *l, struct line *line, struct wei
             if (status != WEIR_OK)
                 return status;
         }
-        status = next_in_file(l, line, err);
+        status = next_not_blank(l, line, err);
         if (status == WEIR_E_END) {
             close_file(l);
             continue;
         }
+        if (status == WEIR_OK && l->per_row > 1 && !line->too_long)
+            status = gather(l, line, err);
         if (status != WEIR_OK)
             return status;
-        if (!line->too_long && is_blank(line->text))
-            continue;
         if (!line->too_long)
             line->hash = fingerprint_of(line->text);
         line->streamed = l->streamed;

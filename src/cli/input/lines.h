@@ -12,6 +12,10 @@
  * not held: it is handed out without text, with its length and its hash, and costs no more memory
  * than the limit itself. Bytes are not judged here: NULs and bad UTF-8 are passed on.
  *
+ * With `nul` lines end at a NUL byte, blank ones are lines too, and nothing is stripped. With `per_row` N the lines that
+ * are handed out are made of N lines of a file (its last one of what is left), with a NUL between them; the number is
+ * that of the first. With `combine` there are no files: a line is a row of values (combine.h).
+ *
  * Calls block in read(). For what is no regular file the wait ends early when `stop_fd` becomes
  * readable, so that a reader thread can be told to end. One owner, one thread at a time.
  */
@@ -33,14 +37,19 @@
 /* Files in one run. With this limit a file's number and a line's fit into 63 bits together. */
 #define LINES_FILES_MAX (UINT32_C(1) << 20)
 
+struct combine;
+
 struct lines_options {
-    const char *const *files; /* "-" is standard input. The names must outlive the reader */
-    size_t file_count;        /* 0: standard input alone */
-    uint64_t line_max_bytes;  /* 0: LINES_LINE_BYTES_DEFAULT */
-    size_t buffer_bytes;      /* of a read; 0: 256 KiB */
-    int stdin_fd;             /* what "-" reads; never closed here */
-    int stop_fd;              /* -1: none */
-    bool regular_only;        /* passes over standard input and what is no regular file */
+    const char *const *files;      /* "-" is standard input. The names must outlive the reader */
+    size_t file_count;             /* 0: standard input alone */
+    uint64_t line_max_bytes;       /* 0: LINES_LINE_BYTES_DEFAULT */
+    size_t buffer_bytes;           /* of a read; 0: 256 KiB */
+    int stdin_fd;                  /* what "-" reads; never closed here */
+    int stop_fd;                   /* -1: none */
+    bool regular_only;             /* passes over standard input and what is no regular file */
+    bool nul;                      /* see above; and below */
+    uint64_t per_row;              /* 0: 1 */
+    const struct combine *combine; /* NULL: none. Outlives the reader */
 };
 
 struct line {
@@ -53,6 +62,9 @@ struct line {
     uint32_t file_index;     /* in the options' files */
     struct fingerprint hash; /* of the line's bytes */
 };
+
+/* What the rows of `combine` are said to come from. */
+#define LINES_COMBINED "combination"
 
 /* What tells whether a file is still the one that it was. */
 struct lines_identity {

@@ -31,6 +31,7 @@ struct source {
 enum weir_status source_open(const struct source_options *o, struct source **ret,
                              struct weir_error *err)
 {
+    static const char *const combined[] = {LINES_COMBINED};
     struct source *s = mem_calloc(1, sizeof(*s));
     size_t files = o->lines.file_count ? o->lines.file_count : 1;
     enum weir_status status;
@@ -40,7 +41,7 @@ enum weir_status source_open(const struct source_options *o, struct source **ret
     s->options = *o;
     s->options.lines.regular_only = false;
     s->file_seen = -1;
-    s->keys.files = o->lines.file_count ? o->lines.files : NULL;
+    s->keys.files = o->lines.combine ? combined : o->lines.file_count ? o->lines.files : NULL;
     s->keys.memory_keys = o->memory_keys;
     s->trail.marks_max = o->marks_max;
     status = rows_new(&o->rows, &s->rows, err);
@@ -172,7 +173,7 @@ static enum weir_status build_bad(struct source *s, const struct line *line, con
 
     if (seen.form)
         s->kind = seen.kind;
-    return row_bad(line, s->index, s->kind, seen.key, message, ret, err);
+    return row_bad(line, s->index, s->options.rows.kind, s->kind, seen.key, message, ret, err);
 }
 
 static enum weir_status build(struct source *s, const struct line *line, struct run_row **ret,

@@ -53,6 +53,30 @@ static enum weir_status parse_threshold(const char *text, struct halt_rule *rule
     return status;
 }
 
+/* never, and the numbers that GNU parallel had before it had words. */
+static bool parse_short(const char *text, struct halt_rule *ret)
+{
+    static const struct {
+        const char *text;
+        struct halt_rule rule;
+    } known[] = {
+        {"never", {.verdict = HALT_NONE}},
+        {"0", {.verdict = HALT_NONE}},
+        {"1", {.verdict = HALT_SOON, .why = HALT_ON_FAIL, .count = 1}},
+        {"2", {.verdict = HALT_NOW, .why = HALT_ON_FAIL, .count = 1}},
+        {"-1", {.verdict = HALT_SOON, .why = HALT_ON_SUCCESS, .count = 1}},
+        {"-2", {.verdict = HALT_NOW, .why = HALT_ON_SUCCESS, .count = 1}},
+    };
+
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (strcmp(known[i].text, text) == 0) {
+            *ret = known[i].rule;
+            return true;
+        }
+    }
+    return false;
+}
+
 enum weir_status halt_parse(const char *text, struct halt_rule *ret, struct weir_error *err)
 {
     struct halt_rule rule = {.verdict = HALT_NONE};
@@ -60,10 +84,8 @@ enum weir_status halt_parse(const char *text, struct halt_rule *ret, struct weir
     enum weir_status status;
     size_t why;
 
-    if (strcmp(text, "never") == 0) {
-        *ret = rule;
+    if (parse_short(text, ret))
         return WEIR_OK;
-    }
     if (skip_word(&at, "soon,"))
         rule.verdict = HALT_SOON;
     else if (skip_word(&at, "now,"))

@@ -197,6 +197,23 @@ static void draw(struct progress *p, const char *note)
     write_out(p, &p->frame);
 }
 
+/* Every byte, however long that takes. */
+static void write_all(int fd, struct slice bytes)
+{
+    while (bytes.len > 0) {
+        ssize_t n = write(fd, bytes.data, bytes.len);
+
+        if (n > 0) {
+            bytes.data += n;
+            bytes.len -= (size_t)n;
+        } else if (n < 0 && errno == EAGAIN) {
+            (void)has_room(fd, -1);
+        } else if (n == 0 || errno != EINTR) {
+            return; /* nobody reads it any more */
+        }
+    }
+}
+
 /* ---- calls ---- */
 
 static void emit(struct progress *p, const struct progress_snapshot *s)
@@ -256,6 +273,29 @@ void progress_note(struct progress *p, const char *text)
     buf_clear(&p->frame);
     buf_puts(&p->frame, text);
     buf_putc(&p->frame, '\n');
+    write_out(p, &p->frame);
+}
+
+void progress_aside(struct progress *p, struct slice bytes)
+{
+    size_t width, height;
+    bool ended = bytes.len > 0 && bytes.data[bytes.len - 1] == '\n';
+
+    if (p->mode != PROGRESS_TTY || !p->have_last) {
+        write_all(p->fd, bytes);
+        return;
+    }
+    terminal_size(p->fd, &width, &height);
+    buf_clear(&p->frame);
+    go_to_start(p, width, height);
+    buf_puts(&p->frame, "\033[J");
+    write_all(p->fd, buf_slice(&p->frame));
+    write_all(p->fd, bytes);
+    if (!ended)
+        write_all(p->fd, SLICE("\n"));
+    buf_clear(&p->frame);
+    p->drawn = 0;
+    append_display(p, width, height);
     write_out(p, &p->frame);
 }
 

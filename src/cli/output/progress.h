@@ -13,7 +13,8 @@
  * object per second (docs/output.md). All go to `fd`, which is standard error.
  *
  * What is written and when is decided here; the text itself comes from the pure progress_render_*
- * functions. A failed write is dropped: progress must never end a run. One thread at a time.
+ * functions. A failed write is dropped: progress must never end a run. One thread at a time; only
+ * progress_aside() may take long.
  */
 #ifndef CLI_OUTPUT_PROGRESS_H
 #define CLI_OUTPUT_PROGRESS_H
@@ -108,6 +109,11 @@ enum progress_mode progress_mode(const struct progress *p);
 void progress_update(struct progress *p, const struct progress_snapshot *s);
 /* One line of text without its newline; shown in every mode but none and json. */
 void progress_note(struct progress *p, const char *text);
+/*
+ * Bytes of somebody else's for the same descriptor, as they are, all of them: waits until there is room. On a terminal they
+ * come above the display, on lines of their own.
+ */
+void progress_aside(struct progress *p, struct slice bytes);
 void progress_finish(struct progress *p, const struct progress_snapshot *s);
 /* Writes nothing. NULL-safe; returns NULL. */
 struct progress *progress_free(struct progress *p);

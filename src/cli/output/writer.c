@@ -42,7 +42,7 @@ struct writer {
     char *targets[FILES]; /* where each file belongs; its path is another during a round */
     int old_fds[FILES];   /* during a round: the files of the round before, to copy from; or -1 */
 
-    bool retry_failed;
+    bool retry_failed, raw, unordered;
     bool begun; /* the store says that an earlier run wrote to these files */
     bool started;
     enum round round;
@@ -197,7 +197,8 @@ static enum weir_status rename_files(struct writer *w, struct weir_error *err)
 }
 
 /* What the store says about this file, against the file. */
-static enum weir_status check_size(const struct outfile *f, uint64_t marked, struct weir_error *err)
+static enum weir_status check_size(const struct writer *w, const struct outfile *f, uint64_t marked,
+                                   struct weir_error *err)
 {
     if (!f->regular)
         return error_set(err, WEIR_E_CONFLICT,
@@ -210,7 +211,7 @@ static enum weir_status check_size(const struct outfile *f, uint64_t marked, str
             "%s has %llu bytes, but %llu were written to it: it was changed since; put "
             "it back as it was, or give --fresh to start over",
             outfile_name(f), (unsigned long long)f->written, (unsigned long long)marked);
-    if (!outfile_ends_line(f->path, marked))
+    if (!w->raw && !outfile_ends_line(f->path, marked))
         return error_set(err, WEIR_E_CONFLICT,
                          "%s has no line that ends after %llu bytes, as it was written: it was "
                          "changed since; put it back as it was, or give --fresh to start over",
@@ -270,7 +271,7 @@ static enum weir_status open_in_round(struct writer *w, int which, struct weir_e
     if (status == WEIR_OK && w->old_fds[which] >= 0)
         (void)fchmod(f->fd, st.st_mode & 07777); /* it takes the old one's place */
     if (status == WEIR_OK && w->round == ROUND_OPEN)
-        status = check_size(f, marked_bytes(w, which), err);
+        status = check_size(w, f, marked_bytes(w, which), err);
 out:
     mem_free(beside);
     return status;
@@ -292,7 +293,7 @@ static enum weir_status open_one(struct writer *w, int which, const char *path, 
     if (status == WEIR_OK)
         status = outfile_open(f, path, err);
     if (status == WEIR_OK && w->begun)
-        status = check_size(f, marked_bytes(w, which), err);
+        status = check_size(w, f, marked_bytes(w, which), err);
     else if (status == WEIR_OK && f->regular && f->written > 0 && !overwrite)
         status =
             error_set(err, WEIR_E_CONFLICT,
@@ -360,6 +361,9 @@ enum weir_status writer_open(const struct writer_options *o, struct writer **ret
     if (!w)
         return error_nomem(err);
     w->store = o->store;
+    w->raw = o->raw;
+    w->unordered = o->unordered;
+    assert(!o->store || !o->unordered);
     w->retry_failed = o->retry_failed && o->store;
     w->synced_at = INSTANT_NONE;
     for (int i = 0; i < FILES; i++) {
@@ -527,11 +531,12 @@ static enum weir_status end_line(struct writer *w, uint64_t index, int64_t deliv
 
     if (f->pending.failed)
         return error_nomem(err);
-    assert(index == w->next && place.len > 0 && f->pending.data[f->pending.len - 1] == '\n');
+    assert(index == w->next || w->unordered);
+    assert(w->raw || (place.len > 0 && f->pending.data[f->pending.len - 1] == '\n'));
     status = keep_place(w, &place, err);
     if (status != WEIR_OK)
         return status;
-    w->next = index + 1;
+    w->next++;
     return f->pending.len >= PENDING_BYTES ? write_pending(w, w->line_file, err) : WEIR_OK;
 }
 
@@ -567,6 +572,11 @@ static enum weir_status read_at(int fd, char *to, uint64_t offset, uint64_t len)
     return WEIR_OK;
 }
 
+static bool is_line(const char *at, size_t len)
+{
+    return len > 0 && at[len - 1] == '\n' && !memchr(at, '\n', len - 1);
+}
+
 static enum weir_status copy_line(struct writer *w, uint64_t index, int64_t deliver_ns,
                                   struct weir_error *err)
 {
@@ -589,9 +599,9 @@ static enum weir_status copy_line(struct writer *w, uint64_t index, int64_t deli
     at = buf_reserve(to, (size_t)place.len);
     if (!at)
         return error_nomem(err);
-    if (place.len == 0 || w->old_fds[from] < 0 ||
+    if (w->old_fds[from] < 0 ||
         read_at(w->old_fds[from], at, place.offset, place.len) != WEIR_OK ||
-        at[place.len - 1] != '\n' || memchr(at, '\n', (size_t)place.len - 1))
+        !(w->raw || is_line(at, (size_t)place.len)))
         return error_set(
             err, WEIR_E_CONFLICT,
             "%s does not hold the line of row %llu where it was written: it was changed "

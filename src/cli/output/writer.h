@@ -28,6 +28,9 @@
  *
  * Every state but "begin" is gone on with by the next run, whether --retry-failed is given again or not.
  *
+ * A raw output has whatever bytes a row has in place of its line, none perhaps; places and marks say where they stand all
+ * the same.
+ *
  * Owner and thread: one thread at a time uses a writer. The store stays the caller's. SIGPIPE and
  * SIGXFSZ must be ignored by the process; they arrive here as errors. After a failed write, sync or
  * mark the writer is broken: each later call gives the same error, and nothing more is marked.
@@ -62,6 +65,8 @@ struct writer_options {
     struct core_store *store; /* NULL: nothing is remembered */
     bool retry_failed; /* begin another round over the failed rows (unless one is under way) */
     bool overwrite; /* --fresh: an output that is not empty and belongs to no journal is replaced */
+    bool raw;       /* what goes in are bytes, any number of them for a row, not one line */
+    bool unordered; /* rows come in any order; there is no store then */
     /* Files that must not be written over: the inputs, the journal. May be NULL. */
     const char *const *not_these;
     size_t not_these_count;

@@ -155,7 +155,7 @@ enum weir_status files_raise_limit(const struct run_options *o, struct weir_erro
 {
     rlim_t jobs = (rlim_t)o->flow.jobs, least = jobs + DESCRIPTORS_BESIDES;
     rlim_t wanted = jobs * DESCRIPTORS_PER_JOB + DESCRIPTORS_BESIDES;
-    bool multiplexed = o->http == RUN_HTTP_2 || o->http == RUN_HTTP_2_PRIOR;
+    bool multiplexed = o->http.http == RUN_HTTP_2 || o->http.http == RUN_HTTP_2_PRIOR;
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)

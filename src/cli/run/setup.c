@@ -33,11 +33,11 @@ enum weir_status setup_input(struct run *r, struct weir_error *err)
         .rows = {.lines = o->lines,
                  .template_expr = o->template_expr,
                  .key_expr = o->key_expr,
-                 .url = o->url,
-                 .method = o->method},
+                 .url = o->http.url,
+                 .method = o->http.method},
         .skip_bad = o->skip_bad,
     };
-    enum weir_status status = http_url_check(o->url, err);
+    enum weir_status status = http_url_check(o->http.url, err);
 
     if (status != WEIR_OK)
         return error_prefix(err, "--url");
@@ -228,7 +228,7 @@ enum weir_status setup_output(struct run *r, struct weir_error *err)
 }
 
 /* --select: the answer's output becomes what the expression picks from it. On the engine's thread. */
-static bool select_output(void *ctx, struct core_answer *a)
+bool run_select_output(void *ctx, struct core_answer *a)
 {
     struct run *r = ctx;
     struct slice body = {a->output ? a->output : "", a->output_len};
@@ -257,49 +257,6 @@ static bool select_output(void *ctx, struct core_answer *a)
     }
     answer_take_output(a, picked, len);
     return true;
-}
-
-static enum weir_status make_http(void *ctx, const struct core_pool_options *options,
-                                  struct uv_loop_s *loop, struct core_executor_host *host,
-                                  struct core_executor **ret, struct weir_error *err)
-{
-    static const enum http_version versions[] = {[RUN_HTTP_AUTO] = HTTP_VERSION_AUTO,
-                                                 [RUN_HTTP_1_1] = HTTP_VERSION_1_1,
-                                                 [RUN_HTTP_2] = HTTP_VERSION_2,
-                                                 [RUN_HTTP_2_PRIOR] =
-                                                     HTTP_VERSION_2_PRIOR_KNOWLEDGE};
-    struct run *r = ctx;
-    const struct run_options *o = &r->options;
-    const char **headers = mem_calloc(o->header_count + 1, sizeof *headers);
-    struct http_options h = HTTP_OPTIONS_DEFAULT;
-    enum weir_status status;
-
-    if (!headers)
-        return error_nomem(err);
-    for (size_t i = 0; i < o->header_count; i++)
-        headers[i] = o->headers[i].line;
-    if (o->method)
-        h.method = o->method;
-    h.headers = headers;
-    h.headers_count = o->header_count;
-    h.connect_timeout_ns = o->connect_timeout_ns;
-    h.response_max_bytes = o->response_max_bytes;
-    h.http_version = versions[o->http];
-    h.proxy = o->proxy;
-    h.no_proxy = o->no_proxy;
-    h.cacert = o->cacert;
-    h.client_cert = o->cert;
-    h.client_key = o->key_file;
-    h.insecure = o->insecure;
-    h.unix_socket = o->unix_socket;
-    h.max_connections = options->size;
-    h.capacity_statuses = o->flow.capacity_statuses;
-    h.capacity_statuses_count = o->flow.capacity_status_count;
-    if (r->select)
-        h.accept = (struct http_accept){select_output, r};
-    status = http_executor_new(&h, loop, host, ret, err);
-    mem_free(headers);
-    return status;
 }
 
 enum weir_status setup_engine(struct run *r, struct weir_error *err)

@@ -13,6 +13,7 @@
 
 #include <stdint.h>
 
+struct core_task;
 struct worker_transition;
 
 enum core_event_kind {
@@ -47,6 +48,7 @@ struct core_event {
     const char *pool;                 /* name; NULL when it does not concern one */
     uint64_t batch;                   /* number of the batch; 0 when it does not concern one */
     uint64_t index;                   /* of the row, for task and attempt events */
+    const struct core_task *task;     /* the same; the engine's, to be looked at within the call only. Or NULL */
     const char *key;                  /* of the row, or NULL */
     uint32_t attempt;                 /* number of the attempt */
     const struct core_answer *answer; /* or NULL */

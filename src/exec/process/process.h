@@ -26,6 +26,7 @@
 
 /* A frame of more bytes, in either direction, is an error (I8). */
 #define PROCESS_FRAME_BYTES_DEFAULT (UINT64_C(64) << 20)
+#define PROCESS_FRAME_BYTES_MIN     1024 /* below, weir's own commands have no room */
 /* A line of a worker's standard error is told in pieces of at most so many bytes. */
 #define PROCESS_LINE_BYTES_MAX 4096
 

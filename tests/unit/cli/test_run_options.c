@@ -48,7 +48,7 @@ static void defaults_are_those_of_the_design(void **state)
     assert_int_equal(o.progress, PROGRESS_AUTO);
     assert_null(o.output);
     assert_null(o.journal);
-    assert_string_equal(o.url, "http://h/p");
+    assert_string_equal(o.http.url, "http://h/p");
 }
 
 static void choices_have_the_order_of_their_enums(void **state)
@@ -64,7 +64,7 @@ static void choices_have_the_order_of_their_enums(void **state)
     }
     assert_int_equal(PROGRESS_NONE, 4);
     assert_int_equal(parse("run --url http://h --http 2-prior --throttle none"), WEIR_OK);
-    assert_int_equal(o.http, RUN_HTTP_2_PRIOR);
+    assert_int_equal(o.http.http, RUN_HTTP_2_PRIOR);
     assert_int_equal(o.flow.throttle, THROTTLE_NONE);
     assert_string_equal(throttle_kind_name(o.flow.throttle), "none");
     assert_int_equal(parse("run --url http://h --throttle aimd"), WEIR_OK);
@@ -115,7 +115,7 @@ static void what_cannot_be_is_refused_with_the_option_and_the_remedy(void **stat
     static const struct {
         const char *line, *part;
     } cases[] = {
-        {"run", "weir run: --url is missing"},
+        {"run", "weir run: where rows go is missing: give --url"},
         {"run --url ftp://h", "weir run: --url: must begin with http"},
         {"run --url http://", "weir run: --url: has no host"},
         {"run --url http://:80/", "weir run: --url: has no host"},
@@ -182,12 +182,12 @@ static void secrets_come_from_the_environment_and_are_not_in_argv(void **state)
     assert_int_equal(parse("run --url http://h --header-env x-api-key=WEIR_TEST_KEY --bearer-env "
                            "WEIR_TEST_KEY --header Accept:~text/plain --header X-Empty:"),
                      WEIR_OK);
-    assert_int_equal(o.header_count, 4);
-    assert_string_equal(o.headers[0].line, "x-api-key: sk-1");
-    assert_int_equal(o.headers[0].name_len, strlen("x-api-key"));
-    assert_string_equal(o.headers[1].line, "Authorization: Bearer sk-1");
-    assert_string_equal(o.headers[2].line, "Accept: text/plain");
-    assert_string_equal(o.headers[3].line, "X-Empty:");
+    assert_int_equal(o.http.header_count, 4);
+    assert_string_equal(o.http.headers[0].line, "x-api-key: sk-1");
+    assert_int_equal(o.http.headers[0].name_len, strlen("x-api-key"));
+    assert_string_equal(o.http.headers[1].line, "Authorization: Bearer sk-1");
+    assert_string_equal(o.http.headers[2].line, "Accept: text/plain");
+    assert_string_equal(o.http.headers[3].line, "X-Empty:");
     for (int i = 0; i < args.count; i++)
         assert_lacks(args.items[i], "sk-1");
 }
@@ -203,12 +203,12 @@ static void a_secret_given_as_an_argument_is_covered_in_argv(void **state)
         assert_lacks(args.items[i], "sekrit");
     assert_contains(args.items[2], "@h:8080/p?x=1");
     assert_string_equal(args.items[8], "Accept: text/x");
-    assert_string_equal(o.url, "http://h:8080/p?x=1");
-    assert_string_equal(o.proxy, "http://a:sekrit@p:1");
-    assert_int_equal(o.header_count, 3);
-    assert_string_equal(o.headers[0].line, "X-Api-Key: sekrit");
+    assert_string_equal(o.http.url, "http://h:8080/p?x=1");
+    assert_string_equal(o.http.proxy, "http://a:sekrit@p:1");
+    assert_int_equal(o.http.header_count, 3);
+    assert_string_equal(o.http.headers[0].line, "X-Api-Key: sekrit");
     /* base64("us@er:sekrit") */
-    assert_string_equal(o.headers[2].line, "Authorization: Basic dXNAZXI6c2Vrcml0");
+    assert_string_equal(o.http.headers[2].line, "Authorization: Basic dXNAZXI6c2Vrcml0");
 }
 
 static void a_user_in_the_url_and_an_authorization_header_are_one_too_many(void **state)

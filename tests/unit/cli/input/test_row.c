@@ -52,23 +52,23 @@ static void check_row(struct rows *rows, const struct row_case *c)
         fail_msg("%s: %s", c->line, err.message);
     assert_string_equal(row->task.key, c->key);
     assert_int_equal(row->key_len, strlen(c->key));
-    assert_string_equal(row->request.body.data, c->body);
-    assert_int_equal(row->request.body.len, strlen(c->body));
-    assert_string_equal(row->request.url, c->url ? c->url : URL);
-    assert_string_equal(row->request.method, c->method ? c->method : "POST");
+    assert_string_equal(row_http(row)->request.body.data, c->body);
+    assert_int_equal(row_http(row)->request.body.len, strlen(c->body));
+    assert_string_equal(row_http(row)->request.url, c->url ? c->url : URL);
+    assert_string_equal(row_http(row)->request.method, c->method ? c->method : "POST");
     assert_int_equal(row->kind, c->kind);
     assert_int_equal(row->task.index, 5);
-    assert_ptr_equal(row->task.payload, &row->request);
+    assert_ptr_equal(row->task.payload, &row_http(row)->request);
     assert_true(row->task.payload_len > sizeof(*row));
     row_estimate_tokens(row);
-    assert_int_equal(row->task.tokens, tokens_estimate(row->request.body));
+    assert_int_equal(row->task.tokens, tokens_estimate(row_http(row)->request.body));
     assert_int_equal(row->task.hash_hi, line.hash.hi);
     assert_int_equal(row->task.hash_lo, line.hash.lo);
     assert_int_equal(row->line, 17);
     assert_string_equal(row->file, "rows.jsonl");
     assert_false(row->bad);
     assert_false(row->task.refused);
-    assert_null(row->request.idempotency_key);
+    assert_null(row_http(row)->request.idempotency_key);
     row->task.release(&row->task);
 }
 
@@ -347,8 +347,9 @@ static void a_bad_row_has_its_result_already(void **state)
     struct run_row *row = NULL;
 
     (void)state;
-    assert_int_equal(row_bad(&line, 9, ROW_BATCH, SLICE(""), "rows.jsonl:17: no", &row, NULL),
-                     WEIR_OK);
+    assert_int_equal(
+        row_bad(&line, 9, RUN_HTTP, ROW_BATCH, SLICE(""), "rows.jsonl:17: no", &row, NULL),
+        WEIR_OK);
     assert_true(row->bad);
     assert_true(row->task.refused);
     assert_false(row->task.finished_before);
@@ -378,9 +379,9 @@ static void the_idempotency_key_depends_on_run_place_content_and_generation_alon
 
         assert_int_equal(rows_build(rows, &line, cases[i].index, &row, NULL), WEIR_OK);
         row_set_idempotency(row, slice_of(cases[i].run), cases[i].generation);
-        assert_int_equal(strlen(row->request.idempotency_key), 32);
+        assert_int_equal(strlen(row_http(row)->request.idempotency_key), 32);
         assert_int_equal(row->task.generation, cases[i].generation);
-        memcpy(keys[i], row->request.idempotency_key, sizeof(keys[i]));
+        memcpy(keys[i], row_http(row)->request.idempotency_key, sizeof(keys[i]));
         row_free(row);
         if (i > 1)
             for (size_t k = 0; k < i; k++)
@@ -415,7 +416,7 @@ static void no_memory_is_an_error_at_every_allocation(void **state)
             if (status == WEIR_OK)
                 status = rows_build(rows, &line, 0, &row, NULL);
             if (status == WEIR_OK)
-                status = row_bad(&line, 0, ROW_PLAIN, SLICE("k"), "m", &bad, NULL);
+                status = row_bad(&line, 0, RUN_HTTP, ROW_PLAIN, SLICE("k"), "m", &bad, NULL);
             swept = !mem_has_failed();
             mem_fail_at(0);
             assert_int_equal(status, swept ? WEIR_OK : WEIR_E_NOMEM);

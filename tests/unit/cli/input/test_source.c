@@ -49,7 +49,7 @@ static enum weir_status read_rows(struct source *s, char *out, size_t room, stru
             at += (size_t)snprintf(out + at, room - at, "%d !|", (int)row->task.index);
         else
             at += (size_t)snprintf(out + at, room - at, "%d %s %s|", (int)row->task.index,
-                                   row->task.key, row->request.body.data);
+                                   row->task.key, row_http(row)->request.body.data);
         assert_true(at < room);
         assert_int_equal(source_index(s), row->task.index + 1);
         row_free(row);
@@ -395,7 +395,7 @@ static void rows_live_on_after_the_source(void **state)
     assert_int_equal(source_next(s, &row, NULL), WEIR_OK);
     source_close(s);
     assert_string_equal(row->task.key, "k");
-    assert_string_equal(row->request.url, "http://localhost/y");
+    assert_string_equal(row_http(row)->request.url, "http://localhost/y");
     assert_string_equal(row->file, file);
     row_free(row);
 }

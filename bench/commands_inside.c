@@ -1,0 +1,156 @@
+/*
+ * Commands, one after the other, with what is inside of weir: the engine and the command executor.
+ *
+ *     commands_inside ROWS AT_ONCE PROGRAM [JOURNAL]
+ *
+ * What `weir run -jAT_ONCE -- PROGRAM` does, without its reading and writing: each row is a run of the program, whose
+ * output is captured, and whose result comes in order with its record; with JOURNAL it is in that file before it is
+ * delivered.
+ */
+#include "benchkit.h"
+
+#include "base/list.h"
+#include "base/mem.h"
+#include "engine/engine.h"
+#include "exec/command/command.h"
+#include "store/sqlite/sqlite_store.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#define MARK_EVERY_S  1.0
+#define KEY_TEXT_SIZE 24
+
+struct row {
+    struct core_task task;
+    char key[KEY_TEXT_SIZE];
+};
+
+struct feed {
+    struct engine_batch *batch;
+    uint64_t rows;
+};
+
+static char *program[2];
+
+static bool prepare(void *ctx, const struct core_attempt *attempt, unsigned place,
+                    struct command_launch *launch, struct core_answer *answer)
+{
+    (void)ctx;
+    (void)attempt;
+    (void)place;
+    (void)answer;
+    launch->argv = program;
+    return true;
+}
+
+static enum weir_status make_executor(void *ctx, const struct core_pool_options *o,
+                                      struct uv_loop_s *loop, struct core_executor_host *host,
+                                      struct core_executor **ret, struct weir_error *err)
+{
+    struct command_options c = COMMAND_OPTIONS_DEFAULT;
+
+    (void)ctx;
+    (void)loop;
+    c.prepare = prepare;
+    c.places = o->size;
+    return command_executor_new(&c, host, ret, err);
+}
+
+static void row_release(struct core_task *task)
+{
+    struct row *row = list_entry(task, struct row, task);
+
+    task_clear(task);
+    mem_free(row);
+}
+
+static void *add_rows(void *arg)
+{
+    struct feed *feed = arg;
+    struct weir_error err;
+
+    for (uint64_t i = 0; i < feed->rows; i++) {
+        struct row *row = mem_alloc(sizeof *row);
+
+        if (!row)
+            bench_die("no memory");
+        task_init(&row->task);
+        snprintf(row->key, sizeof row->key, "%" PRIu64, i);
+        row->task.index = i;
+        row->task.key = row->key;
+        row->task.payload = "";
+        row->task.hash_hi = row->task.hash_lo = i;
+        row->task.release = row_release;
+        if (engine_batch_add(feed->batch, &row->task, true, &err) != WEIR_OK)
+            bench_die(err.message);
+    }
+    engine_batch_end(feed->batch);
+    return NULL;
+}
+
+static uint64_t take_results(struct engine_batch *batch, struct core_store *store)
+{
+    double marked_s = bench_now_s();
+    struct core_task *chain;
+    struct weir_error err;
+    uint64_t taken = 0;
+    enum weir_status status;
+
+    while ((status = engine_batch_next(batch, -1, &chain, &err)) == WEIR_OK) {
+        for (struct core_task *t = chain; t; t = t->next)
+            if (t->index != taken++ || t->answer.outcome != WEIR_OUTCOME_OK)
+                bench_die(t->answer.message ? t->answer.message : "a result is not as it must be");
+        engine_batch_give_back(batch, chain);
+        if (store && bench_now_s() - marked_s >= MARK_EVERY_S) {
+            struct store_mark mark = {.next = taken};
+
+            if (store->ops->mark(store, &mark, NULL, 0, &err) != WEIR_OK)
+                bench_die(err.message);
+            marked_s = bench_now_s();
+        }
+    }
+    if (status != WEIR_E_END)
+        bench_die(err.message);
+    return taken;
+}
+
+int main(int argc, char **argv)
+{
+    struct core_pool_options pool_options;
+    struct engine_batch_options batch_options = {.store = NULL};
+    struct core_store *store = NULL;
+    struct core_pool *pool;
+    struct engine *engine;
+    struct weir_error err;
+    struct feed feed = {.rows = bench_number(argc, argv, 1)};
+    pthread_t adder;
+    double start_s;
+
+    core_pool_options_init(&pool_options);
+    pool_options.size = bench_number(argc, argv, 2);
+    program[0] = (char *)(uintptr_t)bench_text(argc, argv, 3);
+    core_batch_options_init(&batch_options.core);
+    if (argc > 4 && sqlite_store_open(argv[4], SQLITE_STORE_FRESH, &store, &err) != WEIR_OK)
+        bench_die(err.message);
+    if (engine_new(&(struct engine_options){.seed = 1}, &engine, &err) != WEIR_OK ||
+        engine_add_pool(engine, &pool_options, make_executor, NULL, &pool, &err) != WEIR_OK)
+        bench_die(err.message);
+    batch_options.store = store;
+    if (engine_open_batch(engine, pool, &batch_options, &feed.batch, &err) != WEIR_OK)
+        bench_die(err.message);
+    start_s = bench_now_s();
+    if (pthread_create(&adder, NULL, add_rows, &feed))
+        bench_die("no thread");
+    if (take_results(feed.batch, store) != feed.rows)
+        bench_die("rows are missing");
+    bench_tell("rows_per_s", (double)feed.rows / (bench_now_s() - start_s));
+    pthread_join(adder, NULL);
+    engine_batch_close(feed.batch);
+    engine_free(engine);
+    if (store) {
+        store->ops->close(store);
+        unlink(argv[4]);
+    }
+    return 0;
+}

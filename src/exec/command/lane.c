@@ -1,0 +1,376 @@
+/*
+ * A lane's thread (lane.h).
+ *
+ * A round: take one command that waits, start it, wait for whatever happens, look after pipes, then after processes that
+ * have ended, report those, and again. Only one is taken in a round, so that other lanes get theirs.
+ *
+ * The pipes of a command are watched only once it has run for WATCH_AFTER_MS: what a short one writes is there when it
+ * has ended, and watching it would wake the lane once more, for the pipes are closed before the process has ended.
+ */
+#include "exec/command/lane.h"
+
+#include "base/error.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/* A command that fills a pipe before that waits for so long, once. */
+#define WATCH_AFTER_MS 2
+#define EVENTS_AT_ONCE 64
+/* A wait is no longer than this; what is due later is waited for again. */
+#define WAIT_MS_MAX 60000
+
+/* What an event is about: the slot's address, and in its lowest bits which of its descriptors. */
+enum source { SOURCE_PROCESS, SOURCE_OUT, SOURCE_ERR, SOURCE_IN };
+#define SOURCE_MASK 3U
+
+_Static_assert(_Alignof(struct command_slot) > SOURCE_MASK, "there is room for the source");
+
+static struct instant now_of(const struct lane *lane)
+{
+    return lane->executor->host->now(lane->executor->host);
+}
+
+bool lane_rouse(struct lane *lane)
+{
+    bool asleep = lane->asleep;
+
+    lane->asleep = false;
+    return asleep;
+}
+
+void lane_wake(struct lane *lane)
+{
+    const uint64_t one = 1;
+
+    /* It can only fail when it is full, and then the lane will wake as well. */
+    if (write(lane->wake_fd, &one, sizeof one) < 0)
+        assert(errno == EAGAIN);
+}
+
+/* ---- what is watched ---- */
+
+static bool watch(struct lane *lane, int fd, uint32_t events, struct command_slot *slot,
+                  enum source source)
+{
+    struct epoll_event event = {.events = events};
+
+    event.data.u64 = (uint64_t)(uintptr_t)slot | source;
+    return epoll_ctl(lane->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+/*
+ * Before it is closed, not by closing it: a child that another lane is just starting has a copy of it for a moment, and
+ * as long as there is one the kernel goes on telling what happens to it.
+ */
+static void unwatch(struct lane *lane, int fd)
+{
+    if (fd >= 0)
+        epoll_ctl(lane->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+}
+
+static void read_stream(struct lane *lane, struct command_slot *slot, struct capture *stream)
+{
+    if (stream->fd >= 0 && !slot_read(slot, stream, lane->scratch)) {
+        unwatch(lane, stream->fd);
+        capture_close(stream);
+    }
+}
+
+static void write_input(struct lane *lane, struct command_slot *slot)
+{
+    if (slot->in_fd >= 0 && !slot_write(slot)) {
+        unwatch(lane, slot->in_fd);
+        slot_close_input(slot);
+    }
+}
+
+static void unwatch_all(struct lane *lane, const struct command_slot *slot)
+{
+    unwatch(lane, slot->child.pidfd);
+    if (slot->watched) {
+        unwatch(lane, slot->out.fd);
+        unwatch(lane, slot->err.fd);
+    }
+    unwatch(lane, slot->in_fd);
+}
+
+/* ---- the life of a command ---- */
+
+/* Hands attempts back; their slots are free after that. */
+static void report(struct lane *lane, struct command_slot *slots)
+{
+    struct command_executor *ex = lane->executor;
+    struct core_attempt *chain = NULL, **tail = &chain;
+
+    if (!slots)
+        return;
+    pthread_mutex_lock(&ex->lock);
+    while (slots) {
+        struct command_slot *slot = slots;
+
+        slots = slot->next;
+        slot->attempt->next = NULL;
+        *tail = slot->attempt;
+        tail = &slot->attempt->next;
+        lane->running--;
+        command_slot_done(ex, slot);
+    }
+    pthread_mutex_unlock(&ex->lock);
+    ex->host->report(ex->host, chain);
+}
+
+/* It could not be started, or watched: nothing of it is left. */
+static void report_unstarted(struct lane *lane, struct command_slot *slot)
+{
+    slot->attempt->answer.ended_at = now_of(lane);
+    slot->next = NULL;
+    report(lane, slot);
+}
+
+static bool watch_new(struct lane *lane, struct command_slot *slot)
+{
+    return watch(lane, slot->child.pidfd, EPOLLIN, slot, SOURCE_PROCESS) &&
+           (slot->in_fd < 0 || watch(lane, slot->in_fd, EPOLLOUT, slot, SOURCE_IN));
+}
+
+static void launch(struct lane *lane, struct command_slot *slot)
+{
+    struct core_answer *a = &slot->attempt->answer;
+
+    a->started_at = now_of(lane);
+    if (!slot_launch(slot, lane->executor->guard)) {
+        report_unstarted(lane, slot);
+        return;
+    }
+    if (!watch_new(lane, slot)) {
+        unwatch_all(lane, slot);
+        child_kill(&slot->child, &slot->end);
+        a->outcome = WEIR_OUTCOME_FAILED;
+        a->reason = WEIR_REASON_INTERNAL;
+        a->retryable = true;
+        answer_say(a, "memory ran out for watching the command");
+        report_unstarted(lane, slot);
+        return;
+    }
+    slot->watch_at = instant_add(a->started_at, WATCH_AFTER_MS * NS_PER_MS);
+    list_push_back(&lane->unwatched, &slot->watch_link);
+}
+
+/* Its process has ended. False: not yet, after all. */
+static bool finish(struct lane *lane, struct command_slot *slot)
+{
+    unwatch(lane, slot->child.pidfd);
+    if (!slot_reap(slot)) {
+        watch(lane, slot->child.pidfd, EPOLLIN, slot, SOURCE_PROCESS);
+        return false;
+    }
+    if (slot->watched) {
+        unwatch(lane, slot->out.fd);
+        unwatch(lane, slot->err.fd);
+    }
+    unwatch(lane, slot->in_fd);
+    list_remove(&slot->watch_link);
+    list_remove(&slot->end_link);
+    slot_answer(slot, lane->scratch);
+    slot->attempt->answer.ended_at = now_of(lane);
+    return true;
+}
+
+/* ---- time ---- */
+
+/* Commands that have run for a while: their pipes are watched from now on. */
+static void watch_pipes(struct lane *lane, struct instant now)
+{
+    struct list *node;
+
+    while ((node = list_front(&lane->unwatched))) {
+        struct command_slot *slot = list_entry(node, struct command_slot, watch_link);
+
+        if (instant_before(now, slot->watch_at))
+            return;
+        list_remove(node);
+        slot->watched = true;
+        if (!watch(lane, slot->out.fd, EPOLLIN, slot, SOURCE_OUT) ||
+            !watch(lane, slot->err.fd, EPOLLIN, slot, SOURCE_ERR))
+            slot_give_up(slot, CAPTURE_NO_MEMORY, 0);
+    }
+}
+
+static void step_terms(struct lane *lane, struct instant now)
+{
+    list_foreach (node, &lane->ending) {
+        struct command_slot *slot = list_entry(node, struct command_slot, end_link);
+
+        if (!instant_before(now, slot->term_at))
+            slot_term(slot, now);
+    }
+}
+
+static struct instant next_due(struct lane *lane)
+{
+    struct list *first = list_front(&lane->unwatched);
+    struct instant due = INSTANT_NEVER;
+
+    if (first)
+        due = list_entry(first, struct command_slot, watch_link)->watch_at;
+    list_foreach (node, &lane->ending)
+        due = instant_min(due, list_entry(node, struct command_slot, end_link)->term_at);
+    return due;
+}
+
+/* In milliseconds, rounded up; -1: for ever. */
+static int time_until(const struct lane *lane, struct instant due)
+{
+    duration_ns ns;
+
+    if (instant_is_never(due))
+        return -1;
+    ns = instant_diff(due, now_of(lane));
+    if (ns <= 0)
+        return 0;
+    return ns > WAIT_MS_MAX * NS_PER_MS ? WAIT_MS_MAX : (int)((ns + NS_PER_MS - 1) / NS_PER_MS);
+}
+
+/* ---- rounds ---- */
+
+static void look_after_pipe(struct lane *lane, struct command_slot *slot, enum source source)
+{
+    if (source == SOURCE_OUT)
+        read_stream(lane, slot, &slot->out);
+    else if (source == SOURCE_ERR)
+        read_stream(lane, slot, &slot->err);
+    else if (source == SOURCE_IN)
+        write_input(lane, slot);
+}
+
+/* Waits, and looks after all that has happened. Ends come last, for after them a slot is not to be touched. */
+static void wait_and_look(struct lane *lane, int timeout_ms)
+{
+    struct epoll_event events[EVENTS_AT_ONCE];
+    struct command_slot *ended = NULL, **tail = &ended;
+    int n = epoll_wait(lane->epoll_fd, events, EVENTS_AT_ONCE, timeout_ms);
+
+    for (int i = 0; i < n; i++) {
+        uint64_t data = events[i].data.u64;
+
+        if (data & SOURCE_MASK)
+            look_after_pipe(lane, (void *)(uintptr_t)(data & ~(uint64_t)SOURCE_MASK),
+                            data & SOURCE_MASK);
+    }
+    for (int i = 0; i < n; i++) {
+        struct command_slot *slot = (void *)(uintptr_t)events[i].data.u64;
+
+        if ((events[i].data.u64 & SOURCE_MASK) || !slot || !finish(lane, slot))
+            continue;
+        slot->next = NULL;
+        *tail = slot;
+        tail = &slot->next;
+    }
+    report(lane, ended);
+}
+
+/* The next command that waits, if any. False: it is time to go. */
+static bool take(struct lane *lane, struct command_slot **ret, bool *ret_more)
+{
+    struct command_executor *ex = lane->executor;
+    struct instant now = now_of(lane);
+    struct list *node;
+    bool go_on;
+
+    *ret = NULL;
+    pthread_mutex_lock(&ex->lock);
+    while ((node = list_pop_front(&lane->cancels)))
+        list_push_back(&lane->ending,
+                       &list_entry(node, struct command_slot, cancel_link)->end_link);
+    node = list_pop_front(&ex->queue);
+    if (node) {
+        *ret = list_entry(node, struct command_slot, link);
+        (*ret)->state = SLOT_TAKEN;
+        (*ret)->lane = lane;
+        lane->running++;
+    }
+    *ret_more = !list_empty(&ex->queue);
+    lane->asleep = !node;
+    go_on = node || lane->running > 0 || !ex->closing;
+    pthread_mutex_unlock(&ex->lock);
+    step_terms(lane, now);
+    watch_pipes(lane, now);
+    return go_on;
+}
+
+static void *lane_main(void *arg)
+{
+    struct lane *lane = arg;
+    struct command_slot *slot;
+    bool more;
+
+    while (take(lane, &slot, &more)) {
+        if (slot)
+            launch(lane, slot);
+        if (!slot)
+            wait_and_look(lane, time_until(lane, next_due(lane)));
+        else if (more)
+            wait_and_look(lane, 0);
+    }
+    return NULL;
+}
+
+/* ---- beginning and end ---- */
+
+static void close_lane(struct lane *lane)
+{
+    if (lane->epoll_fd >= 0)
+        close(lane->epoll_fd);
+    if (lane->wake_fd >= 0)
+        close(lane->wake_fd);
+    lane->epoll_fd = lane->wake_fd = -1;
+}
+
+/* No signal of the host's is handled on a lane; and SIGPIPE, for input that nobody reads, does not come. */
+static int start_thread(struct lane *lane)
+{
+    sigset_t all, before;
+    int rc;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    rc = pthread_create(&lane->thread, NULL, lane_main, lane);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return rc;
+}
+
+enum weir_status lane_start(struct lane *lane, struct command_executor *executor,
+                            struct weir_error *err)
+{
+    /* Edge: it is never read, and each write tells anew. */
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = 0};
+    enum weir_status status = WEIR_OK;
+    int rc;
+
+    lane->executor = executor;
+    list_init(&lane->cancels);
+    list_init(&lane->unwatched);
+    list_init(&lane->ending);
+    lane->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    lane->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (lane->epoll_fd < 0 || lane->wake_fd < 0 ||
+        epoll_ctl(lane->epoll_fd, EPOLL_CTL_ADD, lane->wake_fd, &event) != 0)
+        status = error_set_errno(err, WEIR_E_IO, errno, "cannot set up a thread for commands");
+    rc = status == WEIR_OK ? start_thread(lane) : 0;
+    if (rc != 0)
+        status = error_set_errno(err, WEIR_E_IO, rc, "cannot start a thread for commands");
+    if (status != WEIR_OK)
+        close_lane(lane);
+    return status;
+}
+
+void lane_join(struct lane *lane)
+{
+    pthread_join(lane->thread, NULL);
+    close_lane(lane);
+}
