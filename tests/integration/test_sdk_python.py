@@ -1,4 +1,5 @@
 """The Python SDK (sdk/python/weir_worker.py), driven over its pipes."""
+# run-tests: parallel
 # run-tests: timeout=300
 import fcntl
 import os

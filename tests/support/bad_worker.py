@@ -263,9 +263,6 @@ def answer_call(request):
     fault = fault_of(request)
     if request["command"] not in ("process", "echo") and not has("yes-to-all"):
         answer = {"id": request["id"], "success": False, "error": {"type": "UnknownCommand", "message": "no such command"}}
-        if fault is None:
-            send(answer)
-            return
     if fault is None:
         send(answer)
     else:

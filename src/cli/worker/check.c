@@ -37,8 +37,10 @@ struct check_result check_one(struct check_run *r, const struct check *c)
     struct check_result result = {.verdict = CHECK_SKIP};
 
     buf_clear(&r->text);
-    if (c->needs_start && !r->starts)
+    if (c->needs >= CHECK_STARTS && !r->starts)
         buf_puts(&r->text, "it does not start");
+    else if (c->needs >= CHECK_ANSWERS && !r->answers)
+        buf_puts(&r->text, "it answers nothing, once it has started");
     else
         result.verdict = c->run(r);
     result.text = buf_slice(&r->text);
@@ -66,7 +68,7 @@ static enum check_verdict check_start(struct check_run *r)
     if (!talk_ensure(r))
         return CHECK_FAIL;
     buf_printf(&r->text, "%.2f s after its start", instant_seconds(loop_clock(), began));
-    if (r->max_in_flight > 0)
+    if (r->max_in_flight > 1)
         buf_printf(&r->text, "; it takes %u requests at once", r->max_in_flight);
     return CHECK_OK;
 }
@@ -77,6 +79,7 @@ static enum check_verdict check_ping(struct check_run *r)
 
     if (!talk_exchange(r, &ping))
         return CHECK_FAIL;
+    r->answers = true;
     if (!r->response.success)
         return fail(r, "it answers the second ping with an error; any success will do");
     return CHECK_OK;
@@ -93,6 +96,7 @@ static enum check_verdict check_unknown(struct check_run *r)
         r->knows_unknown = false;
         return CHECK_FAIL;
     }
+    r->answers = true;
     if (r->response.success) {
         buf_puts(&r->text, "it answered \"");
         buf_put_slice(&r->text, q.command);
@@ -143,11 +147,11 @@ static enum check_verdict check_members(struct check_run *r)
 
 static enum check_verdict check_text(struct check_run *r)
 {
-    /* Two, three and four bytes; escapes, a NUL, half a pair, line separators, and what looks like the end of a text. */
+    /* Two, three and four bytes; escapes, a NUL, line separators, and what looks like the end of a text. */
     struct wire_request q =
         talk_probe(r, SLICE("\"Gr\xc3\xbc\xc3\x9f"
                             "e \xe4\xb8\x96\xe7\x95\x8c \xf0\x9f\x98\x80 \\u0000\\u001f\\n"
-                            "\\\"\\\\ \\ud83d\\ude00 \\ud800 \xe2\x80\xa8\xef\xbb\xbf }]\""));
+                            "\\\"\\\\ \\ud83d\\ude00 \xe2\x80\xa8\xef\xbb\xbf }]\""));
 
     return verdict(talk_exchange(r, &q));
 }
@@ -256,7 +260,8 @@ static enum check_verdict check_quiet(struct check_run *r)
 /* ---- how it ends ---- */
 
 /* What is in hand is finished first, and nothing but answers comes. False: r->text says why, and it is ended. */
-static bool take_last_answers(struct check_run *r, uint64_t asked, uint64_t shutdown)
+static bool take_last_answers(struct check_run *r, uint64_t asked, uint64_t shutdown,
+                              struct instant *ret_answered)
 {
     struct instant deadline = instant_add(loop_clock(), r->options->timeout_ns);
     struct wire_fault fault = {.kind = WIRE_FAULT_UNKNOWN_ID};
@@ -267,6 +272,8 @@ static bool take_last_answers(struct check_run *r, uint64_t asked, uint64_t shut
         case PEER_ANSWER:
             if (r->response.id == asked && !answered) {
                 answered = true;
+                *ret_answered = loop_clock();
+                deadline = instant_add(*ret_answered, r->options->grace_ns);
                 continue;
             }
             if (r->response.id == shutdown && !confirmed) {
@@ -293,6 +300,7 @@ static bool take_last_answers(struct check_run *r, uint64_t asked, uint64_t shut
 static enum check_verdict check_shutdown(struct check_run *r)
 {
     struct wire_request q = talk_call(r), shutdown = {.command = SLICE(WIRE_SHUTDOWN)};
+    struct instant answered = INSTANT_NONE;
     struct child_end end;
 
     if (!talk_ensure(r))
@@ -301,11 +309,11 @@ static enum check_verdict check_shutdown(struct check_run *r)
     shutdown.id = peer_next_id(r->peer);
     peer_send(r->peer, &q);
     peer_send(r->peer, &shutdown);
-    if (!take_last_answers(r, q.id, shutdown.id)) {
+    if (!take_last_answers(r, q.id, shutdown.id, &answered)) {
         talk_give_up(r);
         return CHECK_FAIL;
     }
-    if (!talk_ends(r, "the command shutdown", &end))
+    if (!talk_ends(r, "the command shutdown", answered, &end))
         return fail(r, "; exit with status 0 when the request in hand is answered");
     if (!end.signal && end.code == 0)
         return CHECK_OK;
@@ -321,7 +329,7 @@ static enum check_verdict check_end_of_input(struct check_run *r)
     if (!talk_ensure(r))
         return CHECK_FAIL;
     peer_close_input(r->peer);
-    if (!talk_ends(r, "the end of its input", &end))
+    if (!talk_ends(r, "the end of its input", loop_clock(), &end))
         return fail(
             r,
             "; exit when a read says that the input has ended: weir is gone then, and nobody else "
@@ -338,7 +346,7 @@ static enum check_verdict check_sigterm(struct check_run *r)
     if (!talk_ensure(r))
         return CHECK_FAIL;
     child_signal(&r->peer->child, SIGTERM);
-    if (!talk_ends(r, "SIGTERM", &end))
+    if (!talk_ends(r, "SIGTERM", loop_clock(), &end))
         return fail(r, "; leave the signal as it is, or exit in its handler: SIGKILL comes next");
     buf_puts(&r->text, "with ");
     talk_put_end(&r->text, &end);
@@ -360,23 +368,24 @@ static enum check_verdict check_left(struct check_run *r)
 }
 
 const struct check checks[] = {
-    {"start", "it starts and answers a ping", false, check_start},
-    {"ping", "it answers another ping", true, check_ping},
-    {"unknown", "an unknown command is answered with an error", true, check_unknown},
-    {"id", "ids come back as they were, large ones too", true, check_id},
-    {"members", "session, timestamp and args of any form do no harm", true, check_members},
-    {"text", "text beyond ASCII and escapes do no harm", true, check_text},
-    {"large", "a request of 1 MiB is answered", true, check_large},
-    {"pieces", "a request that comes in pieces is answered", true, check_pieces},
-    {"two", "two requests that come in one piece are both answered", true, check_two},
-    {"at-once", "as many requests at once as it says are all answered", true, check_at_once},
-    {"call", "the command of --command succeeds", true, check_call},
-    {"quiet", "it writes nothing that was not asked for", true, check_quiet},
-    {"shutdown", "at shutdown it finishes what it has and exits with status 0", true,
+    {"start", "it starts and answers a ping", CHECK_ALWAYS, check_start},
+    {"ping", "it answers another ping", CHECK_STARTS, check_ping},
+    {"unknown", "an unknown command is answered with an error", CHECK_STARTS, check_unknown},
+    {"id", "ids come back as they were, large ones too", CHECK_ANSWERS, check_id},
+    {"members", "session, timestamp and args of any form do no harm", CHECK_ANSWERS, check_members},
+    {"text", "text beyond ASCII and escapes do no harm", CHECK_ANSWERS, check_text},
+    {"large", "a request of 1 MiB is answered", CHECK_ANSWERS, check_large},
+    {"pieces", "a request that comes in pieces is answered", CHECK_ANSWERS, check_pieces},
+    {"two", "two requests that come in one piece are both answered", CHECK_ANSWERS, check_two},
+    {"at-once", "as many requests at once as it says are all answered", CHECK_ANSWERS,
+     check_at_once},
+    {"call", "the command of --command succeeds", CHECK_STARTS, check_call},
+    {"quiet", "it writes nothing that was not asked for", CHECK_STARTS, check_quiet},
+    {"shutdown", "at shutdown it finishes what it has and exits with status 0", CHECK_ANSWERS,
      check_shutdown},
-    {"input", "it exits when its input ends", true, check_end_of_input},
-    {"sigterm", "it exits on SIGTERM", true, check_sigterm},
-    {"left", "it leaves no processes behind", true, check_left},
+    {"input", "it exits when its input ends", CHECK_STARTS, check_end_of_input},
+    {"sigterm", "it exits on SIGTERM", CHECK_STARTS, check_sigterm},
+    {"left", "it leaves no processes behind", CHECK_STARTS, check_left},
 };
 
 const size_t check_count = sizeof checks / sizeof *checks;

@@ -27,9 +27,9 @@ enum check_verdict { CHECK_OK, CHECK_FAIL, CHECK_SKIP };
 struct check_run {
     const struct worker_options *options;
     struct peer *peer;
-    bool starts; /* it has started once */
-    bool
-        knows_unknown; /* it answers a command that it does not know, so that such calls can be made */
+    bool starts;             /* it has started once */
+    bool answers;            /* it has answered something after its first ping */
+    bool knows_unknown;      /* it answers a command that it does not know */
     uint32_t max_in_flight;  /* what it says; 0: nothing */
     struct buf left;         /* what the lives so far have left behind */
     size_t left_lives;       /* how many of them have */
@@ -40,10 +40,17 @@ struct check_run {
     struct wire_response response; /* the last answer */
 };
 
+/* What must have been found of a worker before. */
+enum check_needs {
+    CHECK_ALWAYS,
+    CHECK_STARTS,  /* it starts */
+    CHECK_ANSWERS, /* and it answers something, once it has started */
+};
+
 struct check {
     const char *name;
-    const char *what; /* that is right if the check passes */
-    bool needs_start; /* skipped if the worker does not start */
+    const char *what;       /* that is right if the check passes */
+    enum check_needs needs; /* else it is skipped */
     enum check_verdict (*run)(struct check_run *r);
 };
 
@@ -75,8 +82,10 @@ bool talk_in_pieces(struct check_run *r, struct wire_request *q, const size_t *c
 bool talk_take(struct check_run *r, uint64_t first_id, size_t count, bool *answered);
 /* Nothing comes for a moment. */
 bool talk_quiet(struct check_run *r, duration_ns for_ns);
-/* It ends by itself, since `why` ("the command shutdown"); *ret_end: how. What it leaves behind is noted. */
-bool talk_ends(struct check_run *r, const char *why, struct child_end *ret_end);
+/* It ends by itself, within the grace from `since`, when it was told by `why` ("the command shutdown"); *ret_end: how.
+ * What it leaves behind is noted. */
+bool talk_ends(struct check_run *r, const char *why, struct instant since,
+               struct child_end *ret_end);
 /* It is ended by force; r->text says why already. */
 void talk_give_up(struct check_run *r);
 /* A request that every worker answers, one way or the other. */

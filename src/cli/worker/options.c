@@ -132,8 +132,11 @@ static enum weir_status check(struct parsed *p, struct weir_error *err)
                   "'python3 my_worker.py'");
     o->line = p->lines.items[0];
     status = check_call(o, err);
-    if (status == WEIR_OK)
-        status = shell_split(o->line, &o->words, err);
+    if (status != WEIR_OK)
+        return status;
+    status = shell_split(o->line, &o->words, err);
+    if (status == WEIR_E_INVALID)
+        error_prefix(err, "CMD");
     if (status == WEIR_OK && !argvec_argv(&o->words))
         status = error_nomem(err);
     if (status != WEIR_OK)

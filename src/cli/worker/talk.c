@@ -60,6 +60,13 @@ static void end_peer(struct check_run *r, struct child_end *ret)
         r->left.len = before;
 }
 
+void talk_give_up(struct check_run *r)
+{
+    struct child_end end;
+
+    end_peer(r, &end);
+}
+
 static bool fail_wrong(struct check_run *r, const struct wire_fault *fault)
 {
     struct child_end end;
@@ -153,13 +160,27 @@ bool talk_quiet(struct check_run *r, duration_ns for_ns)
     return true;
 }
 
+/* weir is lenient where an error speaks for itself. Whoever writes a worker should not rely on it. */
+static bool has_success(struct check_run *r)
+{
+    struct slice value;
+
+    if (json_member(buf_slice(&r->peer->frame), "success", &value))
+        return true;
+    buf_puts(&r->text,
+             "its response has no \"success\"; write \"success\": true with a result, and "
+             "\"success\": false with an error");
+    talk_give_up(r);
+    return false;
+}
+
 static bool take_answer(struct check_run *r, duration_ns timeout_ns)
 {
     struct wire_fault fault;
 
     switch (peer_receive(r->peer, after(timeout_ns), &r->response, &fault)) {
     case PEER_ANSWER:
-        return true;
+        return has_success(r);
     case PEER_SILENT:
         return fail_silent(r, timeout_ns);
     case PEER_WRONG:
@@ -287,11 +308,12 @@ bool talk_ensure(struct check_run *r)
     return false;
 }
 
-bool talk_ends(struct check_run *r, const char *why, struct child_end *ret_end)
+bool talk_ends(struct check_run *r, const char *why, struct instant since,
+               struct child_end *ret_end)
 {
     duration_ns grace = r->options->grace_ns;
 
-    if (peer_wait_exit(r->peer, after(grace))) {
+    if (peer_wait_exit(r->peer, instant_add(since, grace))) {
         end_peer(r, ret_end);
         return true;
     }
@@ -300,11 +322,4 @@ bool talk_ends(struct check_run *r, const char *why, struct child_end *ret_end)
     buf_printf(&r->text, " after %s", why);
     end_peer(r, ret_end);
     return false;
-}
-
-void talk_give_up(struct check_run *r)
-{
-    struct child_end end;
-
-    end_peer(r, &end);
 }
