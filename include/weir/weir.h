@@ -111,6 +111,9 @@ struct weir_row {
     const char *key;     /* not empty; copied. NULL: the row's index as text */
     int64_t deadline_ms; /* from when it is added; 0: none of its own */
     void *user;          /* handed back in the result; weir does not look at it */
+    /* Of pools of workers (weir/workers.h), and ignored by others: rows of one session go to the worker that holds its
+       state, in order, one at a time. 1 to 512 bytes; copied. NULL: none */
+    const char *session;
 };
 
 /* What a callback says about its row. It exists during the callback only. */
@@ -224,6 +227,9 @@ struct weir_result {
     const void *output; /* output_len bytes and a NUL; never NULL */
     size_t output_len;
     void *user; /* as in the row */
+    /* Of commands (weir/workers.h): what it wrote to its standard error, with a NUL behind it; "" of others. */
+    const char *error_output;
+    size_t error_output_len;
 };
 
 /* ---- a batch in one call ---- */

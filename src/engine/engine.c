@@ -107,7 +107,7 @@ static struct instant host_now(struct core_executor_host *h)
 
 static void host_tell(struct core_executor_host *h, const struct core_event *ev)
 {
-    struct core_observer *o = of_executor_host(h)->observer;
+    struct core_observer *o = of_executor_host(h)->edge_observer;
 
     if (o)
         o->ops->event(o, ev);
@@ -287,6 +287,7 @@ static struct engine *allocate(const struct engine_options *o)
     e->executor_host = (struct core_executor_host){
         .report = report, .report_runs = report_runs, .now = host_now, .tell = host_tell};
     e->observer = o->observer;
+    e->edge_observer = o->observer ? o->observer : o->edge_observer;
     e->asleep = true;
     list_init(&e->open);
     list_init(&e->calls);

@@ -37,6 +37,11 @@ struct engine_options {
     uint64_t seed; /* of all randomness; 0: from the system */
     struct core_observer
         *observer; /* told every step, on the engine's thread; may be NULL; outlives the engine */
+    /*
+     * Told only what executors tell of themselves (what workers go through and say), where there is no observer. Steps
+     * of rows that nobody is told of cost nothing, and rows of very short work may then go together.
+     */
+    struct core_observer *edge_observer;
 };
 
 /* Starts the engine's thread. */

@@ -25,7 +25,7 @@ struct engine {
     struct core_executor_host executor_host;
     struct loop *loop;
     struct dispatcher *dispatcher;
-    struct core_observer *observer;
+    struct core_observer *observer, *edge_observer;
     int64_t wall_offset_ns;
     pthread_t thread;
 

@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <pthread.h>
+#include <string.h>
 
 #define WAIT_MS_MAX (GATE_WAIT_MAX_NS / NS_PER_MS)
 
@@ -25,6 +26,14 @@ enum weir_status public_null(struct weir_error *err, const char *what)
     return error_set(err, WEIR_E_INVALID, "%s is NULL", what);
 }
 
+static void on_worker_event(struct core_observer *o, const struct core_event *ev)
+{
+    if (ev->kind == EVENT_WORKER_SAID)
+        public_worker_said((struct weir_engine *)o, ev);
+}
+
+static const struct core_observer_ops worker_observer = {.event = on_worker_event};
+
 enum weir_status weir_open(const struct weir_options *options, struct weir_engine **ret,
                            struct weir_error *err)
 {
@@ -37,12 +46,15 @@ enum weir_status weir_open(const struct weir_options *options, struct weir_engin
     w = mem_calloc(1, sizeof *w);
     if (!w)
         return error_nomem(err);
+    w->workers.ops = &worker_observer;
+    o.edge_observer = &w->workers;
+    pthread_mutex_init(&w->lock, NULL);
     status = engine_new(&o, &w->engine, err);
     if (status != WEIR_OK) {
+        pthread_mutex_destroy(&w->lock);
         mem_free(w);
         return status;
     }
-    pthread_mutex_init(&w->lock, NULL);
     *ret = w;
     return WEIR_OK;
 }
@@ -72,7 +84,7 @@ enum weir_status weir_close(struct weir_engine *engine, struct weir_error *err)
         struct weir_pool *p = engine->pools;
 
         engine->pools = p->next;
-        mem_free(p);
+        public_free_pool(p);
     }
     pthread_mutex_destroy(&engine->lock);
     mem_free(engine);
@@ -96,25 +108,31 @@ void weir_pool_options_init(struct weir_pool_options *options)
     };
 }
 
+enum weir_status public_waits_check(const struct public_wait *waits, size_t count,
+                                    struct weir_error *err)
+{
+    for (size_t i = 0; i < count; i++)
+        if (waits[i].ms < waits[i].least || waits[i].ms > WAIT_MS_MAX)
+            return error_set(err, WEIR_E_INVALID,
+                             "%s is %" PRId64 "; it must be %" PRId64 " or more, a year at most",
+                             waits[i].name, waits[i].ms, waits[i].least);
+    return WEIR_OK;
+}
+
 /* What the core would say in words that are not the caller's. */
 static enum weir_status check_options(const struct weir_pool_options *o, struct weir_error *err)
 {
-    const struct {
-        const char *name;
-        int64_t ms, least;
-    } waits[] = {
+    const struct public_wait waits[] = {
         {"min_dispatch_delay_ms", o->min_dispatch_delay_ms, 0},
         {"max_dispatch_delay_ms", o->max_dispatch_delay_ms, 1},
         {"recovery_step_ms", o->recovery_step_ms, 0},
         {"retry_delay_ms", o->retry_delay_ms, 1},
         {"timeout_ms", o->timeout_ms, 0},
     };
+    enum weir_status status = public_waits_check(waits, sizeof waits / sizeof *waits, err);
 
-    for (size_t i = 0; i < sizeof waits / sizeof *waits; i++)
-        if (waits[i].ms < waits[i].least || waits[i].ms > WAIT_MS_MAX)
-            return error_set(err, WEIR_E_INVALID,
-                             "%s is %" PRId64 "; it must be %" PRId64 " or more, a year at most",
-                             waits[i].name, waits[i].ms, waits[i].least);
+    if (status != WEIR_OK)
+        return status;
     if (o->size < 1 || o->size > POOL_SIZE_MAX)
         return error_set(err, WEIR_E_INVALID, "size is %" PRIu64 "; it must be 1 to %d", o->size,
                          POOL_SIZE_MAX);
@@ -155,8 +173,8 @@ static enum weir_status translate_throttle(const struct weir_pool_options *from,
     return WEIR_OK;
 }
 
-static enum weir_status translate(const struct weir_pool_options *from,
-                                  struct core_pool_options *to, struct weir_error *err)
+enum weir_status public_pool_options(const struct weir_pool_options *from,
+                                     struct core_pool_options *to, struct weir_error *err)
 {
     enum weir_status status;
 
@@ -285,6 +303,56 @@ static enum weir_status make_thread_executor(void *ctx, const struct core_pool_o
     return thread_executor_new(&o, host, ret, err);
 }
 
+enum weir_status public_add_pool(struct weir_engine *engine, struct weir_pool *p,
+                                 const struct core_pool_options *o, engine_executor_fn make,
+                                 struct weir_pool **ret, struct weir_error *err)
+{
+    enum weir_status status;
+
+    p->owner = engine;
+    status = engine_add_pool(engine->engine, o, make, p, &p->core, err);
+    if (status != WEIR_OK) {
+        public_free_pool(p);
+        return status;
+    }
+    pthread_mutex_lock(&engine->lock);
+    p->next = engine->pools;
+    engine->pools = p;
+    pthread_mutex_unlock(&engine->lock);
+    *ret = p;
+    return WEIR_OK;
+}
+
+char **public_words_copy(const char *const *words)
+{
+    size_t count = 0, bytes = 0;
+    char **copy, *text;
+
+    if (!words)
+        return NULL;
+    while (words[count])
+        bytes += strlen(words[count++]) + 1;
+    copy = mem_alloc((count + 1) * sizeof *copy + bytes);
+    if (!copy)
+        return NULL;
+    text = (char *)(copy + count + 1);
+    for (size_t i = 0; i < count; i++) {
+        size_t len = strlen(words[i]) + 1;
+
+        copy[i] = memcpy(text, words[i], len);
+        text += len;
+    }
+    copy[count] = NULL;
+    return copy;
+}
+
+void public_free_pool(struct weir_pool *p)
+{
+    if (p->forget)
+        p->forget(p);
+    mem_free(p);
+}
+
 enum weir_status weir_pool_open_thread(struct weir_engine *engine,
                                        const struct weir_pool_options *options, weir_work_fn fn,
                                        void *ctx, struct weir_pool **ret, struct weir_error *err)
@@ -295,26 +363,15 @@ enum weir_status weir_pool_open_thread(struct weir_engine *engine,
 
     if (!engine || !options || !fn || !ret)
         return public_null(err, !engine ? "engine" : !options ? "options" : !fn ? "work" : "ret");
-    status = translate(options, &o, err);
+    status = public_pool_options(options, &o, err);
     if (status != WEIR_OK)
         return status;
     p = mem_calloc(1, sizeof *p);
     if (!p)
         return error_nomem(err);
-    p->owner = engine;
     p->work = fn;
     p->ctx = ctx;
-    status = engine_add_pool(engine->engine, &o, make_thread_executor, p, &p->core, err);
-    if (status != WEIR_OK) {
-        mem_free(p);
-        return status;
-    }
-    pthread_mutex_lock(&engine->lock);
-    p->next = engine->pools;
-    engine->pools = p;
-    pthread_mutex_unlock(&engine->lock);
-    *ret = p;
-    return WEIR_OK;
+    return public_add_pool(engine, p, &o, make_thread_executor, ret, err);
 }
 
 static const char *reason_of(unsigned reason, const char *(*say)(enum throttle_reason reason))

@@ -11,6 +11,7 @@
 #include <pthread.h>
 
 struct weir_engine {
+    struct core_observer workers; /* told what workers say */
     struct engine *engine;
     pthread_mutex_t lock; /* guards what follows */
     struct weir_pool *pools;
@@ -20,12 +21,34 @@ struct weir_engine {
 struct weir_pool {
     struct weir_engine *owner;
     struct core_pool *core;
-    weir_work_fn work;
+    weir_work_fn work; /* of a pool of threads */
     void *ctx;
+    void *program; /* of a pool of workers or of commands: its kind's own */
+    const struct row_worker *worker_rows; /* of a pool of workers; NULL of others */
+    void (*forget)(struct weir_pool *p);  /* frees what the kind has put into it; NULL: nothing */
     struct weir_pool *next;
 };
 
 enum weir_status public_null(struct weir_error *err, const char *what);
+/* Checks the options, and says them in the core's words. */
+enum weir_status public_pool_options(const struct weir_pool_options *from,
+                                     struct core_pool_options *to, struct weir_error *err);
+/* Adds the pool to its engine; `make` gets p as its ctx. p is freed on failure. */
+enum weir_status public_add_pool(struct weir_engine *engine, struct weir_pool *p,
+                                 const struct core_pool_options *o, engine_executor_fn make,
+                                 struct weir_pool **ret, struct weir_error *err);
+void public_free_pool(struct weir_pool *p);
+/* A duration among the options, in milliseconds: `least` or more, a year at most. name: for the message. */
+struct public_wait {
+    const char *name;
+    int64_t ms, least;
+};
+enum weir_status public_waits_check(const struct public_wait *waits, size_t count,
+                                    struct weir_error *err);
+/* A copy of words that end with NULL, in one piece of memory; NULL: no memory, or `words` is NULL. */
+char **public_words_copy(const char *const *words);
+/* A worker has written a line to its standard error. The engine's thread. */
+void public_worker_said(struct weir_engine *engine, const struct core_event *ev);
 void public_stats(const struct core_stats *from, struct weir_stats *to);
 /* Forgets what an answer said, but not what is known about the attempt. */
 void public_answer_clear(struct core_answer *a);

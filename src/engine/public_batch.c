@@ -2,7 +2,9 @@
  * The public face (include/weir/weir.h): batches and results.
  */
 #include "base/error.h"
+#include "base/json.h"
 #include "base/mem.h"
+#include "core/worker/affinity.h"
 #include "engine/public.h"
 
 #include <inttypes.h>
@@ -83,7 +85,7 @@ enum weir_status weir_batch_open(struct weir_pool *pool, const struct weir_batch
         mem_free(b);
         return status;
     }
-    row_store_init(&b->rows);
+    row_store_init(&b->rows, pool->worker_rows);
     pthread_mutex_lock(&b->owner->lock);
     b->owner->open_batches++;
     pthread_mutex_unlock(&b->owner->lock);
@@ -91,7 +93,25 @@ enum weir_status weir_batch_open(struct weir_pool *pool, const struct weir_batch
     return WEIR_OK;
 }
 
-static enum weir_status check_row(const struct weir_row *row, struct weir_error *err)
+/* What a worker gets is JSON, and is looked at here, on the caller's thread. */
+static enum weir_status check_worker_row(const struct weir_row *row, struct weir_error *err)
+{
+    struct json_fault fault;
+    size_t len = row->session ? strlen(row->session) : 1;
+
+    if (row->len > 0 && !json_check((struct slice){row->data, row->len}, &fault))
+        return error_set(err, WEIR_E_INVALID,
+                         "the row's data is not JSON: at byte %zu: %s; a worker gets it as `args`",
+                         fault.offset, fault.what);
+    if (len < 1 || len > AFFINITY_NAME_BYTES_MAX)
+        return error_set(err, WEIR_E_INVALID,
+                         "the row's session has %zu bytes; it must have 1 to %d, or be NULL", len,
+                         AFFINITY_NAME_BYTES_MAX);
+    return WEIR_OK;
+}
+
+static enum weir_status check_row(const struct weir_batch *b, const struct weir_row *row,
+                                  struct weir_error *err)
 {
     if (!row->data && row->len > 0)
         return error_set(err, WEIR_E_INVALID, "the row's data is NULL but its len is %zu",
@@ -102,7 +122,7 @@ static enum weir_status check_row(const struct weir_row *row, struct weir_error 
         return error_set(err, WEIR_E_INVALID,
                          "the row's deadline_ms is %" PRId64 "; it must be 0 (none) or more",
                          row->deadline_ms);
-    return WEIR_OK;
+    return b->rows.worker ? check_worker_row(row, err) : WEIR_OK;
 }
 
 struct added_rows {
@@ -134,17 +154,17 @@ static enum weir_status add_some(struct weir_batch *b, const struct weir_row *ro
     enum weir_status status = WEIR_OK;
     size_t n = 0;
 
-    while (n < count && !row_store_needs_large(&rows[n]) &&
-           (status = check_row(&rows[n], err)) == WEIR_OK)
+    while (n < count && !row_store_needs_large(&b->rows, &rows[n]) &&
+           (status = check_row(b, &rows[n], err)) == WEIR_OK)
         n++;
     if (n > 0)
         return engine_batch_add_made(b->batch, make_task, &added, n, wait, ret_added, err);
     *ret_added = 0;
     if (status == WEIR_OK)
-        status = check_row(&rows[0], err);
+        status = check_row(b, &rows[0], err);
     if (status != WEIR_OK)
         return status;
-    added.large = row_store_large(&rows[0]);
+    added.large = row_store_large(&b->rows, &rows[0]);
     if (!added.large)
         return error_nomem(err);
     status = engine_batch_add_made(b->batch, make_task, &added, 1, wait, ret_added, err);
@@ -232,6 +252,8 @@ static void fill_result(const struct weir_batch *b, const struct core_task *t,
         .output = a->output ? a->output : "",
         .output_len = a->output_len,
         .user = t->user,
+        .error_output = a->errput ? a->errput : "",
+        .error_output_len = a->errput_len,
     };
 }
 
@@ -353,8 +375,8 @@ static enum weir_status keep(struct run_results *r, const struct weir_result *on
 {
     struct weir_result *to = &r->items[r->public.count];
     size_t output_bytes = one->output_len + 1, message_bytes = strlen(one->message) + 1;
-    size_t key_bytes = strlen(one->key) + 1;
-    char *p = mem_alloc(output_bytes + message_bytes + key_bytes);
+    size_t key_bytes = strlen(one->key) + 1, error_bytes = one->error_output_len + 1;
+    char *p = mem_alloc(output_bytes + message_bytes + key_bytes + error_bytes);
 
     if (!p)
         return error_nomem(err);
@@ -365,6 +387,9 @@ static enum weir_status keep(struct run_results *r, const struct weir_result *on
     to->output = p;
     to->message = memcpy(p + output_bytes, one->message, message_bytes);
     to->key = memcpy(p + output_bytes + message_bytes, one->key, key_bytes);
+    /* A NUL is behind it. */
+    to->error_output =
+        memcpy(p + output_bytes + message_bytes + key_bytes, one->error_output, error_bytes);
     r->public.count++;
     return WEIR_OK;
 }
@@ -402,6 +427,7 @@ static enum weir_status keep_refused(struct run_results *r, const struct weir_ro
             .message = "the engine was shut down before the row could be added",
             .key = row->key ? row->key : index,
             .output = "",
+            .error_output = "",
             .user = row->user,
         };
 

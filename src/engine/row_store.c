@@ -1,6 +1,7 @@
 #include "engine/row_store.h"
 
 #include "base/mem.h"
+#include "exec/process/process.h"
 
 #include <string.h>
 
@@ -12,9 +13,9 @@ struct row_slab {
     struct row_slab *next;
 };
 
-void row_store_init(struct row_store *rows)
+void row_store_init(struct row_store *rows, const struct row_worker *worker)
 {
-    *rows = (struct row_store){.index_text = "0", .index_len = 1};
+    *rows = (struct row_store){.worker = worker, .index_text = "0", .index_len = 1};
     pthread_mutex_init(&rows->lock, NULL);
 }
 
@@ -29,9 +30,15 @@ void row_store_free(struct row_store *rows)
     pthread_mutex_destroy(&rows->lock);
 }
 
+/* What stands before the data in a row's own memory. */
+static size_t head_bytes(const struct row_store *rows)
+{
+    return rows->worker ? sizeof(struct process_request) : 0;
+}
+
 void row_store_forget(struct public_row *r)
 {
-    mem_free((char *)(uintptr_t)r->row.data);
+    mem_free((char *)(uintptr_t)r->row.data - head_bytes(r->home));
 }
 
 static bool more(struct row_store *rows)
@@ -92,19 +99,41 @@ static size_t key_bytes(const struct weir_row *row)
     return row->key ? strlen(row->key) + 1 : ROW_INDEX_TEXT_BYTES;
 }
 
-bool row_store_needs_large(const struct weir_row *row)
+static size_t session_bytes(const struct row_store *rows, const struct weir_row *row)
 {
-    return row->len >= ROW_SMALL_BYTES || row->len + 1 + key_bytes(row) > ROW_SMALL_BYTES;
+    return rows->worker && row->session ? strlen(row->session) + 1 : 0;
 }
 
-char *row_store_large(const struct weir_row *row)
+bool row_store_needs_large(const struct row_store *rows, const struct weir_row *row)
 {
-    size_t key = key_bytes(row);
-    char *large = row->len < SIZE_MAX - 1 - key ? mem_alloc(row->len + 1 + key) : NULL;
+    return rows->worker || row->len >= ROW_SMALL_BYTES ||
+           row->len + 1 + key_bytes(row) > ROW_SMALL_BYTES;
+}
+
+char *row_store_large(const struct row_store *rows, const struct weir_row *row)
+{
+    size_t head = head_bytes(rows);
+    size_t more = head + 1 + key_bytes(row) + session_bytes(rows, row);
+    char *large = row->len < SIZE_MAX - more ? mem_alloc(more + row->len) : NULL;
 
     if (large && row->len > 0)
-        memcpy(large, row->data, row->len);
+        memcpy(large + head, row->data, row->len);
     return large;
+}
+
+/* A row for a worker: what its memory begins with is what the executor expects. */
+static void take_for_worker(struct public_row *r, const struct weir_row *row, char *large,
+                            char *session)
+{
+    struct process_request *request = (struct process_request *)(void *)large;
+
+    *request = (struct process_request){.command = r->home->worker->command,
+                                        .args = {r->row.data, row->len}};
+    r->task.payload = request;
+    r->row.session = NULL;
+    if (row->session)
+        r->row.session = memcpy(session, row->session, strlen(row->session) + 1);
+    r->task.session = r->row.session;
 }
 
 struct public_row *row_store_take(struct row_store *rows, const struct weir_row *row, char *large)
@@ -114,7 +143,7 @@ struct public_row *row_store_take(struct row_store *rows, const struct weir_row 
 
     if (!r)
         return NULL;
-    bytes = large ? large : r->small;
+    bytes = large ? large + head_bytes(rows) : r->small;
     key = bytes + row->len + 1;
     if (!large && row->len > 0)
         memcpy(bytes, row->data, row->len);
@@ -132,6 +161,8 @@ struct public_row *row_store_take(struct row_store *rows, const struct weir_row 
     r->task.payload_len = row->len;
     if (row->deadline_ms > 0)
         r->task.deadline_ns = duration_from_ms(row->deadline_ms);
+    if (rows->worker)
+        take_for_worker(r, row, large, key + key_bytes(row));
     return r;
 }
 

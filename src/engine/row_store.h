@@ -21,11 +21,16 @@
 #include <pthread.h>
 
 /* Data and key up to this many bytes together, with a NUL each, need no memory of their own. */
-#define ROW_SMALL_BYTES 88
+#define ROW_SMALL_BYTES 80
 /* Room for a row's index as text. */
 #define ROW_INDEX_TEXT_BYTES 24
 
 struct row_store;
+
+/* What the rows of a pool of workers have in common. */
+struct row_worker {
+    const char *command; /* of requests; NULL: the executor's default */
+};
 
 /* A row of a batch: the task, the row as its callback sees it, and the copies that it points to. */
 struct public_row {
@@ -38,6 +43,11 @@ struct public_row {
 struct row_slab;
 
 struct row_store {
+    /*
+     * Of a pool of workers: each row has memory of its own, which begins with a struct process_request, its payload; and
+     * its session is copied. NULL: the payload is the public_row.
+     */
+    const struct row_worker *worker;
     /* under the adders' lock */
     struct core_task *spare;              /* used before, and clean */
     struct public_row *fresh, *fresh_end; /* of the last slab: never used */
@@ -50,13 +60,14 @@ struct row_store {
     struct core_task *back; /* under `lock`: came back, clean */
 };
 
-void row_store_init(struct row_store *rows);
+/* worker: outlives the rows; NULL: they are not for workers. */
+void row_store_init(struct row_store *rows, const struct row_worker *worker);
 /* Everything that was taken has come back. */
 void row_store_free(struct row_store *rows);
 
 /* Whether the row needs memory of its own; then row_store_large() gives it, with the row's data in it, or NULL. */
-bool row_store_needs_large(const struct weir_row *row);
-char *row_store_large(const struct weir_row *row);
+bool row_store_needs_large(const struct row_store *rows, const struct weir_row *row);
+char *row_store_large(const struct row_store *rows, const struct weir_row *row);
 /* A copy of what the row says, with the next index as its key when it has none. large is the row's if (and only if) this succeeds. NULL: no memory. */
 struct public_row *row_store_take(struct row_store *rows, const struct weir_row *row, char *large);
 /* A row was added: the next one has the next index. */

@@ -16,6 +16,7 @@ GUIDE = os.path.join(weirtest.ROOT, "docs", "library.md")
 PRELUDE = """
 #include <stdio.h>
 #include <weir/weir.h>
+#include <weir/workers.h>
 static const struct weir_row rows[] = {{.data = "x", .len = 1}, {.data = "y", .len = 1}, {.key = "named"}};
 enum { count = 3 };
 static struct weir_engine *engine;
