@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/list.h"
 #include "base/mem.h"
+#include "core/worker/life.h"
 #include "loop/loop.h"
 
 #include <errno.h>
@@ -121,6 +122,27 @@ static void put_throttle(struct buf *b, const struct throttle_state *s)
     buf_printf(b, ",\"changes\":%" PRIu64, s->changes);
 }
 
+static void put_lasted(struct buf *b, duration_ns lasted_ns)
+{
+    buf_printf(b, ",\"lasted_ms\":%" PRId64 ".%03" PRId64, lasted_ns / NS_PER_MS,
+               lasted_ns % NS_PER_MS / NS_PER_US);
+}
+
+static void put_transition(struct buf *b, const struct worker_transition *t)
+{
+    buf_printf(b, ",\"from\":\"%s\",\"to\":\"%s\",\"reason\":", worker_state_name(t->from),
+               worker_state_name(t->to));
+    json_put_string(b, slice_of(t->reason));
+    put_lasted(b, t->lasted_ns);
+}
+
+static void put_breaker(struct buf *b, const struct core_breaker_change *c)
+{
+    buf_printf(b, ",\"from\":\"%s\",\"to\":\"%s\"", breaker_state_name(c->from),
+               breaker_state_name(c->to));
+    put_lasted(b, c->lasted_ns);
+}
+
 static void put_time_and_name(struct buf *b, int64_t wall_ns, const char *name)
 {
     char when[TIME_UTC_BYTES];
@@ -144,8 +166,14 @@ static void put_event(struct buf *b, const struct core_event *ev, int64_t wall_o
     }
     if (ev->attempt)
         buf_printf(b, ",\"attempt\":%" PRIu32, ev->attempt);
+    if (ev->worker)
+        buf_printf(b, ",\"worker\":%" PRIu64, ev->worker);
     if (ev->answer)
         put_answer(b, ev->answer);
+    if (ev->transition)
+        put_transition(b, ev->transition);
+    if (ev->breaker)
+        put_breaker(b, ev->breaker);
     if (ev->throttle)
         put_throttle(b, ev->throttle);
     else if (ev->wait_ns > 0 || ev->kind == EVENT_TASK_RETRY)

@@ -6,6 +6,7 @@
 #include "base/buf.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "core/worker/life.h"
 #include "support/testkit.h"
 
 #include <fcntl.h>
@@ -164,6 +165,36 @@ static void each_event_is_one_line_with_what_it_has(void **state)
         "{\"time\":\"2026-01-31T12:00:00.007Z\",\"event\":\"throttle.changed\",\"pool\":\"http\","
         "\"reason\":\"concurrency\",\"mode\":\"window\",\"rate_per_s\":19.600,\"window\":32,"
         "\"mode_before\":\"rate\",\"rate_before_per_s\":19.600,\"changes\":3}\n");
+}
+
+static void a_workers_and_a_breakers_moves_say_from_what_to_what(void **state)
+{
+    struct fixture *f = *state;
+    struct eventlog *log = open_log(f->path, 0);
+    struct worker_transition moved = {.from = WORKER_BUSY,
+                                      .to = WORKER_TERMINATING,
+                                      .lasted_ns = 1500 * NS_PER_MS + 20 * NS_PER_US,
+                                      .reason = "broke the \"protocol\""};
+    struct core_breaker_change change = {
+        .from = BREAKER_OPEN, .to = BREAKER_HALF_OPEN, .lasted_ns = 60 * NS_PER_S};
+    struct core_event ev = {.kind = EVENT_WORKER_TRANSITION,
+                            .at = AT,
+                            .pool = "workers",
+                            .worker = 7,
+                            .transition = &moved,
+                            .detail = "in words"};
+
+    tell(log, &ev);
+    ev = (struct core_event){
+        .kind = EVENT_BREAKER_CHANGED, .at = AT, .pool = "workers", .breaker = &change};
+    tell(log, &ev);
+    close_ok(log);
+    the_file_is(f->path,
+                "{\"time\":\"2026-01-31T12:00:00.007Z\",\"event\":\"worker.transition\",\"pool\":"
+                "\"workers\",\"worker\":7,\"from\":\"busy\",\"to\":\"terminating\",\"reason\":"
+                "\"broke the \\\"protocol\\\"\",\"lasted_ms\":1500.020,\"detail\":\"in words\"}\n"
+                "{\"time\":\"2026-01-31T12:00:00.007Z\",\"event\":\"breaker.changed\",\"pool\":"
+                "\"workers\",\"from\":\"open\",\"to\":\"half_open\",\"lasted_ms\":60000.000}\n");
 }
 
 /* P10: neither the answer's bytes nor a URL, which may hold a token. */
@@ -454,6 +485,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, make, drop)
     const struct CMUnitTest tests[] = {
         T(each_event_is_one_line_with_what_it_has),
+        T(a_workers_and_a_breakers_moves_say_from_what_to_what),
         T(no_secret_is_written),
         T(whatever_bytes_come_the_line_is_json),
         T(an_event_is_written_soon_without_being_asked),
