@@ -205,8 +205,7 @@ static struct instant due_of(const struct crew *c, const struct worker *w)
         return instant_add(w->started_at, o->init_timeout_ns);
     if (idle || w->health.asking || w->health.health != HEALTH_HEALTHY)
         due = health_when(&w->health);
-    if (o->recycle_age_ns > 0)
-        due = instant_min(due, instant_add(w->started_at, o->recycle_age_ns));
+    due = instant_min(due, w->ages_at);
     if (w->extra && idle)
         due = instant_min(due, instant_add(w->idle_since, o->overflow_idle_ns));
     return due;
@@ -244,16 +243,25 @@ static void check_failed(struct crew *c, struct worker *w, const char *text, str
     crew_relist(c, w);
 }
 
+/* Whether no other worker is missing already. */
+static bool can_do_without(const struct crew *c)
+{
+    return c->in_state[1][WORKER_INITIALIZING] == 0 && c->permanent == c->permanent_filled &&
+           (c->options.lazy || c->permanent == c->options.size);
+}
+
 /* It is not being ended, and was ready once: an extra worker's idle time, its age, or its health. */
 static void act_on_due(struct crew *c, struct worker *w, struct instant now)
 {
     const struct crew_options *o = &c->options;
 
-    if (o->recycle_age_ns > 0 &&
-        !instant_before(now, instant_add(w->started_at, o->recycle_age_ns))) {
-        c->counts.recycled++;
-        crew_retire(c, w, "is as old as it may be", now);
-        return;
+    if (!instant_before(now, w->ages_at)) {
+        if (can_do_without(c)) {
+            c->counts.recycled++;
+            crew_retire(c, w, "is as old as it may be", now);
+            return;
+        }
+        w->ages_at = instant_add(now, CREW_AGE_AGAIN_NS);
     }
     if (w->extra && w->in_flight == 0 &&
         !instant_before(now, instant_add(w->idle_since, o->overflow_idle_ns))) {
@@ -304,7 +312,7 @@ static void fire_due(struct crew *c, struct instant now)
 void crew_start_failed(struct crew *c, uint64_t round, struct instant now)
 {
     c->strikes++;
-    if (round != c->round)
+    if (round != c->round && c->start_failures > 0)
         return;
     c->round++;
     c->starting_now = 0;
@@ -320,10 +328,12 @@ static void end_pause(struct crew *c)
     c->paused_until = INSTANT_NONE;
 }
 
-void crew_proved(struct crew *c)
+void crew_proved(struct crew *c, struct worker *w)
 {
     c->short_lives = 0;
-    end_pause(c);
+    if (w->unproved)
+        end_pause(c);
+    w->unproved = false;
 }
 
 /* Tasks that are ready beyond what the workers that are there, or are starting, will take. */
@@ -378,6 +388,8 @@ static struct worker *worker_new(struct crew *c, size_t at, struct instant now)
     w->max_in_flight = 1;
     w->memory_at = INSTANT_NONE;
     w->ends_at = INSTANT_NEVER;
+    w->ages_at =
+        c->options.recycle_age_ns > 0 ? instant_add(now, c->options.recycle_age_ns) : INSTANT_NEVER;
     w->round = c->round;
     life_init(&w->life, now);
     health_init(&w->health, &c->options.health, now);
@@ -487,7 +499,8 @@ static void first_pong(struct crew *c, struct worker *w, uint32_t max_in_flight,
     c->counts.ready_once++;
     if (w->round == c->round)
         c->starting_now--;
-    if (c->short_lives < CREW_SHORT_LIVES)
+    w->unproved = c->short_lives >= CREW_SHORT_LIVES;
+    if (!w->unproved)
         end_pause(c);
     w->ready_at = w->idle_since = now;
     crew_move(c, w, WORKER_READY, "answered its first ping", NULL, now);
@@ -507,7 +520,7 @@ void crew_pong(struct crew *c, struct worker *w, bool ok, const char *text, uint
     } else if (!ok) {
         check_failed(c, w, text, now);
     } else {
-        crew_proved(c);
+        crew_proved(c, w);
         health_passed(&w->health, now);
         if (w->life.state == WORKER_DEGRADED) {
             crew_move(c, w, WORKER_READY, "passed a health check", NULL, now);

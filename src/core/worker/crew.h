@@ -32,7 +32,8 @@
  * Retiring. A worker that is to be recycled takes nothing more, loses its sessions, and ends when it has nothing in hand:
  * by the command `shutdown`, SIGTERM, SIGKILL, each after its grace. Its replacement starts when it retires, not when it is
  * gone, so that a crew of one is not without a worker for long: for that CREW_SPARE processes more than size + overflow may be
- * there. An extra worker with sessions does not end by being idle: they expire first.
+ * there. By age workers retire one at a time, the next when the replacement of the one before is ready: those that were
+ * started together are not away together. An extra worker with sessions does not end by being idle: they expire first.
  *
  * Sessions. A bound session's task goes to its worker; when that has no room the task is parked with the worker
  * (crew_park()) and comes first when there is room again (crew_calling()): until then the worker is not given anything
@@ -73,6 +74,8 @@
 /* Workers in a row that end by themselves within CREW_SHORT_LIFE_NS of being ready, and have answered nothing. */
 #define CREW_SHORT_LIVES   3
 #define CREW_SHORT_LIFE_NS (1 * NS_PER_S)
+/* A worker that is as old as it may be, and cannot retire yet, tries it again after so long. */
+#define CREW_AGE_AGAIN_NS (1 * NS_PER_S)
 /* A worker's resident set is looked at once in so long. */
 #define CREW_MEMORY_EVERY_NS (1 * NS_PER_S)
 
@@ -90,7 +93,7 @@ struct crew_options {
     struct health_options health;
     duration_ns overflow_idle_ns; /* > 0; 10 s: an extra worker that is idle so long ends */
     uint64_t recycle_requests;    /* a worker ends after so many, and is replaced; 0: never */
-    duration_ns recycle_age_ns;   /* after so long; 0: never */
+    duration_ns recycle_age_ns;   /* after so long, one at a time; 0: never */
     uint64_t
         recycle_memory_bytes; /* when its resident set is larger, looked at after each request, at most once a second; 0 */
     duration_ns shutdown_grace_ns; /* >= 0; 5 s: from the `shutdown` command to SIGTERM */
@@ -135,8 +138,10 @@ struct worker {
     /* the crew's own */
     enum crew_ending ending;
     struct instant ends_at; /* when the present grace is over */
+    struct instant ages_at; /* when its age is looked at next; NEVER: not at all */
     uint32_t ahead;         /* requests that were in hand when the ping went out, and still are */
     uint64_t round;         /* of starting, see struct crew */
+    bool unproved;          /* it got ready after short lives: only an answer shows that it works */
     bool placed;            /* has its place; false: it has been replaced, or is to be */
     enum crew_room listed;
     uint32_t room; /* that is counted in the crew's */

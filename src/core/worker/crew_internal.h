@@ -67,8 +67,8 @@ void crew_arm(struct crew *c, struct worker *w);
 void crew_ask(struct crew *c, struct worker *w, struct instant now);
 /* A start has failed, or what counts as such: a strike, and a pause. */
 void crew_start_failed(struct crew *c, uint64_t round, struct instant now);
-/* The worker has answered something: starts that go well have done so. */
-void crew_proved(struct crew *c);
+/* The worker has answered something after it was ready: its life is no short one. */
+void crew_proved(struct crew *c, struct worker *w);
 
 /* crew_pick.c */
 

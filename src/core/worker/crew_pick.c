@@ -204,8 +204,7 @@ static void count_answer(struct crew *c, struct worker *w, enum crew_answer how)
     w->requests++;
     w->ok += how == CREW_ANSWER_OK;
     w->failed += how == CREW_ANSWER_ERROR;
-    if (c->start_failures > 0 || c->short_lives > 0)
-        crew_proved(c);
+    crew_proved(c, w);
 }
 
 void crew_answered(struct crew *c, struct worker *w, struct session *s, enum crew_answer how,

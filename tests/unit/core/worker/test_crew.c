@@ -351,8 +351,15 @@ static void a_worker_is_recycled_by_age_between_requests(void **state)
     assert_int_equal(of(idle)->ends[CREW_END_SHUTDOWN], 1);
     assert_int_equal(busy->life.state, WORKER_BUSY);
     assert_int_equal(of(busy)->ends[CREW_END_SHUTDOWN], 0);
-    answered(&s, busy, NULL, CREW_ANSWER_OK, 12000);
+    gone(&s, idle, 10100);
+    run_at(&s, 11000);
+    assert_false(busy->retiring); /* one at a time */
+    ready(&s, s.edge.last, 11500);
     run_at(&s, 12000);
+    assert_true(busy->retiring);
+    assert_int_equal(of(busy)->ends[CREW_END_SHUTDOWN], 0);
+    answered(&s, busy, NULL, CREW_ANSWER_OK, 13000);
+    run_at(&s, 13000);
     assert_int_equal(of(busy)->ends[CREW_END_SHUTDOWN], 1);
     assert_int_equal(crew_counts(s.crew).recycled, 2);
     stand_end(&s);

@@ -208,6 +208,27 @@ static void a_program_that_gets_ready_and_ends_at_once_is_not_started_without_a_
     stand_end(&s);
 }
 
+/* It shows that it works itself, not that another one would start. */
+static void an_answer_of_an_old_worker_does_not_end_the_pause(void **state)
+{
+    struct crew_options o = options(2);
+    struct stand s;
+
+    (void)state;
+    stand_init(&s, &o);
+    run_at(&s, 0);
+    ready(&s, nth(&s, 0), 0);
+    gone(&s, nth(&s, 1), 0);
+    run_at(&s, 0);
+    give(&s, nth(&s, 0), NULL, 10);
+    answered(&s, nth(&s, 0), NULL, CREW_ANSWER_OK, 20);
+    run_at(&s, 999);
+    assert_int_equal(s.edge.spawned, 2);
+    run_at(&s, 1000);
+    assert_int_equal(s.edge.spawned, 3);
+    stand_end(&s);
+}
+
 static void a_lack_of_memory_is_a_failed_start(void **state)
 {
     struct crew_options o = options(1);
@@ -335,6 +356,7 @@ int main(void)
         cmocka_unit_test(a_broken_program_is_not_started_once_for_each_place),
         cmocka_unit_test(starts_are_held_while_the_breaker_is_open),
         cmocka_unit_test(a_program_that_gets_ready_and_ends_at_once_is_not_started_without_a_pause),
+        cmocka_unit_test(an_answer_of_an_old_worker_does_not_end_the_pause),
         cmocka_unit_test(a_lack_of_memory_is_a_failed_start),
         cmocka_unit_test(extra_workers_come_with_demand_and_go_when_they_are_idle),
         cmocka_unit_test(an_extra_worker_with_sessions_stays_until_they_expire),
