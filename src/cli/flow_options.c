@@ -384,5 +384,6 @@ void flow_options_pool(const struct flow_options *o, struct core_pool_options *r
     if (ret->backoff.ceiling_ns < ret->backoff.initial_ns)
         ret->backoff.ceiling_ns = ret->backoff.initial_ns;
     ret->timeout_ns = o->timeout_ns;
+    ret->timeout_share = o->timeout_share;
     ret->max_capacity_retry_ns = o->max_capacity_retry_ns;
 }

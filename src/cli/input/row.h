@@ -79,7 +79,7 @@ struct row_options {
     const struct template *tag;   /* NULL: none */
     const char *colsep;           /* a regular expression; NULL: none */
     bool of_parts;                /* lines are made of several, with a NUL between them */
-    bool input;     /* the row is to be the command's standard input, as a line for each of its parts */
+    bool input; /* the row is to be the command's standard input, as a line for each of its parts */
     bool input_nul; /* ... with the NULs that stand there, and none added */
 };
 
@@ -100,6 +100,7 @@ struct run_row {
     enum row_kind kind;
     bool keyed;       /* the key came from the row: it must be unique */
     bool bad;         /* see row_bad() */
+    bool passed_over; /* its user's: it is not to be run, and has no result */
     const char *file; /* its name for a person */
     uint64_t line;    /* number in that file */
     size_t key_len;

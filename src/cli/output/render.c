@@ -194,7 +194,37 @@ static void put_batch(struct buf *out, const struct core_task *task, bool indexe
     }
 }
 
-static void put_plain(struct buf *out, const struct core_task *task)
+/* An exit code: 0 is one, where the command has ended by itself. */
+static void put_exit(struct buf *out, const struct core_answer *answer)
+{
+    if (answer->outcome == WEIR_OUTCOME_OK || answer->status != 0)
+        buf_printf(out, "%d", answer->status);
+    else
+        PUT(out, "null");
+}
+
+/*
+ * What a command wrote: an object or an array as it is, anything else as text. A command that writes 1 and a line end has
+ * written a line, and no number.
+ */
+static void put_written(struct buf *out, const struct core_answer *answer)
+{
+    struct slice bytes = {answer->output, answer->output_len}, trimmed;
+
+    if (bytes.len > 0 && json_check(bytes, NULL)) {
+        trimmed = json_trim(bytes);
+        if (json_kind(trimmed) == JSON_OBJECT || json_kind(trimmed) == JSON_ARRAY) {
+            json_put_oneline(out, trimmed);
+            return;
+        }
+    }
+    if (answer->output)
+        json_put_string(out, bytes);
+    else
+        PUT(out, "null");
+}
+
+static void put_plain(struct buf *out, const struct core_task *task, bool command)
 {
     const struct core_answer *answer = &task->answer;
 
@@ -203,17 +233,26 @@ static void put_plain(struct buf *out, const struct core_task *task)
     PUT(out, ",\"key\":");
     put_text(out, task->key);
     PUT(out, ",\"status\":");
-    if (answer->status > 0)
+    if (command)
+        put_exit(out, answer);
+    else if (answer->status > 0)
         buf_put_u64(out, (uint64_t)answer->status);
     else
         PUT(out, "null");
     PUT(out, ",\"output\":");
-    put_body(out, answer);
+    if (command)
+        put_written(out, answer);
+    else
+        put_body(out, answer);
     PUT(out, ",\"error\":");
     if (answer->outcome == WEIR_OUTCOME_OK)
         PUT(out, "null");
     else
         put_error(out, answer);
+    if (answer->errput_len > 0) {
+        PUT(out, ",\"stderr\":");
+        json_put_string(out, (struct slice){answer->errput, answer->errput_len});
+    }
 }
 
 void render_result(const struct render_options *how, enum render_kind kind,
@@ -222,7 +261,7 @@ void render_result(const struct render_options *how, enum render_kind kind,
     if (kind == RENDER_BATCH)
         put_batch(out, task, how->indexed);
     else
-        put_plain(out, task);
+        put_plain(out, task, how->command);
     if (how->meta)
         put_meta(out, how, task);
     buf_puts(out, "}\n");

@@ -8,6 +8,7 @@
  *     {"id":..,"custom_id":..,"response":{"status_code":..,"request_id":..,"body":..},"error":null}
  * Plain:
  *     {"index":..,"key":..,"status":..,"output":..,"error":{"code":..,"message":..}}
+ *     and "stderr":.. behind it where there was any
  *
  * docs/output.md is the contract. What an answer's bytes were is kept: JSON stays verbatim (only line
  * breaks between its tokens go), anything else becomes a JSON string. Without `meta` a line depends on
@@ -34,6 +35,8 @@ enum render_kind {
 
 struct render_options {
     bool meta;
+    bool
+        command; /* status is an exit code, or minus a signal; an output is JSON only as an object or array */
     bool indexed; /* a batch line names its row's place too: in the errors file there are gaps */
     /* The wall-clock time of an instant (engine_wall_ns); 0 for INSTANT_NONE. Only called with meta. */
     int64_t (*wall_ns)(void *ctx, struct instant t);

@@ -23,7 +23,7 @@
 
 static void count_status(struct summary *s, int status)
 {
-    if (status <= 0)
+    if (status == 0)
         return;
     for (size_t i = 0; i < SUMMARY_STATUSES_MAX; i++) {
         if (s->statuses[i].rows == 0)
@@ -171,15 +171,59 @@ static void put_throttle(const struct summary *s, struct buf *out)
     buf_puts(out, " in all\n");
 }
 
+static const char *attempts_are(const struct summary *s)
+{
+    return s->attempts_are ? s->attempts_are : "requests";
+}
+
+/* " 3 started": nothing where there were none, but for the first. */
+static void put_some(struct buf *out, const char *before, uint64_t n, const char *what)
+{
+    if (n == 0)
+        return;
+    buf_puts(out, before);
+    text_put_count(out, n);
+    buf_printf(out, " %s", what);
+}
+
+static void put_workers(const struct summary *s, struct buf *out)
+{
+    const struct summary_workers *w = &s->workers;
+
+    if (!w->known)
+        return;
+    buf_puts(out, "  workers    ");
+    text_put_count(out, w->started);
+    buf_puts(out, " started");
+    put_some(out, ", ", w->failed_starts, "could not start");
+    put_some(out, ", ", w->lost, "lost");
+    put_some(out, ", ", w->killed, "killed");
+    put_some(out, ", ", w->replaced, "replaced");
+    put_some(out, ", ", w->recycled, "recycled");
+    put_some(out, "; the breaker opened ", w->breaker_opened, "times");
+    put_some(out, "; ", w->failed_over, "rows went to the fallback");
+    buf_putc(out, '\n');
+    if (w->session_hits + w->session_misses + w->session_rebinds == 0)
+        return;
+    buf_puts(out, "  sessions   ");
+    text_put_count(out, w->session_misses);
+    buf_puts(out, " begun, ");
+    text_put_count(out, w->session_hits);
+    buf_puts(out, " times found");
+    put_some(out, ", ", w->session_rebinds, "begun again after their worker ended");
+    put_some(out, ", ", w->session_expiries, "ended by time");
+    buf_putc(out, '\n');
+}
+
 static void put_flow(const struct summary *s, struct buf *out)
 {
     buf_puts(out, "  rate       ");
     text_put_rate(out, rate(rows_here(s), s->elapsed_ns));
     buf_puts(out, " rows/s borne, of ");
     text_put_rate(out, rate(s->batch.attempts, s->elapsed_ns));
-    buf_puts(out, " requests/s offered; ");
+    buf_printf(out, " %s/s offered; ", attempts_are(s));
     text_put_share(out, refused_share(s));
-    buf_puts(out, " refused\n  requests   ");
+    buf_printf(out, " refused\n  %-10s ", attempts_are(s));
     text_put_count(out, s->batch.attempts);
     buf_puts(out, ": ");
     text_put_count(out, s->batch.refused);
@@ -197,6 +241,7 @@ static void put_flow(const struct summary *s, struct buf *out)
     if (s->throttle)
         put_throttle(s, out);
     put_pauses(s, out);
+    put_workers(s, out);
     if (s->batch.tokens > 0) {
         buf_puts(out, "  tokens     ");
         text_put_count(out, s->batch.tokens);
@@ -390,6 +435,32 @@ static void put_reasons(struct buf *out, const struct summary *s)
     buf_putc(out, '}');
 }
 
+static void put_workers_json(struct buf *out, const struct summary_workers *w)
+{
+    const struct {
+        const char *name;
+        uint64_t n;
+    } counts[] = {{"started", w->started},
+                  {"failed_starts", w->failed_starts},
+                  {"lost", w->lost},
+                  {"killed", w->killed},
+                  {"replaced", w->replaced},
+                  {"recycled", w->recycled},
+                  {"breaker_opened", w->breaker_opened},
+                  {"failed_over", w->failed_over},
+                  {"session_hits", w->session_hits},
+                  {"session_misses", w->session_misses},
+                  {"session_rebinds", w->session_rebinds},
+                  {"session_expiries", w->session_expiries}};
+
+    if (!w->known)
+        return;
+    buf_puts(out, ",\"workers\":{");
+    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
+        put_count(out, counts[i].name, counts[i].n);
+    buf_putc(out, '}');
+}
+
 void summary_render_json(const struct summary *s, struct buf *out)
 {
     static const char *const ends[] = {"complete", "stopped", "halted"};
@@ -411,6 +482,7 @@ void summary_render_json(const struct summary *s, struct buf *out)
     put_text(out, "journal", s->journal);
     buf_putc(out, '}');
     put_throttle_state(out, &s->batch);
+    put_workers_json(out, &s->workers);
     buf_puts(out, "}\n");
 }
 

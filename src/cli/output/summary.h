@@ -36,6 +36,14 @@ struct summary_reason {
     char first[SUMMARY_MESSAGE_BYTES]; /* the first row's message; "" : none */
 };
 
+/* What became of worker processes, of all their pools. */
+struct summary_workers {
+    bool known; /* false: the run has none */
+    uint64_t started, failed_starts, lost, killed, replaced, recycled;
+    uint64_t breaker_opened, failed_over;
+    uint64_t session_hits, session_misses, session_rebinds, session_expiries;
+};
+
 struct summary {
     enum summary_end end;
     const char *why;    /* one line, why it ended early; NULL: it did not */
@@ -51,6 +59,8 @@ struct summary {
     int64_t started_ns;      /* wall clock */
     struct core_stats batch; /* this run's */
     const char *throttle;
+    const char *attempts_are; /* "requests", "commands"; NULL: requests */
+    struct summary_workers workers;
     const char *output, *errors, *journal; /* paths, or NULL */
 
     struct summary_reason reasons[WEIR_REASON_COUNT]; /* failed rows */

@@ -550,6 +550,12 @@ enum weir_status writer_line_end(struct writer *w, uint64_t index, int64_t deliv
     return settle(w, end_line(w, index, deliver_ns, &local), &local, err);
 }
 
+void writer_pass_over(struct writer *w)
+{
+    assert(w->started && !w->store);
+    w->next++;
+}
+
 bool writer_keeps(const struct writer *w, const struct core_task *task)
 {
     return w->round == ROUND_OPEN && task->finished_before &&
@@ -599,8 +605,7 @@ static enum weir_status copy_line(struct writer *w, uint64_t index, int64_t deli
     at = buf_reserve(to, (size_t)place.len);
     if (!at)
         return error_nomem(err);
-    if (w->old_fds[from] < 0 ||
-        read_at(w->old_fds[from], at, place.offset, place.len) != WEIR_OK ||
+    if (w->old_fds[from] < 0 || read_at(w->old_fds[from], at, place.offset, place.len) != WEIR_OK ||
         !(w->raw || is_line(at, (size_t)place.len)))
         return error_set(
             err, WEIR_E_CONFLICT,

@@ -95,6 +95,9 @@ struct buf *writer_line(struct writer *w, bool in_errors);
 WEIR_MUST_CHECK enum weir_status writer_line_end(struct writer *w, uint64_t index,
                                                  int64_t deliver_ns, struct weir_error *err);
 
+/* A row that has no line at all: the next one is expected in its place. Only without a store. */
+void writer_pass_over(struct writer *w);
+
 /* Whether the row's line is to be copied from the round before: it ended ok then, and the store no
  * longer has its output. */
 bool writer_keeps(const struct writer *w, const struct core_task *task);

@@ -4,11 +4,11 @@
  * A row's fields are in the environment of its command as WEIR_ROW_name, never as their bare names: a row must not decide
  * which programs are found (PATH) or what is loaded into them (LD_PRELOAD).
  */
+#include "exec/command/command.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "cli/run/run.h"
-#include "exec/command/command.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -186,8 +186,8 @@ enum weir_status command_make(void *ctx, const struct core_pool_options *options
 
 /* ---- as text ---- */
 
-enum weir_status command_put_line(struct run *r, struct argvec *argv, const struct command_row *row, struct buf *out,
-                                  struct weir_error *err)
+enum weir_status command_put_line(struct run *r, struct argvec *argv, const struct command_row *row,
+                                  struct buf *out, struct weir_error *err)
 {
     struct template_row put;
     enum weir_status status;

@@ -8,6 +8,8 @@
 #include "cli/output/render.h"
 #include "cli/run/run.h"
 
+#include <stdio.h>
+
 /* How long the thread waits for a result before it looks whether a sync is due. */
 #define DELIVER_LOOK_NS (250 * NS_PER_MS)
 
@@ -16,15 +18,44 @@ static int64_t wall(void *ctx, struct instant t)
     return engine_wall_ns(ctx, t);
 }
 
+static void copy_cut(char *to, size_t bytes, const char *text)
+{
+    (void)snprintf(to, bytes, "%s", text ? text : "");
+}
+
+static void note_failure(struct run *r, const struct core_task *t)
+{
+    struct first_failure *f = &r->first_failure;
+
+    if (f->any || t->answer.outcome == WEIR_OUTCOME_OK)
+        return;
+    f->any = true;
+    f->index = t->index;
+    copy_cut(f->key, sizeof f->key, t->key);
+    copy_cut(f->message, sizeof f->message,
+             t->answer.message && *t->answer.message ? t->answer.message
+                                                     : weir_reason_name(t->answer.reason));
+}
+
 static enum weir_status write_one(struct run *r, struct core_task *t, struct weir_error *err)
 {
-    struct render_options how = {.meta = r->options.meta, .wall_ns = wall, .wall_ctx = r->engine};
+    struct render_options how = {.meta = r->options.meta,
+                                 .command = r->options.kind == RUN_COMMAND,
+                                 .wall_ns = wall,
+                                 .wall_ctx = r->engine};
     int64_t deliver_ns = engine_wall_ns(r->engine, t->deliver_at);
     bool failed = t->answer.outcome != WEIR_OUTCOME_OK;
     const struct run_row *row = row_of(t);
 
     if (writer_keeps(r->writer, t))
         return writer_copy(r->writer, t->index, deliver_ns, err);
+    if (row->passed_over) {
+        writer_pass_over(r->writer);
+        return WEIR_OK;
+    }
+    note_failure(r, t);
+    if (run_options_raw(&r->options))
+        return raw_write(r, t, deliver_ns, err);
     how.indexed = failed && r->options.errors;
     render_result(&how, row->kind == ROW_BATCH ? RENDER_BATCH : RENDER_PLAIN, t,
                   writer_line(r->writer, failed));

@@ -94,12 +94,29 @@ static enum weir_status recall(struct feeding *f, struct run_row *row, struct we
     return WEIR_OK;
 }
 
+/* --resume: a row that the job log has is passed over. It has its place in the batch, and no result. */
+static void pass_over(struct run *r, struct run_row *row)
+{
+    if (!joblog_done_has(&r->joblog.done, row->task.index + 1))
+        return;
+    row->passed_over = true;
+    row->task.refused = false;
+    row->task.finished_before = true;
+    answer_clear(&row->task.answer);
+    row->task.answer.outcome = WEIR_OUTCOME_OK;
+    atomic_fetch_add(&r->passed_over, 1);
+}
+
 /* WEIR_E_END: the batch takes no more. */
 static enum weir_status feed_row(struct feeding *f, struct run_row *row, struct weir_error *err)
 {
     struct run *r = f->run;
+    const struct worker_row *w = row_worker(row);
     enum weir_status status = recall(f, row, err);
 
+    if (w)
+        row->task.session = w->session;
+    pass_over(r, row);
     if (status == WEIR_OK && !row->task.finished_before)
         watch_wait_begun(&r->watch, f->to_begin++, f->ahead, r->stop_fd);
     if (status == WEIR_OK)

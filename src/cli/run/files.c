@@ -19,8 +19,10 @@
 
 /* What is open besides connections: standard streams, the loop's, the journal's, inputs and outputs; with room. */
 #define DESCRIPTORS_BESIDES 48
-/* Of one request at a time: its connection, and two while its host is looked up. */
-#define DESCRIPTORS_PER_JOB 3
+/* Of one request at a time: its connection, and two while its host is looked up. Of a process: its three streams, what
+ * tells its end, and both ends of all of them while it is started. */
+#define DESCRIPTORS_PER_JOB     3
+#define DESCRIPTORS_PER_PROCESS 4
 
 /* A file by name: where it is, or would be made. */
 struct place {
@@ -116,11 +118,10 @@ enum weir_status files_check(struct run_options *o, struct weir_error *err)
     enum weir_status status = check_journal(o, err);
     const struct {
         const char *option, *path;
-    } named[] = {{"--output", o->output},
-                 {"--errors", o->errors},
-                 {"--journal", o->journal},
-                 {"--summary", o->summary},
-                 {"--events", o->events}};
+    } named[] = {{"--output", o->output},        {"--errors", o->errors},
+                 {"--journal", o->journal},      {"--summary", o->summary},
+                 {"--events", o->events},        {"--joblog", o->command.joblog},
+                 {"--worker-log", o->worker.log}};
     struct place places[sizeof named / sizeof *named];
     size_t count = 0;
 
@@ -153,9 +154,14 @@ enum weir_status files_check(struct run_options *o, struct weir_error *err)
 
 enum weir_status files_raise_limit(const struct run_options *o, struct weir_error *err)
 {
-    rlim_t jobs = (rlim_t)o->flow.jobs, least = jobs + DESCRIPTORS_BESIDES;
-    rlim_t wanted = jobs * DESCRIPTORS_PER_JOB + DESCRIPTORS_BESIDES;
-    bool multiplexed = o->http.http == RUN_HTTP_2 || o->http.http == RUN_HTTP_2_PRIOR;
+    bool processes = o->kind != RUN_HTTP;
+    rlim_t jobs = (rlim_t)(o->flow.jobs + (o->kind == RUN_WORKER ? o->worker.overflow : 0));
+    rlim_t each = processes ? DESCRIPTORS_PER_PROCESS : 1;
+    rlim_t least = jobs * each + DESCRIPTORS_BESIDES;
+    rlim_t wanted =
+        jobs * (processes ? DESCRIPTORS_PER_PROCESS : DESCRIPTORS_PER_JOB) + DESCRIPTORS_BESIDES;
+    bool multiplexed =
+        !processes && (o->http.http == RUN_HTTP_2 || o->http.http == RUN_HTTP_2_PRIOR);
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
@@ -165,15 +171,16 @@ enum weir_status files_raise_limit(const struct run_options *o, struct weir_erro
         return WEIR_OK;
     if (limit.rlim_cur >= least || multiplexed)
         return WEIR_OK;
-    if (limit.rlim_cur <= DESCRIPTORS_BESIDES)
+    if (limit.rlim_cur <= DESCRIPTORS_BESIDES + each)
         return error_set(err, WEIR_E_LIMIT,
                          "only %llu files may be open at once (ulimit -n); weir needs %llu for "
                          "--jobs %llu: raise the limit",
                          (unsigned long long)limit.rlim_cur, (unsigned long long)least,
                          (unsigned long long)jobs);
     return error_set(err, WEIR_E_LIMIT,
-                     "--jobs %llu needs as many connections, and only %llu files may be open at "
+                     "--jobs %llu needs as many %s, and only %llu files may be open at "
                      "once (ulimit -n); raise the limit, or give --jobs %llu",
-                     (unsigned long long)jobs, (unsigned long long)limit.rlim_cur,
-                     (unsigned long long)(limit.rlim_cur - DESCRIPTORS_BESIDES));
+                     (unsigned long long)jobs, processes ? "processes" : "connections",
+                     (unsigned long long)limit.rlim_cur,
+                     (unsigned long long)((limit.rlim_cur - DESCRIPTORS_BESIDES) / each));
 }

@@ -1,12 +1,12 @@
 /* Runs for an HTTP service: its executor, and what --select picks from an answer. */
+#include "exec/http/http.h"
 #include "base/error.h"
 #include "base/mem.h"
 #include "cli/run/run.h"
-#include "exec/http/http.h"
 
 enum weir_status http_make(void *ctx, const struct core_pool_options *options,
-                                  struct uv_loop_s *loop, struct core_executor_host *host,
-                                  struct core_executor **ret, struct weir_error *err)
+                           struct uv_loop_s *loop, struct core_executor_host *host,
+                           struct core_executor **ret, struct weir_error *err)
 {
     static const enum http_version versions[] = {[RUN_HTTP_AUTO] = HTTP_VERSION_AUTO,
                                                  [RUN_HTTP_1_1] = HTTP_VERSION_1_1,

@@ -155,9 +155,10 @@ enum weir_status joblog_close(struct run *r, struct weir_error *err)
     if (j->open) {
         joblog_drain(r);
         if (j->errnum)
-            status = error_set_errno(err, WEIR_E_IO, j->errnum,
-                                     "--joblog: %s lacks rows that have ended: it cannot be written",
-                                     r->options.command.joblog);
+            status =
+                error_set_errno(err, WEIR_E_IO, j->errnum,
+                                "--joblog: %s lacks rows that have ended: it cannot be written",
+                                r->options.command.joblog);
         else if (spool_dropped(&j->spool) > 0)
             status = error_set(err, WEIR_E_IO,
                                "--joblog: %s lacks rows that have ended: the disk is too slow",

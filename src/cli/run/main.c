@@ -1,5 +1,6 @@
 /*
- * weir run: pushes the rows of a file through an HTTP service, as fast as it bears, in order, with nothing lost.
+ * weir run: pushes rows through an HTTP service, worker processes or commands, as fast as these bear, in order, with
+ * nothing lost.
  *
  * This file is the order of things: options, input, journal and files, engine, then wait (progress, signals, --halt),
  * and put the end together. Everything that can be refused is refused before a row is sent.
@@ -10,6 +11,7 @@
 #include "loop/loop.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -63,6 +65,39 @@ static void close_fd(int fd)
         close(fd);
 }
 
+/* ---- standard error ---- */
+
+void run_aside(struct run *r, struct slice bytes)
+{
+    pthread_mutex_lock(&r->told_lock);
+    progress_aside(r->progress, bytes);
+    pthread_mutex_unlock(&r->told_lock);
+}
+
+void run_note(struct run *r, const char *text)
+{
+    if (pthread_mutex_trylock(&r->told_lock) != 0)
+        return;
+    progress_note(r->progress, text);
+    pthread_mutex_unlock(&r->told_lock);
+}
+
+static void update_progress(struct run *r, const struct progress_snapshot *s)
+{
+    if (pthread_mutex_trylock(&r->told_lock) != 0)
+        return;
+    progress_update(r->progress, s);
+    pthread_mutex_unlock(&r->told_lock);
+}
+
+/* ---- the run ---- */
+
+/* Rows that had their result before this run, or that it passes over. */
+static uint64_t rows_before(const struct run *r)
+{
+    return r->before.finished + atomic_load(&r->passed_over);
+}
+
 static void take_snapshot(struct run *r, struct progress_snapshot *s)
 {
     struct engine_pool_state pool;
@@ -74,8 +109,8 @@ static void take_snapshot(struct run *r, struct progress_snapshot *s)
     *s = (struct progress_snapshot){
         .now = engine_now(r->engine),
         .phase = r->phase,
-        .done_before = r->before.finished,
-        .done = r->before.finished + atomic_load(&r->watch.ok) + atomic_load(&r->watch.failed),
+        .done_before = rows_before(r),
+        .done = rows_before(r) + atomic_load(&r->watch.ok) + atomic_load(&r->watch.failed),
         .failed = r->before.failed + atomic_load(&r->watch.failed),
         .in_flight = stats.running,
         .waiting = stats.waiting,
@@ -109,12 +144,11 @@ static void on_signal(struct run *r)
     while (read(r->signal_fd, &one, sizeof one) == (ssize_t)sizeof one) {
         r->signals++;
         if (r->signals == 1) {
-            progress_note(
-                r->progress,
-                "stopping: nothing more is started, what runs finishes; once more cancels it");
+            run_note(r,
+                     "stopping: nothing more is started, what runs finishes; once more cancels it");
             stop_starting(r, false);
         } else if (r->signals == 2) {
-            progress_note(r->progress, "cancelling what runs; once more ends at once");
+            run_note(r, "cancelling what runs; once more ends at once");
             stop_starting(r, true);
         }
     }
@@ -142,7 +176,10 @@ static void attend(struct run *r)
 
     while (!atomic_load(&r->deliverer_done)) {
         take_snapshot(r, &s);
-        progress_update(r->progress, &s);
+        update_progress(r, &s);
+        hold_look(r);
+        joblog_drain(r);
+        worker_log_drain(r);
         if (poll(fds, 2, LOOK_MS) <= 0)
             continue;
         if (fds[0].revents)
@@ -181,6 +218,14 @@ static bool is_complete(const struct run *r)
            atomic_load(&r->rows_delivered) == atomic_load(&r->rows_fed);
 }
 
+static bool stopped_alike(struct run *r)
+{
+    struct core_stats stats;
+
+    engine_batch_stats(r->batch, &stats);
+    return stats.stopped_alike;
+}
+
 /* Why the run ended early, and with what status. why is NULL when it did not. */
 static int judge_end(struct run *r, struct buf *why, enum summary_end *ret_end)
 {
@@ -200,6 +245,11 @@ static int judge_end(struct run *r, struct buf *why, enum summary_end *ret_end)
     }
     if (is_complete(r))
         return r->before.failed + atomic_load(&r->watch.failed) > 0 ? CLI_FAILED : CLI_OK;
+    if (stopped_alike(r)) {
+        *ret_end = SUMMARY_HALTED;
+        buf_puts(why, "many rows failed the same way (--on-same-failure)");
+        return CLI_HALTED;
+    }
     if (r->halted != HALT_NONE) {
         *ret_end = SUMMARY_HALTED;
         halt_describe(&r->watch.halt, why);
@@ -210,12 +260,23 @@ static int judge_end(struct run *r, struct buf *why, enum summary_end *ret_end)
     return CLI_STOPPED;
 }
 
+static void count_workers(struct run *r, struct summary_workers *s)
+{
+    struct core_stats stats;
+
+    worker_count(r, r->pool, s);
+    worker_count(r, r->fallback_pool, s);
+    engine_pool_stats(r->engine, r->pool, &stats);
+    s->breaker_opened = stats.breaker_opened;
+    s->failed_over = stats.failed_over;
+}
+
 static void fill_summary(struct run *r, struct summary *s)
 {
     const struct run_options *o = &r->options;
 
-    s->rows_before = r->before.finished;
-    s->rows_ok = r->before.finished - r->before.failed + atomic_load(&r->watch.ok);
+    s->rows_before = rows_before(r);
+    s->rows_ok = rows_before(r) - r->before.failed + atomic_load(&r->watch.ok);
     s->rows_failed = r->before.failed + atomic_load(&r->watch.failed);
     s->total_known = atomic_load(&r->all_fed) || source_rows_known(r->source, &s->rows_total);
     if (atomic_load(&r->all_fed))
@@ -224,6 +285,9 @@ static void fill_summary(struct run *r, struct summary *s)
     s->started_ns = r->started_ns;
     engine_batch_stats(r->batch, &s->batch);
     s->throttle = throttle_kind_name(o->flow.throttle);
+    s->attempts_are = o->kind == RUN_COMMAND ? "commands" : "requests";
+    if (o->kind == RUN_WORKER)
+        count_workers(r, &s->workers);
     s->output = o->output;
     s->errors = o->errors;
     s->journal = o->journal;
@@ -232,10 +296,30 @@ static void fill_summary(struct run *r, struct summary *s)
                     : NULL;
 }
 
+/* Whoever runs commands and takes their bytes expects no more than these, unless he asks. */
+static bool is_silent(const struct run_options *o)
+{
+    return o->quiet || (run_options_raw(o) && !o->command.bar && o->progress == PROGRESS_AUTO);
+}
+
 /* A person reads the summary. A program that reads objects finds the figures in the last of them. */
 static bool tells_people(const struct run *r)
 {
-    return !r->options.quiet && r->options.progress != PROGRESS_JSON;
+    return !is_silent(&r->options) && r->options.progress != PROGRESS_JSON;
+}
+
+/* The one line of a run that is silent otherwise: what xargs tells by its exit status alone. */
+static void tell_failures(const struct run *r)
+{
+    const struct first_failure *f = &r->first_failure;
+    const struct summary *s = &r->summary;
+
+    if (!f->any || !run_options_raw(&r->options) || tells_people(r))
+        return;
+    fprintf(stderr,
+            "weir run: %" PRIu64 " of %" PRIu64 " rows failed, the first of them row %" PRIu64
+            " (%s): %s\n",
+            s->rows_failed, s->rows_ok + s->rows_failed, f->index + 1, f->key, f->message);
 }
 
 static int tell_summary(struct run *r, int exit_status)
@@ -277,6 +361,7 @@ static int end_run(struct run *r)
     fill_summary(r, &r->summary);
     if (!tells_people(r) && r->summary.why)
         fprintf(stderr, "weir run: %s\n", r->summary.why);
+    tell_failures(r);
     return tell_summary(r, exit_status);
 }
 
@@ -297,7 +382,7 @@ static enum weir_status start_progress(struct run *r, struct weir_error *err)
     struct progress_options o = {.mode = (enum progress_mode)r->options.progress,
                                  .fd = STDERR_FILENO};
 
-    if (r->options.quiet)
+    if (is_silent(&r->options))
         o.mode = PROGRESS_NONE;
     else if (o.mode == PROGRESS_AUTO && shows_results(&r->options))
         o.mode = PROGRESS_PLAIN;
@@ -319,6 +404,12 @@ static int go(struct run *r)
         complain_input(r, &err);
         return CLI_USAGE;
     }
+    if (r->options.command.dry_run) {
+        status = command_dry_run(r, &err);
+        if (status != WEIR_OK)
+            complain(&err);
+        return status == WEIR_OK ? CLI_OK : status == WEIR_E_FORMAT ? CLI_USAGE : CLI_FAILED;
+    }
     /* Before any thread is started, so that none has them. */
     signals_block();
     status = setup_engine(r, &err);
@@ -331,9 +422,9 @@ static int go(struct run *r)
     if (status == WEIR_OK)
         status = signals_take(r->signal_fd, &err);
     if (status == WEIR_OK)
-        status = setup_batch(r, &err);
+        status = start_progress(r, &err); /* before workers may say something */
     if (status == WEIR_OK)
-        status = start_progress(r, &err);
+        status = setup_batch(r, &err);
     if (status != WEIR_OK) {
         complain(&err);
         return CLI_USAGE;
@@ -341,6 +432,7 @@ static int go(struct run *r)
     r->started_at = engine_now(r->engine);
     r->started_ns = loop_wall_clock_ns();
     r->phase = PROGRESS_RUNNING;
+    hold_look(r); /* before the first row */
     status = run_threads(r, &err);
     if (status != WEIR_OK) {
         complain(&err);
@@ -351,7 +443,14 @@ static int go(struct run *r)
 
 int cmd_run(int argc, char **argv)
 {
-    struct run r = {.wake_fd = -1, .stop_fd = -1, .begun_fd = -1, .signal_fd = -1};
+    struct run r = {.wake_fd = -1,
+                    .stop_fd = -1,
+                    .begun_fd = -1,
+                    .signal_fd = -1,
+                    .joblog = {.fd = -1},
+                    .worker_log = {.fd = -1},
+                    .held_look_at = INSTANT_NONE,
+                    .told_lock = PTHREAD_MUTEX_INITIALIZER};
     struct weir_error err;
     int exit_status;
 
@@ -376,6 +475,12 @@ int cmd_run(int argc, char **argv)
     }
     exit_status = go(&r);
     setup_close(&r);
+    /* Nothing is said any more: the engine has ended. */
+    worker_log_close(&r);
+    if (joblog_close(&r, &err) != WEIR_OK) {
+        complain(&err);
+        exit_status = exit_status == CLI_OK ? CLI_FAILED : exit_status;
+    }
     if (eventlog_close(r.events, &err) != WEIR_OK) {
         complain(&err);
         exit_status = exit_status == CLI_OK ? CLI_FAILED : exit_status;

@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Facts in the journal that say whose it is. */
@@ -20,6 +21,22 @@
 #define FACT_OPTIONS "run.options"
 #define FACT_DIGEST  "input.digest"
 #define FACT_ROWS    "input.rows"
+
+/* Where rows go, as far as that can be said before the first one is read. */
+static enum weir_status check_target(struct run *r, struct source_options *s,
+                                     struct weir_error *err)
+{
+    const struct run_options *o = &r->options;
+    struct stat st;
+
+    if (o->workdir && (stat(o->workdir, &st) != 0 || !S_ISDIR(st.st_mode)))
+        return error_set(err, WEIR_E_INVALID, "--workdir: %s is no directory", o->workdir);
+    if (o->kind == RUN_COMMAND)
+        return command_setup_input(r, s, err);
+    if (o->kind == RUN_HTTP && http_url_check(o->http.url, err) != WEIR_OK)
+        return error_prefix(err, "--url");
+    return WEIR_OK;
+}
 
 enum weir_status setup_input(struct run *r, struct weir_error *err)
 {
@@ -30,18 +47,19 @@ enum weir_status setup_input(struct run *r, struct weir_error *err)
                   .line_max_bytes = o->max_line_bytes,
                   .stdin_fd = STDIN_FILENO,
                   .stop_fd = r->stop_fd},
-        .rows = {.lines = o->lines,
+        .rows = {.kind = o->kind,
+                 .lines = o->lines,
                  .template_expr = o->template_expr,
                  .key_expr = o->key_expr,
                  .url = o->http.url,
-                 .method = o->http.method},
+                 .method = o->http.method,
+                 .session_expr = o->worker.session,
+                 .command = o->worker.command},
         .skip_bad = o->skip_bad,
     };
-    enum weir_status status = http_url_check(o->http.url, err);
+    enum weir_status status = check_target(r, &s, err);
 
-    if (status != WEIR_OK)
-        return error_prefix(err, "--url");
-    if (o->select_expr)
+    if (status == WEIR_OK && o->select_expr)
         status = program_new(&(struct program_options){.name = "--select", .expr = o->select_expr},
                              &r->select, err);
     if (status == WEIR_OK)
@@ -181,7 +199,9 @@ static enum weir_status open_writer(struct run *r, struct weir_error *err)
                                .errors = o->errors,
                                .store = r->store,
                                .retry_failed = o->retry_failed,
-                               .overwrite = o->fresh};
+                               .overwrite = o->fresh,
+                               .raw = run_options_raw(o),
+                               .unordered = o->unordered};
     enum weir_status status;
 
     if (!kept_apart)
@@ -218,6 +238,8 @@ enum weir_status setup_output(struct run *r, struct weir_error *err)
 
     if (status == WEIR_OK)
         status = open_writer(r, err);
+    if (status == WEIR_OK)
+        status = joblog_open(r, err);
     if (status == WEIR_OK)
         status = writer_start(r->writer, &r->start, err);
     if (status == WEIR_OK && r->store)
@@ -272,18 +294,28 @@ enum weir_status setup_engine(struct run *r, struct weir_error *err)
         return status;
     watch_init(&r->watch, &o->flow.halt, r->events ? eventlog_observer(r->events) : NULL,
                r->wake_fd, r->begun_fd);
+    r->watch.run = r;
     status = engine_new(&e, &r->engine, err);
     if (status != WEIR_OK)
         return status;
+    if (o->kind == RUN_WORKER)
+        return WEIR_OK; /* they start at once: not before all that can be refused has been looked at */
     flow_options_pool(&o->flow, &p);
-    p.name = "http";
-    return engine_add_pool(r->engine, &p, make_http, r, &r->pool, err);
+    p.name = o->kind == RUN_HTTP ? "http" : "command";
+    return engine_add_pool(r->engine, &p, o->kind == RUN_HTTP ? http_make : command_make, r,
+                           &r->pool, err);
 }
 
 enum weir_status setup_batch(struct run *r, struct weir_error *err)
 {
     const struct run_options *o = &r->options;
     struct engine_batch_options b = {.store = r->store};
+    enum weir_status status = worker_log_open(r, err);
+
+    if (status == WEIR_OK && o->kind == RUN_WORKER)
+        status = worker_add_pools(r, err);
+    if (status != WEIR_OK)
+        return status;
 
     core_batch_options_init(&b.core);
     if (o->flow.window_rows > 0)
@@ -291,6 +323,12 @@ enum weir_status setup_batch(struct run *r, struct weir_error *err)
     b.core.first_index = r->start.mark.next;
     b.core.first_complete_index = r->before.complete_index;
     b.core.deadline_ns = o->flow.deadline_ns;
+    b.core.unordered = o->unordered;
+    if (o->worker.stop_on_same_failure) {
+        b.core.on_failures =
+            o->worker.same_failure_share > 0 ? FAILURES_STOP_AFTER_SHARE : FAILURES_STOP;
+        b.core.failure_share = o->worker.same_failure_share;
+    }
     return engine_open_batch(r->engine, r->pool, &b, &r->batch, err);
 }
 
@@ -304,6 +342,13 @@ void setup_close(struct run *r)
     if (r->store)
         r->store->ops->close(r->store);
     source_close(r->source);
+    combine_free(r->combine);
+    template_free(r->words);
+    template_free(r->tag);
+    argvec_free(&r->argv);
+    argvec_free(&r->env);
+    argvec_free(&r->workers.argv);
+    argvec_free(&r->fallback.argv);
     mem_free(r->report);
     buf_free(&r->run_id);
 }

@@ -51,10 +51,14 @@ static void on_event(struct core_observer *o, const struct core_event *ev)
 
     if (w->next)
         w->next->ops->event(w->next, ev);
+    if (w->run && ev->kind == EVENT_WORKER_SAID)
+        worker_said(w->run, ev);
     if (ev->kind == EVENT_ATTEMPT_STARTED && ev->attempt == 1)
         count_begun(w);
     if (ev->kind != EVENT_TASK_FINISHED)
         return;
+    if (w->run && ev->task)
+        joblog_finished(w->run, ev->task);
     if (ev->attempt == 0)
         count_begun(w);
     ok = ev->answer->outcome == WEIR_OUTCOME_OK;
