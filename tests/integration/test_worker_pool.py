@@ -8,13 +8,12 @@ run-tests: timeout=300
 """
 import os
 import sys
-import threading
 import unittest
 from collections import Counter, defaultdict
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from faultkit import FaultCase, row_text, seconds, worker_of
-from weirtest import SLOWNESS, VARIANT, wait_until
+from faultkit import FaultCase, worker_of
+from weirtest import SLOWNESS, wait_until
 
 BAD = "if=bad"
 
@@ -24,19 +23,11 @@ def rows_with(count, *bad):
 
 
 class PoolCase(FaultCase):
-    def results_in(self, run):
-        with open(run.path("out"), "rb") as f:
-            return f.read().count(b"\n")
-
-    def wait_results(self, run, count, deadline_s=60):
-        wait_until(lambda: self.results_in(run) >= count or run.poll() is not None, deadline_s, f"{count} results")
-        self.assertIsNone(run.poll(), run.said()[-2000:])
-
     def one_by_one(self, run, count):
         """Feeds rows so that each has its result before the next one comes."""
         for i in range(count):
             run.feed({"n": i})
-            self.wait_results(run, i + 1)
+            run.wait_results(i + 1)
 
 
 class TestBreaker(PoolCase):
@@ -197,7 +188,7 @@ class TestHowMany(PoolCase):
     def test_extra_workers_come_and_go(self):
         run = self.runs["overflow"]
         run.feed(*({"n": i} for i in range(80)))
-        self.wait_results(run, 80)
+        run.wait_results(80)
         self.assertEqual(len(run.log("start")), 4)
         idle_since = run.events("task.finished")[-1]
         ended = wait_until(lambda: len(run.moves(to="terminated")) == 3 and run.moves(to="terminating"), 30,
@@ -208,7 +199,7 @@ class TestHowMany(PoolCase):
         wait_until(lambda: len(run.workers()) == 1, 5, "one worker")
         # They come again, and only while there is more than the permanent one can do.
         run.feed(*({"n": i} for i in range(80, 160)))
-        self.wait_results(run, 160)
+        run.wait_results(160)
         self.assertEqual(len(run.log("start")), 7)
         run = self.run_of("overflow", status=0)
         rows = self.check_order(run, 160)
@@ -225,10 +216,10 @@ class TestHowMany(PoolCase):
         none.wait_event("its beginning", "batch.opened")
         self.assertEqual(run.log("start"), [])
         run.feed({"n": 0})
-        self.wait_results(run, 1)
+        run.wait_results(1)
         self.assertEqual(len(run.log("start")), 1)
         run.feed({"n": 1})
-        self.wait_results(run, 2)
+        run.wait_results(2)
         self.assertEqual(len(run.log("start")), 1)
         run = self.run_of("lazy", status=0)
         self.check_order(run, 2)

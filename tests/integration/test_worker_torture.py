@@ -53,14 +53,9 @@ class Feeder(threading.Thread):
 
 
 class Torture(FaultCase):
-    def results_in(self, run):
-        """How many whole results there are so far."""
-        with open(run.path("out"), "rb") as f:
-            return sum(piece.count(b"\n") for piece in iter(lambda: f.read(1 << 20), b""))
-
     def calm(self, run, rows, workers):
         """Waits until all that was fed is answered and every worker idles, and says what weir has open then."""
-        wait_until(lambda: self.results_in(run) >= rows or run.poll() is not None, 60, f"{rows} results")
+        wait_until(lambda: run.count_results() >= rows or run.poll() is not None, 60, f"{rows} results")
         self.assertIsNone(run.poll(), run.said()[-2000:])
         wait_until(lambda: len(self.workers_of(run)) == workers and not run.zombies(), 40,
                    f"{workers} workers and no zombie")
@@ -281,7 +276,7 @@ class TestTreesOfCommands(Torture):
         def feed(first, last):
             run.process.stdin.write("".join(f"{i}\n" for i in range(first, last)).encode())
             run.process.stdin.flush()
-            wait_until(lambda: self.results_in(run) >= last or run.poll() is not None, 60, f"{last} results")
+            wait_until(lambda: run.count_results() >= last or run.poll() is not None, 60, f"{last} results")
             self.assertIsNone(run.poll(), run.said())
             wait_until(lambda: not run.zombies(), 10, "the end of zombies")
             return run.descriptors()

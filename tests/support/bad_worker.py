@@ -24,6 +24,7 @@ args of the commands process and echo back. Words:
   it says           max_in_flight=N, reverse=N (answers N requests at a time, the last first)
 
   which calls       at=N: from the N-th on (1); times=N: that often (without end); if=TEXT: only requests that hold it
+                    first=PATH: only the one, of all workers, that makes this file
   which lives       once=PATH: only in the life that makes this file; after that it is good
   what it tells     log=PATH: gets a line for each event: PID start | ping | call ID COMMAND | fork PID | term | eof | shutdown
 """
@@ -43,7 +44,7 @@ CALL_FAULTS = {"crash", "crash-mid-frame", "half-frame-hang", "garbage", "garbag
                "print-after", "fail", "fail-object", "retryable", "capacity", "about", "close-output"}
 OTHERS = {"crash-at-start", "hang-at-start", "slow-start", "banner", "leave-child", "flood-stderr", "pings", "ping-fails",
           "stop-reading", "close-input", "work", "stop-at", "ignore-term", "ignore-shutdown", "ignore-eof", "shutdown-status", "exit-after", "yes-to-all",
-          "lose-second", "small-buffer", "max_in_flight", "reverse", "at", "times", "if", "once", "log"}
+          "lose-second", "small-buffer", "max_in_flight", "reverse", "at", "times", "if", "once", "first", "log"}
 
 words = {}
 calls = matched = pings = 0
@@ -239,13 +240,22 @@ def fault_functions():
 # ---- the worker -------------------------------------------------------------------------------------------------
 
 
+def makes(path):
+    """Whether the file was not there before; then it is now."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except FileExistsError:
+        return False
+    return True
+
+
 def fault_of(request):
     """The fault that this call gets; None: a good answer."""
     global matched
     if not has("if") or words["if"] in json.dumps(request, ensure_ascii=False):
         matched += 1
         nth = matched - int(number("at", 1))
-        if nth >= 0 and (not has("times") or nth < number("times")):
+        if nth >= 0 and (not has("times") or nth < number("times")) and (not has("first") or makes(words["first"])):
             return next((name for name in words if name in CALL_FAULTS), None)
     return None
 
@@ -341,13 +351,10 @@ def main():
         if name not in CALL_FAULTS | OTHERS:
             sys.exit(f"bad_worker: no such fault: {word}")
         words[name] = value
-    if has("once"):
-        try:
-            os.close(os.open(words["once"], os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-        except FileExistsError:
-            told = {k: v for k, v in words.items() if k in ("log", "max_in_flight")}
-            words.clear()
-            words.update(told)
+    if has("once") and not makes(words["once"]):
+        told = {k: v for k, v in words.items() if k in ("log", "max_in_flight")}
+        words.clear()
+        words.update(told)
     signal.signal(signal.SIGTERM, on_term)
     log("start")
     if has("crash-at-start"):

@@ -86,10 +86,10 @@ def seconds(text):
 
 class Run:
     """A `weir run` with a folder of its own. rows: a number of plain rows, a list of values, a path, or None: its standard
-    input is fed by feed(), until end_input()."""
+    input is fed by feed(), until end_input(). fed: so many plain rows are fed at once."""
 
     def __init__(self, folder, name, *options, worker=None, command=None, rows=None, env=None, events=True, meta=True,
-                 output=False):
+                 output=False, fed=0):
         self.name, self.folder = name, os.path.join(folder, name)
         os.makedirs(self.folder, exist_ok=True)
         self.mark = f"{os.getpid()}-{next(numbers)}"
@@ -111,6 +111,8 @@ class Run:
         self.env = {MARK: self.mark, "PYTHONDONTWRITEBYTECODE": "1", **SINGLE_THREADED, **(env or {})}
         self._rows, self._output = rows, output
         self.start()
+        if fed:
+            self.feed(*({"n": i} for i in range(fed)))
 
     def _input(self, rows):
         if rows is None:
@@ -142,6 +144,21 @@ class Run:
         for row in rows:
             self.process.stdin.write(json.dumps(row, separators=(",", ":")).encode() + b"\n")
         self.process.stdin.flush()
+
+    def count_results(self):
+        with open(self.path("out"), "rb") as f:
+            return sum(piece.count(b"\n") for piece in iter(lambda: f.read(1 << 20), b""))
+
+    def wait_results(self, count, deadline_s=60):
+        wait_until(lambda: self.count_results() >= count or self.poll() is not None, deadline_s,
+                   f"{count} results of {self.name}")
+        if self.count_results() < count:
+            raise AssertionError(f"{self.name} ended with {self.count_results()} of {count} results: {self.said()[-2000:]}")
+
+    def wait_workers(self, count, deadline_s=30):
+        """Until so many lives have answered their first ping."""
+        wait_until(lambda: len({line[0] for line in self.log("ping")}) >= count or self.poll() is not None, deadline_s,
+                   f"{count} workers of {self.name}, which are {self.log('start')}")
 
     def end_input(self):
         self.process.stdin.close()
@@ -312,8 +329,13 @@ class FaultCase(unittest.TestCase):
         cls.runs[name] = run
         return run
 
-    def run_of(self, name, status=None, deadline_s=60):
+    def run_of(self, name, status=None, deadline_s=60, rows=None, workers=None):
+        """rows, workers: its input does not end before there are so many results, and so many workers have been ready."""
         run = self.runs[name]
+        if rows is not None:
+            run.wait_results(rows)
+        if workers is not None:
+            run.wait_workers(workers)
         run.finish(deadline_s)
         if status is not None:
             self.assertEqual(run.status, status, f"{name} said: {run.said()[-2000:]}")
@@ -360,6 +382,11 @@ class FaultCase(unittest.TestCase):
 def worker_of(*faults):
     """bad_worker, logging to {folder}/log."""
     return bad_worker(*faults, "log={folder}/log")
+
+
+def first_call(*faults):
+    """... and one call alone, of all workers, gets the fault."""
+    return worker_of(*faults, "first={folder}/first")
 
 
 def first_life(*faults):

@@ -200,9 +200,9 @@ static bool ask_at_once(struct check_run *r, struct wire_request q, size_t count
     if (!talk_ensure(r))
         return false;
     for (size_t i = 0; i < count; i++) {
-        q.id = peer_next_id(r->peer);
+        q.id = talk_peer_next_id(r->peer);
         first = i == 0 ? q.id : first;
-        peer_send(r->peer, &q);
+        talk_peer_send(r->peer, &q);
     }
     for (size_t i = 0; i < count; i++) {
         if (!talk_take(r, first, count, answered)) {
@@ -268,7 +268,7 @@ static bool take_last_answers(struct check_run *r, uint64_t asked, uint64_t shut
     bool answered = false, confirmed = false;
 
     for (;;) {
-        switch (peer_receive(r->peer, deadline, &r->response, &fault)) {
+        switch (talk_peer_receive(r->peer, deadline, &r->response, &fault)) {
         case PEER_ANSWER:
             if (r->response.id == asked && !answered) {
                 answered = true;
@@ -305,10 +305,10 @@ static enum check_verdict check_shutdown(struct check_run *r)
 
     if (!talk_ensure(r))
         return CHECK_FAIL;
-    q.id = peer_next_id(r->peer);
-    shutdown.id = peer_next_id(r->peer);
-    peer_send(r->peer, &q);
-    peer_send(r->peer, &shutdown);
+    q.id = talk_peer_next_id(r->peer);
+    shutdown.id = talk_peer_next_id(r->peer);
+    talk_peer_send(r->peer, &q);
+    talk_peer_send(r->peer, &shutdown);
     if (!take_last_answers(r, q.id, shutdown.id, &answered)) {
         talk_give_up(r);
         return CHECK_FAIL;
@@ -328,7 +328,7 @@ static enum check_verdict check_end_of_input(struct check_run *r)
 
     if (!talk_ensure(r))
         return CHECK_FAIL;
-    peer_close_input(r->peer);
+    talk_peer_close_input(r->peer);
     if (!talk_ends(r, "the end of its input", loop_clock(), &end))
         return fail(
             r,

@@ -61,12 +61,12 @@ static enum weir_status check(struct worker_options *o, size_t *ret_failed, stru
     if (status != WEIR_OK)
         return status;
     leftovers_adopt();
-    peer_init(&peer, guard, argvec_argv(&o->words));
+    talk_peer_init(&peer, guard, argvec_argv(&o->words));
     check_run_init(&r, o, &peer);
     status = run_checks(o, &r, &rep, err);
     *ret_failed = rep.counts[CHECK_FAIL];
     check_run_free(&r);
-    peer_free(&peer);
+    talk_peer_free(&peer);
     child_guard_free(guard);
     return status;
 }

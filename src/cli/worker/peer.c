@@ -25,7 +25,7 @@
 
 enum { IN, OUT, ERR, EXIT, FDS };
 
-void peer_init(struct peer *p, struct child_guard *guard, const char *const *argv)
+void talk_peer_init(struct peer *p, struct child_guard *guard, const char *const *argv)
 {
     *p = (struct peer){
         .guard = guard, .argv = argv, .child = CHILD_NONE, .in = -1, .out = -1, .err = -1};
@@ -57,14 +57,14 @@ static enum weir_status make_pipes(int ours[3], int theirs[3], struct weir_error
     return WEIR_OK;
 }
 
-enum weir_status peer_start(struct peer *p, struct weir_error *err)
+enum weir_status talk_peer_start(struct peer *p, struct weir_error *err)
 {
     static char number[] = "WEIR_WORKER=1", pool[] = "WEIR_POOL=check";
     char *const env[] = {number, pool, NULL};
     int ours[3] = {-1, -1, -1}, theirs[3] = {-1, -1, -1};
     enum weir_status status;
 
-    assert(!peer_runs(p));
+    assert(!talk_peer_runs(p));
     status = make_pipes(ours, theirs, err);
     if (status == WEIR_OK) {
         struct child_options o = {
@@ -91,21 +91,21 @@ enum weir_status peer_start(struct peer *p, struct weir_error *err)
     return WEIR_OK;
 }
 
-bool peer_runs(const struct peer *p)
+bool talk_peer_runs(const struct peer *p)
 {
     return p->child.pid != 0;
 }
 
 /* ---- one round ---- */
 
-size_t peer_unsent(const struct peer *p)
+size_t talk_peer_unsent(const struct peer *p)
 {
     return p->unsent.len - p->sent;
 }
 
 static void write_some(struct peer *p)
 {
-    size_t len = peer_unsent(p);
+    size_t len = talk_peer_unsent(p);
     ssize_t n = write(p->in, p->unsent.data + p->sent, len < WRITE_BYTES ? len : WRITE_BYTES);
 
     if (n > 0)
@@ -169,7 +169,7 @@ static int poll_ms(struct instant until)
 static void pump(struct peer *p, struct instant until)
 {
     struct pollfd fds[FDS] = {
-        [IN] = {.fd = peer_unsent(p) > 0 ? p->in : -1, .events = POLLOUT},
+        [IN] = {.fd = talk_peer_unsent(p) > 0 ? p->in : -1, .events = POLLOUT},
         [OUT] = {.fd = p->out, .events = POLLIN},
         [ERR] = {.fd = p->err, .events = POLLIN},
         [EXIT] = {.fd = p->exited ? -1 : p->child.pidfd, .events = POLLIN},
@@ -198,24 +198,24 @@ static bool is_late(struct instant deadline)
 
 /* ---- speaking ---- */
 
-uint64_t peer_next_id(struct peer *p)
+uint64_t talk_peer_next_id(struct peer *p)
 {
     return ++p->last_id;
 }
 
-void peer_send(struct peer *p, const struct wire_request *q)
+void talk_peer_send(struct peer *p, const struct wire_request *q)
 {
     wire_put_request(&p->unsent, q);
     p->no_memory |= p->unsent.failed;
 }
 
-void peer_put(struct peer *p, struct slice bytes)
+void talk_peer_put(struct peer *p, struct slice bytes)
 {
     buf_put_slice(&p->unsent, bytes);
     p->no_memory |= p->unsent.failed;
 }
 
-enum peer_said peer_receive(struct peer *p, struct instant deadline, struct wire_response *ret,
+enum talk_peer_said talk_peer_receive(struct peer *p, struct instant deadline, struct wire_response *ret,
                             struct wire_fault *ret_fault)
 {
     struct slice frame;
@@ -241,7 +241,7 @@ enum peer_said peer_receive(struct peer *p, struct instant deadline, struct wire
     }
 }
 
-bool peer_wait_exit(struct peer *p, struct instant deadline)
+bool talk_peer_wait_exit(struct peer *p, struct instant deadline)
 {
     struct wire_response response;
     struct wire_fault fault;
@@ -249,7 +249,7 @@ bool peer_wait_exit(struct peer *p, struct instant deadline)
     while (!p->exited && !is_late(deadline)) {
         if (p->silent) {
             pump(p, deadline);
-        } else if (peer_receive(p, deadline, &response, &fault) == PEER_WRONG) {
+        } else if (talk_peer_receive(p, deadline, &response, &fault) == PEER_WRONG) {
             /* Nothing more is to be had from this reader. */
             close_fd(&p->out);
             p->silent = true;
@@ -258,7 +258,7 @@ bool peer_wait_exit(struct peer *p, struct instant deadline)
     return p->exited;
 }
 
-void peer_close_input(struct peer *p)
+void talk_peer_close_input(struct peer *p)
 {
     close_fd(&p->in);
 }
@@ -277,12 +277,12 @@ static void drain_err(struct peer *p)
     }
 }
 
-void peer_end(struct peer *p, struct buf *left, struct child_end *ret)
+void talk_peer_end(struct peer *p, struct buf *left, struct child_end *ret)
 {
     pid_t group = p->child.pid;
 
     *ret = (struct child_end){0};
-    if (!peer_runs(p))
+    if (!talk_peer_runs(p))
         return;
     if (left && p->exited) {
         for (int waited = 0; waited < LEFT_WAIT_MS && leftovers_put(group, NULL) > 0;
@@ -303,11 +303,11 @@ void peer_end(struct peer *p, struct buf *left, struct child_end *ret)
     p->exited = p->silent = true;
 }
 
-void peer_free(struct peer *p)
+void talk_peer_free(struct peer *p)
 {
     struct child_end end;
 
-    peer_end(p, NULL, &end);
+    talk_peer_end(p, NULL, &end);
     wire_reader_free(&p->reader);
     buf_free(&p->unsent);
     buf_free(&p->frame);

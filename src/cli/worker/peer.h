@@ -1,13 +1,13 @@
 /*
  * A worker under test, from weir's side of its pipes: starts it, sends it requests, takes its answers with a deadline.
  *
- *     peer_init(&p, guard, argv);
- *     status = peer_start(&p, &err);
- *     request.id = peer_next_id(&p);
- *     peer_send(&p, &request);                                   // queued; goes out while answers are awaited
- *     switch (peer_receive(&p, deadline, &response)) ...
- *     peer_end(&p);                                              // by force, if it has not ended by itself
- *     peer_free(&p);
+ *     talk_peer_init(&p, guard, argv);
+ *     status = talk_peer_start(&p, &err);
+ *     request.id = talk_peer_next_id(&p);
+ *     talk_peer_send(&p, &request);                                   // queued; goes out while answers are awaited
+ *     switch (talk_peer_receive(&p, deadline, &response)) ...
+ *     talk_peer_end(&p);                                              // by force, if it has not ended by itself
+ *     talk_peer_free(&p);
  *
  * It writes and reads at the same time, and takes what the worker says on standard error all the while, so that no pipe
  * can fill up and make a worker look as if it hung. Blocks in poll(), which suits a command that has nothing else to do.
@@ -33,7 +33,7 @@ struct peer {
     const char *const *argv;
     struct child child; /* pid 0: does not run */
     int in, out, err;   /* our ends; -1: closed */
-    bool exited;        /* the process has ended; it is reaped by peer_end() */
+    bool exited;        /* the process has ended; it is reaped by talk_peer_end() */
     bool silent;        /* its output has ended, or it has ended and all that it wrote was read */
     struct wire_reader reader;
     struct buf unsent; /* from `sent` on */
@@ -45,35 +45,35 @@ struct peer {
     bool no_memory;      /* something could not be kept */
 };
 
-enum peer_said {
+enum talk_peer_said {
     PEER_ANSWER, /* a response */
     PEER_SILENT, /* the deadline has passed */
     PEER_WRONG,  /* what it wrote is not the protocol: *ret_fault */
     PEER_GONE,   /* its output has ended, or the process has */
 };
 
-void peer_init(struct peer *p, struct child_guard *guard, const char *const *argv);
+void talk_peer_init(struct peer *p, struct child_guard *guard, const char *const *argv);
 /* Errors are those of child_launch(), and WEIR_E_IO when there are no pipes. */
-WEIR_MUST_CHECK enum weir_status peer_start(struct peer *p, struct weir_error *err);
-bool peer_runs(const struct peer *p);
+WEIR_MUST_CHECK enum weir_status talk_peer_start(struct peer *p, struct weir_error *err);
+bool talk_peer_runs(const struct peer *p);
 /* Bytes that are not written yet. */
-size_t peer_unsent(const struct peer *p);
+size_t talk_peer_unsent(const struct peer *p);
 /* From 1 on in each life. */
-uint64_t peer_next_id(struct peer *p);
+uint64_t talk_peer_next_id(struct peer *p);
 /* Queues a request, or bytes. */
-void peer_send(struct peer *p, const struct wire_request *q);
-void peer_put(struct peer *p, struct slice bytes);
+void talk_peer_send(struct peer *p, const struct wire_request *q);
+void talk_peer_put(struct peer *p, struct slice bytes);
 /* The response is valid until the next call. */
-enum peer_said peer_receive(struct peer *p, struct instant deadline, struct wire_response *ret,
+enum talk_peer_said talk_peer_receive(struct peer *p, struct instant deadline, struct wire_response *ret,
                             struct wire_fault *ret_fault);
 /* Its output is read and thrown away until the process has ended. False: the deadline has passed. */
-bool peer_wait_exit(struct peer *p, struct instant deadline);
-void peer_close_input(struct peer *p);
+bool talk_peer_wait_exit(struct peer *p, struct instant deadline);
+void talk_peer_close_input(struct peer *p);
 /*
  * Kills what is left of it and reaps it. Before that it looks for processes that it has left behind, once it has ended
  * by itself: waits a moment for them to end, and appends "NAME (pid N)" of each to `left` (may be NULL).
  */
-void peer_end(struct peer *p, struct buf *left, struct child_end *ret);
-void peer_free(struct peer *p);
+void talk_peer_end(struct peer *p, struct buf *left, struct child_end *ret);
+void talk_peer_free(struct peer *p);
 
 #endif

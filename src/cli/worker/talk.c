@@ -50,7 +50,7 @@ static void end_peer(struct check_run *r, struct child_end *ret)
 
     if (by_itself && before > 0)
         buf_puts(&r->left, ", ");
-    peer_end(r->peer, &r->left, ret);
+    talk_peer_end(r->peer, &r->left, ret);
     if (!by_itself)
         return;
     r->lives++;
@@ -81,7 +81,7 @@ static bool fail_gone(struct check_run *r, const char *instead)
 {
     struct child_end end;
 
-    if (peer_wait_exit(r->peer, after(EXIT_WAIT_NS))) {
+    if (talk_peer_wait_exit(r->peer, after(EXIT_WAIT_NS))) {
         end_peer(r, &end);
         buf_puts(&r->text, "it ended (");
         talk_put_end(&r->text, &end);
@@ -100,7 +100,7 @@ static bool fail_silent(struct check_run *r, duration_ns waited)
 {
     struct slice rest = wire_reader_rest(&r->peer->reader);
     uint64_t claim = wire_reader_claim(&r->peer->reader);
-    size_t unsent = peer_unsent(r->peer);
+    size_t unsent = talk_peer_unsent(r->peer);
     struct child_end end;
 
     if (rest.len >= WIRE_LENGTH_BYTES)
@@ -144,7 +144,7 @@ bool talk_quiet(struct check_run *r, duration_ns for_ns)
 {
     struct wire_fault fault;
 
-    switch (peer_receive(r->peer, after(for_ns), &r->response, &fault)) {
+    switch (talk_peer_receive(r->peer, after(for_ns), &r->response, &fault)) {
     case PEER_SILENT:
         break;
     case PEER_ANSWER:
@@ -178,7 +178,7 @@ static bool take_answer(struct check_run *r, duration_ns timeout_ns)
 {
     struct wire_fault fault;
 
-    switch (peer_receive(r->peer, after(timeout_ns), &r->response, &fault)) {
+    switch (talk_peer_receive(r->peer, after(timeout_ns), &r->response, &fault)) {
     case PEER_ANSWER:
         return has_success(r);
     case PEER_SILENT:
@@ -210,8 +210,8 @@ static bool take_answer_to(struct check_run *r, uint64_t id, duration_ns timeout
 static bool exchange(struct check_run *r, struct wire_request *q, duration_ns timeout_ns)
 {
     if (q->id == 0)
-        q->id = peer_next_id(r->peer);
-    peer_send(r->peer, q);
+        q->id = talk_peer_next_id(r->peer);
+    talk_peer_send(r->peer, q);
     return take_answer_to(r, q->id, timeout_ns);
 }
 
@@ -227,7 +227,7 @@ bool talk_in_pieces(struct check_run *r, struct wire_request *q, const size_t *c
 
     if (!talk_ensure(r))
         return false;
-    q->id = peer_next_id(r->peer);
+    q->id = talk_peer_next_id(r->peer);
     wire_put_request(&whole, q);
     if (whole.failed) {
         r->peer->no_memory = true;
@@ -235,12 +235,12 @@ bool talk_in_pieces(struct check_run *r, struct wire_request *q, const size_t *c
     }
     for (size_t i = 0; i < count; i++) {
         assert(at < cuts[i] && cuts[i] < whole.len);
-        peer_put(r->peer, (struct slice){whole.data + at, cuts[i] - at});
+        talk_peer_put(r->peer, (struct slice){whole.data + at, cuts[i] - at});
         at = cuts[i];
         if (!talk_quiet(r, PIECE_NS))
             return false;
     }
-    peer_put(r->peer, (struct slice){whole.data + at, whole.len - at});
+    talk_peer_put(r->peer, (struct slice){whole.data + at, whole.len - at});
     return take_answer_to(r, q->id, r->options->timeout_ns);
 }
 
@@ -278,7 +278,7 @@ static bool start(struct check_run *r)
     struct wire_request ping = {.command = SLICE(WIRE_PING)};
     struct weir_error err;
 
-    r->status = peer_start(r->peer, &err);
+    r->status = talk_peer_start(r->peer, &err);
     if (r->status != WEIR_OK) {
         buf_puts(&r->text, err.message);
         return false;
@@ -300,7 +300,7 @@ bool talk_ensure(struct check_run *r)
 {
     struct child_end end;
 
-    if (peer_runs(r->peer))
+    if (talk_peer_runs(r->peer))
         return true;
     if (start(r))
         return true;
@@ -313,7 +313,7 @@ bool talk_ends(struct check_run *r, const char *why, struct instant since,
 {
     duration_ns grace = r->options->grace_ns;
 
-    if (peer_wait_exit(r->peer, instant_add(since, grace))) {
+    if (talk_peer_wait_exit(r->peer, instant_add(since, grace))) {
         end_peer(r, ret_end);
         return true;
     }
