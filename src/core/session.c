@@ -135,7 +135,7 @@ void session_move(struct core_task *t, struct instant now)
 {
     struct core_pool *to = t->batch->pool->fallback;
 
-    assert(!t->away && to && t->state != TASK_QUEUED && t->state != TASK_READY);
+    assert(!t->away && to && t->state != TASK_QUEUED && list_empty(&t->link));
     t->away = true;
     t->home = t->bound;
     t->bound = NULL;

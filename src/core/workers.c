@@ -91,6 +91,11 @@ struct core_task *workers_next(struct core_pool *p)
     return other ? other : t;
 }
 
+static bool is_bound(const struct core_task *t)
+{
+    return t->bound && t->bound->worker;
+}
+
 bool workers_place(struct core_pool *p, struct core_task *t, struct worker **ret,
                    struct instant now)
 {
@@ -103,6 +108,12 @@ bool workers_place(struct core_pool *p, struct core_task *t, struct worker **ret
         p->short_of_workers = !*ret;
         if (!*ret)
             return false;
+    }
+    if (pick == CREW_TAKE && t->worker == (*ret)->id && !is_bound(t)) {
+        /* A row that has failed there is tried elsewhere, where there is an elsewhere. */
+        struct worker *another = crew_another(p->crew, t->worker);
+
+        *ret = another ? another : *ret;
     }
     if (was_parked)
         session_unpark(t);

@@ -72,6 +72,11 @@ static void submit_failed(struct engine_batch *b, struct core_task *t, enum weir
     pthread_mutex_lock(&b->lock);
     b->rows--;
     b->bytes -= t->payload_len;
+    if (b->calls) { /* one says nothing of the next */
+        pthread_mutex_unlock(&b->lock);
+        call_refused(t, status, err);
+        return;
+    }
     if (status != WEIR_E_SHUTDOWN && status != WEIR_E_END && b->failure.status == WEIR_OK)
         b->failure = *err;
     refuse(b, status);

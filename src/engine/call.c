@@ -34,9 +34,9 @@ struct call {
     char *key, *session;
     pthread_cond_t ended;
     unsigned owners;
-    bool delivered; /* it has its answer */
-    bool done;      /* ... or will have none: status */
-    enum weir_status status;
+    bool delivered;        /* it has its answer */
+    bool done;             /* ... or will have none: status */
+    struct weir_error why; /* without one: status OK */
     struct engine_reply reply;
 };
 
@@ -68,12 +68,23 @@ static void on_release(struct core_task *t)
     if (c->release)
         c->release(c->user);
     pthread_mutex_lock(&c->calls->lock);
-    if (!c->delivered && !c->done) {
-        c->status = WEIR_E_SHUTDOWN;
+    if (!c->delivered && c->why.status == WEIR_OK)
+        (void)error_set(&c->why, WEIR_E_SHUTDOWN,
+                        "the engine was shut down before the call was accepted");
+    if (!c->delivered) {
         c->done = true;
         pthread_cond_signal(&c->ended);
     }
     disown(c);
+}
+
+void call_refused(struct core_task *t, enum weir_status status, const struct weir_error *why)
+{
+    struct call *c = (struct call *)(void *)t;
+
+    if (status != WEIR_E_SHUTDOWN && status != WEIR_E_END)
+        c->why = *why;
+    t->release(t);
 }
 
 /* On the engine's thread. */
@@ -96,7 +107,6 @@ static void deliver_call(struct engine *e, struct core_task *t)
     dispatcher_give_back(e->dispatcher, t);
     pthread_mutex_lock(&calls->lock);
     answer_move(&c->reply.answer, &t->answer);
-    c->status = WEIR_OK;
     c->done = true;
     pthread_cond_signal(&c->ended);
     disown(c);
@@ -229,16 +239,16 @@ static enum weir_status await(struct call *c, struct engine_reply *ret, struct w
     pthread_mutex_lock(&c->calls->lock);
     while (!c->done)
         pthread_cond_wait(&c->ended, &c->calls->lock);
-    status = c->status;
+    status = c->why.status;
     if (status == WEIR_OK) {
         *ret = c->reply;
         answer_init(&ret->answer);
         answer_move(&ret->answer, &c->reply.answer);
+    } else if (err) {
+        *err = c->why;
     }
     disown(c);
-    if (status != WEIR_OK)
-        return error_set(err, status, "the engine was shut down before the call was accepted");
-    return WEIR_OK;
+    return status;
 }
 
 enum weir_status engine_call_pool(struct engine *e, struct core_pool *pool,

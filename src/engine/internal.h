@@ -111,6 +111,8 @@ void batch_flush(struct engine_batch *b);
 void batch_touch(struct engine_batch *b);
 /* call.c: what this turn has given to calls is theirs; on the engine's thread */
 void calls_flush(struct engine_batch *b);
+/* The core would not take the call; releases it. */
+void call_refused(struct core_task *t, enum weir_status status, const struct weir_error *why);
 /* All batches of calls are closed; none is under way. Not on the engine's thread. */
 void calls_close(struct engine *e);
 /* The engine is about to shut down: rows that were added count as accepted, and no more are taken. */

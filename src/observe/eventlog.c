@@ -122,25 +122,28 @@ static void put_throttle(struct buf *b, const struct throttle_state *s)
     buf_printf(b, ",\"changes\":%" PRIu64, s->changes);
 }
 
-static void put_lasted(struct buf *b, duration_ns lasted_ns)
+static void put_ms(struct buf *b, const char *name, duration_ns d)
 {
-    buf_printf(b, ",\"lasted_ms\":%" PRId64 ".%03" PRId64, lasted_ns / NS_PER_MS,
-               lasted_ns % NS_PER_MS / NS_PER_US);
+    buf_printf(b, ",\"%s\":%" PRId64 ".%03" PRId64, name, d / NS_PER_MS, d % NS_PER_MS / NS_PER_US);
 }
 
-static void put_transition(struct buf *b, const struct worker_transition *t)
+static void put_change(struct buf *b, const char *from, const char *to, duration_ns lasted)
 {
-    buf_printf(b, ",\"from\":\"%s\",\"to\":\"%s\",\"reason\":", worker_state_name(t->from),
-               worker_state_name(t->to));
-    json_put_string(b, slice_of(t->reason));
-    put_lasted(b, t->lasted_ns);
+    buf_printf(b, ",\"from\":\"%s\",\"to\":\"%s\"", from, to);
+    put_ms(b, "lasted_ms", lasted);
 }
 
-static void put_breaker(struct buf *b, const struct core_breaker_change *c)
+static void put_worker(struct buf *b, const struct core_event *ev)
 {
-    buf_printf(b, ",\"from\":\"%s\",\"to\":\"%s\"", breaker_state_name(c->from),
-               breaker_state_name(c->to));
-    put_lasted(b, c->lasted_ns);
+    const struct worker_transition *t = ev->transition;
+
+    if (ev->worker)
+        buf_printf(b, ",\"worker\":%" PRIu64, ev->worker);
+    if (!t)
+        return;
+    put_change(b, worker_state_name(t->from), worker_state_name(t->to), t->lasted_ns);
+    buf_puts(b, ",\"reason\":");
+    put_redacted(b, t->reason);
 }
 
 static void put_time_and_name(struct buf *b, int64_t wall_ns, const char *name)
@@ -166,19 +169,16 @@ static void put_event(struct buf *b, const struct core_event *ev, int64_t wall_o
     }
     if (ev->attempt)
         buf_printf(b, ",\"attempt\":%" PRIu32, ev->attempt);
-    if (ev->worker)
-        buf_printf(b, ",\"worker\":%" PRIu64, ev->worker);
+    put_worker(b, ev);
     if (ev->answer)
         put_answer(b, ev->answer);
-    if (ev->transition)
-        put_transition(b, ev->transition);
     if (ev->breaker)
-        put_breaker(b, ev->breaker);
+        put_change(b, breaker_state_name(ev->breaker->from), breaker_state_name(ev->breaker->to),
+                   ev->breaker->lasted_ns);
     if (ev->throttle)
         put_throttle(b, ev->throttle);
     else if (ev->wait_ns > 0 || ev->kind == EVENT_TASK_RETRY)
-        buf_printf(b, ",\"wait_ms\":%" PRId64 ".%03" PRId64, ev->wait_ns / NS_PER_MS,
-                   ev->wait_ns % NS_PER_MS / NS_PER_US);
+        put_ms(b, "wait_ms", ev->wait_ns);
     if (ev->detail) {
         buf_puts(b, ",\"detail\":");
         put_redacted(b, ev->detail);

@@ -195,6 +195,8 @@ enum crew_pick {
 };
 /* s: the task's session, or NULL. Changes nothing. */
 enum crew_pick crew_pick(struct crew *c, const struct session *s, struct worker **ret);
+/* A worker that could be taken instead, by a task that is not bound: not the one with that id. NULL: there is none. */
+struct worker *crew_another(struct crew *c, uint64_t id);
 /* The worker that crew_pick() named has one request more. Binds s when it is not bound. Returns whether the request has
  * to say that the session was lost. */
 bool crew_give(struct crew *c, struct worker *w, struct session *s, struct instant now);

@@ -110,6 +110,17 @@ enum crew_pick crew_pick(struct crew *c, const struct session *s, struct worker 
     return CREW_TAKE;
 }
 
+struct worker *crew_another(struct crew *c, uint64_t id)
+{
+    struct list *const lists[] = {&c->idle, &c->partly};
+
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        list_foreach (node, lists[i])
+            if (worker_of_room(node)->id != id)
+                return worker_of_room(node);
+    return NULL;
+}
+
 bool crew_give(struct crew *c, struct worker *w, struct session *s, struct instant now)
 {
     bool lost = false;

@@ -135,6 +135,31 @@ static void a_request_that_timed_out_costs_its_worker_its_life_and_is_tried_agai
     end(cb, batch);
 }
 
+static void a_row_that_failed_at_a_worker_is_tried_at_another_where_there_is_one(void **state)
+{
+    struct crew_bench *cb = &bench;
+    struct core_batch *batch = begin(cb, NULL, NULL);
+    uint64_t worker;
+
+    (void)state;
+    crew_bench_run(cb);
+    crew_bench_add(cb, batch, 0, NULL);
+    crew_bench_add(cb, batch, 1, "a");
+    dispatcher_end(cb->b.d, batch, cb->b.now);
+    crew_bench_run(cb);
+    worker = crew_bench_worker_of(cb, 0);
+    crew_bench_ok(cb, 1);
+    crew_bench_fail(cb, 0); /* its worker is the one that was idle last, and would be first */
+    crew_bench_advance(cb, 2 * NS_PER_S);
+    assert_int_not_equal(crew_bench_worker_of(cb, 0), worker);
+    worker = crew_bench_worker_of(cb, 0);
+    crew_bench_kill(cb, 3 - worker);
+    crew_bench_fail(cb, 0);
+    crew_bench_advance(cb, 5 * NS_PER_S);
+    assert_int_not_equal(crew_bench_worker_of(cb, 0), 0);
+    end(cb, batch);
+}
+
 /* The first table of design 5, and the other: what failed, how soon and how often it is tried again. */
 static void a_failure_is_tried_again_as_the_recovery_table_says(void **state)
 {
@@ -457,6 +482,7 @@ int main(void)
         cmocka_unit_test(a_retry_that_could_not_be_given_is_the_same_retry_again),
         cmocka_unit_test(a_row_that_was_not_begun_of_a_stopped_batch_is_dropped),
         cmocka_unit_test(a_request_that_timed_out_costs_its_worker_its_life_and_is_tried_again),
+        cmocka_unit_test(a_row_that_failed_at_a_worker_is_tried_at_another_where_there_is_one),
         cmocka_unit_test(a_failure_is_tried_again_as_the_recovery_table_says),
         cmocka_unit_test(there_are_never_more_attempts_than_max_attempts_whatever_the_table_says),
         cmocka_unit_test(a_worker_that_takes_several_at_once_gets_them),

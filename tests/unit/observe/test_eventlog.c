@@ -167,34 +167,51 @@ static void each_event_is_one_line_with_what_it_has(void **state)
         "\"mode_before\":\"rate\",\"rate_before_per_s\":19.600,\"changes\":3}\n");
 }
 
-static void a_workers_and_a_breakers_moves_say_from_what_to_what(void **state)
+static void workers_and_breakers_say_from_what_to_what_why_and_after_how_long(void **state)
 {
+    static const struct worker_transition died = {.from = WORKER_BUSY,
+                                                  .to = WORKER_TERMINATED,
+                                                  .lasted_ns = 1500 * NS_PER_US,
+                                                  .reason = "exited"};
+    static const struct core_breaker_change opened = {
+        .from = BREAKER_HALF_OPEN, .to = BREAKER_OPEN, .lasted_ns = 2 * NS_PER_S};
     struct fixture *f = *state;
     struct eventlog *log = open_log(f->path, 0);
-    struct worker_transition moved = {.from = WORKER_BUSY,
-                                      .to = WORKER_TERMINATING,
-                                      .lasted_ns = 1500 * NS_PER_MS + 20 * NS_PER_US,
-                                      .reason = "broke the \"protocol\""};
-    struct core_breaker_change change = {
-        .from = BREAKER_OPEN, .to = BREAKER_HALF_OPEN, .lasted_ns = 60 * NS_PER_S};
-    struct core_event ev = {.kind = EVENT_WORKER_TRANSITION,
-                            .at = AT,
-                            .pool = "workers",
-                            .worker = 7,
-                            .transition = &moved,
-                            .detail = "in words"};
 
-    tell(log, &ev);
-    ev = (struct core_event){
-        .kind = EVENT_BREAKER_CHANGED, .at = AT, .pool = "workers", .breaker = &change};
-    tell(log, &ev);
+    tell(log, &(struct core_event){.kind = EVENT_WORKER_TRANSITION,
+                                   .at = AT,
+                                   .pool = "p",
+                                   .worker = 3,
+                                   .transition = &died,
+                                   .detail = "status 1"});
+    tell(log,
+         &(struct core_event){
+             .kind = EVENT_WORKER_SAID, .at = AT, .pool = "p", .worker = 3, .detail = "a line"});
+    tell(log, &(struct core_event){.kind = EVENT_BREAKER_CHANGED,
+                                   .at = AT,
+                                   .pool = "p",
+                                   .breaker = &opened,
+                                   .detail = "attempts fail"});
+    tell(log, &(struct core_event){.kind = EVENT_ATTEMPT_STARTED,
+                                   .at = AT,
+                                   .pool = "p",
+                                   .batch = 1,
+                                   .key = "k",
+                                   .attempt = 1,
+                                   .worker = 4});
     close_ok(log);
     the_file_is(f->path,
-                "{\"time\":\"2026-01-31T12:00:00.007Z\",\"event\":\"worker.transition\",\"pool\":"
-                "\"workers\",\"worker\":7,\"from\":\"busy\",\"to\":\"terminating\",\"reason\":"
-                "\"broke the \\\"protocol\\\"\",\"lasted_ms\":1500.020,\"detail\":\"in words\"}\n"
-                "{\"time\":\"2026-01-31T12:00:00.007Z\",\"event\":\"breaker.changed\",\"pool\":"
-                "\"workers\",\"from\":\"open\",\"to\":\"half_open\",\"lasted_ms\":60000.000}\n");
+                "{\"time\":\"2026-01-31T12:00:00.007Z\",\"event\":\"worker.transition\","
+                "\"pool\":\"p\",\"worker\":3,\"from\":\"busy\",\"to\":\"terminated\","
+                "\"lasted_ms\":1.500,\"reason\":\"exited\",\"detail\":\"status 1\"}\n"
+                "{\"time\":\"2026-01-31T12:00:00.007Z\",\"event\":\"worker.said\",\"pool\":"
+                "\"p\",\"worker\":3,\"detail\":\"a line\"}\n"
+                "{\"time\":\"2026-01-31T12:00:00.007Z\",\"event\":\"breaker.changed\","
+                "\"pool\":\"p\",\"from\":\"half_open\",\"to\":\"open\",\"lasted_ms\":2000.000,"
+                "\"detail\":\"attempts fail\"}\n"
+                "{\"time\":\"2026-01-31T12:00:00.007Z\",\"event\":\"attempt.started\","
+                "\"pool\":\"p\",\"batch\":1,\"index\":0,\"key\":\"k\",\"attempt\":1,"
+                "\"worker\":4}\n");
 }
 
 /* P10: neither the answer's bytes nor a URL, which may hold a token. */
@@ -485,7 +502,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, make, drop)
     const struct CMUnitTest tests[] = {
         T(each_event_is_one_line_with_what_it_has),
-        T(a_workers_and_a_breakers_moves_say_from_what_to_what),
+        T(workers_and_breakers_say_from_what_to_what_why_and_after_how_long),
         T(no_secret_is_written),
         T(whatever_bytes_come_the_line_is_json),
         T(an_event_is_written_soon_without_being_asked),

@@ -70,6 +70,9 @@ static void a_new_session_goes_to_the_worker_with_the_fewest(void **state)
     }
     for (size_t i = 0; i < 3; i++)
         assert_int_equal(nth(&s, i)->sessions, 4);
+    got[0] = session(&s, "one more", 0);
+    assert_ptr_equal(pick(&s, got[0]), pick(&s, NULL)); /* all have as many: the first in order */
+    leave(&s, got[0], 0);
     stand_end(&s);
 }
 
@@ -147,6 +150,31 @@ static void a_retiring_workers_sessions_go_elsewhere_at_once(void **state)
     stand_end(&s);
 }
 
+static void a_session_waits_for_a_worker_that_has_been_given_all_it_may(void **state)
+{
+    struct crew_options o = options(1);
+    struct session *a, *b;
+    struct worker *w, *where = NULL;
+    struct stand s;
+
+    (void)state;
+    o.max_in_flight = 2;
+    o.recycle_requests = 1;
+    stand_init(&s, &o);
+    all_ready(&s);
+    a = session(&s, "a", 0);
+    b = session(&s, "b", 0);
+    w = pick(&s, a);
+    give(&s, w, a, 0);
+    affinity_bind(crew_affinity(s.crew), b, w, at_ms(0));
+    assert_int_equal(crew_pick(s.crew, b, &where), CREW_WAIT);
+    answered(&s, w, a, CREW_ANSWER_OK, 1);
+    assert_int_equal(crew_pick(s.crew, b, &where), CREW_NONE);
+    leave(&s, a, 1);
+    leave(&s, b, 1);
+    stand_end(&s);
+}
+
 static void an_orphan_can_be_taken_off_before_it_was_taken(void **state)
 {
     struct crew_options o = options(1);
@@ -178,6 +206,7 @@ int main(void)
         cmocka_unit_test(a_new_session_goes_to_the_worker_with_the_fewest),
         cmocka_unit_test(sessions_of_a_dead_worker_are_told_that_they_are_lost),
         cmocka_unit_test(a_retiring_workers_sessions_go_elsewhere_at_once),
+        cmocka_unit_test(a_session_waits_for_a_worker_that_has_been_given_all_it_may),
         cmocka_unit_test(an_orphan_can_be_taken_off_before_it_was_taken),
     };
 

@@ -208,6 +208,26 @@ static void a_program_that_gets_ready_and_ends_at_once_is_not_started_without_a_
     stand_end(&s);
 }
 
+static void workers_that_answered_before_they_died_are_replaced_at_once(void **state)
+{
+    struct crew_options o = options(1);
+    struct stand s;
+
+    (void)state;
+    stand_init(&s, &o);
+    run_at(&s, 0);
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(s.edge.spawned, i + 1);
+        ready(&s, s.edge.last, i);
+        give(&s, s.edge.last, NULL, i);
+        answered(&s, s.edge.last, NULL, CREW_ANSWER_OK, i);
+        gone(&s, s.edge.last, i);
+        run_at(&s, i);
+    }
+    assert_int_equal(crew_take_strikes(s.crew), 0);
+    stand_end(&s);
+}
+
 /* It shows that it works itself, not that another one would start. */
 static void an_answer_of_an_old_worker_does_not_end_the_pause(void **state)
 {
@@ -356,6 +376,7 @@ int main(void)
         cmocka_unit_test(a_broken_program_is_not_started_once_for_each_place),
         cmocka_unit_test(starts_are_held_while_the_breaker_is_open),
         cmocka_unit_test(a_program_that_gets_ready_and_ends_at_once_is_not_started_without_a_pause),
+        cmocka_unit_test(workers_that_answered_before_they_died_are_replaced_at_once),
         cmocka_unit_test(an_answer_of_an_old_worker_does_not_end_the_pause),
         cmocka_unit_test(a_lack_of_memory_is_a_failed_start),
         cmocka_unit_test(extra_workers_come_with_demand_and_go_when_they_are_idle),
