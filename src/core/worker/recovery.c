@@ -38,6 +38,8 @@ enum recovery_category recovery_category(const struct core_answer *a)
 {
     if (a->reason == WEIR_REASON_INTERNAL)
         return a->retryable ? RECOVERY_RESOURCE : RECOVERY_SYSTEM;
+    if (a->reason == WEIR_REASON_CHECKOUT_TIMEOUT)
+        return RECOVERY_SESSION;
     if (a->outcome == WEIR_OUTCOME_TIMEOUT)
         return RECOVERY_TIMEOUT;
     if (a->reason == WEIR_REASON_PROTOCOL || a->reason == WEIR_REASON_RESPONSE_TOO_LARGE)
