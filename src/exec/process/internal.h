@@ -59,12 +59,13 @@ struct peer {
     int64_t pid;      /* as in child, for texts; stays */
     int in, out, err; /* its standard input, output, error; -1: closed */
     uv_poll_t in_poll, out_poll, err_poll, proc_poll;
-    unsigned handles; /* not closed yet */
-    bool polls_in;    /* its input is full: wait until it takes more */
-    bool in_broken;   /* its input takes nothing any more */
-    bool in_ends;     /* its input is closed when all is written */
-    bool told_to_end; /* by the command, or by SIGTERM */
-    bool out_ended;   /* its output has ended */
+    unsigned handles;   /* not closed yet */
+    bool polls_in;      /* its input is full: wait until it takes more */
+    bool in_broken;     /* its input takes nothing any more */
+    bool in_ends;       /* its input is closed when all is written */
+    const char *closed; /* what it did, when it is killed for that; else NULL */
+    bool told_to_end;   /* by the command, or by SIGTERM */
+    bool out_ended;     /* its output has ended */
 
     struct wire_reader reader;
     struct outbox outbox;
@@ -120,7 +121,7 @@ void process_peer_closed(struct peer *p);
 struct peer *peer_new(struct process_executor *x, struct worker *w);
 /* Starts the process, or tells the crew that it cannot be. */
 void peer_start(struct peer *p);
-/* Its output has ended, or its input is broken, or it has gone: tells the crew, at once or by having it killed. */
+/* Its output has ended, or its input is broken, or it has gone. */
 void peer_lost(struct peer *p);
 /* It has to go: the crew is told, and all that it has in hand ends as lost for `reason`. why: constant text; detail: a
  * sentence of which it is the subject. */

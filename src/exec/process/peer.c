@@ -1,9 +1,10 @@
 /*
  * The process of one worker, from its start to its end.
  *
- * That it has ended is known for certain by its pidfd alone. Its output may end before (it is about to exit, or has closed it)
- * or never (a child of its own holds it); so the end of the output of a worker that should work means that it has to go, and
- * when it has gone whatever it had written before is still read.
+ * That it has ended is known for certain by its pidfd alone: its output may end before (it is about to exit, or has closed
+ * it) or never (a child of its own holds it). A worker whose output has ended, or that takes no input, is of no use any
+ * more; it is killed, so that the pidfd tells very soon, and only then is anybody told, with how it ended. Whatever it had
+ * written before is still read.
  *
  * A request that the process cannot have begun is told from one that it may have: bytes that still lie in the pipe were
  * never read by anybody.
@@ -328,7 +329,7 @@ static void gone(struct peer *p)
     close_all(p);
     if (!child_reap(&p->child, &end))
         child_kill(&p->child, &end);
-    how = how_it_ended(&end, room);
+    how = p->closed && end.signal == SIGKILL ? p->closed : how_it_ended(&end, room);
     buf_printf(&text, "worker %llu (pid %lld) %s while it had the request",
                (unsigned long long)p->worker->id, (long long)p->pid, how);
     if (wire_reader_cut(&p->reader, &cut)) {
@@ -355,13 +356,11 @@ void peer_lost(struct peer *p)
         return;
     }
     /* One that is being ended is given the time for that. */
-    if (p->state == PEER_CONDEMNED || p->told_to_end)
+    if (p->state == PEER_CONDEMNED || p->told_to_end || p->closed)
         return;
-    if (p->out_ended)
-        peer_kill(p, "has closed its output", WEIR_REASON_WORKER_LOST,
-                  "closed its standard output");
-    else if (p->in_broken)
-        peer_kill(p, "has closed its input", WEIR_REASON_WORKER_LOST, "closed its standard input");
+    /* Mostly it is about to exit, which this does not change: it has its status already. */
+    p->closed = p->out_ended ? "closed its standard output" : "closed its standard input";
+    peer_signal(p, SIGKILL);
 }
 
 void peer_kill(struct peer *p, const char *why, enum weir_reason reason, const char *detail)
