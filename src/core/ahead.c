@@ -15,14 +15,24 @@
  */
 #include "core/internal.h"
 
-/* Attempts count as short below this: then all that are ahead of a place are done within milliseconds. */
+/*
+ * Attempts count as short below this, where the executor says nothing else: then all that are ahead of a place are done
+ * within milliseconds.
+ */
 #define AHEAD_WORK_NS_MAX (50 * NS_PER_US)
-/* One that was merely interrupted must not count for too long. */
-#define AHEAD_WORK_NS_CAP NS_PER_MS
+/* One that was merely interrupted must not count for too long: for no more than so many short ones. */
+#define AHEAD_WORK_CAP 20
 /* The mean moves by 1/8 of the difference. */
 #define AHEAD_MEAN_SHIFT 3
 /* So many over all places are enough for a group. */
 #define AHEAD_MAX 256
+
+static duration_ns work_max(const struct core_pool *p)
+{
+    duration_ns own = p->executor->ops->ahead_work_ns;
+
+    return own > 0 ? own : AHEAD_WORK_NS_MAX;
+}
 
 void ahead_init(struct core_pool *p)
 {
@@ -36,13 +46,13 @@ void ahead_init(struct core_pool *p)
         p->ahead_max =
             p->options.size < AHEAD_MAX / per_place ? p->options.size * per_place : AHEAD_MAX;
     p->slot_count = p->options.size + p->ahead_max;
-    p->work_ns = AHEAD_WORK_NS_CAP; /* nothing is known yet */
+    p->work_ns = AHEAD_WORK_CAP * work_max(p); /* nothing is known yet */
 }
 
 bool ahead_has_room(const struct core_pool *p)
 {
     return p->ahead_count < p->ahead_max && p->permits.running == p->options.size &&
-           p->run_rows == 0 && p->work_ns < AHEAD_WORK_NS_MAX && p->crowding == 0 &&
+           p->run_rows == 0 && p->work_ns < work_max(p) && p->crowding == 0 &&
            gate_is_open(&p->gate);
 }
 
@@ -59,11 +69,10 @@ void ahead_learn(struct core_pool *p, const struct core_answer *a)
         instant_is_none(a->ended_at))
         return;
     ran = instant_diff(a->ended_at, a->started_at);
-    if (ran > AHEAD_WORK_NS_CAP)
-        ran = AHEAD_WORK_NS_CAP;
+    if (ran > AHEAD_WORK_CAP * work_max(p))
+        ran = AHEAD_WORK_CAP * work_max(p);
     p->work_ns += (ran - p->work_ns) / (1 << AHEAD_MEAN_SHIFT);
-    if (p->ahead_count > 0 &&
-        (p->work_ns >= AHEAD_WORK_NS_MAX || a->outcome == WEIR_OUTCOME_CAPACITY))
+    if (p->ahead_count > 0 && (p->work_ns >= work_max(p) || a->outcome == WEIR_OUTCOME_CAPACITY))
         ahead_call_in(p, NULL);
 }
 

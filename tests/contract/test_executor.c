@@ -7,15 +7,19 @@
  * until it is cancelled or released.
  */
 #include "base/mem.h"
+#include "exec/command/command.h"
 #include "exec/http/http.h"
 #include "exec/thread/thread.h"
 #include "support/testkit.h"
 #include "unit/exec/mini_service.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -34,9 +38,11 @@ struct stage;
 
 struct kind {
     const char *name;
+    bool cancels_within; /* cancel() reports before it returns */
     size_t payload_len;
     void (*open)(struct stage *s);
     void *(*payload)(struct stage *s, enum does does); /* malloc()ed in one piece */
+    size_t (*holding)(struct stage *s);                /* how many hold */
     void (*release)(struct stage *s);                  /* what holds now ends by itself */
     void (*close)(struct stage *s);                    /* after the executor's own close() */
 };
@@ -51,6 +57,8 @@ struct stage {
     bool too_late;
     struct mini_service service;
     char url[2][64];
+    char *dir, *marks, *gate; /* files of commands */
+    int gate_fd;
     atomic_bool released;
     atomic_size_t holding;
 
@@ -146,6 +154,11 @@ static void *thread_payload(struct stage *s, enum does does)
     return p;
 }
 
+static size_t thread_holding(struct stage *s)
+{
+    return atomic_load(&s->holding);
+}
+
 static void thread_release(struct stage *s)
 {
     atomic_store(&s->released, true);
@@ -181,6 +194,16 @@ static void *http_payload(struct stage *s, enum does does)
     return r;
 }
 
+static size_t http_holding(struct stage *s)
+{
+    struct mini_connection *c;
+    size_t held = 0;
+
+    for (c = s->service.first; c; c = c->next)
+        held += c->held != NULL;
+    return held;
+}
+
 static void http_release(struct stage *s)
 {
     mini_service_release(&s->service);
@@ -191,10 +214,94 @@ static void http_close(struct stage *s)
     mini_service_stop(&s->service);
 }
 
+/* ---- kind: command ---- */
+
+/* The program's standard input is a pipe; what holds reads it until the end, which is when it is released. */
+struct command_payload {
+    enum does does;
+    struct stage *stage;
+};
+
+static bool command_prepare(void *ctx, const struct core_attempt *a, unsigned place,
+                            struct command_launch *launch, struct core_answer *answer)
+{
+    static char ends[] = "true", shell[] = "sh", option[] = "-c",
+                script[] = "echo x >>\"$0\"; read -r x <\"$1\"";
+    static char *argv[6];
+    struct stage *s = ctx;
+    const struct command_payload *p = a->payload;
+
+    (void)place;
+    (void)answer;
+    if (p->does == ENDS)
+        memcpy(argv, (char *[]){ends, NULL}, 2 * sizeof *argv);
+    else
+        memcpy(argv, (char *[]){shell, option, script, s->marks, s->gate, NULL}, sizeof argv);
+    launch->argv = argv;
+    return true;
+}
+
+static void command_open(struct stage *s)
+{
+    struct command_options o = COMMAND_OPTIONS_DEFAULT;
+    struct weir_error err = {0};
+
+    s->dir = testkit_dir_make();
+    s->marks = testkit_path(s->dir, "marks");
+    s->gate = testkit_path(s->dir, "gate");
+    testkit_file_write(s->marks, "", 0);
+    assert_int_equal(mkfifo(s->gate, 0600), 0);
+    o.prepare = command_prepare;
+    o.ctx = s;
+    o.places = PLACES;
+    if (command_executor_new(&o, &s->host, &s->ex, &err) != WEIR_OK)
+        fail_msg("%s", err.message);
+}
+
+static void *command_payload(struct stage *s, enum does does)
+{
+    struct command_payload *p = malloc(sizeof *p);
+
+    assert_non_null(p);
+    *p = (struct command_payload){does, s};
+    return p;
+}
+
+/* They wait for somebody who opens the other end. */
+static void command_release(struct stage *s)
+{
+    int fd = open(s->gate, O_RDWR | O_CLOEXEC);
+
+    assert_true(fd >= 0);
+    for (int i = 0; i < PLACES; i++)
+        assert_int_equal(write(fd, "x\n", 2), 2);
+    s->gate_fd = fd;
+}
+
+static size_t command_holding(struct stage *s)
+{
+    size_t len;
+
+    testkit_free(testkit_file_read(s->marks, &len));
+    return len / 2;
+}
+
+static void command_close(struct stage *s)
+{
+    if (s->gate_fd > 0)
+        close(s->gate_fd);
+    testkit_free(s->marks);
+    testkit_free(s->gate);
+    testkit_dir_remove(s->dir);
+}
+
 static const struct kind kinds[] = {
-    {"thread", sizeof(struct thread_payload), thread_open, thread_payload, thread_release,
-     thread_close},
-    {"http", sizeof(struct http_request), http_open, http_payload, http_release, http_close},
+    {"thread", false, sizeof(struct thread_payload), thread_open, thread_payload, thread_holding,
+     thread_release, thread_close},
+    {"http", true, sizeof(struct http_request), http_open, http_payload, http_holding, http_release,
+     http_close},
+    {"command", false, sizeof(struct command_payload), command_open, command_payload,
+     command_holding, command_release, command_close},
 };
 
 /* ---- the stage ---- */
@@ -363,13 +470,9 @@ static void attempts_run_beside_each_other(void **state)
 static bool all_hold(void *arg)
 {
     struct stage *s = arg;
-    struct mini_connection *c;
-    size_t held = 0;
 
     uv_run(&s->loop, UV_RUN_NOWAIT);
-    for (c = s->service.first; c; c = c->next)
-        held += c->held != NULL;
-    return held + atomic_load(&s->holding) == PLACES;
+    return s->kind->holding(s) == PLACES;
 }
 
 static void what_holds_ends_when_it_is_released(void **state)
@@ -415,7 +518,7 @@ static void a_cancel_while_it_runs_ends_it_early(void **state)
     assert_true(testkit_until(all_hold, s, DEADLINE_MS));
     for (int i = 0; i < PLACES; i++)
         cancel(s, &s->attempts[i]);
-    if (s->ex->ops->cancels_at_once)
+    if (s->kind->cancels_within)
         assert_int_equal(reported(s), PLACES);
     await(s, PLACES);
     for (int i = 0; i < PLACES; i++)
@@ -543,8 +646,9 @@ static void without_memory_each_start_is_still_reported(void **state)
 
 #define EACH(test)                                                                                 \
     {#test "[thread]", test, NULL, NULL, (void *)(uintptr_t)&kinds[0]},                            \
+        {#test "[http]", test, NULL, NULL, (void *)(uintptr_t)&kinds[1]},                          \
     {                                                                                              \
-#test "[http]", test, NULL, NULL, (void *)(uintptr_t)&kinds[1]                             \
+#test "[command]", test, NULL, NULL, (void *)(uintptr_t)&kinds[2]                          \
     }
 
 int main(void)

@@ -70,18 +70,21 @@ struct worker;
 struct core_executor_ops {
     const char *kind; /* "thread", "http", ...: the word of the design */
     /*
-     * Whether cancel() ends an attempt at once (a socket can be closed) or can only ask (a thread's
-     * callback cannot be ended from outside). When it can only ask, a row that timed out gets its
-     * result without waiting, and the permit stays taken until the callback really returns.
+     * Whether cancel() ends an attempt at once (a socket can be closed), or soon and for certain (a process can be
+     * killed), or can only ask (a thread's callback cannot be ended from outside). When it can only ask, a row that
+     * timed out gets its result without waiting, and the permit stays taken until the callback really returns.
      */
     bool cancels_at_once;
     /*
      * Attempts that start() may hand over beyond the pool's size, per place; 0: none. Only for an
      * executor that by itself runs no more than `size` at once, begins attempts in the order of
-     * start(), and reports one before it begins another in its place. It lets many short attempts
-     * go back and forth in groups; see core/ahead.c.
+     * start(), and reports what has ended within milliseconds. It lets many short attempts
+     * go back and forth in groups; see core/ahead.c. They are called in by cancel() without `cancelled` set: one that
+     * has begun then goes on, and one that has not is reported as cancelled, which no attempt is that has begun.
      */
     size_t ahead_per_place;
+    duration_ns
+        ahead_work_ns; /* they are while attempts take less than this, in the mean; 0: 50 us */
     void (*start)(struct core_executor *ex, struct core_attempt *attempt);
     /*
      * Starts the rows of a run: each is an attempt, its row's first. May be NULL. Only for an

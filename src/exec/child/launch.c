@@ -182,6 +182,11 @@ bool launch_run(struct launch *l)
     l->step = LAUNCH_CLONE;
     l->pidfd = -1;
     sigfillset(&all);
+    /*
+     * A short program may end before this thread runs again. Where SIGCHLD is ignored, as it is by default, the kernel
+     * drops it at once; but if the parent blocks it just then, some other thread of the host is woken for nothing.
+     */
+    sigdelset(&all, SIGCHLD);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     l->pid = clone(run_child, stack + sizeof stack, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD,
                    l, &l->pidfd);

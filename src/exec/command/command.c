@@ -16,6 +16,10 @@
 
 #define PLACES_PER_WORD 64
 
+/* Enough for a lane to report several at once and never to wait for the next; few enough to be begun within 100 ms. */
+#define AHEAD_PER_PLACE 16
+#define AHEAD_WORK_NS   (5 * NS_PER_MS)
+
 static const struct command_term terms_default[] = {
     {SIGTERM, 200 * NS_PER_MS},
     {SIGTERM, 100 * NS_PER_MS},
@@ -30,67 +34,68 @@ static struct command_executor *of(struct core_executor *ex)
 
 /* ---- places ---- */
 
-/* Under the lock: the lowest one that is free, from 1; 0: no memory. */
-static unsigned take_place(struct command_executor *ex)
+bool command_take_place(struct command_executor *ex, struct command_slot *slot)
 {
     uint64_t *words;
     unsigned bit;
 
-    while (ex->places_from < ex->places_words && ex->places[ex->places_from] == UINT64_MAX)
-        ex->places_from++;
-    if (ex->places_from == ex->places_words) {
-        size_t more = ex->places_words * 2;
+    while (ex->taken_from < ex->taken_words && ex->taken[ex->taken_from] == UINT64_MAX)
+        ex->taken_from++;
+    if (ex->taken_from == ex->taken_words) {
+        size_t more = ex->taken_words * 2;
 
-        words = mem_realloc(ex->places, more * sizeof *words);
+        words = mem_realloc(ex->taken, more * sizeof *words);
         if (!words)
-            return 0;
-        memset(words + ex->places_words, 0, (more - ex->places_words) * sizeof *words);
-        ex->places = words;
-        ex->places_words = more;
+            return false;
+        memset(words + ex->taken_words, 0, (more - ex->taken_words) * sizeof *words);
+        ex->taken = words;
+        ex->taken_words = more;
     }
-    words = &ex->places[ex->places_from];
+    words = &ex->taken[ex->taken_from];
     bit = (unsigned)__builtin_ctzll(~*words);
     *words |= UINT64_C(1) << bit;
-    return (unsigned)(ex->places_from * PLACES_PER_WORD) + bit + 1;
+    slot->place = (unsigned)(ex->taken_from * PLACES_PER_WORD) + bit + 1;
+    return true;
 }
 
-static void give_place(struct command_executor *ex, unsigned place)
+void command_give_place(struct command_executor *ex, struct command_slot *slot)
 {
-    size_t word = (place - 1) / PLACES_PER_WORD;
+    size_t word = (slot->place - 1) / PLACES_PER_WORD;
+    uint64_t bit = UINT64_C(1) << (slot->place - 1) % PLACES_PER_WORD;
 
-    assert(ex->places[word] >> ((place - 1) % PLACES_PER_WORD) & 1);
-    ex->places[word] &= ~(UINT64_C(1) << ((place - 1) % PLACES_PER_WORD));
-    if (word < ex->places_from)
-        ex->places_from = word;
+    if (slot->place == 0)
+        return;
+    assert(ex->taken[word] & bit);
+    ex->taken[word] &= ~bit;
+    if (word < ex->taken_from)
+        ex->taken_from = word;
+    slot->place = 0;
 }
 
 /* ---- slots ---- */
 
+/* NULL: no memory. */
 static struct command_slot *take_slot(struct command_executor *ex, struct core_attempt *attempt)
 {
     struct command_slot *slot;
-    unsigned place;
+    bool placed = true;
 
     pthread_mutex_lock(&ex->lock);
     slot = ex->free;
     if (slot)
         ex->free = slot->next;
-    place = take_place(ex);
     pthread_mutex_unlock(&ex->lock);
     if (!slot)
         slot = slot_new(&ex->shared);
-    if (slot && place > 0) {
-        slot->attempt = attempt;
-        slot->place = place;
-        return slot;
-    }
-    if (place > 0) {
+    if (!slot)
+        return NULL;
+    slot->attempt = attempt;
+    if (ex->one_by_one) {
         pthread_mutex_lock(&ex->lock);
-        give_place(ex, place);
+        placed = command_take_place(ex, slot);
         pthread_mutex_unlock(&ex->lock);
     }
-    slot_free(slot);
-    return NULL;
+    return placed ? slot : slot_free(slot);
 }
 
 void command_slot_done(struct command_executor *ex, struct command_slot *slot)
@@ -98,7 +103,7 @@ void command_slot_done(struct command_executor *ex, struct command_slot *slot)
     list_remove(&slot->link);
     list_remove(&slot->cancel_link);
     slot->attempt->edge = NULL;
-    give_place(ex, slot->place);
+    command_give_place(ex, slot);
     slot_reset(slot);
     slot->next = ex->free;
     ex->free = slot;
@@ -178,6 +183,8 @@ static void command_start(struct core_executor *base, struct core_attempt *attem
 static void command_cancel(struct core_executor *base, struct core_attempt *attempt)
 {
     struct command_executor *ex = of(base);
+    /* Else it is only called in, and goes on when it has begun. */
+    bool is_told = atomic_load_explicit(&attempt->cancelled, memory_order_relaxed);
     struct lane *rouse = NULL;
     struct command_slot *slot;
     bool unstarted = false;
@@ -185,9 +192,10 @@ static void command_cancel(struct core_executor *base, struct core_attempt *atte
     pthread_mutex_lock(&ex->lock);
     slot = attempt->edge;
     if (slot && slot->state != SLOT_TAKEN) {
+        ex->queued -= slot->state == SLOT_QUEUED;
         command_slot_done(ex, slot);
         unstarted = true;
-    } else if (slot && !slot->cancel_asked) {
+    } else if (slot && is_told && !slot->cancel_asked) {
         slot->cancel_asked = true;
         list_push_back(&slot->lane->cancels, &slot->cancel_link);
         rouse = lane_rouse(slot->lane) ? slot->lane : NULL;
@@ -221,17 +229,23 @@ static void command_kick(struct core_executor *base)
 {
     struct command_executor *ex = of(base);
     struct lane *roused[LANES_MAX];
-    size_t count = 0;
+    size_t count = 0, room;
     struct list *node;
 
     pthread_mutex_lock(&ex->lock);
     while ((node = list_pop_front(&ex->staged))) {
-        struct lane *lane = idlest_lane(ex);
-
         list_entry(node, struct command_slot, link)->state = SLOT_QUEUED;
         list_push_back(&ex->queue, node);
-        if (lane && lane_rouse(lane))
-            roused[count++] = lane;
+        ex->queued++;
+    }
+    room = ex->places - ex->running;
+    while (count < room && count < ex->queued) {
+        struct lane *lane = idlest_lane(ex);
+
+        if (!lane)
+            break;
+        lane_rouse(lane);
+        roused[count++] = lane;
     }
     pthread_mutex_unlock(&ex->lock);
     /* Not before: it would wake to a lock that is taken. */
@@ -259,7 +273,7 @@ static void release(struct command_executor *ex)
     }
     pthread_mutex_destroy(&ex->lock);
     mem_free(ex->lanes);
-    mem_free(ex->places);
+    mem_free(ex->taken);
     mem_free(ex->spill_dir);
     mem_free(ex);
 }
@@ -270,6 +284,17 @@ static void command_close(struct core_executor *base)
 }
 
 static const struct core_executor_ops command_ops = {
+    .kind = "command",
+    .cancels_at_once = true,
+    .ahead_per_place = AHEAD_PER_PLACE,
+    .ahead_work_ns = AHEAD_WORK_NS,
+    .start = command_start,
+    .cancel = command_cancel,
+    .kick = command_kick,
+    .close = command_close,
+};
+
+static const struct core_executor_ops command_ops_one_by_one = {
     .kind = "command",
     .cancels_at_once = true,
     .start = command_start,
@@ -384,7 +409,9 @@ enum weir_status command_executor_new(const struct command_options *o,
     ex = mem_calloc(1, sizeof *ex);
     if (!ex)
         return error_nomem(err);
-    ex->base.ops = &command_ops;
+    ex->base.ops = o->one_by_one ? &command_ops_one_by_one : &command_ops;
+    ex->places = o->places;
+    ex->one_by_one = o->one_by_one;
     ex->host = host;
     ex->prepare = o->prepare;
     ex->ctx = o->ctx;
@@ -392,9 +419,9 @@ enum weir_status command_executor_new(const struct command_options *o,
     list_init(&ex->staged);
     list_init(&ex->queue);
     pthread_mutex_init(&ex->lock, NULL);
-    ex->places_words = 1;
-    ex->places = mem_calloc(1, sizeof *ex->places);
-    status = ex->places ? set_exits(&ex->shared, o, err) : error_nomem(err);
+    ex->taken_words = 1;
+    ex->taken = mem_calloc(1, sizeof *ex->taken);
+    status = ex->taken ? set_exits(&ex->shared, o, err) : error_nomem(err);
     if (status == WEIR_OK)
         status = set_terms(&ex->shared, o, err);
     if (status == WEIR_OK)

@@ -15,8 +15,11 @@
  * filled by then. What it has started and left in its process group is killed at that moment; nobody waits for it.
  *
  * cancel() sends the signals of the term sequence to the whole group, one after the other, until the process has ended;
- * only then the attempt is reported, as cancelled, with the output that there was. So a permit stands for a process that
+ * only then the attempt is reported, with the output that there was, as never `ok`. So a permit stands for a process that
  * runs. It does not hold up anybody.
+ *
+ * Where commands take some milliseconds or less, and nothing spaces them or limits their time, the engine hands over some
+ * more than there are places (core/ahead.c), so that one begins as soon as another ends. See `one_by_one`.
  *
  * Threads: as the executor port has it; reports come from the executor's own threads (lane.h), of which there are as
  * many as processors and no more than places. They live as long as the executor.
@@ -66,14 +69,17 @@ struct command_term {
 /* Zero and NULL mean "the default"; COMMAND_OPTIONS_DEFAULT has those for which 0 means something else. */
 struct command_options {
     /*
-     * On the engine's thread: what to run for the attempt. `place` is the lowest number, from 1, that no running attempt
-     * has. `launch` comes zeroed. False: the row cannot run, and `answer` says why (what it leaves as it came becomes
+     * On the engine's thread: what to run for the attempt. With one_by_one, `place` is the lowest number, from 1, that no
+     * running attempt has; else it is 0. `launch` comes zeroed. False: the row cannot run, and `answer` says why (what it leaves as it came becomes
      * failed, permanent, bad_row).
      */
     bool (*prepare)(void *ctx, const struct core_attempt *attempt, unsigned place,
                     struct command_launch *launch, struct core_answer *answer);
     void *ctx;
-    size_t places;             /* the pool's size, 1 to COMMAND_PLACES_MAX */
+    size_t places; /* the pool's size, 1 to COMMAND_PLACES_MAX: no more run at once */
+    /* Each attempt begins when it is started, never later: for a prepare() that looks at `place`, or where something
+       beside the engine decides when a command may begin. */
+    bool one_by_one;
     const int *capacity_exits; /* each 1 to 255; NULL: COMMAND_CAPACITY_EXIT_DEFAULT alone */
     size_t capacity_exits_count;
     /*

@@ -1,8 +1,9 @@
 /*
  * A lane's thread (lane.h).
  *
- * A round: take one command that waits, start it, wait for whatever happens, look after pipes, then after processes that
- * have ended, report those, and again. Only one is taken in a round, so that other lanes get theirs.
+ * A round: take one command that waits, start it, report what has ended, wait for whatever happens, look after pipes,
+ * then after processes that have ended, and again. Only one is taken in a round, so that other lanes get theirs; and
+ * before what has ended is reported, for a processor has nothing to do just then.
  *
  * The pipes of a command are watched only once it has run for WATCH_AFTER_MS: what a short one writes is there when it
  * has ended, and watching it would wake the lane once more, for the pipes are closed before the process has ended.
@@ -21,6 +22,9 @@
 /* A command that fills a pipe before that waits for so long, once. */
 #define WATCH_AFTER_MS 2
 #define EVENTS_AT_ONCE 64
+/* What has ended is reported when it is so many, or after so long, while others wait to be started. */
+#define REPORT_MAX     8
+#define REPORT_WAIT_NS (2 * NS_PER_MS)
 /* A wait is no longer than this; what is due later is waited for again. */
 #define WAIT_MS_MAX 60000
 
@@ -101,14 +105,18 @@ static void unwatch_all(struct lane *lane, const struct command_slot *slot)
 
 /* ---- the life of a command ---- */
 
-/* Hands attempts back; their slots are free after that. */
-static void report(struct lane *lane, struct command_slot *slots)
+/* Hands back the attempts that have ended; their slots are free after that. */
+static void report(struct lane *lane)
 {
     struct command_executor *ex = lane->executor;
+    struct command_slot *slots = lane->ended;
     struct core_attempt *chain = NULL, **tail = &chain;
 
     if (!slots)
         return;
+    lane->ended = NULL;
+    lane->ended_tail = &lane->ended;
+    lane->ended_count = 0;
     pthread_mutex_lock(&ex->lock);
     while (slots) {
         struct command_slot *slot = slots;
@@ -124,12 +132,26 @@ static void report(struct lane *lane, struct command_slot *slots)
     ex->host->report(ex->host, chain);
 }
 
-/* It could not be started, or watched: nothing of it is left. */
-static void report_unstarted(struct lane *lane, struct command_slot *slot)
+/* No process is left of it: another may run in its place, and it is reported in its time. */
+static void end(struct lane *lane, struct command_slot *slot)
 {
-    slot->attempt->answer.ended_at = now_of(lane);
+    struct command_executor *ex = lane->executor;
+    struct instant now = now_of(lane);
+
+    slot->attempt->answer.ended_at = now;
+    pthread_mutex_lock(&ex->lock);
+    ex->running--;
+    command_give_place(ex, slot);
+    pthread_mutex_unlock(&ex->lock);
+    /* What did not go well is news. */
+    if (slot->attempt->answer.outcome != WEIR_OUTCOME_OK)
+        lane->report_at = now;
+    else if (!lane->ended)
+        lane->report_at = instant_add(now, REPORT_WAIT_NS);
     slot->next = NULL;
-    report(lane, slot);
+    *lane->ended_tail = slot;
+    lane->ended_tail = &slot->next;
+    lane->ended_count++;
 }
 
 static bool watch_new(struct lane *lane, struct command_slot *slot)
@@ -143,8 +165,9 @@ static void launch(struct lane *lane, struct command_slot *slot)
     struct core_answer *a = &slot->attempt->answer;
 
     a->started_at = now_of(lane);
+    slot_name_place(slot);
     if (!slot_launch(slot, lane->executor->guard)) {
-        report_unstarted(lane, slot);
+        end(lane, slot);
         return;
     }
     if (!watch_new(lane, slot)) {
@@ -154,20 +177,21 @@ static void launch(struct lane *lane, struct command_slot *slot)
         a->reason = WEIR_REASON_INTERNAL;
         a->retryable = true;
         answer_say(a, "memory ran out for watching the command");
-        report_unstarted(lane, slot);
+        end(lane, slot);
         return;
     }
     slot->watch_at = instant_add(a->started_at, WATCH_AFTER_MS * NS_PER_MS);
     list_push_back(&lane->unwatched, &slot->watch_link);
 }
 
-/* Its process has ended. False: not yet, after all. */
-static bool finish(struct lane *lane, struct command_slot *slot)
+/* Its process has ended. */
+static void finish(struct lane *lane, struct command_slot *slot)
 {
     unwatch(lane, slot->child.pidfd);
     if (!slot_reap(slot)) {
+        /* Not yet, after all. */
         watch(lane, slot->child.pidfd, EPOLLIN, slot, SOURCE_PROCESS);
-        return false;
+        return;
     }
     if (slot->watched) {
         unwatch(lane, slot->out.fd);
@@ -177,8 +201,7 @@ static bool finish(struct lane *lane, struct command_slot *slot)
     list_remove(&slot->watch_link);
     list_remove(&slot->end_link);
     slot_answer(slot, lane->scratch);
-    slot->attempt->answer.ended_at = now_of(lane);
-    return true;
+    end(lane, slot);
 }
 
 /* ---- time ---- */
@@ -214,10 +237,10 @@ static void step_terms(struct lane *lane, struct instant now)
 static struct instant next_due(struct lane *lane)
 {
     struct list *first = list_front(&lane->unwatched);
-    struct instant due = INSTANT_NEVER;
+    struct instant due = lane->ended ? lane->report_at : INSTANT_NEVER;
 
     if (first)
-        due = list_entry(first, struct command_slot, watch_link)->watch_at;
+        due = instant_min(due, list_entry(first, struct command_slot, watch_link)->watch_at);
     list_foreach (node, &lane->ending)
         due = instant_min(due, list_entry(node, struct command_slot, end_link)->term_at);
     return due;
@@ -252,7 +275,6 @@ static void look_after_pipe(struct lane *lane, struct command_slot *slot, enum s
 static void wait_and_look(struct lane *lane, int timeout_ms)
 {
     struct epoll_event events[EVENTS_AT_ONCE];
-    struct command_slot *ended = NULL, **tail = &ended;
     int n = epoll_wait(lane->epoll_fd, events, EVENTS_AT_ONCE, timeout_ms);
 
     for (int i = 0; i < n; i++) {
@@ -262,60 +284,74 @@ static void wait_and_look(struct lane *lane, int timeout_ms)
             look_after_pipe(lane, (void *)(uintptr_t)(data & ~(uint64_t)SOURCE_MASK),
                             data & SOURCE_MASK);
     }
-    for (int i = 0; i < n; i++) {
-        struct command_slot *slot = (void *)(uintptr_t)events[i].data.u64;
-
-        if ((events[i].data.u64 & SOURCE_MASK) || !slot || !finish(lane, slot))
-            continue;
-        slot->next = NULL;
-        *tail = slot;
-        tail = &slot->next;
-    }
-    report(lane, ended);
+    for (int i = 0; i < n; i++)
+        if (events[i].data.u64 && !(events[i].data.u64 & SOURCE_MASK))
+            finish(lane, (void *)(uintptr_t)events[i].data.u64);
 }
 
-/* The next command that waits, if any. False: it is time to go. */
-static bool take(struct lane *lane, struct command_slot **ret, bool *ret_more)
+/* Under the lock: the next command that waits, if there is a place for it. */
+static struct command_slot *take_next(struct lane *lane)
 {
     struct command_executor *ex = lane->executor;
-    struct instant now = now_of(lane);
-    struct list *node;
-    bool go_on;
+    struct command_slot *slot;
 
-    *ret = NULL;
+    if (list_empty(&ex->queue) || ex->running == ex->places)
+        return NULL;
+    slot = list_entry(list_front(&ex->queue), struct command_slot, link);
+    /* Without memory for a place, one that ends makes room for it. */
+    if (slot->place == 0 && !command_take_place(ex, slot))
+        return NULL;
+    list_remove(&slot->link);
+    ex->queued--;
+    ex->running++;
+    lane->running++;
+    slot->state = SLOT_TAKEN;
+    slot->lane = lane;
+    return slot;
+}
+
+struct round {
+    struct command_slot *slot; /* to be started; NULL: none */
+    bool more;                 /* there is another one, and a place for it */
+    bool scarce;               /* soon there will be none: the engine must know what has ended */
+    bool go_on;
+};
+
+static struct round begin_round(struct lane *lane)
+{
+    struct command_executor *ex = lane->executor;
+    struct round r;
+    struct list *node;
+
     pthread_mutex_lock(&ex->lock);
     while ((node = list_pop_front(&lane->cancels)))
         list_push_back(&lane->ending,
                        &list_entry(node, struct command_slot, cancel_link)->end_link);
-    node = list_pop_front(&ex->queue);
-    if (node) {
-        *ret = list_entry(node, struct command_slot, link);
-        (*ret)->state = SLOT_TAKEN;
-        (*ret)->lane = lane;
-        lane->running++;
-    }
-    *ret_more = !list_empty(&ex->queue);
-    lane->asleep = !node;
-    go_on = node || lane->running > 0 || !ex->closing;
+    r.slot = take_next(lane);
+    r.more = ex->queued > 0 && ex->running < ex->places;
+    r.scarce = ex->queued < ex->places;
+    r.go_on = lane->running > 0 || !ex->closing;
+    lane->asleep = !r.slot;
     pthread_mutex_unlock(&ex->lock);
-    step_terms(lane, now);
-    watch_pipes(lane, now);
-    return go_on;
+    return r;
 }
 
 static void *lane_main(void *arg)
 {
     struct lane *lane = arg;
-    struct command_slot *slot;
-    bool more;
+    struct round r;
 
-    while (take(lane, &slot, &more)) {
-        if (slot)
-            launch(lane, slot);
-        if (!slot)
-            wait_and_look(lane, time_until(lane, next_due(lane)));
-        else if (more)
-            wait_and_look(lane, 0);
+    for (r = begin_round(lane); r.go_on; r = begin_round(lane)) {
+        struct instant now = now_of(lane);
+
+        if (r.slot)
+            launch(lane, r.slot);
+        if (lane->ended_count >= REPORT_MAX || r.scarce || !instant_before(now, lane->report_at))
+            report(lane);
+        step_terms(lane, now);
+        watch_pipes(lane, now);
+        if (!r.slot || r.more)
+            wait_and_look(lane, r.slot ? 0 : time_until(lane, next_due(lane)));
     }
     return NULL;
 }
@@ -331,13 +367,18 @@ static void close_lane(struct lane *lane)
     lane->epoll_fd = lane->wake_fd = -1;
 }
 
-/* No signal of the host's is handled on a lane; and SIGPIPE, for input that nobody reads, does not come. */
+/*
+ * No signal of the host's is handled on a lane; and SIGPIPE, for input that nobody reads, does not come. But SIGCHLD may
+ * come: where it is ignored, as it is by default, the kernel drops it at once, whereas one that the child's parent blocks
+ * is given to another thread, which wakes up for nothing.
+ */
 static int start_thread(struct lane *lane)
 {
     sigset_t all, before;
     int rc;
 
     sigfillset(&all);
+    sigdelset(&all, SIGCHLD);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     rc = pthread_create(&lane->thread, NULL, lane_main, lane);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -356,6 +397,7 @@ enum weir_status lane_start(struct lane *lane, struct command_executor *executor
     list_init(&lane->cancels);
     list_init(&lane->unwatched);
     list_init(&lane->ending);
+    lane->ended_tail = &lane->ended;
     lane->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     lane->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (lane->epoll_fd < 0 || lane->wake_fd < 0 ||

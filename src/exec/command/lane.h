@@ -35,9 +35,12 @@ struct lane {
     struct list cancels; /* of these, those that are to be ended and do not know it yet */
 
     /* the lane's thread only */
-    struct list
-        unwatched; /* of these, those whose pipes are not watched yet; in the order of their start */
-    struct list ending; /* those in their term sequence */
+    struct list unwatched; /* those whose pipes are not watched yet, in the order of their start */
+    struct list ending;    /* those in their term sequence */
+    struct command_slot *ended; /* those whose process has gone, to be reported */
+    struct command_slot **ended_tail;
+    size_t ended_count;
+    struct instant report_at; /* these, at the latest */
     char scratch[CAPTURE_SCRATCH_BYTES];
 };
 
@@ -52,12 +55,17 @@ struct command_executor {
     struct child_guard *guard;
     struct lane *lanes;
     size_t lanes_count;
+    size_t places;
+    bool one_by_one;
 
     pthread_mutex_t lock; /* of what follows */
     struct list staged, queue;
+    size_t queued;
+    size_t running; /* processes; no more than places */
     struct command_slot *free;
-    uint64_t *places;                 /* a bit for each: taken */
-    size_t places_words, places_from; /* words below places_from are full */
+    uint64_t *taken; /* a bit for each place */
+    size_t taken_words;
+    size_t taken_from; /* words below this are full */
     bool closing;
 };
 
@@ -69,6 +77,9 @@ void lane_join(struct lane *lane);
 /* Under the lock: whether the lane must be woken, which the caller then does when it has given the lock back. */
 bool lane_rouse(struct lane *lane);
 void lane_wake(struct lane *lane);
+/* Under the lock. The lowest place that is free; false: no memory. */
+bool command_take_place(struct command_executor *ex, struct command_slot *slot);
+void command_give_place(struct command_executor *ex, struct command_slot *slot);
 /* Under the lock: the slot has nothing to do with its attempt any more. */
 void command_slot_done(struct command_executor *ex, struct command_slot *slot);
 

@@ -12,6 +12,8 @@
 
 /* Variables that the executor adds to the environment. */
 #define OWN_VARIABLES 6
+/* Of the largest place: it is an unsigned int. */
+#define PLACE_DIGITS 10
 /* Of the last line of standard error, in a message. */
 #define MESSAGE_LINE_BYTES_MAX 200
 
@@ -61,6 +63,7 @@ void slot_reset(struct command_slot *slot)
     slot->attempt = NULL;
     slot->state = SLOT_FREE;
     slot->lane = NULL;
+    slot->place = 0;
     slot->cancel_asked = slot->watched = slot->ending = false;
     slot->fault = CAPTURE_MORE;
     slot->term_step = 0;
@@ -102,6 +105,26 @@ static void add_number(struct command_slot *slot, size_t *n, const char *name, u
     add_end(slot, n, at);
 }
 
+/* A number that is written later. */
+static void add_place(struct command_slot *slot, size_t *n, const char *name, size_t *ret_at)
+{
+    size_t at = slot->text.len;
+
+    buf_puts(&slot->text, name);
+    *ret_at = slot->text.len;
+    buf_put(&slot->text, (const char[PLACE_DIGITS]){0}, PLACE_DIGITS);
+    add_end(slot, n, at);
+}
+
+void slot_name_place(struct command_slot *slot)
+{
+    char room[DECIMAL_BYTES];
+    struct slice digits = decimal_of(slot->place, room);
+
+    for (int i = 0; i < 2; i++)
+        memcpy(slot->text.data + slot->place_at[i], digits.data, digits.len);
+}
+
 static void add_own_variables(struct command_slot *slot, size_t *n)
 {
     const struct core_attempt *a = slot->attempt;
@@ -113,9 +136,9 @@ static void add_own_variables(struct command_slot *slot, size_t *n)
     buf_puts(&slot->text, a->key ? a->key : "");
     add_end(slot, n, at);
     add_number(slot, n, "WEIR_ATTEMPT=", a->number);
-    add_number(slot, n, "WEIR_SLOT=", slot->place);
+    add_place(slot, n, "WEIR_SLOT=", &slot->place_at[0]);
     add_number(slot, n, "PARALLEL_SEQ=", a->index + 1);
-    add_number(slot, n, "PARALLEL_JOBSLOT=", slot->place);
+    add_place(slot, n, "PARALLEL_JOBSLOT=", &slot->place_at[1]);
 }
 
 static bool make_room(struct command_slot *slot, size_t words)
@@ -379,8 +402,9 @@ void slot_answer(struct command_slot *slot, char *scratch)
         say_fault(slot, a);
     else
         say_end(slot, a);
-    if (slot->ending) {
-        a->outcome = WEIR_OUTCOME_CANCELLED;
-        a->reason = WEIR_REASON_NONE;
+    /* Not as cancelled: that is said only of what has never begun (core/ahead.c). */
+    if (slot->ending && a->outcome == WEIR_OUTCOME_OK) {
+        refuse(a, WEIR_REASON_SIGNALLED, true);
+        answer_say(a, "told to end, it ended with exit status 0");
     }
 }

@@ -44,7 +44,7 @@ struct command_slot {
 
     /* under the executor's lock */
     enum slot_state state;
-    unsigned place;
+    unsigned place; /* 0: none yet, or no longer */
     struct lane *lane;
     bool cancel_asked;
     struct list link;        /* staged or queued */
@@ -52,6 +52,7 @@ struct command_slot {
 
     /* what is to be run: texts and the pointers to them */
     struct buf text;
+    size_t place_at[2]; /* in the text, where the place is named */
     char **words;
     size_t words_room;
     struct child_options options;
@@ -81,6 +82,8 @@ struct command_slot *slot_free(struct command_slot *slot);
 
 /* Copies what is to be run, with the environment that the executor adds. False: no memory. */
 bool slot_lay(struct command_slot *slot, const struct command_launch *launch);
+/* Writes its place into the environment: after slot_lay(), before slot_launch(). */
+void slot_name_place(struct command_slot *slot);
 /* Starts it. False: it does not run, and the attempt's answer says why. */
 bool slot_launch(struct command_slot *slot, struct child_guard *guard);
 /* Reads what is there. False: there is nothing more to come from that stream; its pipe is to be closed. */

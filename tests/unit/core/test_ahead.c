@@ -129,6 +129,9 @@ static struct core_pool_options options(void)
     return o;
 }
 
+/* What the executor says; 0: nothing. */
+static duration_ns short_below_ns;
+
 static void begin(const struct core_pool_options *o, duration_ns deadline_ns)
 {
     struct core_batch_options batch;
@@ -139,6 +142,7 @@ static void begin(const struct core_pool_options *o, duration_ns deadline_ns)
     w.now = (struct instant){NS_PER_S};
     w.ops = (struct core_executor_ops){.kind = "fake",
                                        .ahead_per_place = PER_PLACE,
+                                       .ahead_work_ns = short_below_ns,
                                        .start = ex_start,
                                        .cancel = ex_cancel,
                                        .close = ex_close};
@@ -515,9 +519,31 @@ static void in_random_lives_every_invariant_holds(void **state)
         live(seed);
 }
 
+/* A command that takes a millisecond is short beside the start of the next one. */
+static void an_executor_says_what_is_short(void **state)
+{
+    struct core_pool_options o = options();
+
+    (void)state;
+    short_below_ns = 2 * LONG_NS;
+    begin(&o, 0);
+    short_below_ns = 0;
+    submit(300);
+    assert_int_equal(w.queued, SIZE);
+    for (int i = 0; i < 60; i++)
+        end_at(0, LONG_NS, WEIR_OUTCOME_OK);
+    assert_true(w.queued > SIZE);
+    for (int i = 0; i < 60; i++)
+        end_at(0, 3 * LONG_NS, WEIR_OUTCOME_OK);
+    assert_int_equal(w.queued, SIZE);
+    finish();
+    assert_int_equal(w.delivered, 300);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_executor_says_what_is_short),
         cmocka_unit_test(nothing_is_ahead_before_attempts_are_known_to_be_short),
         cmocka_unit_test(short_attempts_are_ahead_up_to_a_limit),
         cmocka_unit_test(a_permit_passes_on_whoever_ends),

@@ -111,12 +111,51 @@ static void a_small_output_needs_no_memory_and_moves_along(void **state)
     assert_null(b.output);
 }
 
+static size_t freed_bytes;
+
+static void free_and_count(char *bytes, size_t len)
+{
+    freed_bytes += len;
+    mem_free(bytes);
+}
+
+/* A mapped file is no memory: it goes in its own way, once, whatever becomes of the answer. */
+static void what_lives_elsewhere_is_freed_in_its_own_way(void **state)
+{
+    struct core_answer a, b;
+
+    (void)state;
+    freed_bytes = 0;
+    answer_init(&a);
+    answer_take_output(&a, mem_strdup("out"), 3);
+    a.output_free = free_and_count;
+    answer_take_errput(&a, mem_strdup("error"), 5);
+    a.errput_free = free_and_count;
+    answer_move(&b, &a);
+    answer_clear(&a);
+    assert_int_equal(freed_bytes, 0);
+    assert_string_equal(b.output, "out");
+    assert_string_equal(b.errput, "error");
+    assert_int_equal(b.errput_len, 5);
+    assert_true(answer_set_output(&b, b.output, b.output_len));
+    assert_int_equal(freed_bytes, 3);
+    assert_string_equal(b.output, "out");
+    answer_take_output(&b, mem_strdup("again"), 5);
+    answer_take_output(&b, mem_strdup("more"), 4); /* by then its own again, and freed as such */
+    assert_int_equal(freed_bytes, 3);
+    answer_clear(&b);
+    assert_int_equal(freed_bytes, 8);
+    assert_null(b.errput);
+    answer_clear(&b);
+    assert_int_equal(freed_bytes, 8);
+}
+
 static void only_an_answer_that_says_no_more_than_done_well_is_plain(void **state)
 {
     struct core_answer a, to;
 
     (void)state;
-    for (int i = 0; i < 7; i++) {
+    for (int i = 0; i < 9; i++) {
         answer_init(&a);
         answer_init(&to);
         a.outcome = i == 1 ? WEIR_OUTCOME_FAILED : WEIR_OUTCOME_OK;
@@ -134,6 +173,12 @@ static void only_an_answer_that_says_no_more_than_done_well_is_plain(void **stat
             a.request_id = mem_strdup("r");
         if (i == 6)
             a.advice.requests.remaining = 1;
+        if (i == 7)
+            answer_take_errput(&a, mem_strdup("error"), 5);
+        if (i == 8) {
+            answer_take_output(&a, mem_strdup("out"), 3);
+            a.output_free = free_and_count;
+        }
         assert_int_equal(answer_move_plain(&to, &a), i == 0);
         if (i == 0) {
             assert_string_equal(to.output, "out");
@@ -157,6 +202,7 @@ int main(void)
         cmocka_unit_test(a_message_replaces_the_one_before_and_is_one_line),
         cmocka_unit_test(without_memory_there_is_no_message),
         cmocka_unit_test(a_small_output_needs_no_memory_and_moves_along),
+        cmocka_unit_test(what_lives_elsewhere_is_freed_in_its_own_way),
         cmocka_unit_test(only_an_answer_that_says_no_more_than_done_well_is_plain),
     };
 

@@ -7,8 +7,8 @@
 #include "base/mem.h"
 #include "exec/child/guard.h"
 #include "support/testkit.h"
+#include "unit/exec/child_test.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -32,60 +32,10 @@
 #include <cmocka.h>
 
 #define DEADLINE_MS 30000
-/* What is promised when weir is killed. */
-#define GONE_MS     1000
 #define OUTPUT_SIZE 65536
 #define SH(text)    ((char *[]){(char[]){"sh"}, (char[]){"-c"}, (char *)(uintptr_t)(text), NULL})
 
 static struct weir_error err;
-
-/* ---- what is there ---- */
-
-static size_t fds_open(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    size_t n = 0;
-
-    assert_non_null(dir);
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n;
-}
-
-static void assert_no_children(void)
-{
-    siginfo_t info;
-
-    assert_int_equal(waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT), -1);
-    assert_int_equal(errno, ECHILD);
-}
-
-/* A process that is a zombie has ended; whoever has to reap it does so in its own time. */
-static bool is_gone(pid_t pid)
-{
-    char path[64], text[512], *end;
-    FILE *f;
-    size_t n;
-
-    snprintf(path, sizeof path, "/proc/%d/stat", pid);
-    f = fopen(path, "re");
-    if (!f)
-        return true;
-    n = fread(text, 1, sizeof text - 1, f);
-    fclose(f);
-    text[n] = '\0';
-    end = strrchr(text, ')');
-    return !end || end[2] == 'Z' || end[2] == 'X';
-}
-
-static bool are_gone(void *arg)
-{
-    for (const pid_t *pid = arg; *pid; pid++)
-        if (!is_gone(*pid))
-            return false;
-    return true;
-}
 
 /* ---- a stage ---- */
 
@@ -518,34 +468,6 @@ static void one_that_runs_is_not_reaped(void **state)
     stage_close(s);
 }
 
-/* Reads one number a line from the child's output. */
-static void read_pids(int fd, pid_t *ret, size_t n)
-{
-    char text[512];
-    size_t len = 0, lines = 0;
-    const char *p = text;
-
-    while (lines < n) {
-        ssize_t got;
-
-        assert_true(testkit_fd_wait(fd, POLLIN, DEADLINE_MS));
-        got = read(fd, text + len, sizeof text - 1 - len);
-        assert_true(got > 0);
-        for (ssize_t i = 0; i < got; i++)
-            lines += text[len + (size_t)i] == '\n';
-        len += (size_t)got;
-    }
-    text[len] = '\0';
-    for (size_t i = 0; i < n; i++) {
-        char *end;
-
-        ret[i] = (pid_t)strtol(p, &end, 10);
-        assert_true(ret[i] > 1);
-        p = end;
-    }
-    ret[n] = 0;
-}
-
 static void launch_tree(struct stage *s, const char *script, size_t n, pid_t *ret_pids,
                         struct child *ret)
 {
@@ -643,12 +565,12 @@ static void *launch_many(void *arg)
     struct stage *s = arg;
 
     for (int i = 0; i < LAUNCHES; i++) {
-        char *argv[] = {(char[]){"sh"}, (char[]){"-c"}, (char[]){"exit $0"}, (char[8]){""}, NULL};
+        char *argv[] = {(char[]){"sh"}, (char[]){"-c"}, (char[]){"exit $0"}, (char[12]){""}, NULL};
         struct child_options o = options_of(argv);
         struct child_end end;
         struct child c;
 
-        snprintf(argv[3], 8, "%d", i);
+        snprintf(argv[3], 12, "%d", i);
         if (child_launch(s->guard, &o, &c, NULL) != WEIR_OK)
             return (void *)"not launched";
         if (poll(&(struct pollfd){.fd = c.pidfd, .events = POLLIN}, 1, DEADLINE_MS) != 1)
