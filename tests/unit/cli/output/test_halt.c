@@ -98,9 +98,33 @@ static void the_reason_is_told_with_the_rule(void **state)
     buf_free(&out);
 }
 
+static void numbers_are_what_they_are_to_gnu_parallel(void **state)
+{
+    static const struct {
+        const char *text, *words;
+    } cases[] = {{"0", "never"},
+                 {"1", "soon,fail=1"},
+                 {"2", "now,fail=1"},
+                 {"-1", "soon,success=1"},
+                 {"-2", "now,success=1"}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct halt_rule a, b;
+
+        assert_int_equal(halt_parse(cases[i].text, &a, NULL), WEIR_OK);
+        assert_int_equal(halt_parse(cases[i].words, &b, NULL), WEIR_OK);
+        assert_int_equal(a.verdict, b.verdict);
+        assert_int_equal(a.count, b.count);
+        if (a.verdict != HALT_NONE)
+            assert_int_equal(a.why, b.why);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(numbers_are_what_they_are_to_gnu_parallel),
         cmocka_unit_test(it_halts_at_the_threshold_and_not_before),
         cmocka_unit_test(other_spellings_are_refused_with_an_example),
         cmocka_unit_test(the_reason_is_told_with_the_rule),

@@ -40,6 +40,45 @@ static struct core_task task_of(enum weir_outcome outcome, enum weir_reason reas
     return t;
 }
 
+static const char *render_command(const struct core_task *t)
+{
+    static struct buf line;
+    struct render_options how = {.command = true};
+
+    buf_free(&line);
+    if (!t)
+        return NULL;
+    render_result(&how, RENDER_PLAIN, t, &line);
+    assert_true(json_check(buf_slice(&line), NULL));
+    buf_put_slice(&all, buf_slice(&line));
+    return line.data;
+}
+
+static void a_command_has_an_exit_code_and_writes_text_unless_it_is_an_object(void **state)
+{
+    struct core_task t = task_of(WEIR_OUTCOME_OK, WEIR_REASON_NONE, 0, "1\n");
+
+    (void)state;
+    assert_string_equal(render_command(&t), "{\"index\":7,\"key\":\"row-7\",\"status\":0,"
+                                            "\"output\":\"1\\n\",\"error\":null}\n");
+    t = task_of(WEIR_OUTCOME_OK, WEIR_REASON_NONE, 0, " {\"a\":\n1.0}\n");
+    t.answer.errput = (char *)(uintptr_t) "warned\n";
+    t.answer.errput_len = 7;
+    assert_string_equal(render_command(&t),
+                        "{\"index\":7,\"key\":\"row-7\",\"status\":0,\"output\":{\"a\":1.0},"
+                        "\"error\":null,\"stderr\":\"warned\\n\"}\n");
+    t = task_of(WEIR_OUTCOME_FAILED, WEIR_REASON_SIGNALLED, -9, "");
+    t.answer.message = (char *)(uintptr_t) "killed";
+    assert_string_equal(render_command(&t),
+                        "{\"index\":7,\"key\":\"row-7\",\"status\":-9,\"output\":\"\","
+                        "\"error\":{\"code\":\"signalled\",\"message\":\"killed\"}}\n");
+    t = task_of(WEIR_OUTCOME_FAILED, WEIR_REASON_START_FAILED, 0, NULL);
+    assert_string_equal(render_command(&t),
+                        "{\"index\":7,\"key\":\"row-7\",\"status\":null,\"output\":null,"
+                        "\"error\":{\"code\":\"start_failed\",\"message\":\"\"}}\n");
+    render_command(NULL);
+}
+
 static const char *render(bool meta, enum render_kind kind, const struct core_task *t)
 {
     static struct buf line;
@@ -275,7 +314,7 @@ static void python_reads_every_line(void **state)
         "    if \"custom_id\" in d:\n"
         "        assert set(d)-{\"meta\"}=={\"id\",\"custom_id\",\"response\",\"error\"},d\n"
         "    else:\n"
-        "        assert set(d)-{\"meta\"}=={\"index\",\"key\",\"status\",\"output\",\"error\"},d\n"
+        "        assert set(d)-{\"meta\",\"stderr\"}=={\"index\",\"key\",\"status\",\"output\",\"error\"},d\n"
         "    assert d[\"error\"] is None or set(d[\"error\"])=={\"code\",\"message\"}\n"
         "sys.exit(0 if n>30 else 1)'",
         "w");
@@ -308,6 +347,7 @@ static void a_batch_line_for_the_errors_file_names_its_place(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_command_has_an_exit_code_and_writes_text_unless_it_is_an_object),
         cmocka_unit_test(a_batch_line_for_the_errors_file_names_its_place),
         cmocka_unit_test(a_batch_answer_is_the_batch_output_line),
         cmocka_unit_test(an_http_failure_keeps_status_and_body_and_is_no_error),

@@ -382,9 +382,74 @@ static void the_file_is_replaced_as_a_whole_or_not_at_all(void **state)
     assert_contains(err.message, "No space left");
 }
 
+static void workers_are_told_only_where_there_are_some(void **state)
+{
+    struct summary s = sample();
+    struct buf out = {0};
+
+    (void)state;
+    summary_render_text(&s, &out);
+    assert_lacks(out.data, "workers");
+    buf_clear(&out);
+    summary_render_json(&s, &out);
+    assert_lacks(out.data, "\"workers\"");
+    buf_clear(&out);
+    s.workers = (struct summary_workers){.known = true,
+                                         .started = 5,
+                                         .lost = 1,
+                                         .replaced = 1,
+                                         .breaker_opened = 2,
+                                         .session_hits = 40,
+                                         .session_misses = 3};
+    summary_render_text(&s, &out);
+    assert_contains(out.data,
+                    "  workers    5 started, 1 lost, 1 replaced; the breaker opened 2 times\n");
+    assert_contains(out.data, "  sessions   3 begun, 40 times found\n");
+    buf_clear(&out);
+    summary_render_json(&s, &out);
+    assert_true(json_check(buf_slice(&out), NULL));
+    assert_contains(out.data, ",\"workers\":{\"started\":5,\"failed_starts\":0,\"lost\":1,");
+    buf_free(&out);
+}
+
+static void attempts_have_the_name_of_what_they_are(void **state)
+{
+    struct summary s = sample();
+    struct buf out = {0};
+
+    (void)state;
+    s.attempts_are = "commands";
+    summary_render_text(&s, &out);
+    assert_contains(out.data, "commands/s offered");
+    assert_contains(out.data, "\n  commands   1,108:");
+    assert_lacks(out.data, "requests");
+    buf_free(&out);
+}
+
+static void exit_codes_and_signals_of_failed_rows_are_counted(void **state)
+{
+    struct summary s = {0};
+    struct core_answer exited = failed(WEIR_REASON_EXIT_STATUS, 3, "exit status 3");
+    struct core_answer killed = failed(WEIR_REASON_SIGNALLED, -9, "killed");
+    struct core_answer unstarted = failed(WEIR_REASON_START_FAILED, 0, "no such file");
+
+    (void)state;
+    summary_count(&s, &exited);
+    summary_count(&s, &killed);
+    summary_count(&s, &killed);
+    summary_count(&s, &unstarted);
+    assert_int_equal(s.statuses[0].status, 3);
+    assert_int_equal(s.statuses[1].status, -9);
+    assert_int_equal(s.statuses[1].rows, 2);
+    assert_int_equal(s.statuses[2].rows, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(workers_are_told_only_where_there_are_some),
+        cmocka_unit_test(attempts_have_the_name_of_what_they_are),
+        cmocka_unit_test(exit_codes_and_signals_of_failed_rows_are_counted),
         cmocka_unit_test(the_text_says_what_a_person_asks),
         cmocka_unit_test(pauses_that_the_service_asked_for_are_told),
         cmocka_unit_test(the_adaptive_throttle_explains_itself),

@@ -124,6 +124,7 @@ static struct {
     struct crash_store crash;
     bool with_errors;
     bool sqlite;
+    bool raw;
     uint32_t fails_below; /* rows 1, 4, 7 ... fail in generations below it */
 } world;
 
@@ -172,12 +173,13 @@ static int world_end(void **state)
 
 static void world_again(void)
 {
-    bool with_errors = world.with_errors, sqlite = world.sqlite;
+    bool with_errors = world.with_errors, sqlite = world.sqlite, raw = world.raw;
 
     world_end(NULL);
     world_make(NULL);
     world.with_errors = with_errors;
     world.sqlite = sqlite;
+    world.raw = raw;
 }
 
 static char *text_of(const char *path)
@@ -194,6 +196,14 @@ static bool fails(uint64_t index, uint32_t generation)
 
 static void row_text(uint64_t index, uint32_t generation, struct buf *out)
 {
+    /* Bytes of a command: none, some without a line end, or several lines. */
+    if (world.raw) {
+        buf_puts(out, "");
+        if (index % 5 > 0)
+            buf_printf(out, "<%d.%u%s>%s", (int)index, generation,
+                       fails(index, generation) ? " failed" : "", index % 2 ? "\n\n" : "");
+        return;
+    }
     buf_printf(out, "{\"index\":%d,\"gen\":%u,\"ok\":%s,\"pad\":\"%.*s\"}\n", (int)index,
                generation, fails(index, generation) ? "false" : "true", (int)(index * 7 % 13),
                "xxxxxxxxxxxxx");
@@ -257,6 +267,7 @@ static enum weir_status run_on(struct core_store *store, bool retry_failed, uint
         .errors = world.with_errors ? world.errors : NULL,
         .store = store,
         .retry_failed = retry_failed,
+        .raw = world.raw,
     };
     struct writer *w = NULL;
     struct writer_start start;
@@ -445,6 +456,39 @@ static void nor_does_one_after_a_call_that_had_its_effect(void **state)
     (void)state;
     world.with_errors = true;
     crash_everywhere(true, true);
+}
+
+static void nor_does_one_of_a_run_whose_output_is_bytes(void **state)
+{
+    (void)state;
+    world.raw = true;
+    crash_everywhere(false, false);
+    crash_everywhere(false, true);
+    crash_everywhere(true, false);
+    crash_everywhere(true, true);
+}
+
+static void rows_in_any_order_and_rows_without_a_line_are_taken_without_a_store(void **state)
+{
+    struct writer_options o = {.output = world.output, .unordered = true};
+    struct writer *w = NULL;
+    struct writer_start start;
+    char *text;
+
+    (void)state;
+    assert_int_equal(writer_open(&o, &w, &err), WEIR_OK);
+    assert_int_equal(writer_start(w, &start, &err), WEIR_OK);
+    buf_puts(writer_line(w, false), "two\n");
+    assert_int_equal(writer_line_end(w, 2, 1, &err), WEIR_OK);
+    buf_puts(writer_line(w, false), "none\n");
+    assert_int_equal(writer_line_end(w, 0, 1, &err), WEIR_OK);
+    writer_pass_over(w);
+    assert_int_equal(writer_finish(w, true, &err), WEIR_OK);
+    assert_int_equal(writer_position(w).next, 3);
+    writer_free(w);
+    text = text_of(world.output);
+    assert_string_equal(text, "two\nnone\n");
+    testkit_free(text);
 }
 
 static void a_retry_round_works_on_the_journal_too(void **state)
@@ -806,6 +850,8 @@ int main(void)
         TEST(a_crash_anywhere_loses_and_doubles_nothing),
         TEST(a_crash_anywhere_in_a_retry_round_loses_and_doubles_nothing),
         TEST(nor_does_one_after_a_call_that_had_its_effect),
+        TEST(nor_does_one_of_a_run_whose_output_is_bytes),
+        TEST(rows_in_any_order_and_rows_without_a_line_are_taken_without_a_store),
         TEST(a_retry_round_works_on_the_journal_too),
         TEST(a_round_that_changed_nothing_yet_can_be_let_be),
         TEST(rows_that_fail_again_can_be_retried_again),
