@@ -53,7 +53,6 @@ void report_result(struct report *rep, struct buf *out, const struct check *c,
 /* The first lines, what is not printable replaced: it goes to a terminal. */
 static void put_said(struct buf *out, const struct peer *p)
 {
-    _cleanup_buf_ struct buf text = {0};
     const char *at = p->said.data, *end = at + p->said.len;
     size_t lines = 0;
 

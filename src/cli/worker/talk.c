@@ -67,11 +67,23 @@ void talk_give_up(struct check_run *r)
     end_peer(r, &end);
 }
 
+/* A length that is too large, but not with its bytes the other way round, and before what begins as a message does. */
+static bool is_swapped(const struct wire_fault *fault)
+{
+    uint32_t swapped = __builtin_bswap32((uint32_t)fault->number);
+
+    return fault->kind == WIRE_FAULT_LENGTH && fault->bytes.len > WIRE_LENGTH_BYTES &&
+           fault->bytes.data[WIRE_LENGTH_BYTES] == '{' && swapped <= fault->limit;
+}
+
 static bool fail_wrong(struct check_run *r, const struct wire_fault *fault)
 {
     struct child_end end;
 
     wire_put_fault(&r->text, fault);
+    if (is_swapped(fault))
+        buf_puts(&r->text,
+                 "; or is the length in the machine's byte order? Its highest byte comes first");
     end_peer(r, &end);
     return false;
 }
@@ -96,6 +108,26 @@ static bool fail_gone(struct check_run *r, const char *instead)
     return false;
 }
 
+static bool is_space(struct slice s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        if (!strchr(" \t\r\n", s.data[i]) || s.data[i] == '\0')
+            return false;
+    }
+    return true;
+}
+
+/* Less than the length of a frame. */
+static void put_stub(struct buf *out, struct slice rest)
+{
+    buf_puts(out, "it wrote ");
+    wire_put_shown(out, rest);
+    buf_puts(out,
+             is_space(rest)
+                 ? ", but nothing stands between frames: no line break, no space"
+                 : ", which is less than the length of an answer has; write and flush all of it");
+}
+
 static bool fail_silent(struct check_run *r, duration_ns waited)
 {
     struct slice rest = wire_reader_rest(&r->peer->reader);
@@ -109,10 +141,7 @@ static bool fail_silent(struct check_run *r, duration_ns waited)
                    "message, without its own four, and all of them must be written and flushed",
                    (unsigned long long)claim, rest.len - WIRE_LENGTH_BYTES);
     else if (rest.len > 0)
-        buf_printf(&r->text,
-                   "of an answer only %zu bytes came, which is less than its length has; "
-                   "write and flush all of it",
-                   rest.len);
+        put_stub(&r->text, rest);
     else if (unsent > 0)
         buf_printf(&r->text,
                    "it stopped reading: %zu bytes of the request were not taken; read until there "
