@@ -254,7 +254,9 @@ void session_unlink(struct core_task *t);
 void session_leave(struct core_task *t, struct instant now);
 /* The row, which is on no list, is in its pool's fallback pool from now on; to be admitted there when it is ready. */
 void session_move(struct core_task *t, struct instant now);
-/* From now on the pool's checkout timeout counts, unless it does already. */
+/* How long the task may wait for a worker; 0: for as long as it takes. */
+duration_ns checkout_timeout(const struct core_task *t);
+/* From now on that timeout counts, unless it does already. */
 void checkout_begin(struct core_task *t, struct instant now);
 
 /* workers.c; of pools with a crew */

@@ -33,7 +33,7 @@ enum weir_status core_pool_options_check(const struct core_pool_options *o, stru
             err, WEIR_E_INVALID,
             "timeout is %g %% of the median run time; it must be %g to %g %%, or 0 (none)",
             o->timeout_share * 100, POOL_TIMEOUT_SHARE_MIN * 100, POOL_TIMEOUT_SHARE_MAX * 100);
-    if (o->checkout_timeout_ns < 0)
+    if (o->checkout_timeout_ns < 0 || o->call_checkout_timeout_ns < 0)
         return error_set(err, WEIR_E_INVALID,
                          "checkout_timeout is negative; it must be 0 (none) or more");
     status = breaker_options_check(&o->breaker, err);

@@ -43,10 +43,11 @@ struct core_pool_options {
      */
     const struct recovery_table *recovery;
     /*
-     * How long a row whose session's turn has come, or a call, may wait for a worker that others hold; then it ends as
-     * timeout, reason checkout_timeout. 0: for as long as it takes.
+     * How long a row whose session's turn has come may wait for its worker while others hold it, and how long a call may
+     * wait for any; then it ends as timeout, reason checkout_timeout. 0: for as long as it takes. Apart, because a batch
+     * is a queue, and waiting in it is no failure, while somebody waits at the other end of a call.
      */
-    duration_ns checkout_timeout_ns;
+    duration_ns checkout_timeout_ns, call_checkout_timeout_ns;
 };
 
 /* size 1, the adaptive throttle, 3 attempts, no timeout, one hour of capacity retries. */

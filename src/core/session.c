@@ -146,9 +146,16 @@ void session_move(struct core_task *t, struct instant now)
 
 /* ---- how long a task waits for a worker that others hold ---- */
 
+duration_ns checkout_timeout(const struct core_task *t)
+{
+    const struct core_pool_options *o = &task_pool(t)->options;
+
+    return t->is_call ? o->call_checkout_timeout_ns : o->checkout_timeout_ns;
+}
+
 void checkout_begin(struct core_task *t, struct instant now)
 {
-    duration_ns timeout = task_pool(t)->options.checkout_timeout_ns;
+    duration_ns timeout = checkout_timeout(t);
 
     if (timeout > 0 && instant_is_never(t->checkout_until))
         t->checkout_until = instant_add(now, timeout);

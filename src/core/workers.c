@@ -179,7 +179,7 @@ static const struct core_attempt_slot *row_of(const struct core_pool *p, uint64_
 static void say_who_holds(const struct core_task *t, char *buf, size_t bytes)
 {
     const struct core_pool *p = task_pool(t);
-    double waited_s = duration_seconds(p->options.checkout_timeout_ns);
+    double waited_s = duration_seconds(checkout_timeout(t));
     const struct worker *w = t->parked;
     const struct core_attempt_slot *s = w ? row_of(p, w->id) : NULL;
 

@@ -28,8 +28,17 @@ enum weir_status public_null(struct weir_error *err, const char *what)
 
 static void on_worker_event(struct core_observer *o, const struct core_event *ev)
 {
-    if (ev->kind == EVENT_WORKER_SAID)
-        public_worker_said((struct weir_engine *)o, ev);
+    struct weir_engine *engine = (struct weir_engine *)o;
+    struct weir_pool *p;
+
+    if (ev->kind != EVENT_WORKER_SAID)
+        return;
+    /* Pools are only added, in front, and the callback is not made under the lock. */
+    pthread_mutex_lock(&engine->lock);
+    p = engine->pools;
+    pthread_mutex_unlock(&engine->lock);
+    while (p && !(p->said && p->said(p, ev)))
+        p = p->next;
 }
 
 static const struct core_observer_ops worker_observer = {.event = on_worker_event};

@@ -9,6 +9,7 @@
 #include "weir/weir.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 
 struct weir_engine {
     struct core_observer workers; /* told what workers say */
@@ -23,9 +24,12 @@ struct weir_pool {
     struct core_pool *core;
     weir_work_fn work; /* of a pool of threads */
     void *ctx;
-    void *program; /* of a pool of workers or of commands: its kind's own */
+    void *program;                        /* of a pool of workers or of commands: its kind's own */
     const struct row_worker *worker_rows; /* of a pool of workers; NULL of others */
     void (*forget)(struct weir_pool *p);  /* frees what the kind has put into it; NULL: nothing */
+    /* A worker has written a line to its standard error; false: it is not one of this pool's. The engine's thread. NULL:
+       the pool has no workers. */
+    bool (*said)(struct weir_pool *p, const struct core_event *ev);
     struct weir_pool *next;
 };
 
@@ -47,8 +51,6 @@ enum weir_status public_waits_check(const struct public_wait *waits, size_t coun
                                     struct weir_error *err);
 /* A copy of words that end with NULL, in one piece of memory; NULL: no memory, or `words` is NULL. */
 char **public_words_copy(const char *const *words);
-/* A worker has written a line to its standard error. The engine's thread. */
-void public_worker_said(struct weir_engine *engine, const struct core_event *ev);
 void public_stats(const struct core_stats *from, struct weir_stats *to);
 /* Forgets what an answer said, but not what is known about the attempt. */
 void public_answer_clear(struct core_answer *a);

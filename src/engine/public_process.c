@@ -142,7 +142,7 @@ static void fill_pool(struct core_pool_options *p, const struct weir_process_opt
     p->size = (p->size + o->overflow) * o->max_in_flight;
     if (p->timeout_ns == 0)
         p->timeout_ns = TIMEOUT_NS;
-    p->checkout_timeout_ns = duration_from_ms(o->checkout_timeout_ms);
+    p->call_checkout_timeout_ns = duration_from_ms(o->checkout_timeout_ms);
     if (!p->name)
         p->name = "process";
     p->recovery = recovery_table();
@@ -184,6 +184,17 @@ static bool copy_program(struct process_program *g, const char *name,
            (!o->command || g->command);
 }
 
+static bool said(struct weir_pool *p, const struct core_event *ev)
+{
+    const struct process_program *g = p->program;
+
+    if (g->pool != ev->pool) /* the very text: another pool may have the same name */
+        return false;
+    if (g->said)
+        g->said(g->said_ctx, ev->worker, ev->detail, strlen(ev->detail));
+    return true;
+}
+
 static struct weir_pool *make_pool(const char *name, const struct weir_pool_options *pool,
                                    const struct weir_process_options *o)
 {
@@ -198,6 +209,7 @@ static struct weir_pool *make_pool(const char *name, const struct weir_pool_opti
         return NULL;
     }
     p->forget = forget;
+    p->said = said;
     p->worker_rows = &g->rows;
     if (!copy_program(g, name, o)) {
         public_free_pool(p);
@@ -253,28 +265,4 @@ enum weir_status weir_pool_open_process(struct weir_engine *engine,
         return status;
     *ret = p;
     return WEIR_OK;
-}
-
-/* The program of the pool that is called so, by the very text that its events have; NULL: none. */
-static struct process_program *program_of(struct weir_engine *engine, const char *pool)
-{
-    struct process_program *found = NULL;
-
-    pthread_mutex_lock(&engine->lock);
-    for (struct weir_pool *p = engine->pools; p && !found; p = p->next) {
-        struct process_program *g = p->worker_rows ? p->program : NULL;
-
-        if (g && g->pool == pool)
-            found = g;
-    }
-    pthread_mutex_unlock(&engine->lock);
-    return found;
-}
-
-void public_worker_said(struct weir_engine *engine, const struct core_event *ev)
-{
-    struct process_program *g = program_of(engine, ev->pool);
-
-    if (g && g->said)
-        g->said(g->said_ctx, ev->worker, ev->detail, strlen(ev->detail));
 }

@@ -456,7 +456,7 @@ static void a_call_waits_no_longer_than_the_checkout_timeout_for_any_worker(void
 
     (void)state;
     crew_bench_pool_options(&o, 2);
-    o.checkout_timeout_ns = 5 * NS_PER_S;
+    o.call_checkout_timeout_ns = 5 * NS_PER_S;
     batch = begin(cb, NULL, &o);
     for (uint64_t i = 0; i < 3; i++) {
         t = bench_row(batch, i);
