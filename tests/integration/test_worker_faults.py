@@ -35,6 +35,7 @@ class TestRecovery(FaultCase):
         cls.begin("cannot-start", "-j", 1, "--breaker", "fail", worker=worker_of("crash-at-start"), rows=3)
         cls.begin("no-program", "-j", 1, "--breaker", "fail", worker="/nowhere/my_worker --model x", rows=3)
         cls.begin("deaf", "-j", 1, worker=first_life("close-input"), fed=30)
+        cls.begin("unread", "-j", 1, worker=first_life("close-input=unread"), fed=30)
         cls.begin("elsewhere", "-j", 2, worker=first_life("retryable"), rows=None)
         cls.begin("final", "-j", 1, worker=worker_of("fail=no such colour", FAULT), fed=30)
         for name, fault, *options in (
@@ -100,6 +101,14 @@ class TestRecovery(FaultCase):
         run, rows = self.settled("deaf", 0, 2)
         self.assertEqual({row["meta"]["attempts"] for row in rows}, {1})
         self.assertEqual(run.events("task.retry_scheduled"), [])
+
+    def test_a_row_that_nobody_has_read_goes_to_another_worker_uncounted(self):
+        run, rows = self.settled("unread", 0, 2)
+        self.assertEqual({row["meta"]["attempts"] for row in rows}, {1})
+        self.assertEqual(len(run.events("attempt.taken_back", index=0)), 1)
+        given = run.events("attempt.started", index=0)
+        self.assertEqual(len({e["worker"] for e in given}), 2)
+        self.assert_took(self.gap(*given), 0)
 
     def test_a_failed_check_degrades_and_the_next_after_5_s_makes_ready_again(self):
         run = self.runs["unwell"]

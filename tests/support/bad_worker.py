@@ -16,7 +16,8 @@ args of the commands process and echo back. Words:
                     close-output (and lives on)
   answers           fail[=TEXT], fail-object, retryable, capacity[=RETRY_AFTER], about (who answers, and what it knows)
   at other times    pings=N (answers only the first N), ping-fails[=A-B] (the Ath to the Bth), stop-reading (after its
-                    first ping), close-input (after its first ping, and lives on), work=S (before each answer), stop-at=BYTES (reads no
+                    first ping), close-input (after its first ping, and lives on),
+                    close-input=unread (when there is more to read), work=S (before each answer), stop-at=BYTES (reads no
                     further when a larger message comes),
                     ignore-term, ignore-shutdown, ignore-eof, shutdown-status=N, exit-after=N (calls), yes-to-all (any
                     command), lose-second (a request that comes while another is there), small-buffer=BYTES (dies of a
@@ -295,6 +296,8 @@ def answer_ping(request):
     else:
         send({"id": request["id"], "success": True})
     if has("close-input"):
+        if words["close-input"]:
+            select.select([0], [], [])
         os.close(0)
     if has("stop-reading") or has("close-input"):
         wait_for_ever()

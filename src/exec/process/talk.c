@@ -147,14 +147,15 @@ void talk_cancel(struct peer *p, struct core_attempt *a)
 
 static void on_in(uv_poll_t *handle, int status, int events);
 
+/* Also when there is nothing to write: that its reader has gone is to be known before somebody waits for an answer to what
+ * nobody has read. */
 static void wait_for_room(struct peer *p, bool wait)
 {
     if (wait == p->polls_in)
         return;
-    p->polls_in = wait && uv_poll_start(&p->in_poll, UV_WRITABLE, on_in) == 0;
-    if (!wait)
-        uv_poll_stop(&p->in_poll);
-    else if (!p->polls_in)
+    if (uv_poll_start(&p->in_poll, wait ? UV_WRITABLE : UV_DISCONNECT, on_in) == 0)
+        p->polls_in = wait;
+    else
         p->in_broken = true;
 }
 
@@ -194,8 +195,7 @@ static void on_in(uv_poll_t *handle, int status, int events)
 {
     struct peer *p = handle->data;
 
-    (void)events;
-    if (status < 0)
+    if (status < 0 || (events & UV_DISCONNECT))
         note_broken(p);
     else
         talk_write(p);
@@ -446,6 +446,7 @@ bool talk_begin(struct peer *p)
 {
     return add_poll(p, &p->in_poll, p->in) && add_poll(p, &p->out_poll, p->out) &&
            add_poll(p, &p->err_poll, p->err) &&
+           uv_poll_start(&p->in_poll, UV_DISCONNECT, on_in) == 0 &&
            uv_poll_start(&p->out_poll, UV_READABLE, on_out) == 0 &&
            uv_poll_start(&p->err_poll, UV_READABLE, on_err) == 0;
 }
