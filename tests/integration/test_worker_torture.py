@@ -248,7 +248,7 @@ class TestTreesOfCommands(Torture):
         return path
 
     def test_ended_by_two_signals(self):
-        run = self.begin_tree("stop", self.STUBBORN)
+        run = self.begin_tree("stop", self.STUBBORN, "--progress", "plain")
         wait_until(lambda: len(self.sleepers(run)) >= 8, 20, "sleepers")
         run.process.send_signal(signal.SIGINT)
         wait_until(lambda: "top" in run.said(), 10, "the first word of stopping")
