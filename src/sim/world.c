@@ -13,13 +13,6 @@
 
 #include <assert.h>
 
-struct sim_event {
-    struct heap_node node;
-    struct instant at;
-    uint64_t number; /* among events of the same time: as they were planned (I7) */
-    void (*fire)(struct sim_world *w, struct sim_event *ev);
-};
-
 /* A place of a pool, with the attempt that is in it. */
 struct sim_place {
     struct sim_event ends; /* in no heap: it never ends by itself */
@@ -32,14 +25,12 @@ struct sim_place {
 };
 
 struct sim_executor {
-    struct core_executor port;
+    struct sim_edge edge; /* first */
     struct sim_world *world;
     struct sim_model *model;
-    struct core_pool *pool;
     struct sim_place *places;
-    size_t place_count, running;
+    size_t place_count;
     struct list free, busy;
-    struct list link;
 };
 
 struct task_queue {
@@ -80,8 +71,8 @@ struct sim_world {
     uint64_t steps, planned;
     struct heap events;
     size_t event_room; /* how many events there can be */
-    struct list executors, batches, calls;
-    bool cut, dead;
+    struct list edges, batches, calls;
+    bool cut, dead, shut_down;
     bool unheard; /* of this step's event the dispatcher knows nothing: it need not run */
     struct store_row rows[SIM_PUT_ROWS];
 };
@@ -96,13 +87,13 @@ static bool event_less(const struct heap_node *x, const struct heap_node *y)
     return a->at.ns != b->at.ns ? a->at.ns < b->at.ns : a->number < b->number;
 }
 
-static void event_init(struct sim_event *ev, void (*fire)(struct sim_world *, struct sim_event *))
+void sim_event_init(struct sim_event *ev, void (*fire)(struct sim_world *, struct sim_event *))
 {
     heap_node_init(&ev->node);
     ev->fire = fire;
 }
 
-static void plan(struct sim_world *w, struct sim_event *ev, struct instant at)
+void sim_world_plan(struct sim_world *w, struct sim_event *ev, struct instant at)
 {
     heap_remove(&w->events, &ev->node);
     ev->at = instant_max(at, w->now);
@@ -112,11 +103,16 @@ static void plan(struct sim_world *w, struct sim_event *ev, struct instant at)
 
 static void plan_after(struct sim_world *w, struct sim_event *ev, duration_ns after)
 {
-    plan(w, ev, instant_add(w->now, after));
+    sim_world_plan(w, ev, instant_add(w->now, after));
+}
+
+void sim_world_unplan(struct sim_world *w, struct sim_event *ev)
+{
+    heap_remove(&w->events, &ev->node);
 }
 
 /* Room for some more events; undone by nobody, for it does no harm. */
-static bool make_room(struct sim_world *w, size_t more)
+bool sim_world_make_room(struct sim_world *w, size_t more)
 {
     if (!heap_reserve(&w->events, w->event_room + more))
         return false;
@@ -178,7 +174,7 @@ static void place_ends(struct sim_world *w, struct sim_place *p)
     p->on_its_way = false;
     list_remove(&p->link);
     list_push_back(&ex->free, &p->link);
-    ex->running--;
+    ex->edge.running--;
     dispatcher_report(w->dispatcher, a, w->now);
     while (more-- > 0) {
         a->answer.outcome = WEIR_OUTCOME_OK;
@@ -204,9 +200,9 @@ static void executor_start(struct core_executor *port, struct core_attempt *a)
     struct sim_place *p = list_entry(list_pop_front(&ex->free), struct sim_place, link);
     duration_ns after;
 
-    assert(ex->running < ex->place_count);
+    assert(ex->edge.running < ex->place_count);
     list_push_back(&ex->busy, &p->link);
-    ex->running++;
+    ex->edge.running++;
     p->attempt = a;
     p->began = w->now;
     p->on_its_way = ex->model->ops->arrive != NULL;
@@ -248,8 +244,7 @@ static void executor_close(struct core_executor *port)
 {
     struct sim_executor *ex = (struct sim_executor *)(void *)port;
 
-    assert(ex->running == 0);
-    list_remove(&ex->link);
+    assert(ex->edge.running == 0);
     executor_free(ex);
 }
 
@@ -269,6 +264,21 @@ static const struct core_executor_ops executor_can_only_ask = {
     .close = executor_close,
 };
 
+static void executor_drop(struct sim_edge *e)
+{
+    struct sim_executor *ex = (struct sim_executor *)(void *)e;
+    struct list *l;
+
+    while ((l = list_front(&ex->busy))) {
+        struct sim_place *p = list_entry(l, struct sim_place, link);
+
+        answer_clear(&p->answer);
+        p->answer.outcome = WEIR_OUTCOME_CANCELLED;
+        sim_world_unplan(ex->world, &p->ends);
+        place_ends(ex->world, p);
+    }
+}
+
 static struct sim_executor *executor_new(struct sim_world *w, size_t size, struct sim_model *model)
 {
     struct sim_executor *ex = mem_calloc(1, sizeof *ex);
@@ -276,17 +286,17 @@ static struct sim_executor *executor_new(struct sim_world *w, size_t size, struc
     if (!ex)
         return NULL;
     ex->places = mem_calloc(size, sizeof *ex->places);
-    if (!ex->places || !make_room(w, size))
+    if (!ex->places || !sim_world_make_room(w, size))
         return executor_free(ex);
-    ex->port.ops = model->ops->cancels_at_once ? &executor_at_once : &executor_can_only_ask;
+    ex->edge.port.ops = model->ops->cancels_at_once ? &executor_at_once : &executor_can_only_ask;
     ex->world = w;
     ex->model = model;
     ex->place_count = size;
-    list_init(&ex->link);
+    ex->edge.drop = executor_drop;
     list_init(&ex->free);
     list_init(&ex->busy);
     for (size_t i = 0; i < size; i++) {
-        event_init(&ex->places[i].ends, place_is_due);
+        sim_event_init(&ex->places[i].ends, place_is_due);
         ex->places[i].executor = ex;
         answer_init(&ex->places[i].answer);
         list_push_back(&ex->free, &ex->places[i].link);
@@ -306,14 +316,35 @@ enum weir_status sim_world_add_pool(struct sim_world *w, const struct core_pool_
     ex = executor_new(w, o->size, model);
     if (!ex)
         return error_nomem(err);
-    status = dispatcher_add_pool(w->dispatcher, o, &ex->port, &ex->pool, err);
-    if (status != WEIR_OK) {
+    status = sim_world_add_edge(w, o, &ex->edge, ret, err);
+    if (status != WEIR_OK)
         executor_free(ex);
+    return status;
+}
+
+/* ---- edges of any kind ---- */
+
+enum weir_status sim_world_add_edge(struct sim_world *w, const struct core_pool_options *o,
+                                    struct sim_edge *e, struct core_pool **ret,
+                                    struct weir_error *err)
+{
+    enum weir_status status = dispatcher_add_pool(w->dispatcher, o, &e->port, &e->pool, err);
+
+    if (status != WEIR_OK)
         return status;
-    }
-    list_push_back(&w->executors, &ex->link);
-    *ret = ex->pool;
+    list_push_back(&w->edges, &e->link);
+    *ret = e->pool;
     return WEIR_OK;
+}
+
+void sim_world_report(struct sim_world *w, struct core_attempt *a)
+{
+    dispatcher_report(w->dispatcher, a, w->now);
+}
+
+bool sim_world_is_dead(const struct sim_world *w)
+{
+    return w->dead;
 }
 
 /* ---- rows come ---- */
@@ -487,6 +518,12 @@ static void host_closed(struct dispatcher_host *h, struct core_batch *core)
     (void)core;
 }
 
+void sim_world_tell(struct sim_world *w, const struct core_event *ev)
+{
+    if (w->options.observer)
+        w->observer.ops->event(&w->observer, ev);
+}
+
 /* A world that was cut tells nobody how it is taken apart. */
 static void pass_on(struct core_observer *o, const struct core_event *ev)
 {
@@ -508,16 +545,16 @@ enum weir_status sim_world_open(struct sim_world *w, struct core_pool *pool,
     struct sim_batch *b = mem_calloc(1, sizeof *b);
     enum weir_status status;
 
-    if (!b || !make_room(w, 3)) {
+    if (!b || !sim_world_make_room(w, 3)) {
         mem_free(b);
         return error_nomem(err);
     }
     core.durable = o->store != NULL;
     b->world = w;
     b->options = *o;
-    event_init(&b->feed, feed_one);
-    event_init(&b->commit, put_returns);
-    event_init(&b->consume, consume_one);
+    sim_event_init(&b->feed, feed_one);
+    sim_event_init(&b->commit, put_returns);
+    sim_event_init(&b->consume, consume_one);
     status = dispatcher_open_batch(w->dispatcher, pool, &core, b, w->now, &b->core, err);
     if (status != WEIR_OK) {
         mem_free(b);
@@ -571,15 +608,15 @@ enum weir_status sim_world_at(struct sim_world *w, struct instant when,
 {
     struct sim_call *c = mem_calloc(1, sizeof *c);
 
-    if (!c || !make_room(w, 1)) {
+    if (!c || !sim_world_make_room(w, 1)) {
         mem_free(c);
         return error_nomem(err);
     }
-    event_init(&c->event, make_call);
+    sim_event_init(&c->event, make_call);
     c->call = call;
     c->ctx = ctx;
     list_push_back(&w->calls, &c->link);
-    plan(w, &c->event, when);
+    sim_world_plan(w, &c->event, when);
     return WEIR_OK;
 }
 
@@ -591,6 +628,7 @@ void sim_world_stop(struct sim_world *w, struct sim_batch *b, bool cancel_runnin
 
 void sim_world_shutdown(struct sim_world *w, bool cancel_running)
 {
+    w->shut_down = true;
     dispatcher_shutdown(w->dispatcher, cancel_running, w->now);
 }
 
@@ -621,7 +659,7 @@ enum weir_status sim_world_new(const struct sim_world_options *o, struct sim_wor
     w->wake = INSTANT_NEVER;
     rng_seed(&w->rng, o->seed ^ UINT64_C(0x7765697277656972));
     heap_init(&w->events, event_less);
-    list_init(&w->executors);
+    list_init(&w->edges);
     list_init(&w->batches);
     list_init(&w->calls);
     w->observer.ops = &observer_ops;
@@ -656,7 +694,8 @@ enum sim_end sim_world_run(struct sim_world *w, struct instant until)
         struct instant at;
         struct sim_event *ev = next_event(w, &at);
 
-        if (free_what_is_over(w) && w->events.len == 0)
+        if (free_what_is_over(w) && w->events.len == 0 &&
+            (!w->shut_down || dispatcher_workers(w->dispatcher) == 0))
             return SIM_DONE;
         if (instant_is_never(at))
             return SIM_STUCK;
@@ -688,18 +727,10 @@ static void tear_down(struct sim_world *w)
         if (b->core)
             dispatcher_abort(w->dispatcher, b->core, w->now);
     }
-    list_foreach (node, &w->executors) {
-        struct sim_executor *ex = list_entry(node, struct sim_executor, link);
-        struct list *l;
+    list_foreach (node, &w->edges) {
+        struct sim_edge *e = list_entry(node, struct sim_edge, link);
 
-        while ((l = list_front(&ex->busy))) {
-            struct sim_place *p = list_entry(l, struct sim_place, link);
-
-            answer_clear(&p->answer);
-            p->answer.outcome = WEIR_OUTCOME_CANCELLED;
-            heap_remove(&w->events, &p->ends.node);
-            place_ends(w, p);
-        }
+        e->drop(e);
     }
 }
 
@@ -760,11 +791,11 @@ size_t sim_world_running(const struct sim_world *w, const struct core_pool *pool
 {
     size_t running = 0;
 
-    list_foreach (node, &w->executors) {
-        const struct sim_executor *ex = list_entry(node, struct sim_executor, link);
+    list_foreach (node, &w->edges) {
+        const struct sim_edge *e = list_entry(node, const struct sim_edge, link);
 
-        if (!pool || ex->pool == pool)
-            running += ex->running;
+        if (!pool || e->pool == pool)
+            running += e->running;
     }
     return running;
 }

@@ -21,6 +21,9 @@
 #include "core/dispatcher.h"
 #include "core/ports/store.h"
 
+#include "base/heap.h"
+#include "base/list.h"
+
 struct sim_world;
 struct sim_batch;
 struct sim_model;
@@ -54,6 +57,27 @@ struct sim_model_ops {
 
 struct sim_model {
     const struct sim_model_ops *ops;
+};
+
+/* Something that happens at a time, of an edge of its own making. */
+struct sim_event {
+    struct heap_node node;
+    struct instant at;
+    uint64_t number; /* among events of the same time: as they were planned (I7) */
+    void (*fire)(struct sim_world *w, struct sim_event *ev);
+};
+
+/*
+ * An executor that is more than a model of it (sim/workers.h): it plans its own events, counts what runs, and reports by
+ * sim_world_report(), from an event of its own only.
+ */
+struct sim_edge {
+    struct core_executor port; /* first; its close() frees the edge, which is on no list any more */
+    struct core_pool *pool;
+    size_t running; /* attempts between start() and report() */
+    /* The world is taken apart: the attempts that run are reported now, as cancelled, and nothing is planned any more. */
+    void (*drop)(struct sim_edge *e);
+    struct list link;
 };
 
 /* Where a batch's rows come from. First member of every source. */
@@ -100,7 +124,7 @@ struct sim_world_options {
 };
 
 enum sim_end {
-    SIM_DONE,   /* every batch is closed and freed, and nothing is planned */
+    SIM_DONE, /* every batch is closed and freed, nothing is planned, and after a shutdown no worker is left */
     SIM_TIME,   /* `until` was reached first */
     SIM_HALTED, /* the step hook said so */
     SIM_CUT,    /* sim_world_cut() */
@@ -125,6 +149,23 @@ WEIR_MUST_CHECK enum weir_status sim_world_add_pool(struct sim_world *w,
                                                     const struct core_pool_options *o,
                                                     struct sim_model *model, struct core_pool **ret,
                                                     struct weir_error *err);
+/* The edge is the world's from then on, unless this fails. */
+WEIR_MUST_CHECK enum weir_status sim_world_add_edge(struct sim_world *w,
+                                                    const struct core_pool_options *o,
+                                                    struct sim_edge *e, struct core_pool **ret,
+                                                    struct weir_error *err);
+/* Room for that many more events of an edge at once. */
+WEIR_MUST_CHECK bool sim_world_make_room(struct sim_world *w, size_t events);
+void sim_event_init(struct sim_event *ev, void (*fire)(struct sim_world *w, struct sim_event *ev));
+/* In place of when it was planned for before; it happens in a step of its own. */
+void sim_world_plan(struct sim_world *w, struct sim_event *ev, struct instant at);
+/* Harmless when it is not planned. */
+void sim_world_unplan(struct sim_world *w, struct sim_event *ev);
+void sim_world_report(struct sim_world *w, struct core_attempt *a);
+/* Nothing is told, put or planned any more: the world is being freed. */
+bool sim_world_is_dead(const struct sim_world *w);
+/* Tells the world's observer, if there is one. */
+void sim_world_tell(struct sim_world *w, const struct core_event *ev);
 /* Rows begin to come in the next step. The batch is freed by itself when it is through. */
 WEIR_MUST_CHECK enum weir_status sim_world_open(struct sim_world *w, struct core_pool *pool,
                                                 const struct sim_batch_options *o,

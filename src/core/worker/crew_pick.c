@@ -229,6 +229,7 @@ void crew_answered(struct crew *c, struct worker *w, struct session *s, enum cre
         health_cleared(&w->health, now);
     if (how == CREW_ANSWER_NONE) {
         crew_retire(c, w, "left a request without an answer", now);
+        crew_arm(c, w); /* it may have been retiring already, and this was the last one */
         return;
     }
     count_answer(c, w, how);

@@ -263,6 +263,33 @@ static void a_worker_that_takes_several_at_once_gets_them(void **state)
     assert_int_equal(cb->b.result_count, 8);
 }
 
+static void one_that_leaves_several_without_an_answer_goes_with_the_last(void **state)
+{
+    struct crew_bench *cb = &bench;
+    struct crew_options crew;
+    struct core_pool_options o;
+    struct core_batch *batch;
+
+    (void)state;
+    crew_bench_crew_options(&crew, 1);
+    crew.max_in_flight = 2;
+    crew_bench_pool_options(&o, 2);
+    batch = begin(cb, &crew, &o);
+    cb->says_takes = 2;
+    bench_add_rows(&cb->b, batch, 2);
+    crew_bench_run(cb);
+    for (uint64_t i = 0; i < 2; i++) {
+        struct core_attempt *a = bench_running(&cb->b, i);
+
+        a->answer.outcome = WEIR_OUTCOME_LOST;
+        crew_bench_report(cb, a, CREW_ANSWER_NONE);
+    }
+    crew_bench_run(cb);
+    assert_null(crew_find(cb->crew, 1));
+    crew_bench_advance(cb, 2 * NS_PER_S);
+    end(cb, batch);
+}
+
 static void overflow_workers_come_for_rows_that_wait_for_one_and_go_again(void **state)
 {
     struct crew_bench *cb = &bench;
@@ -486,6 +513,7 @@ int main(void)
         cmocka_unit_test(a_failure_is_tried_again_as_the_recovery_table_says),
         cmocka_unit_test(there_are_never_more_attempts_than_max_attempts_whatever_the_table_says),
         cmocka_unit_test(a_worker_that_takes_several_at_once_gets_them),
+        cmocka_unit_test(one_that_leaves_several_without_an_answer_goes_with_the_last),
         cmocka_unit_test(overflow_workers_come_for_rows_that_wait_for_one_and_go_again),
         cmocka_unit_test(no_extra_worker_comes_where_the_pace_is_what_rows_wait_for),
         cmocka_unit_test(a_lazy_pool_has_no_worker_before_its_first_row),
