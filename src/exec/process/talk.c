@@ -147,18 +147,6 @@ void talk_cancel(struct peer *p, struct core_attempt *a)
 
 static void on_in(uv_poll_t *handle, int status, int events);
 
-/* Also when there is nothing to write: that its reader has gone is to be known before somebody waits for an answer to what
- * nobody has read. */
-static void wait_for_room(struct peer *p, bool wait)
-{
-    if (wait == p->polls_in)
-        return;
-    if (uv_poll_start(&p->in_poll, wait ? UV_WRITABLE : UV_DISCONNECT, on_in) == 0)
-        p->polls_in = wait;
-    else
-        p->in_broken = true;
-}
-
 static void note_broken(struct peer *p)
 {
     p->in_broken = true;
@@ -167,6 +155,19 @@ static void note_broken(struct peer *p)
     list_remove(&p->trouble);
     list_push_back(&p->x->troubled, &p->trouble);
     process_soon(p->x);
+}
+
+/* At all times it is waited for that nobody reads any more. */
+static bool look_at_in(struct peer *p, bool for_room)
+{
+    p->polls_in = for_room;
+    return uv_poll_start(&p->in_poll, for_room ? UV_WRITABLE : UV_DISCONNECT, on_in) == 0;
+}
+
+static void wait_for_room(struct peer *p, bool wait)
+{
+    if (wait != p->polls_in && !look_at_in(p, wait))
+        note_broken(p);
 }
 
 void talk_write(struct peer *p)
@@ -195,7 +196,8 @@ static void on_in(uv_poll_t *handle, int status, int events)
 {
     struct peer *p = handle->data;
 
-    if (status < 0 || (events & UV_DISCONNECT))
+    (void)events;
+    if (status < 0)
         note_broken(p);
     else
         talk_write(p);
@@ -445,8 +447,7 @@ static bool add_poll(struct peer *p, uv_poll_t *poll, int fd)
 bool talk_begin(struct peer *p)
 {
     return add_poll(p, &p->in_poll, p->in) && add_poll(p, &p->out_poll, p->out) &&
-           add_poll(p, &p->err_poll, p->err) &&
-           uv_poll_start(&p->in_poll, UV_DISCONNECT, on_in) == 0 &&
+           add_poll(p, &p->err_poll, p->err) && look_at_in(p, false) &&
            uv_poll_start(&p->out_poll, UV_READABLE, on_out) == 0 &&
            uv_poll_start(&p->err_poll, UV_READABLE, on_err) == 0;
 }
