@@ -20,9 +20,10 @@
 /* How a timestamp looks; what it says does not matter. */
 #define TIMESTAMP "2026-01-31T12:00:00.000Z"
 
-void check_run_init(struct check_run *r, const struct worker_options *o, struct peer *peer)
+void check_run_init(struct check_run *r, const struct worker_options *o,
+                    struct candidate *candidate)
 {
-    *r = (struct check_run){.options = o, .peer = peer};
+    *r = (struct check_run){.options = o, .candidate = candidate};
 }
 
 void check_run_free(struct check_run *r)
@@ -200,9 +201,9 @@ static bool ask_at_once(struct check_run *r, struct wire_request q, size_t count
     if (!talk_ensure(r))
         return false;
     for (size_t i = 0; i < count; i++) {
-        q.id = talk_peer_next_id(r->peer);
+        q.id = candidate_next_id(r->candidate);
         first = i == 0 ? q.id : first;
-        talk_peer_send(r->peer, &q);
+        candidate_send(r->candidate, &q);
     }
     for (size_t i = 0; i < count; i++) {
         if (!talk_take(r, first, count, answered)) {
@@ -268,8 +269,8 @@ static bool take_last_answers(struct check_run *r, uint64_t asked, uint64_t shut
     bool answered = false, confirmed = false;
 
     for (;;) {
-        switch (talk_peer_receive(r->peer, deadline, &r->response, &fault)) {
-        case PEER_ANSWER:
+        switch (candidate_receive(r->candidate, deadline, &r->response, &fault)) {
+        case CANDIDATE_ANSWER:
             if (r->response.id == asked && !answered) {
                 answered = true;
                 *ret_answered = loop_clock();
@@ -281,13 +282,13 @@ static bool take_last_answers(struct check_run *r, uint64_t asked, uint64_t shut
                 continue;
             }
             fault.number = r->response.id;
-            fault.bytes = buf_slice(&r->peer->frame);
+            fault.bytes = buf_slice(&r->candidate->frame);
             /* fall through */
-        case PEER_WRONG:
+        case CANDIDATE_WRONG:
             wire_put_fault(&r->text, &fault);
             return false;
-        case PEER_SILENT:
-        case PEER_GONE:
+        case CANDIDATE_SILENT:
+        case CANDIDATE_GONE:
             if (!answered)
                 buf_puts(&r->text,
                          "the request that came before it was not answered; finish what is in "
@@ -305,10 +306,10 @@ static enum check_verdict check_shutdown(struct check_run *r)
 
     if (!talk_ensure(r))
         return CHECK_FAIL;
-    q.id = talk_peer_next_id(r->peer);
-    shutdown.id = talk_peer_next_id(r->peer);
-    talk_peer_send(r->peer, &q);
-    talk_peer_send(r->peer, &shutdown);
+    q.id = candidate_next_id(r->candidate);
+    shutdown.id = candidate_next_id(r->candidate);
+    candidate_send(r->candidate, &q);
+    candidate_send(r->candidate, &shutdown);
     if (!take_last_answers(r, q.id, shutdown.id, &answered)) {
         talk_give_up(r);
         return CHECK_FAIL;
@@ -328,7 +329,7 @@ static enum check_verdict check_end_of_input(struct check_run *r)
 
     if (!talk_ensure(r))
         return CHECK_FAIL;
-    talk_peer_close_input(r->peer);
+    candidate_close_input(r->candidate);
     if (!talk_ends(r, "the end of its input", loop_clock(), &end))
         return fail(
             r,
@@ -345,7 +346,7 @@ static enum check_verdict check_sigterm(struct check_run *r)
 
     if (!talk_ensure(r))
         return CHECK_FAIL;
-    child_signal(&r->peer->child, SIGTERM);
+    child_signal(&r->candidate->child, SIGTERM);
     if (!talk_ends(r, "SIGTERM", loop_clock(), &end))
         return fail(r, "; leave the signal as it is, or exit in its handler: SIGKILL comes next");
     buf_puts(&r->text, "with ");

@@ -2,7 +2,7 @@
  * What is checked of a worker, as a table, and what came of it.
  *
  *     struct check_run r;
- *     check_run_init(&r, &options, &peer);
+ *     check_run_init(&r, &options, &candidate);
  *     for (size_t i = 0; i < check_count; i++)
  *         result = check_one(&r, &checks[i]);          // result.verdict, result.text
  *     check_run_free(&r);
@@ -15,8 +15,8 @@
 
 #include "base/buf.h"
 #include "base/time.h"
+#include "cli/worker/candidate.h"
 #include "cli/worker/options.h"
-#include "cli/worker/peer.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -26,7 +26,7 @@ enum check_verdict { CHECK_OK, CHECK_FAIL, CHECK_SKIP };
 
 struct check_run {
     const struct worker_options *options;
-    struct peer *peer;
+    struct candidate *candidate;
     bool starts;             /* it has started once */
     bool answers;            /* it has answered something after its first ping */
     bool knows_unknown;      /* it answers a command that it does not know */
@@ -63,7 +63,8 @@ struct check_result {
 extern const struct check checks[];
 extern const size_t check_count;
 
-void check_run_init(struct check_run *r, const struct worker_options *o, struct peer *peer);
+void check_run_init(struct check_run *r, const struct worker_options *o,
+                    struct candidate *candidate);
 void check_run_free(struct check_run *r);
 struct check_result check_one(struct check_run *r, const struct check *c);
 

@@ -4,7 +4,7 @@
  *     weir worker check 'python3 my_worker.py'      // starts it, and says what it gets wrong
  *
  * Here: the subcommands, signals, what is printed. The options are in options.c, the checks in check.c, how a worker is
- * spoken to in talk.c and peer.c. Results are printed as they come: a worker may take long to start.
+ * spoken to in talk.c and candidate.c. Results are printed as they come: a worker may take long to start.
  */
 #include "base/error.h"
 #include "base/mem.h"
@@ -41,7 +41,7 @@ static enum weir_status run_checks(const struct worker_options *o, struct check_
         if (r->status != WEIR_OK)
             return error_set(err, r->status, "%.*s", (int)result.text.len, result.text.data);
         report_result(rep, &out, &checks[i], &result);
-        if (r->peer->no_memory || r->text.failed || r->left.failed)
+        if (r->candidate->no_memory || r->text.failed || r->left.failed)
             return error_nomem(err);
         if (!print(&out))
             return error_set(err, WEIR_E_IO, "cannot write to standard output");
@@ -54,19 +54,19 @@ static enum weir_status check(struct worker_options *o, size_t *ret_failed, stru
 {
     struct child_guard *guard;
     struct report rep = {.json = o->json};
-    struct peer peer;
+    struct candidate candidate;
     struct check_run r;
     enum weir_status status = child_guard_new(&guard, err);
 
     if (status != WEIR_OK)
         return status;
     leftovers_adopt();
-    talk_peer_init(&peer, guard, argvec_argv(&o->words));
-    check_run_init(&r, o, &peer);
+    candidate_init(&candidate, guard, argvec_argv(&o->words));
+    check_run_init(&r, o, &candidate);
     status = run_checks(o, &r, &rep, err);
     *ret_failed = rep.counts[CHECK_FAIL];
     check_run_free(&r);
-    talk_peer_free(&peer);
+    candidate_free(&candidate);
     child_guard_free(guard);
     return status;
 }

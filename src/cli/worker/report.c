@@ -51,7 +51,7 @@ void report_result(struct report *rep, struct buf *out, const struct check *c,
 }
 
 /* The first lines, what is not printable replaced: it goes to a terminal. */
-static void put_said(struct buf *out, const struct peer *p)
+static void put_said(struct buf *out, const struct candidate *p)
 {
     const char *at = p->said.data, *end = at + p->said.len;
     size_t lines = 0;
@@ -73,7 +73,7 @@ static void put_said(struct buf *out, const struct peer *p)
 
 void report_end(struct report *rep, struct buf *out, const struct check_run *r)
 {
-    const struct peer *p = r->peer;
+    const struct candidate *p = r->candidate;
 
     if (rep->json) {
         buf_printf(out,

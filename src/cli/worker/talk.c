@@ -45,12 +45,12 @@ void talk_put_end(struct buf *out, const struct child_end *end)
 /* Ends the worker by force, or notes what it left if it has ended by itself. */
 static void end_peer(struct check_run *r, struct child_end *ret)
 {
-    bool by_itself = r->peer->exited;
+    bool by_itself = r->candidate->exited;
     size_t before = r->left.len;
 
     if (by_itself && before > 0)
         buf_puts(&r->left, ", ");
-    talk_peer_end(r->peer, &r->left, ret);
+    candidate_end(r->candidate, &r->left, ret);
     if (!by_itself)
         return;
     r->lives++;
@@ -93,7 +93,7 @@ static bool fail_gone(struct check_run *r, const char *instead)
 {
     struct child_end end;
 
-    if (talk_peer_wait_exit(r->peer, after(EXIT_WAIT_NS))) {
+    if (candidate_wait_exit(r->candidate, after(EXIT_WAIT_NS))) {
         end_peer(r, &end);
         buf_puts(&r->text, "it ended (");
         talk_put_end(&r->text, &end);
@@ -130,9 +130,9 @@ static void put_stub(struct buf *out, struct slice rest)
 
 static bool fail_silent(struct check_run *r, duration_ns waited)
 {
-    struct slice rest = wire_reader_rest(&r->peer->reader);
-    uint64_t claim = wire_reader_claim(&r->peer->reader);
-    size_t unsent = talk_peer_unsent(r->peer);
+    struct slice rest = wire_reader_rest(&r->candidate->reader);
+    uint64_t claim = wire_reader_claim(&r->candidate->reader);
+    size_t unsent = candidate_unsent(r->candidate);
     struct child_end end;
 
     if (rest.len >= WIRE_LENGTH_BYTES)
@@ -161,7 +161,8 @@ static bool fail_silent(struct check_run *r, duration_ns waited)
 
 static bool fail_id(struct check_run *r, uint64_t id)
 {
-    struct wire_fault fault = {.kind = WIRE_FAULT_UNKNOWN_ID, .bytes = buf_slice(&r->peer->frame)};
+    struct wire_fault fault = {.kind = WIRE_FAULT_UNKNOWN_ID,
+                               .bytes = buf_slice(&r->candidate->frame)};
 
     fault.number = id;
     return fail_wrong(r, &fault);
@@ -173,18 +174,18 @@ bool talk_quiet(struct check_run *r, duration_ns for_ns)
 {
     struct wire_fault fault;
 
-    switch (talk_peer_receive(r->peer, after(for_ns), &r->response, &fault)) {
-    case PEER_SILENT:
+    switch (candidate_receive(r->candidate, after(for_ns), &r->response, &fault)) {
+    case CANDIDATE_SILENT:
         break;
-    case PEER_ANSWER:
+    case CANDIDATE_ANSWER:
         return fail_id(r, r->response.id);
-    case PEER_WRONG:
+    case CANDIDATE_WRONG:
         return fail_wrong(r, &fault);
-    case PEER_GONE:
+    case CANDIDATE_GONE:
         return fail_gone(r, "though nothing has told it to");
     }
     /* A part of a frame that nobody has asked for. */
-    if (wire_reader_rest(&r->peer->reader).len > 0)
+    if (wire_reader_rest(&r->candidate->reader).len > 0)
         return fail_silent(r, for_ns);
     return true;
 }
@@ -194,7 +195,7 @@ static bool has_success(struct check_run *r)
 {
     struct slice value;
 
-    if (json_member(buf_slice(&r->peer->frame), "success", &value))
+    if (json_member(buf_slice(&r->candidate->frame), "success", &value))
         return true;
     buf_puts(&r->text,
              "its response has no \"success\"; write \"success\": true with a result, and "
@@ -207,14 +208,14 @@ static bool take_answer(struct check_run *r, duration_ns timeout_ns)
 {
     struct wire_fault fault;
 
-    switch (talk_peer_receive(r->peer, after(timeout_ns), &r->response, &fault)) {
-    case PEER_ANSWER:
+    switch (candidate_receive(r->candidate, after(timeout_ns), &r->response, &fault)) {
+    case CANDIDATE_ANSWER:
         return has_success(r);
-    case PEER_SILENT:
+    case CANDIDATE_SILENT:
         return fail_silent(r, timeout_ns);
-    case PEER_WRONG:
+    case CANDIDATE_WRONG:
         return fail_wrong(r, &fault);
-    case PEER_GONE:
+    case CANDIDATE_GONE:
         break;
     }
     return fail_gone(r, "instead of answering");
@@ -239,8 +240,8 @@ static bool take_answer_to(struct check_run *r, uint64_t id, duration_ns timeout
 static bool exchange(struct check_run *r, struct wire_request *q, duration_ns timeout_ns)
 {
     if (q->id == 0)
-        q->id = talk_peer_next_id(r->peer);
-    talk_peer_send(r->peer, q);
+        q->id = candidate_next_id(r->candidate);
+    candidate_send(r->candidate, q);
     return take_answer_to(r, q->id, timeout_ns);
 }
 
@@ -256,20 +257,20 @@ bool talk_in_pieces(struct check_run *r, struct wire_request *q, const size_t *c
 
     if (!talk_ensure(r))
         return false;
-    q->id = talk_peer_next_id(r->peer);
+    q->id = candidate_next_id(r->candidate);
     wire_put_request(&whole, q);
     if (whole.failed) {
-        r->peer->no_memory = true;
+        r->candidate->no_memory = true;
         return false;
     }
     for (size_t i = 0; i < count; i++) {
         assert(at < cuts[i] && cuts[i] < whole.len);
-        talk_peer_put(r->peer, (struct slice){whole.data + at, cuts[i] - at});
+        candidate_put(r->candidate, (struct slice){whole.data + at, cuts[i] - at});
         at = cuts[i];
         if (!talk_quiet(r, PIECE_NS))
             return false;
     }
-    talk_peer_put(r->peer, (struct slice){whole.data + at, whole.len - at});
+    candidate_put(r->candidate, (struct slice){whole.data + at, whole.len - at});
     return take_answer_to(r, q->id, r->options->timeout_ns);
 }
 
@@ -307,7 +308,7 @@ static bool start(struct check_run *r)
     struct wire_request ping = {.command = SLICE(WIRE_PING)};
     struct weir_error err;
 
-    r->status = talk_peer_start(r->peer, &err);
+    r->status = candidate_start(r->candidate, &err);
     if (r->status != WEIR_OK) {
         buf_puts(&r->text, err.message);
         return false;
@@ -329,7 +330,7 @@ bool talk_ensure(struct check_run *r)
 {
     struct child_end end;
 
-    if (talk_peer_runs(r->peer))
+    if (candidate_runs(r->candidate))
         return true;
     if (start(r))
         return true;
@@ -342,7 +343,7 @@ bool talk_ends(struct check_run *r, const char *why, struct instant since,
 {
     duration_ns grace = r->options->grace_ns;
 
-    if (talk_peer_wait_exit(r->peer, instant_add(since, grace))) {
+    if (candidate_wait_exit(r->candidate, instant_add(since, grace))) {
         end_peer(r, ret_end);
         return true;
     }

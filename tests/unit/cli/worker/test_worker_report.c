@@ -16,7 +16,7 @@ static void put_text(struct buf *b, const char *text)
 static void report(struct buf *out, bool json, const char *said, uint64_t said_bytes)
 {
     struct worker_options o = {.line = "my \"worker\""};
-    struct peer peer = {.said_bytes = said_bytes};
+    struct candidate peer = {.said_bytes = said_bytes};
     struct check_run r = {.peer = &peer, .max_in_flight = 4};
     struct report rep = {.json = json};
 

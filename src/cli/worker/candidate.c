@@ -1,7 +1,7 @@
 /*
- * See peer.h. One round of poll() does it all: pump().
+ * See candidate.h. One round of poll() does it all: pump().
  */
-#include "cli/worker/peer.h"
+#include "cli/worker/candidate.h"
 
 #include "base/error.h"
 #include "base/mem.h"
@@ -25,9 +25,9 @@
 
 enum { IN, OUT, ERR, EXIT, FDS };
 
-void talk_peer_init(struct peer *p, struct child_guard *guard, const char *const *argv)
+void candidate_init(struct candidate *p, struct child_guard *guard, const char *const *argv)
 {
-    *p = (struct peer){
+    *p = (struct candidate){
         .guard = guard, .argv = argv, .child = CHILD_NONE, .in = -1, .out = -1, .err = -1};
     wire_reader_init(&p->reader, FRAME_BYTES_MAX);
 }
@@ -57,14 +57,14 @@ static enum weir_status make_pipes(int ours[3], int theirs[3], struct weir_error
     return WEIR_OK;
 }
 
-enum weir_status talk_peer_start(struct peer *p, struct weir_error *err)
+enum weir_status candidate_start(struct candidate *p, struct weir_error *err)
 {
     static char number[] = "WEIR_WORKER=1", pool[] = "WEIR_POOL=check";
     char *const env[] = {number, pool, NULL};
     int ours[3] = {-1, -1, -1}, theirs[3] = {-1, -1, -1};
     enum weir_status status;
 
-    assert(!talk_peer_runs(p));
+    assert(!candidate_runs(p));
     status = make_pipes(ours, theirs, err);
     if (status == WEIR_OK) {
         struct child_options o = {
@@ -91,21 +91,21 @@ enum weir_status talk_peer_start(struct peer *p, struct weir_error *err)
     return WEIR_OK;
 }
 
-bool talk_peer_runs(const struct peer *p)
+bool candidate_runs(const struct candidate *p)
 {
     return p->child.pid != 0;
 }
 
 /* ---- one round ---- */
 
-size_t talk_peer_unsent(const struct peer *p)
+size_t candidate_unsent(const struct candidate *p)
 {
     return p->unsent.len - p->sent;
 }
 
-static void write_some(struct peer *p)
+static void write_some(struct candidate *p)
 {
-    size_t len = talk_peer_unsent(p);
+    size_t len = candidate_unsent(p);
     ssize_t n = write(p->in, p->unsent.data + p->sent, len < WRITE_BYTES ? len : WRITE_BYTES);
 
     if (n > 0)
@@ -120,7 +120,7 @@ static void write_some(struct peer *p)
 }
 
 /* False: there is nothing at the moment. */
-static bool read_out(struct peer *p)
+static bool read_out(struct candidate *p)
 {
     size_t room = 0;
     char *at = wire_reader_room(&p->reader, &room);
@@ -139,7 +139,7 @@ static bool read_out(struct peer *p)
     return n > 0;
 }
 
-static void read_err(struct peer *p)
+static void read_err(struct candidate *p)
 {
     char room[ERR_BYTES];
     ssize_t n = read(p->err, room, sizeof room);
@@ -150,7 +150,7 @@ static void read_err(struct peer *p)
     if (n <= 0)
         return;
     p->said_bytes += (uint64_t)n;
-    kept = PEER_ERR_BYTES_MAX - p->said.len;
+    kept = CANDIDATE_ERR_BYTES_MAX - p->said.len;
     buf_put(&p->said, room, (size_t)n < kept ? (size_t)n : kept);
 }
 
@@ -166,10 +166,10 @@ static int poll_ms(struct instant until)
 }
 
 /* Waits until something happens or `until`, and takes it. */
-static void pump(struct peer *p, struct instant until)
+static void pump(struct candidate *p, struct instant until)
 {
     struct pollfd fds[FDS] = {
-        [IN] = {.fd = talk_peer_unsent(p) > 0 ? p->in : -1, .events = POLLOUT},
+        [IN] = {.fd = candidate_unsent(p) > 0 ? p->in : -1, .events = POLLOUT},
         [OUT] = {.fd = p->out, .events = POLLIN},
         [ERR] = {.fd = p->err, .events = POLLIN},
         [EXIT] = {.fd = p->exited ? -1 : p->child.pidfd, .events = POLLIN},
@@ -198,25 +198,25 @@ static bool is_late(struct instant deadline)
 
 /* ---- speaking ---- */
 
-uint64_t talk_peer_next_id(struct peer *p)
+uint64_t candidate_next_id(struct candidate *p)
 {
     return ++p->last_id;
 }
 
-void talk_peer_send(struct peer *p, const struct wire_request *q)
+void candidate_send(struct candidate *p, const struct wire_request *q)
 {
     wire_put_request(&p->unsent, q);
     p->no_memory |= p->unsent.failed;
 }
 
-void talk_peer_put(struct peer *p, struct slice bytes)
+void candidate_put(struct candidate *p, struct slice bytes)
 {
     buf_put_slice(&p->unsent, bytes);
     p->no_memory |= p->unsent.failed;
 }
 
-enum talk_peer_said talk_peer_receive(struct peer *p, struct instant deadline, struct wire_response *ret,
-                            struct wire_fault *ret_fault)
+enum candidate_said candidate_receive(struct candidate *p, struct instant deadline,
+                                      struct wire_response *ret, struct wire_fault *ret_fault)
 {
     struct slice frame;
 
@@ -226,22 +226,23 @@ enum talk_peer_said talk_peer_receive(struct peer *p, struct instant deadline, s
             buf_clear(&p->frame);
             buf_put_slice(&p->frame, frame);
             p->no_memory |= p->frame.failed;
-            return wire_parse(buf_slice(&p->frame), ret, ret_fault) ? PEER_ANSWER : PEER_WRONG;
+            return wire_parse(buf_slice(&p->frame), ret, ret_fault) ? CANDIDATE_ANSWER
+                                                                    : CANDIDATE_WRONG;
         case WIRE_TOO_LARGE:
             wire_reader_fault(&p->reader, ret_fault);
-            return PEER_WRONG;
+            return CANDIDATE_WRONG;
         case WIRE_MORE:
             break;
         }
         if (p->silent)
-            return wire_reader_cut(&p->reader, ret_fault) ? PEER_WRONG : PEER_GONE;
+            return wire_reader_cut(&p->reader, ret_fault) ? CANDIDATE_WRONG : CANDIDATE_GONE;
         if (is_late(deadline))
-            return PEER_SILENT;
+            return CANDIDATE_SILENT;
         pump(p, deadline);
     }
 }
 
-bool talk_peer_wait_exit(struct peer *p, struct instant deadline)
+bool candidate_wait_exit(struct candidate *p, struct instant deadline)
 {
     struct wire_response response;
     struct wire_fault fault;
@@ -249,7 +250,7 @@ bool talk_peer_wait_exit(struct peer *p, struct instant deadline)
     while (!p->exited && !is_late(deadline)) {
         if (p->silent) {
             pump(p, deadline);
-        } else if (talk_peer_receive(p, deadline, &response, &fault) == PEER_WRONG) {
+        } else if (candidate_receive(p, deadline, &response, &fault) == CANDIDATE_WRONG) {
             /* Nothing more is to be had from this reader. */
             close_fd(&p->out);
             p->silent = true;
@@ -258,7 +259,7 @@ bool talk_peer_wait_exit(struct peer *p, struct instant deadline)
     return p->exited;
 }
 
-void talk_peer_close_input(struct peer *p)
+void candidate_close_input(struct candidate *p)
 {
     close_fd(&p->in);
 }
@@ -266,9 +267,9 @@ void talk_peer_close_input(struct peer *p)
 /* ---- the end ---- */
 
 /* What was said and not read yet, as far as it is there. */
-static void drain_err(struct peer *p)
+static void drain_err(struct candidate *p)
 {
-    for (size_t i = 0; p->err >= 0 && i < PEER_ERR_BYTES_MAX / 64; i++) {
+    for (size_t i = 0; p->err >= 0 && i < CANDIDATE_ERR_BYTES_MAX / 64; i++) {
         uint64_t before = p->said_bytes;
 
         read_err(p);
@@ -277,12 +278,12 @@ static void drain_err(struct peer *p)
     }
 }
 
-void talk_peer_end(struct peer *p, struct buf *left, struct child_end *ret)
+void candidate_end(struct candidate *p, struct buf *left, struct child_end *ret)
 {
     pid_t group = p->child.pid;
 
     *ret = (struct child_end){0};
-    if (!talk_peer_runs(p))
+    if (!candidate_runs(p))
         return;
     if (left && p->exited) {
         for (int waited = 0; waited < LEFT_WAIT_MS && leftovers_put(group, NULL) > 0;
@@ -303,11 +304,11 @@ void talk_peer_end(struct peer *p, struct buf *left, struct child_end *ret)
     p->exited = p->silent = true;
 }
 
-void talk_peer_free(struct peer *p)
+void candidate_free(struct candidate *p)
 {
     struct child_end end;
 
-    talk_peer_end(p, NULL, &end);
+    candidate_end(p, NULL, &end);
     wire_reader_free(&p->reader);
     buf_free(&p->unsent);
     buf_free(&p->frame);
