@@ -13,7 +13,7 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from faultkit import MIB, FaultCase, first_call, first_life, row_text, worker_of
+from faultkit import MIB, FaultCase, first_call, first_life, row_text, seconds, worker_of
 from weirtest import VARIANT, wait_until
 from workerkit import is_running
 
@@ -108,7 +108,8 @@ class TestRecovery(FaultCase):
         self.assertEqual(len(run.events("attempt.taken_back", index=0)), 1)
         given = run.events("attempt.started", index=0)
         self.assertEqual(len({e["worker"] for e in given}), 2)
-        self.assert_took(self.gap(*given), 0)
+        back, = run.events("attempt.taken_back", index=0)
+        self.assert_took(self.gap(given[0], back), 0)
 
     def test_a_failed_check_degrades_and_the_next_after_5_s_makes_ready_again(self):
         run = self.runs["unwell"]
@@ -188,7 +189,8 @@ class TestRecovery(FaultCase):
         failed = run.moves(**{"from": "initializing", "to": "terminated"})
         self.assertEqual(len(failed), 5)
         for number, wait_s in enumerate((1, 2, 4, 8)):
-            self.assert_took(self.gap(failed[number], failed[number + 1]), wait_s)
+            # Until the next one is started: how long that takes to fail is its own affair.
+            self.assert_took(self.born(failed[number + 1]) - seconds(failed[number]["time"]), wait_s)
         opened = run.events("breaker.changed")
         self.assertEqual(len(opened), 1)
         self.assertEqual(opened[0]["to"], "open")
@@ -316,7 +318,7 @@ class TestLives(FaultCase):
         cls.begin("leaves", "-j", 2, "--recycle-after", 5, worker=worker_of("leave-child"))
         cls.begin("shouts", "-j", 2, "--worker-log", "/dev/null", worker=worker_of("flood-stderr"), rows=3000, events=False)
         cls.begin("shouts-some", "-j", 1, "--worker-log", "{folder}/shouts", worker=worker_of("flood-stderr=100000"), rows=50)
-        cls.begin("hangs-at-start", "-j", 1, "--init-timeout", "500ms", worker=first_life("hang-at-start"), rows=30)
+        cls.begin("hangs-at-start", "-j", 1, "--init-timeout", "2s", worker=first_life("hang-at-start"), rows=30)
         cls.begin("eats", "-j", 2, "--recycle-memory", "64M", worker=worker_of(f"eat-memory={2 * MIB}", "work=0.02"),
                   rows=200)
 
@@ -388,7 +390,7 @@ class TestLives(FaultCase):
         self.check_rows(run, 30)
         failed = run.moves(**{"from": "initializing", "to": "terminated"})
         self.assertEqual(len(failed), 1)
-        self.assertGreaterEqual(failed[0].get("lasted_ms", 500), 490)
+        self.assertGreaterEqual(failed[0]["lasted_ms"], 1990)
         self.assertIn("first ping", failed[0]["reason"])
 
     def test_a_worker_that_eats_memory_is_replaced(self):

@@ -12,7 +12,7 @@ import unittest
 from collections import Counter, defaultdict
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from faultkit import FaultCase, worker_of
+from faultkit import FaultCase, open_early, worker_of
 from weirtest import SLOWNESS, wait_until
 
 BAD = "if=bad"
@@ -22,108 +22,16 @@ def rows_with(count, *bad):
     return [{"n": i, "is": "bad"} if i in bad else {"n": i} for i in range(count)]
 
 
+def setUpModule():
+    open_early(TestTheBreaker, TestFallback)
+
+
 class PoolCase(FaultCase):
     def one_by_one(self, run, count):
         """Feeds rows so that each has its result before the next one comes."""
         for i in range(count):
             run.feed({"n": i})
             run.wait_results(i + 1)
-
-
-class TestBreaker(PoolCase):
-    @classmethod
-    def prepare(cls):
-        cls.begin("again", "-j", 4, "--retries", 0, worker=worker_of("retryable"), rows=40)
-        cls.begin("closes", "-j", 4, "--retries", 0, worker=worker_of("retryable", BAD), rows=rows_with(60, *range(5)))
-        cls.begin("fails", "-j", 1, "--retries", 0, "--breaker", "fail", worker=worker_of("retryable"), rows=30)
-        cls.begin("off", "-j", 2, "--retries", 0, "--breaker", "off", worker=worker_of("retryable"), rows=30)
-        cls.begin("full", "-j", 1, "--breaker", "fail", worker=worker_of("capacity", "times=8"), rows=5)
-        cls.begin("wrong", "-j", 1, "--breaker", "fail", worker=worker_of("fail"), rows=30)
-        cls.begin("mixed", "-j", 1, "--retries", 0, "--breaker", "fail", worker=worker_of("retryable", BAD),
-                  rows=rows_with(50, *(i for i in range(50) if i % 5)))
-
-    def changes(self, run):
-        return [(e["from"], e["to"]) for e in run.events("breaker.changed")]
-
-    def test_closed_open_half_open_closed(self):
-        run = self.run_of("closes", status=1, deadline_s=100)
-        self.check_rows_of_words(run, 60, failed=range(5))
-        self.assertEqual(self.changes(run), [("closed", "open"), ("open", "half_open"), ("half_open", "closed")])
-        opened, half, closed = run.events("breaker.changed")
-        # Opened by the fifth failure in a row.
-        failures = [e for e in run.events("attempt.ended") if e["outcome"] == "failed"]
-        self.assertEqual(len(failures), 5)
-        self.assert_took(self.gap(failures[4], opened), 0, slack_s=0.3)
-        self.assert_took(self.gap(opened, half), 60)
-        # What was not under way yet waited for a minute, and holds nothing while it waits (P5).
-        begun = [e for e in run.events("attempt.started") if self.gap(opened, e) > 0.005]
-        self.assertGreaterEqual(self.gap(opened, begun[0]), 59.9)
-        # While half-open at most 3 are in flight, and 3 successes close it.
-        flight = peak = good = 0
-        for event in run.events("attempt.started", "attempt.ended"):
-            if self.gap(half, event) < -0.0005 or self.gap(event, closed) < -0.0005 or good >= 3:
-                continue
-            if event["event"] == "attempt.started":
-                flight += 1
-                peak = max(peak, flight)
-            elif flight:
-                flight -= 1
-                good += event["outcome"] == "ok"
-        self.assertLessEqual(peak, 3)
-        self.assertEqual(good, 3)
-
-    def check_rows_of_words(self, run, count, failed):
-        rows = self.check_order(run, count)
-        self.assertEqual([row["index"] for row in rows if row["error"]], list(failed))
-        for row in rows:
-            if not row["error"]:
-                self.assertEqual(row["output"]["n"], row["index"])
-
-    def test_one_failure_while_half_open_opens_it_again(self):
-        run = self.runs["again"]
-        wait_until(lambda: len(run.events("breaker.changed")) >= 3, 90, "the second opening")
-        run.process.send_signal(2)
-        self.run_of("again", status=3, deadline_s=20)
-        self.assertEqual(self.changes(run)[:3], [("closed", "open"), ("open", "half_open"), ("half_open", "open")])
-        opened, half, again = run.events("breaker.changed")[:3]
-        self.assert_took(self.gap(opened, half), 60)
-        trials = [e for e in run.events("attempt.started") if self.gap(half, e) > -0.0005]
-        self.assertIn(len(trials), (1, 2, 3))
-        self.assert_took(self.gap(half, again), 0, slack_s=1)
-
-    def test_rows_fail_at_once_while_it_is_open_if_the_pool_says_so(self):
-        run = self.run_of("fails", status=1)
-        rows = self.check_order(run, 30)
-        codes = [row["error"]["code"] for row in rows]
-        self.assertEqual(codes[5:], ["circuit_open"] * 25)
-        self.assertNotIn("circuit_open", codes[:5])
-        self.assertRegex(rows[20]["error"]["message"], r"(5\d|60)\.\d s")
-        self.assertEqual(self.changes(run), [("closed", "open")])
-
-    def test_it_can_be_off(self):
-        run = self.run_of("off", status=1)
-        rows = self.check_order(run, 30)
-        self.assertNotIn("circuit_open", [row["error"]["code"] for row in rows])
-        self.assertEqual(len(run.log("call")), 30)
-        self.assertEqual(self.changes(run), [])
-
-    def test_capacity_is_no_failure(self):
-        run = self.run_of("full", status=0)
-        self.check_rows(run, 5)
-        self.assertEqual(self.changes(run), [])
-        self.assertEqual(len([e for e in run.events("attempt.ended") if e["outcome"] == "capacity"]), 8)
-
-    def test_answers_that_rows_are_wrong_are_no_failure_of_the_pool(self):
-        run = self.run_of("wrong", status=1)
-        rows = self.check_order(run, 30)
-        self.assertNotIn("circuit_open", [row["error"]["code"] for row in rows])
-        self.assertEqual(self.changes(run), [])
-
-    def test_failures_must_be_in_a_row(self):
-        run = self.run_of("mixed", status=1)
-        rows = self.check_order(run, 50)
-        self.assertNotIn("circuit_open", [row["error"]["code"] for row in rows if row["error"]])
-        self.assertEqual(self.changes(run), [])
 
 
 class TestFallback(PoolCase):
@@ -257,8 +165,7 @@ class TestRecycling(PoolCase):
         cls.begin("count", "-j", 3, "--recycle-after", 10, "--throttle", "none", worker=worker_of("about"), rows=300)
         cls.begin("age", "-j", 2, "--recycle-age", "400ms", "--throttle", "none", worker=worker_of("about", "work=0.01"),
                   rows=500)
-        cls.begin("memory", "-j", 2, "--recycle-memory", "1k", "--throttle", "none",
-                  worker=worker_of("about", "work=0.01"), rows=500)
+        cls.begin("memory", "-j", 2, "--recycle-memory", "1k", "--throttle", "none", worker=worker_of("about"), rows=50)
 
     def lives(self, run, count):
         rows = self.check_order(run, count)
@@ -292,14 +199,14 @@ class TestRecycling(PoolCase):
             if "old" not in end["reason"]:
                 continue
             born = run.moves(worker=end["worker"], to="ready")[0]
-            self.assertLess(self.gap(born, end), 1 + 0.4 * SLOWNESS)
+            self.assertLess(self.gap(born, end), 3 * SLOWNESS)
 
     def test_by_memory(self):
-        # Every worker has more than a KiB: it is seen at the first look, and after that once a second at most.
+        # Every worker has more than a KiB, which is seen after its first request.
         run = self.run_of("memory", status=0)
-        lives = self.lives(run, 500)
-        self.assertGreaterEqual(len(lives), 4)
-        self.check_reason(run, "memory", 2)
+        lives = self.lives(run, 50)
+        self.assertEqual(set(lives.values()), {1})
+        self.check_reason(run, "memory", 48)
 
 
 class TestFlow(PoolCase):
@@ -322,7 +229,9 @@ class TestFlow(PoolCase):
         refused, = [e for e in run.events("attempt.ended") if e["outcome"] == "capacity"]
         self.assertEqual(rows[refused["index"]]["meta"]["capacity_retries"], 1)
         held = run.events("pool.held")
-        self.assertEqual([round(e["wait_ms"]) for e in held], [700])
+        self.assertEqual(len(held), 1)
+        # A pause that is asked for is a floor, with a little more by chance.
+        self.assertTrue(700 <= held[0]["wait_ms"] <= 850, held)
         later = [e for e in run.events("attempt.started") if self.gap(refused, e) > 0.001]
         self.assertGreaterEqual(self.gap(refused, later[0]), 0.69)
         self.assertEqual(len(run.log("start")), 1, "a worker that is full is not replaced")
@@ -408,6 +317,96 @@ class TestFailuresAlike(PoolCase):
         run = self.run_of("below", status=1)
         rows = self.check_order(run, 200)
         self.assertEqual(sum(bool(row["error"]) for row in rows), 40)
+
+
+class TestTheBreaker(PoolCase):
+    @classmethod
+    def prepare(cls):
+        cls.begin("again", "-j", 4, "--retries", 0, worker=worker_of("retryable"), rows=40)
+        cls.begin("closes", "-j", 1, "--max-in-flight", 8, "--retries", 0, "--throttle", "none",
+                  worker=worker_of("max_in_flight=8", "retryable", "times=5"), rows=60)
+        cls.begin("fails", "-j", 1, "--retries", 0, "--breaker", "fail", worker=worker_of("retryable"), rows=30)
+        cls.begin("off", "-j", 2, "--retries", 0, "--breaker", "off", worker=worker_of("retryable"), rows=30)
+        cls.begin("full", "-j", 1, "--breaker", "fail", worker=worker_of("capacity", "times=8"), rows=5)
+        cls.begin("wrong", "-j", 1, "--breaker", "fail", worker=worker_of("fail"), rows=30)
+        cls.begin("mixed", "-j", 1, "--retries", 0, "--breaker", "fail", worker=worker_of("retryable", BAD),
+                  rows=rows_with(50, *(i for i in range(50) if i % 5)))
+
+    def changes(self, run):
+        return [(e["from"], e["to"]) for e in run.events("breaker.changed")]
+
+    def test_closed_open_half_open_closed(self):
+        run = self.run_of("closes", status=1, deadline_s=100)
+        self.check_rows(run, 60, failed=range(5))
+        self.assertEqual(self.changes(run), [("closed", "open"), ("open", "half_open"), ("half_open", "closed")])
+        opened, half, closed = run.events("breaker.changed")
+        # Opened by the fifth failure in a row.
+        failures = [e for e in run.events("attempt.ended") if e["outcome"] == "failed"]
+        self.assertEqual(len(failures), 5)
+        self.assert_took(self.gap(failures[4], opened), 0, slack_s=0.3)
+        self.assert_took(self.gap(opened, half), 60)
+        # What was not under way yet waited for a minute, and holds nothing while it waits (P5).
+        begun = [e for e in run.events("attempt.started") if self.gap(opened, e) > 0.005]
+        self.assertGreaterEqual(self.gap(opened, begun[0]), 59.9)
+        # While half-open at most 3 are in flight, and 3 successes close it.
+        flight = peak = good = 0
+        for event in run.events("attempt.started", "attempt.ended"):
+            if self.gap(half, event) < -0.0005 or self.gap(event, closed) < -0.0005 or good >= 3:
+                continue
+            if event["event"] == "attempt.started":
+                flight += 1
+                peak = max(peak, flight)
+            elif flight:
+                flight -= 1
+                good += event["outcome"] == "ok"
+        self.assertLessEqual(peak, 3)
+        self.assertEqual(good, 3)
+
+    def test_one_failure_while_half_open_opens_it_again(self):
+        run = self.runs["again"]
+        wait_until(lambda: len(run.events("breaker.changed")) >= 3, 90, "the second opening")
+        run.process.send_signal(2)
+        self.run_of("again", status=3, deadline_s=20)
+        self.assertEqual(self.changes(run)[:3], [("closed", "open"), ("open", "half_open"), ("half_open", "open")])
+        opened, half, again = run.events("breaker.changed")[:3]
+        self.assert_took(self.gap(opened, half), 60)
+        trials = [e for e in run.events("attempt.started") if self.gap(half, e) > -0.0005]
+        self.assertIn(len(trials), (1, 2, 3))
+        self.assert_took(self.gap(half, again), 0, slack_s=1)
+
+    def test_rows_fail_at_once_while_it_is_open_if_the_pool_says_so(self):
+        run = self.run_of("fails", status=1)
+        rows = self.check_order(run, 30)
+        codes = [row["error"]["code"] for row in rows]
+        self.assertEqual(codes[5:], ["circuit_open"] * 25)
+        self.assertNotIn("circuit_open", codes[:5])
+        self.assertRegex(rows[20]["error"]["message"], r"(5\d|60)\.\d s")
+        self.assertEqual(self.changes(run), [("closed", "open")])
+
+    def test_it_can_be_off(self):
+        run = self.run_of("off", status=1)
+        rows = self.check_order(run, 30)
+        self.assertNotIn("circuit_open", [row["error"]["code"] for row in rows])
+        self.assertEqual(len(run.log("call")), 30)
+        self.assertEqual(self.changes(run), [])
+
+    def test_capacity_is_no_failure(self):
+        run = self.run_of("full", status=0)
+        self.check_rows(run, 5)
+        self.assertEqual(self.changes(run), [])
+        self.assertEqual(len([e for e in run.events("attempt.ended") if e["outcome"] == "capacity"]), 8)
+
+    def test_answers_that_rows_are_wrong_are_no_failure_of_the_pool(self):
+        run = self.run_of("wrong", status=1)
+        rows = self.check_order(run, 30)
+        self.assertNotIn("circuit_open", [row["error"]["code"] for row in rows])
+        self.assertEqual(self.changes(run), [])
+
+    def test_failures_must_be_in_a_row(self):
+        run = self.run_of("mixed", status=1)
+        rows = self.check_order(run, 50)
+        self.assertNotIn("circuit_open", [row["error"]["code"] for row in rows if row["error"]])
+        self.assertEqual(self.changes(run), [])
 
 
 if __name__ == "__main__":

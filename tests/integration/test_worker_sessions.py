@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import unittest
-from collections import Counter, defaultdict
+from collections import Counter
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from faultkit import MIB, FaultCase, worker_of
@@ -60,7 +60,9 @@ class TestAffinity(SessionCase):
         for row in rows:  # shuffled sessions, each with its turns in order
             row["turn"] = count[row["s"]]
             count[row["s"]] += 1
-        run = self.begin("stay", "-j", 4, "--session", ".s", worker=worker_of("about"), rows=rows)
+        run = self.begin("stay", "-j", 4, "--session", ".s", worker=worker_of("about"))
+        run.wait_workers(4)
+        run.feed(*rows)
         run = self.run_of("stay", status=0)
         told = self.check_lives(self.check_order(run, len(rows)))
         self.assertEqual(told, Counter(misses=names, hits=len(rows) - names))
@@ -219,7 +221,7 @@ class TestExpiry(SessionCase):
         late = [first[i] for i in rng.sample(range(count), again)]
         run.feed(*late)
         run = self.run_of("many", status=0, deadline_s=120)
-        told = defaultdict(int)
+        told = Counter(hits=0, misses=0, rebinds=0)
         for row in self.check_order(run, len(rows) + again):
             self.assertIsNone(row["error"])
             saw = row["output"]

@@ -21,9 +21,7 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
-import time
 import unittest
 from datetime import datetime, timezone
 
@@ -297,23 +295,32 @@ class FaultCase(unittest.TestCase):
 
     maxDiff = 4000
 
+    runs = None
+
     @classmethod
     def prepare(cls):
         pass
 
     @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
+    def open_runs(cls):
         cls.runs = {}
         cls.folder = tempfile.mkdtemp(prefix="weir-")
-        cls.addClassCleanup(shutil.rmtree, cls.folder, True)
-        cls.addClassCleanup(cls.clear_runs)
         cls.prepare()
 
     @classmethod
-    def clear_runs(cls):
-        for run in cls.runs.values():
+    def close_runs(cls):
+        for run in (cls.runs or {}).values():
             run.clear()
+        if cls.runs is not None:
+            shutil.rmtree(cls.folder, True)
+        cls.runs = None
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.addClassCleanup(cls.close_runs)
+        if cls.runs is None:
+            cls.open_runs()
 
     @classmethod
     def begin(cls, name, *options, **more):
@@ -373,10 +380,21 @@ class FaultCase(unittest.TestCase):
         """Seconds between two events."""
         return seconds(after["time"]) - seconds(before["time"])
 
-    def assert_took(self, gap_s, least_s, slack_s=1.5):
+    def born(self, move):
+        """The time, as of gap(), at which the state began that a transition ended."""
+        return seconds(move["time"]) - move["lasted_ms"] / 1000
+
+    def assert_took(self, gap_s, least_s, slack_s=3):
         """A wait that weir made: never shorter; longer only by what a busy machine costs."""
         self.assertGreaterEqual(gap_s, least_s - 0.01)
         self.assertLessEqual(gap_s, least_s + slack_s * SLOWNESS)
+
+
+def open_early(*cases):
+    """For a module's setUpModule(): starts the runs of these classes before all others, so that their waits overlap."""
+    for case in cases:
+        unittest.addModuleCleanup(case.close_runs)
+        case.open_runs()
 
 
 def worker_of(*faults):
@@ -392,10 +410,3 @@ def first_call(*faults):
 def first_life(*faults):
     """... whose first life alone has the faults."""
     return worker_of(*faults, "once={folder}/once")
-
-
-def now():
-    return time.time()
-
-
-PYTHON = [sys.executable, "-S", "-E"]
