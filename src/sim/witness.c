@@ -684,6 +684,7 @@ static void check_idle(struct sim_witness *w, const struct sim_world *world,
     if (s.ready > 0 && running < p->about.options->size &&
         (!w->global_limit || sim_world_running(world, NULL) < w->global_limit) &&
         (!elsewhere || sim_world_running(world, NULL) == 0) &&
+        !(p->watch.breaker == BREAKER_HALF_OPEN && p->watch.trials > 0) &&
         instant_is_never(sim_world_wake(world)) && !has_bounded(w, p))
         wrong(w, "P5: %llu rows are ready, a permit is free, and nothing is planned",
               (unsigned long long)s.ready);
