@@ -26,7 +26,8 @@ bool workers_settle(struct core_pool *p, struct instant now)
 {
     uint32_t strikes = crew_take_strikes(p->crew);
     struct list *orphan;
-    bool changed = false;
+    bool changed = strikes > 0 &&
+                   p->breaker.options.on; /* it may have opened: rows are to go elsewhere, or end */
 
     for (; strikes > 0; strikes--)
         breaking_strike(p, "workers cannot start", now);

@@ -71,6 +71,8 @@ const char *sim_watch_worker_moved(struct sim_watch *w, const struct core_event 
         return "a worker is ready that has attempts in hand";
     if (t->to == WORKER_TERMINATED && worker->in_flight > 0)
         return "P1: a worker is gone and its attempts are not reported";
+    w->ending -= t->from == WORKER_TERMINATING;
+    w->ending += t->to == WORKER_TERMINATING;
     worker->state = t->to;
     worker->since = ev->at;
     return NULL;
