@@ -271,6 +271,20 @@ static void await(struct world *w, size_t reported)
         turn(w);
 }
 
+/* A turn that does not wait. */
+static void poke(struct world *w)
+{
+    w->ex->ops->kick(w->ex);
+    uv_run(&w->loop, UV_RUN_NOWAIT);
+}
+
+/* Until workers have all that was put. */
+static void give_all(struct world *w)
+{
+    while (w->dispatcher.queued > 0)
+        poke(w);
+}
+
 static bool is_reported(struct world *w, const struct core_attempt *a)
 {
     return w->reports[a - w->attempts] > 0;
@@ -613,9 +627,11 @@ static void a_worker_that_prints_at_its_start_is_told_so(void **state)
 
 static void an_exit_says_how_and_with_what_last_words(void **state)
 {
-    struct world *w = world_open(1);
+    struct world *w = world_new(1);
 
     (void)state;
+    w->options.crew.restart.initial_ns = 1 * NS_PER_MS;
+    world_start(w);
     put(w, "exit", "5");
     put(w, "say_and_exit", "\"Traceback:\\n  MemoryError: no room for the model\\n\\n\"");
     put(w, "signal", "10");
@@ -734,7 +750,7 @@ static void a_cancel_kills_the_worker_and_reports_at_once(void **state)
     put(w, "half", "\"12345678\"");
     for (size_t i = 0; i < 2; i++) {
         while (w->dispatcher.queued > 1 - i)
-            turn(w);
+            poke(w);
         /* It may have read it or not. */
         for (size_t n = 0; n < 5 * i; n++)
             uv_run(&w->loop, UV_RUN_NOWAIT);
@@ -762,8 +778,7 @@ static void the_others_of_a_killed_worker_are_lost_or_go_elsewhere(void **state)
     put(w, "hang", "0");
     for (int i = 0; i < 3; i++)
         put(w, "echo", "1");
-    while (w->dispatcher.queued > 0)
-        turn(w);
+    give_all(w);
     w->ex->ops->cancel(w->ex, &w->attempts[0]);
     await(w, 4);
     assert_int_equal(w->attempts[0].answer.outcome, WEIR_OUTCOME_CANCELLED);
@@ -793,8 +808,7 @@ static void a_worker_that_stops_reading_blocks_nobody(void **state)
     put(w, "hang", "0");
     put_large(w, "length", 60 << 20); /* behind one that is not over: only its beginning is taken */
     stuck = &w->attempts[2];
-    while (w->dispatcher.queued > 0)
-        turn(w);
+    give_all(w);
     w->ex->ops->cancel(w->ex, &w->attempts[stuck->worker == w->attempts[0].worker ? 1 : 0]);
     for (int i = 0; i < 100; i++)
         put(w, "echo", "1");
