@@ -54,6 +54,7 @@ static enum weir_status make_executor(void *ctx, const struct core_pool_options 
     (void)loop;
     c.prepare = prepare;
     c.places = o->size;
+    c.ahead = true;
     return command_executor_new(&c, host, ret, err);
 }
 
