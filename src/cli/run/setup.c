@@ -33,6 +33,8 @@ static enum weir_status check_target(struct run *r, struct source_options *s,
         return error_set(err, WEIR_E_INVALID, "--workdir: %s is no directory", o->workdir);
     if (o->kind == RUN_COMMAND)
         return command_setup_input(r, s, err);
+    if (o->kind == RUN_WORKER)
+        return worker_check(r, err);
     if (o->kind == RUN_HTTP && http_url_check(o->http.url, err) != WEIR_OK)
         return error_prefix(err, "--url");
     return WEIR_OK;
