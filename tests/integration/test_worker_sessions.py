@@ -2,7 +2,6 @@
 when that worker dies or the binding ends, the next request says so. What weir counts agrees with what workers saw.
 
 run-tests: alone
-run-tests: sanitizers
 run-tests: timeout=400
 """
 import os
