@@ -33,7 +33,12 @@ class TestRecovery(FaultCase):
         for name in ("unwell", "sick", "silent"):
             cls.runs[name].feed({"n": 0})
         cls.begin("cannot-start", "-j", 1, "--breaker", "fail", worker=worker_of("crash-at-start"), rows=3)
-        cls.begin("no-program", "-j", 1, "--breaker", "fail", worker="/nowhere/my_worker --model x", rows=3)
+        cls.begin("no-program", "-j", 1, worker="/nowhere/my_worker --model x", rows=3)
+        script = os.path.join(cls.folder, "script")
+        with open(script, "w", encoding="ascii") as f:
+            f.write("#!/nowhere/python3\n")
+        os.chmod(script, 0o755)
+        cls.begin("no-interpreter", "-j", 1, "--breaker", "fail", worker=[script], rows=3)
         cls.begin("deaf", "-j", 1, worker=first_life("close-input"), fed=30)
         cls.begin("unread", "-j", 1, worker=first_life("close-input=unread"), fed=30)
         cls.begin("elsewhere", "-j", 2, worker=first_life("retryable"), rows=None)
@@ -202,14 +207,18 @@ class TestRecovery(FaultCase):
             self.assertFalse(row["meta"]["attempts"])
         self.assertIn("bad_worker: cannot start", run.said())
 
-    def test_a_program_that_does_not_exist_is_named(self):
-        run = self.run_of("no-program", status=1)
-        rows = self.check_order(run, 3)
-        self.assertTrue(all(row["error"] for row in rows))
-        told = run.said() + "".join(row["error"]["message"] for row in rows) + \
-            "".join(e.get("detail", "") for e in run.moves())
-        self.assertIn("/nowhere/my_worker", told)
-        self.assertRegex(told, r"(?i)no such file")
+    def test_a_program_that_does_not_exist_is_refused(self):
+        run = self.run_of("no-program", status=2)
+        self.assertRegex(run.said(), r"--worker: /nowhere/my_worker .*[Nn]o such file")
+        self.assertEqual(run.results(), [])
+
+    def test_a_program_that_cannot_be_run_is_named(self):
+        run = self.run_of("no-interpreter")
+        self.assertIn(run.status, (1, 2), run.said())
+        told = run.said() + run.text("out") + "".join(e.get("detail", "") for e in run.moves())
+        self.assertRegex(told, r"script\b.*[Nn]o such file")
+        if run.status == 1:
+            self.assertEqual([bool(row["error"]) for row in self.check_order(run, 3)], [True] * 3)
 
     def test_an_error_for_good_fails_the_row_and_the_worker_stays(self):
         run, rows = self.settled("final", 1, 1, [SICK])
