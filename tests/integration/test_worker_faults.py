@@ -9,6 +9,7 @@ run-tests: timeout=300
 """
 import os
 import re
+import signal
 import sys
 import unittest
 
@@ -331,6 +332,31 @@ class TestLives(FaultCase):
         cls.begin("eats", "-j", 2, "--recycle-memory", "64M", worker=worker_of(f"eat-memory={2 * MIB}", "work=0.02"),
                   rows=200)
 
+        cls.begin("stopped", "-j", 2, "--timeout", "1s", worker=worker_of("work=0.01"))
+        cls.begin("latin-1", "-j", 2, worker=first_call("latin-1", FAULT.replace("}", ",")),
+                  rows=[{"n": i, "text": "Gr\u00fc\u00dfe"} for i in range(40)])
+
+    def test_a_worker_that_is_frozen_is_killed_when_its_time_is_up(self):
+        run = self.runs["stopped"]
+        run.wait_workers(2)
+        self.feed_rows(run, 10)
+        run.wait_results(10)
+        frozen = run.workers()[0]
+        os.kill(frozen, signal.SIGSTOP)
+        run.feed(*({"n": i} for i in range(10, 60)))
+        wait_until(lambda: not is_running(frozen), 15, "the end of the frozen worker")
+        run = self.run_of("stopped", status=0, rows=60, workers=3)
+        self.check_rows(run, 60)
+        self.assertEqual([e["outcome"] for e in run.events("attempt.ended") if e["outcome"] != "ok"], ["timeout"])
+
+    def test_text_in_another_encoding_is_no_json(self):
+        run = self.run_of("latin-1", status=0)
+        rows = self.check_order(run, 40)
+        self.assertEqual({row["output"]["text"] for row in rows}, {"Gr\u00fc\u00dfe"})
+        first = run.ended(SICK)[0]
+        self.assertEqual(first["outcome"], "lost")
+        self.assertRegex(first["message"], r"not JSON: not UTF-8")
+
     def feed_rows(self, run, count):
         run.feed(*({"n": i} for i in range(count)))
 
@@ -442,6 +468,62 @@ class TestNotReading(FaultCase):
         rows = self.check_order(run, 41)
         self.assertEqual(len(rows[20]["output"]["big"]), 64 * MIB - 4096)
         self.assertLess(run.peak_bytes(), 1000 * MIB)
+
+
+class TestStopping(FaultCase):
+    """Ctrl-C ends what waits at once, whatever it waits for; a second one ends what runs (P8)."""
+
+    @classmethod
+    def prepare(cls):
+        cls.begin("cannot-start", "-j", 2, worker=worker_of("crash-at-start"), rows=20)
+        cls.begin("slow-start", "-j", 2, worker=worker_of("slow-start=60"), rows=20)
+        cls.begin("open", "-j", 1, "--retries", 0, worker=worker_of("retryable"), rows=20)
+        cls.begin("backing-off", "-j", 2, "--retries", 5, worker=worker_of("retryable", "if=n"), rows=2)
+        cls.begin("hangs", "-j", 2, "--grace", "300ms", "--progress", "plain", worker=worker_of("hang", "ignore-shutdown"),
+                  rows=20)
+        cls.begin("finishes", "-j", 2, "--progress", "plain", worker=worker_of("late=2"), rows=20)
+
+    def stop(self, run, deadline_s=5):
+        run.process.send_signal(signal.SIGINT)
+        self.run_of(run.name, status=3, deadline_s=deadline_s)
+
+    def test_while_workers_cannot_start(self):
+        run = self.runs["cannot-start"]
+        wait_until(lambda: len(run.log("start")) >= 2, 20, "starts")
+        self.stop(run)
+
+    def test_while_workers_start(self):
+        run = self.runs["slow-start"]
+        wait_until(lambda: len(run.log("start")) == 2, 20, "starts")
+        self.stop(run)
+
+    def test_while_the_breaker_is_open(self):
+        run = self.runs["open"]
+        run.wait_event("the opening", "breaker.changed", to="open")
+        self.stop(run)
+        self.assertEqual(len(self.check_order(run, 5)), 5)
+
+    def test_while_rows_wait_for_their_next_try(self):
+        run = self.runs["backing-off"]
+        run.wait_event("a failure", "task.retry_scheduled")
+        self.stop(run)
+
+    def test_what_runs_is_let_finish(self):
+        run = self.runs["finishes"]
+        run.wait_event("a request", "attempt.started", index=1)
+        self.stop(run, 10)
+        rows = self.check_order(run, 2)
+        self.assertEqual([row["error"] for row in rows], [None, None])
+        self.assertEqual(run.log("term"), [])
+
+    def test_a_second_one_ends_workers_that_hang(self):
+        run = self.runs["hangs"]
+        run.wait_event("a request", "attempt.started", index=1)
+        run.process.send_signal(signal.SIGINT)
+        wait_until(lambda: "top" in run.said(), 10, "the first word of stopping")
+        self.assertIsNone(run.poll(), "it did not wait for what runs")
+        self.stop(run)
+        self.assertEqual(run.results(), [])
 
 
 if __name__ == "__main__":
