@@ -76,7 +76,7 @@ struct sim_witness {
     size_t batch_count; /* opened */
     bool expecting, shut_down;
     struct instant now;
-    uint64_t hash, events;
+    uint64_t hash, events, taken_back;
     bool is_wrong;
     char wrong[256];
 };
@@ -301,6 +301,7 @@ static void on_taken_back(struct sim_witness *w, struct batch_book *b, struct ro
     b->open--;
     p->open--;
     COUNT_ATTEMPT(attempts, -UINT64_C(1));
+    w->taken_back++;
 }
 
 static void on_failed_over(struct sim_witness *w, struct batch_book *b, struct row_book *r,
@@ -889,6 +890,11 @@ uint64_t sim_witness_hash(const struct sim_witness *w)
 uint64_t sim_witness_events(const struct sim_witness *w)
 {
     return w->events;
+}
+
+uint64_t sim_witness_taken_back(const struct sim_witness *w)
+{
+    return w->taken_back;
 }
 
 uint64_t sim_witness_accepted(const struct sim_witness *w, uint64_t batch)

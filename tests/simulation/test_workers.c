@@ -96,7 +96,7 @@ struct life {
     size_t pool_count, batch_count;
     struct test_batch batches[BATCHES];
     struct stop_plan stops[6];
-    uint64_t submitted;
+    uint64_t submitted, not_begun;
     bool shut_down;
     uint64_t hash, events;
     char wrong[400]; /* empty: all was well */
@@ -276,6 +276,7 @@ static void ended(void *ctx, const struct core_attempt *a, struct instant now)
     struct test_pool *p = ctx;
     const struct test_row *r = a->payload;
 
+    p->life->not_begun += a->not_begun;
     if (r->session < 0)
         return;
     require(p->life, p->who[r->session].in_hand == a,
@@ -614,6 +615,8 @@ static void end_workers(struct life *l)
     require(l, end == SIM_DONE, "P8: the workers did not end");
     for (size_t i = 0; i < l->pool_count && !l->wrong[0]; i++)
         pool_is_over(l, &l->pools[i]);
+    require(l, sim_witness_taken_back(l->witness) == l->not_begun,
+            "an attempt that had not begun was counted");
     if (sim_world_running(l->world, NULL) != 0)
         wrong(l, "attempts run after the end");
     if (sim_witness_wrong(l->witness))
@@ -684,6 +687,27 @@ static void in_random_worlds_of_workers_every_promise_holds_after_every_step(voi
     mem_free(l);
 }
 
+/* Like a crash: nothing of it is left, and nobody is told. */
+static void a_world_of_workers_can_be_freed_at_any_moment(void **state)
+{
+    struct life *l = mem_alloc(sizeof *l);
+
+    (void)state;
+    assert_non_null(l);
+    for (uint64_t seed = 1; seed <= 200; seed++) {
+        memset(l, 0, sizeof *l);
+        seed_now = seed;
+        begin(l, seed);
+        (void)sim_world_run(l->world, some_time(l));
+        assert_null(sim_witness_wrong(l->witness));
+        sim_world_free(l->world);
+        sim_witness_free(l->witness);
+        for (size_t i = 0; i < l->batch_count; i++)
+            assert_int_equal(l->batches[i].released, l->batches[i].next);
+    }
+    mem_free(l);
+}
+
 static void the_random_worlds_reach_what_they_are_meant_to(void **state)
 {
     const uint64_t *n = (const uint64_t *)(const void *)&tally;
@@ -701,6 +725,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(in_random_worlds_of_workers_every_promise_holds_after_every_step),
+        cmocka_unit_test(a_world_of_workers_can_be_freed_at_any_moment),
         cmocka_unit_test(the_random_worlds_reach_what_they_are_meant_to),
     };
 
