@@ -191,6 +191,9 @@ enum weir_status command_make(void *ctx, const struct core_pool_options *options
     o.prepare = prepare;
     o.ctx = r;
     o.places = options->size;
+    /* What is handed over ahead has begun as far as the engine knows: with --halt, say, one that follows a failure. */
+    o.ahead = !template_wants_place(r->words) && r->options.flow.halt.verdict == HALT_NONE &&
+              c->load <= 0 && c->memfree_bytes == 0;
     o.capacity_exits = exits; /* not NULL: none is none */
     o.terms = terms;
     o.terms_count = c->term_seq.count;

@@ -256,6 +256,9 @@ void *deliver_main(void *run);
 void watch_init(struct watch *w, const struct halt_rule *rule, struct core_observer *next,
                 int wake_fd, int begun_fd); /* run: to be set then, before events come */
 
+/* Whether --halt says that nothing more is to be started. On the engine's thread. */
+bool watch_halts(void *watch);
+
 /* Waits until fewer than `ahead` of the `fed` rows have not begun yet, or stop_fd is readable. The feeder's. */
 void watch_wait_begun(struct watch *w, uint64_t fed, uint64_t ahead, int stop_fd);
 

@@ -326,6 +326,10 @@ enum weir_status setup_batch(struct run *r, struct weir_error *err)
     b.core.first_complete_index = r->before.complete_index;
     b.core.deadline_ns = o->flow.deadline_ns;
     b.core.unordered = o->unordered;
+    if (o->flow.halt.verdict != HALT_NONE) {
+        b.core.halts = watch_halts;
+        b.core.halts_ctx = &r->watch;
+    }
     if (o->worker.stop_on_same_failure) {
         b.core.on_failures =
             o->worker.same_failure_share > 0 ? FAILURES_STOP_AFTER_SHARE : FAILURES_STOP;
