@@ -248,7 +248,8 @@ enum crew_answer {
     CREW_ANSWER_OK,
     CREW_ANSWER_ERROR,    /* it reported a failure: the worker stays, and is checked */
     CREW_ANSWER_CAPACITY, /* it is full: no failure */
-    CREW_ANSWER_NONE, /* the attempt ended without an answer, or was never sent: the worker takes nothing more;
+    CREW_ANSWER_UNSENT, /* it was never sent, and nothing is wrong with the worker: as if it had not been given */
+    CREW_ANSWER_NONE, /* the attempt ended without an answer: the worker takes nothing more;
                          crew_gone() or crew_kill() goes with it, else it is ended in good order */
 };
 /* An attempt that was given to w has ended there. s as in crew_give(). */

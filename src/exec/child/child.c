@@ -216,6 +216,7 @@ enum weir_status child_launch(struct child_guard *guard, const struct child_opti
         l.fds[i] = o->fds[i] >= 0 ? o->fds[i] : guard->null_fd;
     l.line = guard_line(guard, slot);
     l.parent = getpid();
+    l.signals = guard->signals;
     if (launch_run(&l)) {
         *ret = (struct child){.pid = l.pid, .pidfd = l.pidfd, .slot = slot, .guard = guard};
         status = WEIR_OK;
