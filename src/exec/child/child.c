@@ -20,8 +20,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 /* Where programs are looked for when the environment does not say. */
 #define PATH_DEFAULT "/usr/local/bin:/usr/bin:/bin"
 

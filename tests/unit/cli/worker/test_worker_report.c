@@ -16,11 +16,11 @@ static void put_text(struct buf *b, const char *text)
 static void report(struct buf *out, bool json, const char *said, uint64_t said_bytes)
 {
     struct worker_options o = {.line = "my \"worker\""};
-    struct candidate peer = {.said_bytes = said_bytes};
-    struct check_run r = {.peer = &peer, .max_in_flight = 4};
+    struct candidate candidate = {.said_bytes = said_bytes};
+    struct check_run r = {.candidate = &candidate, .max_in_flight = 4};
     struct report rep = {.json = json};
 
-    put_text(&peer.said, said);
+    put_text(&candidate.said, said);
     report_begin(&rep, out, &o);
     report_result(&rep, out, &one, &(struct check_result){.verdict = CHECK_OK, .took_ns = 1500000});
     report_result(&rep, out, &two,
@@ -28,7 +28,7 @@ static void report(struct buf *out, bool json, const char *said, uint64_t said_b
     report_result(&rep, out, &two,
                   &(struct check_result){.verdict = CHECK_SKIP, .text = SLICE("no start")});
     report_end(&rep, out, &r);
-    buf_free(&peer.said);
+    buf_free(&candidate.said);
 }
 
 static void lines_for_a_person(void **state)
