@@ -146,11 +146,13 @@ static size_t count_ready(const struct core_pool *p)
 
 struct instant workers_run(struct core_pool *p, bool *ret_again, struct instant now)
 {
+    bool spread = crew_spreads(p->crew);
     struct instant wake;
 
     crew_want(p->crew, p->short_of_workers ? count_ready(p) : 0, now);
     wake = crew_run(p->crew, now);
     *ret_again |= workers_settle(p, now);
+    *ret_again |= spread && !crew_spreads(p->crew);
     return wake;
 }
 
