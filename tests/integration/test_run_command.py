@@ -1,12 +1,14 @@
 """weir run -- CMD: a command for each row. Where habits of xargs or GNU parallel are claimed, both are run on the same
 input, and their bytes compared."""
 # run-tests: sanitizers
+import contextlib
 import glob
 import json
 import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import unittest
 
@@ -315,7 +317,9 @@ class TestOutput(CommandCase):
             process.wait()
         done = self.weir("-j4", "-o", "out", *command, status=1)
         self.assertEqual(self.read("out"), undisturbed)
-        self.assertEqual(self.weir("-j4", "-o", "out", *command, status=1).err, done.err)
+        self.assertRegex(done.text, "^weir run: 60 of 300 rows failed, (the first of them|in the runs before)")
+        done = self.weir("-j4", "-o", "out", *command, status=1)
+        self.assertEqual(done.text, "weir run: 60 of 300 rows failed, in the runs before\n")
         self.write("repaired", "")
         self.weir("-j4", "-o", "out", "--retry-failed", *command, status=0)
         self.assertEqual(self.read("out"), self.weir("-j4", *command, status=0).out)
@@ -323,6 +327,37 @@ class TestOutput(CommandCase):
         self.assertIn("other options", done.text)
         self.weir("-o", "out", "--fresh", "--", "printf", "%s", ":::", "a", "b", status=0)
         self.assertEqual(self.read("out"), b"ab")
+
+
+    def test_what_was_written_to_standard_error_survives_a_kill(self):
+        """Rows that have ended wait for the first one when weir is killed; the next run has both streams from the journal."""
+        gate = self.path("gate")
+        command = f"if [ {{}} = 0 ]; then while [ ! -e {gate} ]; do sleep 0.01; done; fi; echo out{{}}; echo err{{}} >&2; echo {{}} >>ran"
+        args = ["-j2", "--json", "-q", "-o", "out", "--shell", "--", command, ":::", *map(str, range(5))]
+        process = self.start(*args)
+
+        def finished():
+            # The run has the journal to itself; a copy says what a crash now would leave.
+            for name in ("out.weir", "out.weir-wal"):
+                if os.path.exists(self.path(name)):
+                    shutil.copy(self.path(name), self.path(name.replace("out", "copy")))
+            try:
+                with contextlib.closing(sqlite3.connect(self.path("copy.weir"))) as journal:
+                    return journal.execute("SELECT count(*) FROM pending").fetchone()[0] == 4
+            except sqlite3.DatabaseError:
+                return False
+            finally:
+                for path in glob.glob(self.path("copy.weir*")):
+                    os.remove(path)
+
+        wait_until(finished, 20, "four results in the journal")
+        process.kill()
+        process.wait()
+        self.write("gate", "")
+        self.weir(*args, status=0)
+        rows = [json.loads(line) for line in self.read("out").splitlines()]
+        self.assertEqual([(r["output"], r["stderr"]) for r in rows], [(f"out{i}\n", f"err{i}\n") for i in range(5)])
+        self.assertEqual(sorted(self.read("ran").split()), [b"0", b"1", b"2", b"3", b"4"])
 
 
 class TestFlow(CommandCase):
@@ -377,11 +412,17 @@ class TestFlow(CommandCase):
         gate = self.path("gate")
         for signals in (1, 2):
             command = f": >begun; while [ ! -e {gate} ]; do sleep 0.01; done; echo finished {{}}"
-            process = self.start("-j1", "--shell", "--", command, ":::", "a", "b")
+            process = self.start("-j1", "--bar", "--shell", "--", command, ":::", "a", "b")
             wait_until(lambda: os.path.exists(self.path("begun")), 20, "the first command")
-            for _ in range(signals):
+            process.send_signal(signal.SIGTERM)
+            # Two signals that come at once are one.
+            line = b""
+            while not line.startswith(b"stopping:"):
+                line = process.stderr.readline()
+                self.assertTrue(line)
+            if signals == 2:
                 process.send_signal(signal.SIGTERM)
-            if signals == 1:
+            else:
                 self.write("gate", "")
             done = self.finish(process, 3)
             self.assertEqual(done.out, b"finished a\n" if signals == 1 else b"")

@@ -27,7 +27,8 @@ args of the commands process and echo back. Words:
   which calls       at=N: from the N-th on (1); times=N: that often (without end); if=TEXT: only requests that hold it
                     first=PATH: only the one, of all workers, that makes this file
   which lives       once=PATH: only in the life that makes this file; after that it is good
-  what it tells     log=PATH: gets a line for each event: PID start | ping | call ID COMMAND | fork PID | term | eof | shutdown
+  what it tells     log=PATH: gets a line for each event: PID start | ping | call ID COMMAND | fork PID | term | eof |
+                    shutdown
 """
 import json
 import os
@@ -44,8 +45,9 @@ CALL_FAULTS = {"crash", "crash-mid-frame", "half-frame-hang", "garbage", "garbag
                "no-answer", "claim-4g", "claim-over", "eat-memory", "fork-and-exit", "question-marks", "print",
                "print-after", "fail", "fail-object", "retryable", "capacity", "about", "close-output"}
 OTHERS = {"crash-at-start", "hang-at-start", "slow-start", "banner", "leave-child", "flood-stderr", "pings", "ping-fails",
-          "stop-reading", "close-input", "work", "stop-at", "ignore-term", "ignore-shutdown", "ignore-eof", "shutdown-status", "exit-after", "yes-to-all",
-          "lose-second", "small-buffer", "max_in_flight", "reverse", "at", "times", "if", "once", "first", "log"}
+          "stop-reading", "bye", "close-input", "work", "stop-at", "ignore-term", "ignore-shutdown", "ignore-eof",
+          "shutdown-status", "exit-after", "yes-to-all", "lose-second", "small-buffer", "max_in_flight", "reverse", "at",
+          "times", "if", "once", "first", "log"}
 
 words = {}
 calls = matched = pings = 0
@@ -96,6 +98,8 @@ def take(count):
         piece = os.read(0, min(count, 1 << 20))
         if not piece:
             log("eof")
+            if has("bye"):
+                write(b"Good bye.\n")
             if has("ignore-eof"):
                 wait_for_ever()
             os._exit(0)

@@ -323,8 +323,13 @@ static void tell_failures(const struct run *r)
     const struct first_failure *f = &r->first_failure;
     const struct summary *s = &r->summary;
 
-    if (!f->any || !run_options_raw(&r->options) || tells_people(r))
+    if (s->rows_failed == 0 || !run_options_raw(&r->options) || tells_people(r))
         return;
+    if (!f->any) {
+        fprintf(stderr, "weir run: %" PRIu64 " of %" PRIu64 " rows failed, in the runs before\n",
+                s->rows_failed, s->rows_ok + s->rows_failed);
+        return;
+    }
     fprintf(stderr,
             "weir run: %" PRIu64 " of %" PRIu64 " rows failed, the first of them row %" PRIu64
             " (%s): %s\n",

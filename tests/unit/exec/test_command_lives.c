@@ -28,7 +28,7 @@ struct life {
     size_t rows;
     enum deed deeds[ROWS_MAX];
     struct core_task tasks[ROWS_MAX];
-    char keys[ROWS_MAX][8];
+    char keys[ROWS_MAX][24];
     char *argv[6];
     unsigned runs[ROWS_MAX][ATTEMPTS_MAX]; /* as the commands say */
 };
