@@ -3,6 +3,8 @@
  * at nothing but the exit status.
  *
  *     spawn_limit ROWS THREADS PROGRAM
+ *
+ * The program is given the number of the row as its argument, as the other sides do: /bin/true does more with one.
  */
 #include "benchkit.h"
 
@@ -19,12 +21,15 @@ static const char *program;
 static uint64_t rows;
 static atomic_ullong next_row;
 
-static void run_one(void)
+static void run_one(uint64_t row)
 {
-    char *const argv[] = {(char *)(uintptr_t)program, NULL};
-    pid_t pid = vfork();
+    char number[24];
+    char *const argv[] = {(char *)(uintptr_t)program, number, NULL};
     int status;
+    pid_t pid;
 
+    snprintf(number, sizeof number, "%" PRIu64, row);
+    pid = vfork();
     if (pid == 0) {
         execve(program, argv, environ);
         _exit(127);
@@ -37,9 +42,11 @@ static void run_one(void)
 
 static void *run_all(void *arg)
 {
+    uint64_t row;
+
     (void)arg;
-    while (atomic_fetch_add_explicit(&next_row, 1, memory_order_relaxed) < rows)
-        run_one();
+    while ((row = atomic_fetch_add_explicit(&next_row, 1, memory_order_relaxed)) < rows)
+        run_one(row);
     return NULL;
 }
 

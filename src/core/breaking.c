@@ -177,6 +177,7 @@ static bool move(struct core_task *t, struct instant now)
     if (!breaking_may_move(t))
         return false;
     choose_unready(t);
+    t->batch->dispatcher->moved = true;
     breaking_move(t, "the breaker of its pool is open", now);
     session_admit(t);
     return true;

@@ -140,6 +140,7 @@ struct dispatcher {
     struct list pools; /* with a global limit: the first is served next */
     size_t pool_count;
     size_t crew_count; /* pools that have a crew */
+    bool moved;        /* rows went to a pool that this look may have passed already */
     size_t stops_due;  /* batches that are to be stopped by their policy on failures */
     struct list batches;
 };

@@ -16,12 +16,13 @@
 /* Attempts that the exact log of a pool remembers; more within a minute are not checked against budgets. */
 #define LOG_ATTEMPTS 2048
 
-/* The longest wait of the recovery table, and what it retries at most. */
+/* The longest wait of the recovery table. */
 #define RECOVERY_WAIT_MAX_NS (30 * NS_PER_S)
 
 struct row_book {
     bool accepted, may_start, open, finished, durable, delivered, taken;
     bool away;       /* in the fallback pool */
+    bool last_try;   /* there for one attempt, for it failed for good at home */
     size_t pool;     /* where it is */
     uint64_t worker; /* of the attempt that runs */
     uint64_t epoch;  /* of the breaker, when that was started */
@@ -75,7 +76,7 @@ struct sim_witness {
     size_t batch_count; /* opened */
     bool expecting, shut_down;
     struct instant now;
-    uint64_t hash, events;
+    uint64_t hash, events, taken_back;
     bool is_wrong;
     char wrong[256];
 };
@@ -193,7 +194,9 @@ static void on_started(struct sim_witness *w, struct batch_book *b, struct row_b
     MUST(!instant_before(ev->at, p->hold), "a pool did not pause as the service asked");
     MUST(!w->shut_down, "P8: a row was started after the shutdown");
     MUST(!b->stopped, "a row of a batch that was stopped was started");
-    MUST(r->counted < o->max_attempts, "a row was started more often than it may");
+    MUST(r->counted < o->max_attempts ||
+             (r->away && r->counted < w->pools[b->about.pool].about.options->max_attempts),
+         "a row was started more often than it may");
     if (o->gate.rate_per_s > 0 && (double)gap < (double)NS_PER_S / o->gate.rate_per_s)
         gap = (duration_ns)((double)NS_PER_S / o->gate.rate_per_s);
     if (!instant_is_none(p->last_start))
@@ -298,6 +301,7 @@ static void on_taken_back(struct sim_witness *w, struct batch_book *b, struct ro
     b->open--;
     p->open--;
     COUNT_ATTEMPT(attempts, -UINT64_C(1));
+    w->taken_back++;
 }
 
 static void on_failed_over(struct sim_witness *w, struct batch_book *b, struct row_book *r,
@@ -310,6 +314,7 @@ static void on_failed_over(struct sim_witness *w, struct batch_book *b, struct r
          "a row went to the fallback pool that could not");
     if (w->is_wrong)
         return;
+    r->last_try = r->attempts > 0 && r->outcome == WEIR_OUTCOME_FAILED && !r->retryable;
     r->away = true;
     r->pool = to - 1;
     COUNT_ROW(failed_over);
@@ -321,10 +326,10 @@ static uint32_t failures_borne(const struct core_pool_options *o, const struct r
 {
     uint32_t retries;
 
+    if (r->last_try)
+        return 1;
     if (!o->recovery)
         return o->max_attempts;
-    if (r->away)
-        return 1;
     if (a->outcome == WEIR_OUTCOME_TIMEOUT)
         retries = 2;
     else if (a->reason == WEIR_REASON_PROTOCOL)
@@ -365,7 +370,7 @@ static void judge_failure(struct sim_witness *w, const struct batch_book *b,
     judge_pools_word(w, r, ev);
     if (a->reason == WEIR_REASON_CIRCUIT_OPEN || a->reason == WEIR_REASON_CHECKOUT_TIMEOUT)
         return;
-    if (of_attempts && !o->recovery)
+    if (of_attempts && !o->recovery && !r->away)
         MUST(r->counted == o->max_attempts, "P4: a row failed before its attempts were used up");
     if (of_attempts)
         MUST(r->counted >= failures_borne(o, r, a),
@@ -664,6 +669,15 @@ static bool has_bounded(const struct sim_witness *w, const struct pool_book *p)
     return false;
 }
 
+/* Rows may wait for the ends of workers, whose places they hold: nobody knows when these come. */
+static bool workers_are_ending(const struct sim_witness *w)
+{
+    for (size_t i = 0; i < w->pool_count; i++)
+        if (w->pools[i].watch.ending > 0)
+            return true;
+    return false;
+}
+
 /* P5: a row that is ready, beside a permit that is free, is waited for by a time. */
 static void check_idle(struct sim_witness *w, const struct sim_world *world,
                        const struct pool_book *p)
@@ -683,7 +697,7 @@ static void check_idle(struct sim_witness *w, const struct sim_world *world,
         wrong(w, "I4: %zu attempts run for %llu rows", running, (unsigned long long)p->open);
     if (s.ready > 0 && running < p->about.options->size &&
         (!w->global_limit || sim_world_running(world, NULL) < w->global_limit) &&
-        (!elsewhere || sim_world_running(world, NULL) == 0) &&
+        (!elsewhere || (sim_world_running(world, NULL) == 0 && !workers_are_ending(w))) &&
         !(p->watch.breaker == BREAKER_HALF_OPEN && p->watch.trials > 0) &&
         instant_is_never(sim_world_wake(world)) && !has_bounded(w, p))
         wrong(w, "P5: %llu rows are ready, a permit is free, and nothing is planned",
@@ -876,6 +890,11 @@ uint64_t sim_witness_hash(const struct sim_witness *w)
 uint64_t sim_witness_events(const struct sim_witness *w)
 {
     return w->events;
+}
+
+uint64_t sim_witness_taken_back(const struct sim_witness *w)
+{
+    return w->taken_back;
 }
 
 uint64_t sim_witness_accepted(const struct sim_witness *w, uint64_t batch)

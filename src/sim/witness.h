@@ -81,6 +81,8 @@ void sim_witness_pool_over(struct sim_witness *w, size_t pool, const struct core
 const char *sim_witness_wrong(const struct sim_witness *w);
 uint64_t sim_witness_hash(const struct sim_witness *w);
 uint64_t sim_witness_events(const struct sim_witness *w);
+/* Attempts that were taken back, for they had not begun. */
+uint64_t sim_witness_taken_back(const struct sim_witness *w);
 /* Rows that have been accepted so far, of one batch. */
 uint64_t sim_witness_accepted(const struct sim_witness *w, uint64_t batch);
 

@@ -201,6 +201,9 @@ static void fill_crew(const struct run_options *o, const char *pool, struct crew
     c->shutdown_grace_ns = w->grace_ns;
     c->term_grace_ns = w->grace_ns;
     c->affinity.idle_ns = w->session_idle_ns;
+    /* A sweep that comes less often would let sessions live for longer than was said. */
+    if (c->affinity.sweep_ns > w->session_idle_ns)
+        c->affinity.sweep_ns = w->session_idle_ns;
 }
 
 /* A worker's line as words; with --shell a shell takes it apart, and becomes it. */

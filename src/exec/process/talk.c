@@ -128,7 +128,7 @@ void talk_cancel(struct peer *p, struct core_attempt *a)
 {
     struct call *call = calls_find(&p->calls, (uint64_t)(uintptr_t)a->edge);
     struct instant now = process_now(p->x);
-    enum crew_answer how = CREW_ANSWER_CAPACITY;
+    enum crew_answer how = CREW_ANSWER_UNSENT;
 
     assert(call && call->attempt == a);
     if (!outbox_take_back(&p->outbox, call->begin, call->end))
