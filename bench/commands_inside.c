@@ -3,7 +3,7 @@
  *
  *     commands_inside ROWS AT_ONCE PROGRAM [JOURNAL]
  *
- * What `weir run -jAT_ONCE -- PROGRAM` does, without its reading and writing: each row is a run of the program, whose
+ * What `weir run -jAT_ONCE -- PROGRAM` does for rows that are their own numbers, without its reading and writing: each row is a run of the program, whose
  * output is captured, and whose result comes in order with its record; with JOURNAL it is in that file before it is
  * delivered.
  */
@@ -31,16 +31,19 @@ struct feed {
     uint64_t rows;
 };
 
-static char *program[2];
+static char *program;
 
 static bool prepare(void *ctx, const struct core_attempt *attempt, unsigned place,
                     struct command_launch *launch, struct core_answer *answer)
 {
+    static char *argv[3];
+
     (void)ctx;
-    (void)attempt;
     (void)place;
     (void)answer;
-    launch->argv = program;
+    argv[0] = program;
+    argv[1] = (char *)(uintptr_t)attempt->key;
+    launch->argv = argv;
     return true;
 }
 
@@ -54,6 +57,7 @@ static enum weir_status make_executor(void *ctx, const struct core_pool_options 
     (void)loop;
     c.prepare = prepare;
     c.places = o->size;
+    c.ahead = true;
     return command_executor_new(&c, host, ret, err);
 }
 
@@ -129,7 +133,7 @@ int main(int argc, char **argv)
 
     core_pool_options_init(&pool_options);
     pool_options.size = bench_number(argc, argv, 2);
-    program[0] = (char *)(uintptr_t)bench_text(argc, argv, 3);
+    program = (char *)(uintptr_t)bench_text(argc, argv, 3);
     core_batch_options_init(&batch_options.core);
     if (argc > 4 && sqlite_store_open(argv[4], SQLITE_STORE_FRESH, &store, &err) != WEIR_OK)
         bench_die(err.message);

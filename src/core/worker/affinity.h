@@ -48,6 +48,8 @@ struct session {
     struct worker *worker; /* NULL: not bound */
     bool lost;             /* it was bound, and the next task is to be told that it no longer is */
     struct core_task *holder; /* that task; the dispatcher's */
+    bool
+        telling; /* a request that says so is under way; affinity_untold() when it was never sent */
     bool taken; /* a task of it is under way: whoever dispatches sets it, one task at a time goes */
     uint32_t users; /* tasks that refer to it; it is not freed before they are gone */
     struct list
@@ -92,6 +94,10 @@ void affinity_bind(struct affinity *a, struct session *s, struct worker *w, stru
 void affinity_use(struct affinity *a, struct session *s, bool hit, struct instant now);
 /* Whether the next request has to say that the session was lost; true once for each loss. */
 bool affinity_take_lost(struct session *s);
+/* The request that was to say so was not sent: the next one is to. Nothing changes when none was to. */
+void affinity_untold(struct session *s);
+/* It was sent, or lost. */
+void affinity_told(struct session *s);
 /* By hand. False: it is not bound, or not known. A task of it that is under way goes on where it is. */
 bool affinity_release(struct affinity *a, const char *name, size_t len, struct instant now);
 /* All bindings to w end. */

@@ -20,8 +20,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 /* Where programs are looked for when the environment does not say. */
 #define PATH_DEFAULT "/usr/local/bin:/usr/bin:/bin"
 
@@ -216,6 +214,7 @@ enum weir_status child_launch(struct child_guard *guard, const struct child_opti
         l.fds[i] = o->fds[i] >= 0 ? o->fds[i] : guard->null_fd;
     l.line = guard_line(guard, slot);
     l.parent = getpid();
+    l.signals = guard->signals;
     if (launch_run(&l)) {
         *ret = (struct child){.pid = l.pid, .pidfd = l.pidfd, .slot = slot, .guard = guard};
         status = WEIR_OK;

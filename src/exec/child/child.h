@@ -71,7 +71,8 @@ struct child {
 #define CHILD_NONE ((struct child){.pidfd = -1})
 
 /*
- * Starts a program. The child's signals are all at their defaults and none is blocked.
+ * Starts a program. None of the child's signals is blocked, and they are at their defaults; what this process began to
+ * ignore after the guard was made stays ignored, the usual ones (launch.c) excepted.
  *
  * The errors, whose message names the program and the remedy: WEIR_E_INVALID: it cannot be run, now or later (there is no
  * such file, it is not executable, the arguments are too long); WEIR_E_AGAIN: for lack of processes, memory or

@@ -134,7 +134,12 @@ static void start_helper(struct child_guard *g)
     char *argv[] = {(char[]){"sh"}, (char[]){"-c"}, (char *)(uintptr_t)script, NULL};
     char *env[] = {NULL};
     int ends[2];
-    struct launch l = {.argv = argv, .envp = env, .session = true, .fds_count = 4, .pidfd = -1};
+    struct launch l = {.argv = argv,
+                       .envp = env,
+                       .session = true,
+                       .fds_count = 4,
+                       .signals = g->signals,
+                       .pidfd = -1};
 
     if (!g->table || pipe2(ends, O_CLOEXEC) != 0)
         return;
@@ -177,6 +182,7 @@ enum weir_status child_guard_new(struct child_guard **ret, struct weir_error *er
     if (!g)
         return error_nomem(err);
     g->end_fd = g->table_fd = -1;
+    g->signals = launch_signals();
     pthread_mutex_init(&g->lock, NULL);
     g->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (g->null_fd < 0) {

@@ -23,11 +23,12 @@
 #define GUARD_MARK       'k'
 
 struct child_guard {
-    int null_fd;  /* /dev/null, for children */
-    pid_t helper; /* the shell; 0: there is none */
-    int end_fd;   /* the pipe's end that keeps the shell waiting; -1 */
-    int table_fd; /* -1: no table */
-    char *table;  /* CHILD_GUARDED_MAX lines of address space */
+    uint64_t signals; /* that children are to have at their defaults */
+    int null_fd;      /* /dev/null, for children */
+    pid_t helper;     /* the shell; 0: there is none */
+    int end_fd;       /* the pipe's end that keeps the shell waiting; -1 */
+    int table_fd;     /* -1: no table */
+    char *table;      /* CHILD_GUARDED_MAX lines of address space */
 
     pthread_mutex_t lock; /* of what follows */
     uint32_t *free_slots; /* stack of slots that were given back */

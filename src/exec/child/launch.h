@@ -10,6 +10,7 @@
 #define EXEC_CHILD_LAUNCH_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* What runs in the new process: sanitizers would look after memory there that is not theirs. */
@@ -38,6 +39,7 @@ struct launch {
         session; /* a session of its own that outlives us, and HUP, INT, QUIT and TERM; else a group that does not */
     char *line; /* in the guard's table; NULL: none */
     pid_t parent;
+    uint64_t signals; /* to be set to their defaults: launch_signals() */
 
     /* how it went */
     pid_t pid;
@@ -46,6 +48,8 @@ struct launch {
     volatile enum launch_step step;
 };
 
+/* A bit for each signal, the first one for signal 1: those that are ignored or handled now, and those that usually are. */
+uint64_t launch_signals(void);
 /* False: errnum and step say why; nothing is left of it. */
 bool launch_run(struct launch *l);
 

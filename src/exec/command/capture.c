@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -27,15 +28,6 @@ bool capture_open(struct capture *c, int *ret_writer)
 
     if (pipe2(ends, O_CLOEXEC) != 0)
         return false;
-    /* Only our end: the other one's program would be surprised. */
-    if (fcntl(ends[0], F_SETFL, O_NONBLOCK) != 0) {
-        int errnum = errno;
-
-        close(ends[0]);
-        close(ends[1]);
-        errno = errnum;
-        return false;
-    }
     c->fd = ends[0];
     *ret_writer = ends[1];
     return true;
@@ -137,42 +129,37 @@ static enum capture_state keep(struct capture *c, const struct capture_limits *l
     return state;
 }
 
-/* *ret_whole: the pipe may hold more than was read. */
-static enum capture_state read_once(struct capture *c, const struct capture_limits *limits,
-                                    char *scratch, bool *ret_whole)
+static enum capture_state read_some(struct capture *c, const struct capture_limits *limits,
+                                    char *scratch, size_t most)
 {
     ssize_t n;
 
-    *ret_whole = false;
     do {
-        n = read(c->fd, scratch, CAPTURE_SCRATCH_BYTES);
+        n = read(c->fd, scratch, most);
     } while (n < 0 && errno == EINTR);
-    if (n < 0 && errno == EAGAIN)
-        return CAPTURE_MORE;
-    if (n <= 0)
-        return CAPTURE_END;
-    *ret_whole = n == CAPTURE_SCRATCH_BYTES;
-    return keep(c, limits, scratch, (size_t)n);
+    return n > 0 ? keep(c, limits, scratch, (size_t)n) : CAPTURE_END;
 }
 
 enum capture_state capture_read(struct capture *c, const struct capture_limits *limits,
                                 char scratch[CAPTURE_SCRATCH_BYTES])
 {
-    bool whole;
-
-    return read_once(c, limits, scratch, &whole);
+    return read_some(c, limits, scratch, CAPTURE_SCRATCH_BYTES);
 }
 
+/* Somebody who got away may write for ever: what is there now counts. */
 enum capture_state capture_drain(struct capture *c, const struct capture_limits *limits,
                                  char scratch[CAPTURE_SCRATCH_BYTES])
 {
-    enum capture_state state = c->fd >= 0 ? CAPTURE_MORE : CAPTURE_END;
-    bool whole = c->fd >= 0;
+    enum capture_state state = CAPTURE_MORE;
+    int there = 0;
 
-    /* Somebody who got away may write for ever. */
-    for (size_t done = 0; state == CAPTURE_MORE && whole && done <= CAPTURE_DRAIN_BYTES;
-         done += CAPTURE_SCRATCH_BYTES)
-        state = read_once(c, limits, scratch, &whole);
+    if (c->fd >= 0 && ioctl(c->fd, FIONREAD, &there) != 0)
+        there = 0;
+    while (there > 0 && state == CAPTURE_MORE) {
+        state = read_some(c, limits, scratch,
+                          there < CAPTURE_SCRATCH_BYTES ? (size_t)there : CAPTURE_SCRATCH_BYTES);
+        there -= CAPTURE_SCRATCH_BYTES;
+    }
     capture_close(c);
     return state == CAPTURE_MORE ? CAPTURE_END : state;
 }

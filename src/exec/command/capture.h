@@ -8,7 +8,8 @@
  *     capture_drain(&c, &limits, scratch)                // what is there now, but not what may still come
  *     capture_output(&c, answer)
  *
- * Nothing here blocks but the writing of the file. Owner: the capture owns its descriptors and memory. One thread.
+ * Nothing here blocks but the writing of the file: nobody else reads from the pipe, so that what is said to be there is.
+ * Owner: the capture owns its descriptors and memory. One thread.
  */
 #ifndef EXEC_COMMAND_CAPTURE_H
 #define EXEC_COMMAND_CAPTURE_H
@@ -22,8 +23,6 @@
 
 /* What is read at once: all that a pipe holds, as it is made. */
 #define CAPTURE_SCRATCH_BYTES 65536
-/* The most that a pipe can be made to hold without privileges: so much may be there when its writer has ended. */
-#define CAPTURE_DRAIN_BYTES ((size_t)1 << 20)
 
 struct capture_limits {
     uint64_t bytes_max;
@@ -50,7 +49,7 @@ struct capture {
 void capture_init(struct capture *c);
 /* Makes the pipe. *ret_writer, close-on-exec and blocking, is the caller's. False: errno says why. */
 bool capture_open(struct capture *c, int *ret_writer);
-/* Reads what is there, as much as fits into scratch; CAPTURE_MORE: it may be asked again when there is more. */
+/* When its fd is readable: reads what is there, as much as fits into scratch. */
 enum capture_state capture_read(struct capture *c, const struct capture_limits *limits,
                                 char scratch[CAPTURE_SCRATCH_BYTES]);
 void capture_close(struct capture *c);

@@ -17,8 +17,8 @@
 #define PLACES_PER_WORD 64
 
 /* Enough for a lane to report several at once and never to wait for the next; few enough to be begun within 100 ms. */
-#define AHEAD_PER_PLACE 16
-#define AHEAD_WORK_NS   (5 * NS_PER_MS)
+#define AHEAD_PER_PLACE 32
+#define AHEAD_WORK_NS   (3 * NS_PER_MS)
 
 static const struct command_term terms_default[] = {
     {SIGTERM, 200 * NS_PER_MS},
@@ -90,7 +90,7 @@ static struct command_slot *take_slot(struct command_executor *ex, struct core_a
     if (!slot)
         return NULL;
     slot->attempt = attempt;
-    if (ex->one_by_one) {
+    if (!ex->ahead) {
         pthread_mutex_lock(&ex->lock);
         placed = command_take_place(ex, slot);
         pthread_mutex_unlock(&ex->lock);
@@ -283,7 +283,7 @@ static void command_close(struct core_executor *base)
     release(of(base));
 }
 
-static const struct core_executor_ops command_ops = {
+static const struct core_executor_ops command_ops_ahead = {
     .kind = "command",
     .cancels_at_once = true,
     .ahead_per_place = AHEAD_PER_PLACE,
@@ -294,7 +294,7 @@ static const struct core_executor_ops command_ops = {
     .close = command_close,
 };
 
-static const struct core_executor_ops command_ops_one_by_one = {
+static const struct core_executor_ops command_ops = {
     .kind = "command",
     .cancels_at_once = true,
     .start = command_start,
@@ -409,9 +409,9 @@ enum weir_status command_executor_new(const struct command_options *o,
     ex = mem_calloc(1, sizeof *ex);
     if (!ex)
         return error_nomem(err);
-    ex->base.ops = o->one_by_one ? &command_ops_one_by_one : &command_ops;
+    ex->base.ops = o->ahead ? &command_ops_ahead : &command_ops;
     ex->places = o->places;
-    ex->one_by_one = o->one_by_one;
+    ex->ahead = o->ahead;
     ex->host = host;
     ex->prepare = o->prepare;
     ex->ctx = o->ctx;

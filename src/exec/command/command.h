@@ -19,7 +19,7 @@
  * runs. It does not hold up anybody.
  *
  * Where commands take some milliseconds or less, and nothing spaces them or limits their time, the engine hands over some
- * more than there are places (core/ahead.c), so that one begins as soon as another ends. See `one_by_one`.
+ * more than there are places (core/ahead.c), so that one begins as soon as another ends. See `ahead`.
  *
  * Threads: as the executor port has it; reports come from the executor's own threads (lane.h), of which there are as
  * many as processors and no more than places. They live as long as the executor.
@@ -69,17 +69,19 @@ struct command_term {
 /* Zero and NULL mean "the default"; COMMAND_OPTIONS_DEFAULT has those for which 0 means something else. */
 struct command_options {
     /*
-     * On the engine's thread: what to run for the attempt. With one_by_one, `place` is the lowest number, from 1, that no
-     * running attempt has; else it is 0. `launch` comes zeroed. False: the row cannot run, and `answer` says why (what it leaves as it came becomes
-     * failed, permanent, bad_row).
+     * On the engine's thread: what to run for the attempt. `place` is the lowest number, from 1, that no running attempt
+     * has; with `ahead` it is 0. `launch` comes zeroed. False: the row cannot run, and `answer` says why (what it leaves
+     * as it came becomes failed, permanent, bad_row).
      */
     bool (*prepare)(void *ctx, const struct core_attempt *attempt, unsigned place,
                     struct command_launch *launch, struct core_answer *answer);
     void *ctx;
     size_t places; /* the pool's size, 1 to COMMAND_PLACES_MAX: no more run at once */
-    /* Each attempt begins when it is started, never later: for a prepare() that looks at `place`, or where something
-       beside the engine decides when a command may begin. */
-    bool one_by_one;
+    /*
+     * prepare() does not look at `place`, so that the engine may hand over more than there are places, where commands are
+     * short. Without this a command of half a millisecond costs half as much again.
+     */
+    bool ahead;
     const int *capacity_exits; /* each 1 to 255; NULL: COMMAND_CAPACITY_EXIT_DEFAULT alone */
     size_t capacity_exits_count;
     /*
@@ -88,10 +90,10 @@ struct command_options {
      */
     const struct command_term *terms;
     size_t terms_count;
-    bool
-        fail_retryable; /* an exit status that is neither 0 nor capacity, or a signal, may be tried again */
-    uint64_t
-        output_max_bytes; /* of each stream; more: the command is ended, response_too_large. 0: no limit */
+    /* An exit status that is neither 0 nor capacity, or a signal, may be tried again. */
+    bool fail_retryable;
+    /* Of each stream; with more the command is ended, response_too_large. 0: no limit. */
+    uint64_t output_max_bytes;
     size_t spill_bytes;    /* 0: COMMAND_SPILL_BYTES_DEFAULT */
     const char *spill_dir; /* NULL: TMPDIR of the environment, else /tmp */
 };

@@ -23,8 +23,8 @@
 #define WATCH_AFTER_MS 2
 #define EVENTS_AT_ONCE 64
 /* What has ended is reported when it is so many, or after so long, while others wait to be started. */
-#define REPORT_MAX     8
-#define REPORT_WAIT_NS (2 * NS_PER_MS)
+#define REPORT_MAX     16
+#define REPORT_WAIT_NS (5 * NS_PER_MS)
 /* A wait is no longer than this; what is due later is waited for again. */
 #define WAIT_MS_MAX 60000
 

@@ -56,7 +56,7 @@ struct command_executor {
     struct lane *lanes;
     size_t lanes_count;
     size_t places;
-    bool one_by_one;
+    bool ahead;
 
     pthread_mutex_t lock; /* of what follows */
     struct list staged, queue;

@@ -321,7 +321,7 @@ static void process_start(struct core_executor *base, struct core_attempt *a)
     if (talk_put(p, a))
         return;
     /* It was never sent; the worker has nothing to do with it. */
-    crew_answered(x->base.crew, a->worker, a->session, CREW_ANSWER_CAPACITY, a->answer.started_at);
+    crew_answered(x->base.crew, a->worker, a->session, CREW_ANSWER_UNSENT, a->answer.started_at);
     process_done(x, a, a->answer.started_at);
     process_report(x);
 }

@@ -103,6 +103,7 @@ static struct stage *stage_open(size_t places)
     struct command_options o = COMMAND_OPTIONS_DEFAULT;
 
     o.places = places;
+    o.ahead = true;
     return stage_open_with(o);
 }
 
@@ -373,7 +374,7 @@ static int open_gate(struct stage *s, size_t count)
     return fd;
 }
 
-static void one_by_one_the_place_is_the_lowest_free_one(void **state)
+static void the_place_is_the_lowest_free_one(void **state)
 {
     struct command_options o = COMMAND_OPTIONS_DEFAULT;
     struct core_attempt *second;
@@ -382,7 +383,6 @@ static void one_by_one_the_place_is_the_lowest_free_one(void **state)
 
     (void)state;
     o.places = 3;
-    o.one_by_one = true;
     s = stage_open_with(o);
     assert_int_equal(s->ex->ops->ahead_per_place, 0);
     begin(s, holding(s));
@@ -913,7 +913,7 @@ int main(void)
         cmocka_unit_test(a_row_that_cannot_be_prepared_does_not_run),
         cmocka_unit_test(it_finds_its_row_in_the_environment),
         cmocka_unit_test(file_folder_and_arguments_are_given_as_they_are),
-        cmocka_unit_test(one_by_one_the_place_is_the_lowest_free_one),
+        cmocka_unit_test(the_place_is_the_lowest_free_one),
         cmocka_unit_test(never_more_run_than_there_are_places),
         cmocka_unit_test(outputs_of_any_size_come_whole),
         cmocka_unit_test(three_hundred_mib_on_both_streams_at_once),
