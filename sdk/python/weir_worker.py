@@ -68,6 +68,8 @@ READ_BYTES = 64 << 10
 PIECE_BYTES_MAX = 1 << 20
 # Threads cost memory; weir limits the same number.
 IN_FLIGHT_MAX = 1024
+# Python's own limit is 4,300; it may be set lower, to 640.
+DIGITS_MAX = 600
 # Longer ones are cut, so that an error cannot be larger than a message.
 ERROR_TEXT_MAX = 64 << 10
 
@@ -89,11 +91,19 @@ class Capacity(Exception):
         super().__init__(message)
         if retry_after is not None and not 0 <= retry_after < float("inf"):
             raise ValueError(f"retry_after is {retry_after!r}; it is a number of seconds, 0 or more")
-        self.retry_after = retry_after
+        self.retry_after = None if retry_after is None else float(retry_after)
 
 
 class ProtocolError(Exception):
     """What came in is not the protocol: there is nobody to answer."""
+
+
+class _Unreadable(Exception):
+    """A request that Python cannot read, and that can be answered."""
+
+    def __init__(self, number: int, why: str) -> None:
+        super().__init__(why)
+        self.number = number
 
 
 class Request:
@@ -195,7 +205,11 @@ class Sessions(Generic[T]):
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+    raise ProtocolError(f"a request is not JSON: it holds {name}")
+
+
+def _short_int(digits: str) -> int:
+    return int(digits) if len(digits) < DIGITS_MAX else 0
 
 
 def _encode(message: Dict[str, Any]) -> bytes:
@@ -208,8 +222,17 @@ def _encode(message: Dict[str, Any]) -> bytes:
 
 
 def _decode(body: bytes) -> Dict[str, Any]:
+    unreadable = None
     try:
-        message = json.loads(body.decode(), parse_constant=_refuse_constant)
+        text = body.decode()
+        try:
+            message = json.loads(text, parse_constant=_refuse_constant)
+        except (json.JSONDecodeError, RecursionError):
+            raise
+        except ValueError as e:
+            # JSON has integers of any length; Python, by default, has not.
+            unreadable = str(e)
+            message = json.loads(text, parse_int=_short_int, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as e:
         raise ProtocolError(f"a request is not JSON: {e}") from None
     if not isinstance(message, dict):
@@ -219,6 +242,8 @@ def _decode(body: bytes) -> Dict[str, Any]:
         raise ProtocolError(f"a request has no id that is a whole number: {body[:80]!r}")
     if not isinstance(name, str):
         raise ProtocolError(f"a request has no command: {body[:80]!r}")
+    if unreadable is not None:
+        raise _Unreadable(number, unreadable)
     return message
 
 
@@ -365,23 +390,24 @@ class _Worker:
         self.shutdown_id: Optional[int] = None
         self.stopping = False
         self.input_ended = False
-        self.problem: Optional[ProtocolError] = None
+        self.failed = False
         self.all_done = threading.Event()
 
     # On the reader's thread.
 
     def read(self) -> None:
         try:
-            while True:
-                message = self.channel.receive()
-                if message is None:
-                    break
-                self._take(message)
+            while self._read_one():
+                pass
         except ProtocolError as e:
-            self.problem = e
+            self.failed = True
             _log(f"weir_worker: {e}; the worker ends")
         except OSError as e:
             _log(f"weir_worker: the pipes to weir failed ({e}); the worker ends")
+        except BaseException:
+            # Out of memory, say. A worker that does not read is worse than none.
+            self.failed = True
+            _log(f"weir_worker: no request can be read any more; the worker ends\n{traceback.format_exc()}")
         self.input_ended = True
         self._stop()
         # Whoever has said `shutdown` may close its end at once, and still wants the answers.
@@ -390,6 +416,17 @@ class _Worker:
         if not self.all_done.wait(self.grace):
             _log(f"weir_worker: the input has ended and a call still runs after {self.grace:g} s; it is cut off")
             os._exit(1)
+
+    def _read_one(self) -> bool:
+        try:
+            message = self.channel.receive()
+        except _Unreadable as e:
+            self.channel.send(_failure(e.number, "InvalidRequest", f"Python cannot read this row: {e}"))
+            return True
+        if message is None:
+            return False
+        self._take(message)
+        return True
 
     def _take(self, message: Dict[str, Any]) -> None:
         if message["command"] == "ping":
@@ -489,7 +526,7 @@ def run(max_in_flight: int = 1, grace: float = 2.0) -> None:
     else:
         _work_on_threads(worker)
     worker.all_done.set()
-    if worker.problem is not None:
+    if worker.failed:
         sys.exit(1)
     if worker.shutdown_id is not None:
         try:

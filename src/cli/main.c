@@ -22,7 +22,7 @@ struct command {
 };
 
 static const struct command commands[] = {
-    {"run", "push a file of rows through an HTTP service, in order, with nothing lost", cmd_run},
+    {"run", "push rows through an HTTP service, worker processes or commands, in order", cmd_run},
     {"mock", "a service to rehearse with, on loopback", cmd_mock},
     {"simulate", "predict what a run would do, in virtual time, against a modelled service",
      cmd_simulate},

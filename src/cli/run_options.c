@@ -121,6 +121,7 @@ static const struct option_spec seed_specs[] = {
 
 /* In the words of xargs and GNU parallel. */
 #define FLOW_AT(field) .at = offsetof(struct flow_options, field)
+#define ALIAS          .group = RUN_COMMAND_GROUP, .only = ONLY_COMMAND
 
 static const struct option_spec alias_specs[] = {
     {.name = "max-procs",
@@ -130,16 +131,14 @@ static const struct option_spec alias_specs[] = {
      FLOW_AT(jobs),
      .min = 1,
      .max = 100000,
-     .group = FLOW_OPTIONS_GROUP,
-     .only = ONLY_COMMAND,
+     ALIAS,
      .help = "as --jobs"},
     {.name = "delay",
      .kind = OPTION_DURATION,
      .argument = "TIME",
      FLOW_AT(min_dispatch_delay_ns),
      .max = RUN_DURATION_MAX_S,
-     .group = FLOW_OPTIONS_GROUP,
-     .only = ONLY_COMMAND,
+     ALIAS,
      .help = "as --min-dispatch-delay"},
 };
 
@@ -194,12 +193,12 @@ static const struct option_spec told_specs[] = {
 static const struct options_part parts[] = {
     {files_specs, COUNT(files_specs), 0},
     {flow_option_specs, FLOW_OPTION_COUNT, offsetof(struct run_options, flow)},
-    {alias_specs, COUNT(alias_specs), offsetof(struct run_options, flow)},
     {seed_specs, COUNT(seed_specs), 0},
     {flow_aimd_specs, FLOW_AIMD_COUNT, offsetof(struct run_options, flow)},
     {told_specs, COUNT(told_specs), 0},
     {run_http_specs, RUN_HTTP_OPTION_COUNT, offsetof(struct run_options, http)},
     {run_command_specs, RUN_COMMAND_OPTION_COUNT, offsetof(struct run_options, command)},
+    {alias_specs, COUNT(alias_specs), offsetof(struct run_options, flow)},
     {run_worker_specs, RUN_WORKER_OPTION_COUNT, offsetof(struct run_options, worker)},
     {local_specs, COUNT(local_specs), 0},
 };

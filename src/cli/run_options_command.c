@@ -40,7 +40,7 @@ static enum weir_status set_capacity_exits(void *into, const char *value, struct
 /* ---- the table ---- */
 
 #define AT(field) .at = offsetof(struct run_command_options, field)
-#define COMMAND   .group = "Commands (with -- CMD)", .only = ONLY_COMMAND
+#define COMMAND   .group = RUN_COMMAND_GROUP, .only = ONLY_COMMAND
 
 const struct option_spec run_command_specs[] = {
     {.name = "arg-file",

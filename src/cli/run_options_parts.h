@@ -7,6 +7,7 @@
 #include "cli/run_options.h"
 
 #define RUN_DURATION_MAX_S (366 * 86400.0)
+#define RUN_COMMAND_GROUP  "Commands (with -- CMD)"
 
 /* Each counts its offsets from its own struct, which is a member of struct run_options. */
 #define RUN_HTTP_OPTION_COUNT    15

@@ -36,7 +36,13 @@ struct core_batch_options {
     bool unordered;
     enum core_failure_policy on_failures;
     double failure_share; /* of FAILURES_STOP_AFTER_SHARE: > 0, to 1 */
-    bool durable;         /* results are delivered only after dispatcher_committed() */
+    /*
+     * Asked when a row has finished, after the observer has been told: whether nothing more is to be started, as by
+     * dispatcher_stop(). On the dispatcher's thread; must not call it. NULL: nobody is asked.
+     */
+    bool (*halts)(void *ctx);
+    void *halts_ctx;
+    bool durable; /* results are delivered only after dispatcher_committed() */
 };
 
 void core_batch_options_init(struct core_batch_options *o);

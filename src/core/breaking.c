@@ -97,25 +97,37 @@ static bool says_nothing(const struct core_answer *a)
            a->reason == WEIR_REASON_DEADLINE;
 }
 
-void breaking_judged(struct core_attempt_slot *s, const struct core_answer *a, struct instant now)
+struct breaking_word breaking_read(const struct core_attempt_slot *s, const struct core_answer *a)
 {
-    struct breaker *b = &s->pool->breaker;
-    char why[sizeof s->pool->breaker_why];
+    struct breaking_word w = {.kind = BREAKING_SUCCEEDED};
 
     if (!s->broken_in || says_nothing(a)) {
+        w.kind = BREAKING_DROPPED;
+    } else if (a->outcome != WEIR_OUTCOME_OK &&
+               (a->outcome != WEIR_OUTCOME_FAILED || a->retryable)) {
+        w.kind = BREAKING_FAILED;
+        snprintf(w.why, sizeof w.why, "attempts fail; the last: %s%s%.80s",
+                 weir_reason_name(a->reason), a->message ? ", " : "", a->message ? a->message : "");
+    }
+    return w;
+}
+
+void breaking_judged(struct core_attempt_slot *s, const struct breaking_word *w, struct instant now)
+{
+    struct breaker *b = &s->pool->breaker;
+
+    if (!s->broken_in || w->kind == BREAKING_DROPPED) {
         breaking_drop(s, now);
         return;
     }
     s->broken_in = false;
-    if (a->outcome == WEIR_OUTCOME_OK || (a->outcome == WEIR_OUTCOME_FAILED && !a->retryable)) {
+    if (w->kind == BREAKING_SUCCEEDED) {
         breaker_succeeded(b, s->breaker_ticket, now);
         follow(s->pool, "the attempts that were let through were answered", now);
-        return;
+    } else {
+        breaker_failed(b, s->breaker_ticket, now);
+        follow(s->pool, w->why, now);
     }
-    snprintf(why, sizeof why, "attempts fail in a row; the last: %s%s%.80s",
-             weir_reason_name(a->reason), a->message ? ", " : "", a->message ? a->message : "");
-    breaker_failed(b, s->breaker_ticket, now);
-    follow(s->pool, why, now);
 }
 
 void breaking_strike(struct core_pool *p, const char *why, struct instant now)
@@ -165,6 +177,7 @@ static bool move(struct core_task *t, struct instant now)
     if (!breaking_may_move(t))
         return false;
     choose_unready(t);
+    t->batch->dispatcher->moved = true;
     breaking_move(t, "the breaker of its pool is open", now);
     session_admit(t);
     return true;

@@ -451,12 +451,12 @@ static struct instant start_in_turn(struct dispatcher *d, struct instant now)
     return wake;
 }
 
-/* One look at all pools. ret_again: what their crews did has made rows ready. */
+/* One look at all pools. ret_again: what their crews did has made rows ready, or some went to another pool. */
 static struct instant start_in_all(struct dispatcher *d, bool *ret_again, struct instant now)
 {
     struct instant wake = INSTANT_NEVER;
 
-    *ret_again = false;
+    *ret_again = d->moved = false;
     if (d->options.global_limit)
         wake = start_in_turn(d, now);
     list_foreach (node, &d->pools) {
@@ -472,6 +472,7 @@ static struct instant start_in_all(struct dispatcher *d, bool *ret_again, struct
         else
             wake = instant_min(wake, run_watch(p, now));
     }
+    *ret_again |= d->moved;
     return wake;
 }
 

@@ -39,25 +39,32 @@ static bool has_counts(struct core_batch *b)
     return b->alike != NULL;
 }
 
+static void stop_when_due(struct core_batch *b)
+{
+    bool alike = is_to_stop(b);
+
+    if (b->stop_due || b->stopping ||
+        (!alike && !(b->options.halts && b->options.halts(b->options.halts_ctx))))
+        return;
+    b->stats.stopped_alike = alike;
+    b->stop_due = true;
+    b->dispatcher->stops_due++;
+}
+
 void failures_note(struct core_batch *b, const struct core_task *t, struct instant now)
 {
-    const struct alike_kind *k;
+    const struct alike_kind *k = NULL;
 
     if (t->answer.outcome == WEIR_OUTCOME_OK) {
         if (b->alike)
             alike_succeeded(b->alike);
-        return;
+    } else if (t->answer.outcome != WEIR_OUTCOME_CANCELLED && has_counts(b)) {
+        k = alike_failed(b->alike, &t->answer, t->index);
+        b->stats.failed_alike = b->alike->told;
     }
-    if (t->answer.outcome == WEIR_OUTCOME_CANCELLED || !has_counts(b))
-        return;
-    k = alike_failed(b->alike, &t->answer, t->index);
-    b->stats.failed_alike = b->alike->told;
     if (k)
         tell(b, k, now);
-    if (!b->stop_due && !b->stopping && is_to_stop(b)) {
-        b->stop_due = true;
-        b->dispatcher->stops_due++;
-    }
+    stop_when_due(b);
 }
 
 void failures_stop(struct dispatcher *d, struct instant now)
@@ -73,7 +80,6 @@ void failures_stop(struct dispatcher *d, struct instant now)
         d->stops_due--;
         if (b->closed)
             continue;
-        b->stats.stopped_alike = true;
         dispatcher_stop(d, b, false, now);
     }
 }

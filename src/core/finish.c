@@ -545,6 +545,7 @@ static void end_abandoned(struct core_attempt_slot *s, struct instant now)
 void finish_attempt(struct core_attempt_slot *s, struct instant now)
 {
     struct core_task *t = s->task;
+    struct breaking_word word;
 
     make_sane(s, now);
     gate_settle(&s->pool->gate, &s->ticket, s->attempt.answer.tokens);
@@ -560,10 +561,13 @@ void finish_attempt(struct core_attempt_slot *s, struct instant now)
     ahead_learn(s->pool, &s->attempt.answer);
     apply_ended_by(s);
     choose_learn(s->pool, &s->attempt.answer, s->ticket.taken_at);
-    breaking_judged(s, &s->attempt.answer, now);
+    if (s->broken_in)
+        word = breaking_read(s, &s->attempt.answer);
     take_answer(s, t);
     free_slot(s, now);
     judge(t, now);
+    if (s->broken_in)
+        breaking_judged(s, &word, now);
     close_if_done(s->batch, now);
 }
 
@@ -585,6 +589,7 @@ void finish_abandon(struct core_attempt_slot *s, struct instant now)
 {
     struct core_task *t = s->task;
     struct core_batch *b = s->batch;
+    struct breaking_word word;
 
     assert(s->running && s->permit && t);
     b->places--;
@@ -603,7 +608,8 @@ void finish_abandon(struct core_attempt_slot *s, struct instant now)
     else
         answer_say(&t->answer, "the deadline passed while attempt %u was running",
                    s->attempt.number);
-    breaking_judged(s, &t->answer, now);
+    word = breaking_read(s, &t->answer);
     judge(t, now);
+    breaking_judged(s, &word, now);
     close_if_done(b, now);
 }

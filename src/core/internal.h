@@ -47,6 +47,9 @@ struct core_attempt_slot {
     struct list link;       /* the pool's free, busy or ahead list */
 };
 
+/* Of the words for why a breaker has opened; longer ones are cut. */
+#define BREAKING_WHY_BYTES 160
+
 struct core_pool {
     struct dispatcher *dispatcher;
     struct core_pool_options options;
@@ -77,7 +80,7 @@ struct core_pool {
     struct instant breaker_since; /* of the state that the observer was told of last */
     enum breaker_state breaker_told;
     uint64_t breaker_told_epoch;
-    char breaker_why[160]; /* it opened last */
+    char breaker_why[BREAKING_WHY_BYTES]; /* it opened last */
     struct core_pool *fallback;
     struct list guests;      /* batches of other pools that have a row ready here, in turn */
     struct run_times *times; /* NULL: no limit goes by them */
@@ -137,6 +140,7 @@ struct dispatcher {
     struct list pools; /* with a global limit: the first is served next */
     size_t pool_count;
     size_t crew_count; /* pools that have a crew */
+    bool moved;        /* rows went to a pool that this look may have passed already */
     size_t stops_due;  /* batches that are to be stopped by their policy on failures */
     struct list batches;
 };
@@ -280,7 +284,15 @@ void breaking_init(struct core_pool *p);
 struct instant breaking_when(struct core_pool *p, struct instant now);
 void breaking_take(struct core_attempt_slot *s, struct instant now);
 void breaking_drop(struct core_attempt_slot *s, struct instant now);
-void breaking_judged(struct core_attempt_slot *s, const struct core_answer *a, struct instant now);
+/* What an attempt's answer says to the breaker; told after its row has been judged, when the answer may be gone. */
+enum breaking_kind { BREAKING_DROPPED, BREAKING_SUCCEEDED, BREAKING_FAILED };
+struct breaking_word {
+    enum breaking_kind kind;
+    char why[BREAKING_WHY_BYTES];
+};
+struct breaking_word breaking_read(const struct core_attempt_slot *s, const struct core_answer *a);
+void breaking_judged(struct core_attempt_slot *s, const struct breaking_word *w,
+                     struct instant now);
 void breaking_strike(struct core_pool *p, const char *why, struct instant now);
 void breaking_open(struct core_pool *p, const char *why, struct instant now);
 /* While it is open: what is ready goes elsewhere or fails, if the pool says so. */

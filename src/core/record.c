@@ -28,6 +28,7 @@ void record_row(const struct core_task *t, int64_t offset_ns, struct store_row *
         .request_id = slice_of(a->request_id),
         .has_output = a->output != NULL,
         .output = {a->output ? a->output : "", a->output_len},
+        .errput = {a->output && a->errput ? a->errput : "", a->output ? a->errput_len : 0},
         .complete_index = t->complete_index,
         .submit_ns = record_wall_ns(t->submit_at, offset_ns),
         .start_ns = record_wall_ns(t->start_at, offset_ns),
@@ -75,6 +76,12 @@ static bool restore_answer(const struct store_row *row, struct core_answer *a)
     if (row->has_output) {
         a->output = mem_copy(row->output.data, row->output.len);
         a->output_len = row->output.len;
+    }
+    if (row->has_output && row->errput.len > 0) {
+        a->errput = mem_copy(row->errput.data, row->errput.len);
+        a->errput_len = a->errput ? row->errput.len : 0;
+        if (!a->errput)
+            return false;
     }
     return (a->output || !row->has_output) && (a->message || row->message.len == 0) &&
            (a->request_id || row->request_id.len == 0);

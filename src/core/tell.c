@@ -44,7 +44,7 @@ void tell_task(const struct core_task *t, enum core_event_kind kind, duration_ns
 
 void tell_held(const struct core_task *t, struct instant before, struct instant now)
 {
-    struct instant until = gate_held_until(&t->batch->pool->gate);
+    struct instant until = gate_held_until(&task_pool(t)->gate);
     struct instant known = instant_max(before, now);
 
     if (instant_before(known, until) &&

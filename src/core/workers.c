@@ -26,7 +26,8 @@ bool workers_settle(struct core_pool *p, struct instant now)
 {
     uint32_t strikes = crew_take_strikes(p->crew);
     struct list *orphan;
-    bool changed = false;
+    bool changed = strikes > 0 &&
+                   p->breaker.options.on; /* it may have opened: rows are to go elsewhere, or end */
 
     for (; strikes > 0; strikes--)
         breaking_strike(p, "workers cannot start", now);
@@ -145,11 +146,13 @@ static size_t count_ready(const struct core_pool *p)
 
 struct instant workers_run(struct core_pool *p, bool *ret_again, struct instant now)
 {
+    bool spread = crew_spreads(p->crew);
     struct instant wake;
 
     crew_want(p->crew, p->short_of_workers ? count_ready(p) : 0, now);
     wake = crew_run(p->crew, now);
     *ret_again |= workers_settle(p, now);
+    *ret_again |= spread && !crew_spreads(p->crew);
     return wake;
 }
 

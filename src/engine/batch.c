@@ -18,6 +18,8 @@
 #include <time.h>
 
 #define WINDOW_BYTES_DEFAULT (UINT64_C(256) << 20)
+/* So many rows that did not go in runs are given back before the engine is woken for them: it has only to let them go. */
+#define OTHERS_ROWS_TOLD 64
 
 static void chain_append(struct core_task ***tail, struct core_task *first)
 {
@@ -165,6 +167,7 @@ void batch_run_mail(struct engine *e, struct mail *m)
     returned_rows = b->returned_rows;
     returned_bytes = b->returned_bytes;
     b->returned_rows = b->returned_bytes = 0;
+    b->others_rows = b->others_bytes = 0;
     returned = chain_take(&b->returned, &b->returned_tail);
     committed = chain_take(&b->committed, &b->committed_tail);
     ended = b->ended;
@@ -248,7 +251,7 @@ static void free_if_idle(struct engine_batch *b)
 
 void batch_flush(struct engine_batch *b)
 {
-    bool closed, out = b->out.first != NULL;
+    bool closed, wake, out = b->out.first != NULL;
 
     if (b->committer)
         committer_kick(b->committer);
@@ -260,11 +263,18 @@ void batch_flush(struct engine_batch *b)
     b->finished_bytes = 0;
     run_queue_join(&b->results, &b->out);
     free_if_idle(b);
-    if (out || (closed && !b->closed) || b->freed)
-        pthread_cond_broadcast(&b->ready);
+    wake = out || (closed && !b->closed);
     b->closed = b->closed || closed;
-    /* Unlocked last: once it is freed, whoever closes may take it away. */
+    if (b->freed) {
+        /* Unlocked last: whoever closes may take it away then. */
+        pthread_cond_broadcast(&b->ready);
+        pthread_mutex_unlock(&b->lock);
+        return;
+    }
+    /* Unlocked first: whoever is woken needs the lock at once. */
     pthread_mutex_unlock(&b->lock);
+    if (wake)
+        pthread_cond_broadcast(&b->ready);
 }
 
 /* ---- committer's thread ---- */
@@ -556,11 +566,14 @@ void engine_batch_returned(struct engine_batch *b, const struct engine_batch_ret
     b->returned_bytes += r->run_bytes;
     b->rows -= r->rows;
     b->bytes = b->bytes > r->bytes ? b->bytes - r->bytes : 0;
-    /* Whoever waits for room is not woken for each little bit of it, while more is sure to come. */
-    if (!b->results.first || b->rows <= b->window_rows - b->window_rows / 4)
+    b->others_rows += r->rows - r->run_rows;
+    b->others_bytes += r->bytes - r->run_bytes;
+    /* Whoever waits for room is not woken for each little bit of it, the less so while more is sure to come. */
+    if (b->rows <= b->window_rows - b->window_rows / (b->results.first ? 4 : 64))
         pthread_cond_broadcast(&b->room);
-    /* Nor is the engine for rows that it only counts. */
-    if (others || b->leaving || b->returned_bytes >= b->window_bytes / 8)
+    /* Nor is the engine for rows that it only counts and lets go. */
+    if (b->leaving || b->others_rows >= OTHERS_ROWS_TOLD || b->others_rows >= b->window_rows / 8 ||
+        b->returned_bytes + b->others_bytes >= b->window_bytes / 8)
         post_once(b);
     pthread_mutex_unlock(&b->lock);
 }

@@ -68,16 +68,17 @@ struct engine_batch {
     struct run_queue results; /* delivered, not yet taken */
     struct core_task *returned, **returned_tail; /* given back, not yet with the engine */
     uint64_t returned_rows,
-        returned_bytes;        /* of runs: these rows are released, only counted here */
-    uint64_t rows, bytes;      /* between add and give_back */
-    bool ended;                /* the adding side has said so */
-    bool refusing;             /* stopped, failed, or shut down: no more rows */
-    bool closed;               /* no more results */
-    bool freed;                /* the core's side is gone */
-    bool leaving;              /* somebody waits for the core's side to go */
-    bool posted;               /* `mail` is in the mailbox */
-    struct weir_error failure; /* of the store; status OK: none */
-    enum weir_status refusal;  /* why it takes no more rows */
+        returned_bytes;                 /* of runs: these rows are released, only counted here */
+    uint64_t others_rows, others_bytes; /* of `returned` */
+    uint64_t rows, bytes;               /* between add and give_back */
+    bool ended;                         /* the adding side has said so */
+    bool refusing;                      /* stopped, failed, or shut down: no more rows */
+    bool closed;                        /* no more results */
+    bool freed;                         /* the core's side is gone */
+    bool leaving;                       /* somebody waits for the core's side to go */
+    bool posted;                        /* `mail` is in the mailbox */
+    struct weir_error failure;          /* of the store; status OK: none */
+    enum weir_status refusal;           /* why it takes no more rows */
 
     struct mail mail; /* "look at staged, returned, ended" */
 

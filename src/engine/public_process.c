@@ -135,6 +135,9 @@ static void fill_crew(struct crew_options *c, const struct weir_pool_options *po
     c->shutdown_grace_ns = duration_from_ms(o->shutdown_grace_ms);
     c->term_grace_ns = duration_from_ms(o->term_grace_ms);
     c->affinity.idle_ns = duration_from_ms(o->session_idle_ms);
+    /* A sweep that comes less often would let sessions live for longer than was said. */
+    if (c->affinity.sweep_ns > c->affinity.idle_ns)
+        c->affinity.sweep_ns = c->affinity.idle_ns;
 }
 
 static void fill_pool(struct core_pool_options *p, const struct weir_process_options *o)

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "sim/watch.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,8 +16,16 @@
 /* Attempts that the exact log of a pool remembers; more within a minute are not checked against budgets. */
 #define LOG_ATTEMPTS 2048
 
+/* The longest wait of the recovery table. */
+#define RECOVERY_WAIT_MAX_NS (30 * NS_PER_S)
+
 struct row_book {
     bool accepted, may_start, open, finished, durable, delivered, taken;
+    bool away;       /* in the fallback pool */
+    bool last_try;   /* there for one attempt, for it failed for good at home */
+    size_t pool;     /* where it is */
+    uint64_t worker; /* of the attempt that runs */
+    uint64_t epoch;  /* of the breaker, when that was started */
     uint32_t attempts, counted, refused, capacity_retries;
     struct instant accepted_at, not_before, deadline, first_start, last_start;
     enum weir_outcome outcome; /* of the last attempt, then of the row */
@@ -53,6 +62,9 @@ struct pool_book {
     size_t log_from;
     struct throttle_state told; /* what its throttle was last said to do */
     uint64_t changes, changes_by_reason[THROTTLE_REASONS]; /* as told */
+    struct sim_watch watch;
+    struct core_stats
+        stats; /* as the events tell them: of rows of its batches, and of attempts that ran here */
 };
 
 struct sim_witness {
@@ -64,7 +76,7 @@ struct sim_witness {
     size_t batch_count; /* opened */
     bool expecting, shut_down;
     struct instant now;
-    uint64_t hash, events;
+    uint64_t hash, events, taken_back;
     bool is_wrong;
     char wrong[256];
 };
@@ -90,6 +102,14 @@ static void wrong(struct sim_witness *w, const char *format, ...)
         if (!(holds))                                                                              \
             wrong(w, "%s (batch %llu row %llu at %.6f s)", (what), (unsigned long long)ev->batch,  \
                   (unsigned long long)ev->index, duration_seconds(ev->at.ns - SIM_START.ns));      \
+    } while (0)
+
+/* What is counted of a row is its batch's and its batch's pool's; what is counted of an attempt, the pool's where it ran. */
+#define COUNT_ROW(field) (b->stats.field++, w->pools[b->about.pool].stats.field++)
+#define COUNT_ATTEMPT(field, n)                                                                    \
+    do {                                                                                           \
+        b->stats.field += (n);                                                                     \
+        w->pools[r->pool].stats.field += (n);                                                      \
     } while (0)
 
 /* ---- the exact log of a pool's dispatches ---- */
@@ -154,16 +174,19 @@ static void on_accepted(struct sim_witness *w, struct batch_book *b, struct row_
     r->deadline = b->deadline;
     if (own > 0)
         r->deadline = instant_min(r->deadline, instant_add(ev->at, own));
-    b->stats.accepted++;
+    r->pool = b->about.pool;
+    COUNT_ROW(accepted);
 }
 
 static void on_started(struct sim_witness *w, struct batch_book *b, struct row_book *r,
                        const struct core_event *ev)
 {
-    struct pool_book *p = &w->pools[b->about.pool];
+    struct pool_book *p = &w->pools[r->pool];
     const struct core_pool_options *o = p->about.options;
     duration_ns gap = o->gate.min_dispatch_delay_ns;
+    const char *bad = sim_watch_started(&p->watch, ev->worker, &r->epoch);
 
+    MUST(!bad, bad);
     MUST(r->accepted && !r->finished && !r->open && r->may_start, "I2: a row was started again");
     MUST(ev->attempt == r->attempts + 1, "P7: attempts are not numbered one by one");
     MUST(!instant_before(ev->at, r->not_before), "a row did not wait as long as it was said");
@@ -171,7 +194,9 @@ static void on_started(struct sim_witness *w, struct batch_book *b, struct row_b
     MUST(!instant_before(ev->at, p->hold), "a pool did not pause as the service asked");
     MUST(!w->shut_down, "P8: a row was started after the shutdown");
     MUST(!b->stopped, "a row of a batch that was stopped was started");
-    MUST(r->counted < o->max_attempts, "a row was started more often than it may");
+    MUST(r->counted < o->max_attempts ||
+             (r->away && r->counted < w->pools[b->about.pool].about.options->max_attempts),
+         "a row was started more often than it may");
     if (o->gate.rate_per_s > 0 && (double)gap < (double)NS_PER_S / o->gate.rate_per_s)
         gap = (duration_ns)((double)NS_PER_S / o->gate.rate_per_s);
     if (!instant_is_none(p->last_start))
@@ -179,6 +204,7 @@ static void on_started(struct sim_witness *w, struct batch_book *b, struct row_b
     p->last_start = ev->at;
     log_start(w, p, ev, b->about.row[ev->index].tokens);
     r->attempts++;
+    r->worker = ev->worker;
     r->open = true;
     r->may_start = false;
     r->last_start = ev->at;
@@ -186,7 +212,7 @@ static void on_started(struct sim_witness *w, struct batch_book *b, struct row_b
         r->first_start = ev->at;
     b->open++;
     p->open++;
-    b->stats.attempts++;
+    COUNT_ATTEMPT(attempts, 1);
     if (b->open > b->stats.max_concurrent_reached)
         b->stats.max_concurrent_reached = b->open;
 }
@@ -194,11 +220,14 @@ static void on_started(struct sim_witness *w, struct batch_book *b, struct row_b
 static void on_ended(struct sim_witness *w, struct batch_book *b, struct row_book *r,
                      const struct core_event *ev)
 {
-    struct pool_book *p = &w->pools[b->about.pool];
+    struct pool_book *p = &w->pools[r->pool];
     const struct core_pool_options *o = p->about.options;
     const struct core_answer *a = ev->answer;
+    const char *bad = sim_watch_ended(&p->watch, r->worker, r->epoch);
 
     MUST(r->open && ev->attempt == r->attempts, "I5: an attempt ended that did not run");
+    MUST(!bad, bad);
+    MUST(ev->worker == r->worker, "P7: an attempt ended on another worker");
     MUST((unsigned)a->outcome <= WEIR_OUTCOME_CANCELLED, "an outcome that there is not");
     r->open = false;
     b->open--;
@@ -210,12 +239,12 @@ static void on_ended(struct sim_witness *w, struct batch_book *b, struct row_boo
     r->retry_after_ns = a->advice.retry_after_ns;
     if (a->outcome == WEIR_OUTCOME_CAPACITY) {
         r->refused++;
-        b->stats.refused++;
+        COUNT_ATTEMPT(refused, 1);
     } else if (a->outcome != WEIR_OUTCOME_OK && a->outcome != WEIR_OUTCOME_CANCELLED) {
         r->counted++;
     }
     if (a->tokens > 0)
-        b->stats.tokens += (uint64_t)a->tokens;
+        COUNT_ATTEMPT(tokens, (uint64_t)a->tokens);
     if (a->reason == WEIR_REASON_TIMEOUT)
         MUST(o->timeout_ns > 0 && ev->at.ns - r->last_start.ns >= o->timeout_ns,
              "an attempt was ended before its time was up");
@@ -227,8 +256,9 @@ static void on_ended(struct sim_witness *w, struct batch_book *b, struct row_boo
 static void on_retry(struct sim_witness *w, struct batch_book *b, struct row_book *r,
                      const struct core_event *ev)
 {
-    struct pool_book *p = &w->pools[b->about.pool];
+    struct pool_book *p = &w->pools[r->pool];
     const struct core_pool_options *o = p->about.options;
+    duration_ns ceiling = o->recovery ? RECOVERY_WAIT_MAX_NS : o->backoff.ceiling_ns;
     bool paces = o->gate.throttle.kind == THROTTLE_ADAPTIVE;
 
     MUST(r->attempts > 0 && !r->open && !r->may_start && !r->finished, "I2: a retry of nothing");
@@ -247,20 +277,88 @@ static void on_retry(struct sim_witness *w, struct batch_book *b, struct row_boo
             p->hold = instant_max(p->hold, instant_add(ev->at, r->retry_after_ns));
         }
         r->capacity_retries++;
-        b->stats.capacity_retries++;
-        b->stats.total_throttle_time_ns += ev->wait_ns;
+        COUNT_ATTEMPT(capacity_retries, 1);
+        COUNT_ATTEMPT(total_throttle_time_ns, ev->wait_ns);
     } else {
         MUST(r->counted < o->max_attempts, "P4: a retry more than there may be");
-        MUST(ev->wait_ns <= o->backoff.ceiling_ns, "a backoff above its ceiling");
-        b->stats.retries++;
+        MUST(ev->wait_ns <= ceiling, "a backoff above its ceiling");
+        COUNT_ATTEMPT(retries, 1);
     }
+}
+
+/* It was handed over and has not begun: as if it had not been. */
+static void on_taken_back(struct sim_witness *w, struct batch_book *b, struct row_book *r,
+                          const struct core_event *ev)
+{
+    struct pool_book *p = &w->pools[r->pool];
+    const char *bad = sim_watch_ended(&p->watch, r->worker, r->epoch);
+
+    MUST(r->open && ev->attempt == r->attempts, "I5: an attempt was taken back that did not run");
+    MUST(!bad, bad);
+    r->open = false;
+    r->may_start = true;
+    r->attempts--;
+    b->open--;
+    p->open--;
+    COUNT_ATTEMPT(attempts, -UINT64_C(1));
+    w->taken_back++;
+}
+
+static void on_failed_over(struct sim_witness *w, struct batch_book *b, struct row_book *r,
+                           const struct core_event *ev)
+{
+    size_t to = w->pools[b->about.pool].about.fallback;
+
+    MUST(to > 0, "a row went to a fallback pool that there is not");
+    MUST(!r->away && !r->open && !r->finished && r->may_start,
+         "a row went to the fallback pool that could not");
+    if (w->is_wrong)
+        return;
+    r->last_try = r->attempts > 0 && r->outcome == WEIR_OUTCOME_FAILED && !r->retryable;
+    r->away = true;
+    r->pool = to - 1;
+    COUNT_ROW(failed_over);
+}
+
+/* Where there is a recovery table, how many failures of the last one's kind it bears, as the contract has them. */
+static uint32_t failures_borne(const struct core_pool_options *o, const struct row_book *r,
+                               const struct core_answer *a)
+{
+    uint32_t retries;
+
+    if (r->last_try)
+        return 1;
+    if (!o->recovery)
+        return o->max_attempts;
+    if (a->outcome == WEIR_OUTCOME_TIMEOUT)
+        retries = 2;
+    else if (a->reason == WEIR_REASON_PROTOCOL)
+        retries = 3;
+    else if (a->outcome == WEIR_OUTCOME_LOST)
+        retries = 5;
+    else
+        retries = 3;
+    return retries + 1 < o->max_attempts ? retries + 1 : o->max_attempts;
+}
+
+/* A row that ended without having been tried, or tried again, for what its pool says. */
+static void judge_pools_word(struct sim_witness *w, const struct row_book *r,
+                             const struct core_event *ev)
+{
+    const struct pool_book *p = &w->pools[r->pool];
+
+    if (ev->answer->reason == WEIR_REASON_CIRCUIT_OPEN)
+        MUST(p->about.options->breaker_fails && p->watch.breaker == BREAKER_OPEN,
+             "circuit_open, and it is not, or rows are to wait");
+    if (ev->answer->reason == WEIR_REASON_CHECKOUT_TIMEOUT)
+        MUST(p->about.options->checkout_timeout_ns > 0, "checkout_timeout, and there is none");
 }
 
 /* P4: a row fails by its attempts only when all of them counted, and none was a refusal. */
 static void judge_failure(struct sim_witness *w, const struct batch_book *b,
                           const struct row_book *r, const struct core_event *ev)
 {
-    const struct core_pool_options *o = w->pools[b->about.pool].about.options;
+    const struct core_pool_options *o = w->pools[r->pool].about.options;
     const struct core_answer *a = ev->answer;
     bool of_attempts =
         a->outcome == WEIR_OUTCOME_LOST ||
@@ -269,8 +367,14 @@ static void judge_failure(struct sim_witness *w, const struct batch_book *b,
          a->reason != WEIR_REASON_RETRY_TIMEOUT && a->reason != WEIR_REASON_RETRY_AFTER_TOO_LONG);
 
     MUST(a->outcome != WEIR_OUTCOME_CAPACITY, "P4: a row ended as refused");
-    if (of_attempts)
+    judge_pools_word(w, r, ev);
+    if (a->reason == WEIR_REASON_CIRCUIT_OPEN || a->reason == WEIR_REASON_CHECKOUT_TIMEOUT)
+        return;
+    if (of_attempts && !o->recovery && !r->away)
         MUST(r->counted == o->max_attempts, "P4: a row failed before its attempts were used up");
+    if (of_attempts)
+        MUST(r->counted >= failures_borne(o, r, a),
+             "P4: a row failed before its attempts were used up");
     if (a->reason == WEIR_REASON_RETRY_TIMEOUT)
         MUST(r->outcome == WEIR_OUTCOME_CAPACITY &&
                  ev->at.ns - r->first_start.ns >= o->max_capacity_retry_ns,
@@ -292,26 +396,27 @@ static void on_finished(struct sim_witness *w, struct batch_book *b, struct row_
     judge_failure(w, b, r, ev);
     r->finished = true;
     r->may_start = false;
-    r->finish_order = b->stats.finished++;
+    r->finish_order = b->stats.finished;
+    COUNT_ROW(finished);
     r->outcome = ev->answer->outcome;
     r->reason = ev->answer->reason;
     r->status = ev->answer->status;
     if (r->outcome == WEIR_OUTCOME_OK)
-        b->stats.successes++;
+        COUNT_ROW(successes);
     else
-        b->stats.failures++;
+        COUNT_ROW(failures);
 }
 
 static void on_delivered(struct sim_witness *w, struct batch_book *b, struct row_book *r,
                          const struct core_event *ev)
 {
     MUST(r->finished && !r->delivered, "P2: a row was delivered that could not be");
-    MUST(ev->index == b->delivered, "P2: rows were delivered out of order");
+    MUST(b->about.unordered || ev->index == b->delivered, "P2: rows were delivered out of order");
     MUST(!b->about.durable || r->durable, "I3: a row was delivered before the store had it");
     MUST(!b->closed, "a row was delivered after the end");
     r->delivered = true;
     b->delivered++;
-    b->stats.delivered++;
+    COUNT_ROW(delivered);
 }
 
 static void on_opened(struct sim_witness *w, const struct core_event *ev)
@@ -348,16 +453,15 @@ static void on_late(struct sim_witness *w, struct batch_book *b, struct row_book
                     const struct core_event *ev)
 {
     MUST(ev->attempt >= 1 && ev->attempt <= r->attempts, "I5: a late report of no attempt");
-    MUST(!w->pools[b->about.pool].about.cancels_at_once, "I5: late, though it ends at once");
+    MUST(!w->pools[r->pool].about.cancels_at_once, "I5: late, though it ends at once");
     b->stats.late_reports++;
-    log_settle(&w->pools[b->about.pool], ev);
+    log_settle(&w->pools[r->pool], ev);
 }
 
 /* A pause that was told is kept; one by a quota may end when the next answer says that there is more. */
-static void on_held(struct sim_witness *w, struct batch_book *b, const struct row_book *r,
-                    const struct core_event *ev)
+static void on_held(struct sim_witness *w, const struct row_book *r, const struct core_event *ev)
 {
-    struct pool_book *p = &w->pools[b->about.pool];
+    struct pool_book *p = &w->pools[r->pool];
     duration_ns asked = r->retry_after_ns;
 
     MUST(ev->wait_ns > 0, "P7: a pause of no time");
@@ -366,16 +470,21 @@ static void on_held(struct sim_witness *w, struct batch_book *b, const struct ro
         p->hold = instant_max(p->hold, instant_add(ev->at, asked));
 }
 
+static struct pool_book *pool_named(struct sim_witness *w, const char *name)
+{
+    for (size_t i = 0; i < w->pool_count; i++)
+        if (name && strcmp(w->pools[i].about.options->name, name) == 0)
+            return &w->pools[i];
+    return NULL;
+}
+
 /* P7: each decision of a throttle is told once, with what went before it. */
 static void on_throttle(struct sim_witness *w, const struct core_event *ev)
 {
     const struct throttle_state *s = ev->throttle;
-    struct pool_book *p = NULL;
+    struct pool_book *p = pool_named(w, ev->pool);
 
     MUST(s && ev->detail && ev->pool, "P7: a throttle's change without its reason");
-    for (size_t i = 0; i < w->pool_count && !p; i++)
-        if (strcmp(w->pools[i].about.options->name, ev->pool) == 0)
-            p = &w->pools[i];
     MUST(p, "P6: the throttle of no pool");
     if (w->is_wrong)
         return;
@@ -390,6 +499,42 @@ static void on_throttle(struct sim_witness *w, const struct core_event *ev)
     p->changes_by_reason[s->reason]++;
 }
 
+/* Whether it was the event of a pool, and not of a batch. */
+static bool on_event_of_pool(struct sim_witness *w, const struct core_event *ev)
+{
+    struct pool_book *p = pool_named(w, ev->pool);
+    const char *bad = NULL;
+
+    switch (ev->kind) {
+    case EVENT_THROTTLE_CHANGED:
+        on_throttle(w, ev);
+        return true;
+    case EVENT_WORKER_TRANSITION:
+        bad = p ? sim_watch_worker_moved(&p->watch, ev) : "P6: the worker of no pool";
+        break;
+    case EVENT_BREAKER_CHANGED:
+        bad = p ? sim_watch_breaker_moved(&p->watch, ev) : "P6: the breaker of no pool";
+        break;
+    default:
+        return false;
+    }
+    if (bad)
+        wrong(w, "%s (pool %s worker %llu at %.6f s)", bad, ev->pool,
+              (unsigned long long)ev->worker, duration_seconds(ev->at.ns - SIM_START.ns));
+    return true;
+}
+
+/* Its row is in the pool that the event names. */
+static void check_pool_of_row(struct sim_witness *w, const struct batch_book *b,
+                              const struct row_book *r, const struct core_event *ev)
+{
+    size_t expected = r->accepted ? r->pool : b->about.pool;
+
+    if (ev->kind == EVENT_TASK_FAILED_OVER && w->pools[b->about.pool].about.fallback > 0)
+        expected = w->pools[b->about.pool].about.fallback - 1;
+    MUST(strcmp(ev->pool, w->pools[expected].about.options->name) == 0, "P6: in another pool");
+}
+
 static void on_event(struct core_observer *o, const struct core_event *ev)
 {
     struct sim_witness *w = (struct sim_witness *)(void *)o;
@@ -399,27 +544,28 @@ static void on_event(struct core_observer *o, const struct core_event *ev)
     mix_event(w, ev);
     MUST(!instant_before(ev->at, w->now), "P7: an event before the one before it");
     w->now = ev->at;
-    if (ev->kind == EVENT_THROTTLE_CHANGED) {
-        on_throttle(w, ev);
-        return; /* of a pool, not of a batch */
-    }
+    if (on_event_of_pool(w, ev))
+        return;
     if (ev->kind == EVENT_BATCH_OPENED)
         on_opened(w, ev);
     MUST(ev->batch >= 1 && ev->batch <= w->batch_count, "an event of no batch");
     if (w->is_wrong)
         return;
     b = &w->batches[ev->batch - 1];
-    MUST(!strcmp(ev->pool, w->pools[b->about.pool].about.options->name), "P6: in another pool");
     if (ev->kind == EVENT_BATCH_CLOSED) {
         MUST(!b->closed, "a batch was closed twice");
         b->closed = true;
     }
-    if (ev->kind == EVENT_BATCH_OPENED || ev->kind == EVENT_BATCH_CLOSED)
+    if (ev->kind == EVENT_BATCH_OPENED || ev->kind == EVENT_BATCH_CLOSED ||
+        ev->kind == EVENT_FAILURES_ALIKE) {
+        MUST(!strcmp(ev->pool, w->pools[b->about.pool].about.options->name), "P6: in another pool");
         return;
+    }
     MUST(ev->index < b->about.rows, "an event of no row");
     if (w->is_wrong)
         return;
     r = &b->rows[ev->index];
+    check_pool_of_row(w, b, r, ev);
     switch (ev->kind) {
     case EVENT_TASK_ACCEPTED:
         on_accepted(w, b, r, ev);
@@ -442,8 +588,14 @@ static void on_event(struct core_observer *o, const struct core_event *ev)
     case EVENT_TASK_DELIVERED:
         on_delivered(w, b, r, ev);
         break;
+    case EVENT_ATTEMPT_TAKEN_BACK:
+        on_taken_back(w, b, r, ev);
+        break;
+    case EVENT_TASK_FAILED_OVER:
+        on_failed_over(w, b, r, ev);
+        break;
     case EVENT_POOL_HELD:
-        on_held(w, b, r, ev);
+        on_held(w, r, ev);
         break;
     default:
         break;
@@ -479,7 +631,8 @@ void sim_witness_take(struct sim_witness *w, uint64_t batch, const struct core_t
     struct row_book *r = &b->rows[t->index];
     const struct core_answer *a = &t->answer;
 
-    MUST_OF_TASK(t->index == b->taken && r->delivered && !r->taken, "P2: taken out of order");
+    MUST_OF_TASK((b->about.unordered || t->index == b->taken) && r->delivered && !r->taken,
+                 "P2: taken out of order");
     MUST_OF_TASK(t->complete_index == r->finish_order, "complete_index is not the order of ends");
     MUST_OF_TASK(a->outcome == r->outcome && a->reason == r->reason && a->status == r->status,
                  "P7: the result is not what the events said");
@@ -516,12 +669,23 @@ static bool has_bounded(const struct sim_witness *w, const struct pool_book *p)
     return false;
 }
 
+/* Rows may wait for the ends of workers, whose places they hold: nobody knows when these come. */
+static bool workers_are_ending(const struct sim_witness *w)
+{
+    for (size_t i = 0; i < w->pool_count; i++)
+        if (w->pools[i].watch.ending > 0)
+            return true;
+    return false;
+}
+
 /* P5: a row that is ready, beside a permit that is free, is waited for by a time. */
 static void check_idle(struct sim_witness *w, const struct sim_world *world,
                        const struct pool_book *p)
 {
     struct core_stats s;
     size_t running = sim_world_running(world, p->about.pool);
+
+    bool elsewhere = p->about.worker_in_flight > 0 || p->about.fallback > 0;
 
     dispatcher_pool_stats(p->about.pool, &s);
     if (s.running != running)
@@ -533,6 +697,8 @@ static void check_idle(struct sim_witness *w, const struct sim_world *world,
         wrong(w, "I4: %zu attempts run for %llu rows", running, (unsigned long long)p->open);
     if (s.ready > 0 && running < p->about.options->size &&
         (!w->global_limit || sim_world_running(world, NULL) < w->global_limit) &&
+        (!elsewhere || (sim_world_running(world, NULL) == 0 && !workers_are_ending(w))) &&
+        !(p->watch.breaker == BREAKER_HALF_OPEN && p->watch.trials > 0) &&
         instant_is_never(sim_world_wake(world)) && !has_bounded(w, p))
         wrong(w, "P5: %llu rows are ready, a permit is free, and nothing is planned",
               (unsigned long long)s.ready);
@@ -540,7 +706,8 @@ static void check_idle(struct sim_witness *w, const struct sim_world *world,
 
 static void check_waiting(struct sim_witness *w, const struct batch_book *b, struct instant now)
 {
-    for (uint64_t i = b->delivered; i < b->stats.accepted && !b->stopped; i++) {
+    for (uint64_t i = b->about.unordered ? 0 : b->delivered; i < b->stats.accepted && !b->stopped;
+         i++) {
         const struct row_book *r = &b->rows[i];
 
         if (!r->accepted || !r->may_start || r->finished || b->closed)
@@ -597,6 +764,8 @@ static void compare(struct sim_witness *w, const struct core_stats *mine,
          "total_throttle_time");
     same(w, 0, told->ready, "ready at the end");
     same(w, 0, told->waiting, "waiting at the end");
+    same(w, 0, told->queued, "queued at the end");
+    same(w, mine->failed_over, told->failed_over, "failed_over");
     same(w, 0, told->running, "running at the end");
 }
 
@@ -618,28 +787,17 @@ void sim_witness_over(struct sim_witness *w, uint64_t batch, const struct core_s
               (unsigned long long)b->stats.accepted, (unsigned long long)b->delivered);
 }
 
+void sim_witness_workers_over(struct sim_witness *w, size_t pool)
+{
+    const char *bad = sim_watch_over(&w->pools[pool].watch);
+
+    if (bad)
+        wrong(w, "%s (pool %s)", bad, w->pools[pool].about.options->name);
+}
+
 void sim_witness_pool_over(struct sim_witness *w, size_t pool, const struct core_stats *stats)
 {
-    struct core_stats sum = {0};
-
-    for (size_t i = 0; i < w->batch_count; i++) {
-        const struct core_stats *s = &w->batches[i].stats;
-
-        if (w->batches[i].about.pool != pool)
-            continue;
-        sum.accepted += s->accepted;
-        sum.finished += s->finished;
-        sum.delivered += s->delivered;
-        sum.successes += s->successes;
-        sum.failures += s->failures;
-        sum.attempts += s->attempts;
-        sum.refused += s->refused;
-        sum.retries += s->retries;
-        sum.capacity_retries += s->capacity_retries;
-        sum.tokens += s->tokens;
-        sum.total_throttle_time_ns += s->total_throttle_time_ns;
-    }
-    compare(w, &sum, stats);
+    compare(w, &w->pools[pool].stats, stats);
     same(w, w->pools[pool].changes, stats->throttle.changes, "changes of the throttle");
     for (int i = 0; i < THROTTLE_REASONS; i++)
         same(w, w->pools[pool].changes_by_reason[i], stats->throttle.by_reason[i],
@@ -666,8 +824,10 @@ void sim_witness_free(struct sim_witness *w)
 {
     if (!w)
         return;
-    for (size_t i = 0; i < SIM_WITNESS_POOLS; i++)
+    for (size_t i = 0; i < SIM_WITNESS_POOLS; i++) {
         mem_free(w->pools[i].log);
+        sim_watch_free(&w->pools[i].watch);
+    }
     for (size_t i = 0; i < SIM_WITNESS_BATCHES; i++)
         mem_free(w->batches[i].rows);
     mem_free(w);
@@ -687,6 +847,7 @@ enum weir_status sim_witness_add_pool(struct sim_witness *w, const struct sim_wi
         return error_set(err, WEIR_E_LIMIT, "a witness watches at most %d pools",
                          SIM_WITNESS_POOLS);
     *p = (struct pool_book){.about = *about, .last_start = INSTANT_NONE, .hold = INSTANT_NONE};
+    sim_watch_init(&p->watch, about->options, about->worker_in_flight);
     if (about->options->gate.requests_per_minute || about->options->gate.tokens_per_minute) {
         p->log = mem_calloc(LOG_ATTEMPTS, sizeof *p->log);
         if (!p->log)
@@ -729,6 +890,11 @@ uint64_t sim_witness_hash(const struct sim_witness *w)
 uint64_t sim_witness_events(const struct sim_witness *w)
 {
     return w->events;
+}
+
+uint64_t sim_witness_taken_back(const struct sim_witness *w)
+{
+    return w->taken_back;
 }
 
 uint64_t sim_witness_accepted(const struct sim_witness *w, uint64_t batch)

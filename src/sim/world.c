@@ -337,6 +337,12 @@ enum weir_status sim_world_add_edge(struct sim_world *w, const struct core_pool_
     return WEIR_OK;
 }
 
+enum weir_status sim_world_set_fallback(struct sim_world *w, struct core_pool *pool,
+                                        struct core_pool *other)
+{
+    return dispatcher_set_fallback(w->dispatcher, pool, other, NULL);
+}
+
 void sim_world_report(struct sim_world *w, struct core_attempt *a)
 {
     dispatcher_report(w->dispatcher, a, w->now);
@@ -624,12 +630,14 @@ void sim_world_stop(struct sim_world *w, struct sim_batch *b, bool cancel_runnin
 {
     if (b->core)
         dispatcher_stop(w->dispatcher, b->core, cancel_running, w->now);
+    w->wake = w->now; /* between two runs nobody else has the dispatcher run */
 }
 
 void sim_world_shutdown(struct sim_world *w, bool cancel_running)
 {
     w->shut_down = true;
     dispatcher_shutdown(w->dispatcher, cancel_running, w->now);
+    w->wake = w->now;
 }
 
 void sim_world_cut(struct sim_world *w)

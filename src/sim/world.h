@@ -154,6 +154,9 @@ WEIR_MUST_CHECK enum weir_status sim_world_add_edge(struct sim_world *w,
                                                     const struct core_pool_options *o,
                                                     struct sim_edge *e, struct core_pool **ret,
                                                     struct weir_error *err);
+/* dispatcher_set_fallback(): before batches are opened. */
+WEIR_MUST_CHECK enum weir_status sim_world_set_fallback(struct sim_world *w, struct core_pool *pool,
+                                                        struct core_pool *other);
 /* Room for that many more events of an edge at once. */
 WEIR_MUST_CHECK bool sim_world_make_room(struct sim_world *w, size_t events);
 void sim_event_init(struct sim_event *ev, void (*fire)(struct sim_world *w, struct sim_event *ev));

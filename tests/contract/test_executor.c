@@ -9,8 +9,11 @@
 #include "base/mem.h"
 #include "exec/command/command.h"
 #include "exec/http/http.h"
+#include "exec/process/process.h"
 #include "exec/thread/thread.h"
 #include "support/testkit.h"
+#include "support/worker.h"
+#include "unit/exec/mini_dispatcher.h"
 #include "unit/exec/mini_service.h"
 
 #include <fcntl.h>
@@ -59,6 +62,7 @@ struct stage {
     char url[2][64];
     char *dir, *marks, *gate; /* files of commands */
     int gate_fd;
+    struct mini_dispatcher dispatcher; /* in front of workers */
     atomic_bool released;
     atomic_size_t holding;
 
@@ -307,6 +311,78 @@ static void command_close(struct stage *s)
     testkit_dir_remove(s->dir);
 }
 
+/* ---- kind: process ---- */
+
+struct process_payload {
+    struct process_request request;
+    char args[];
+};
+
+/* What a worker says when it holds. */
+static void process_tell(struct core_executor_host *host, const struct core_event *ev)
+{
+    struct stage *s = (struct stage *)host;
+
+    if (ev->kind == EVENT_WORKER_SAID && strcmp(ev->detail, "holding") == 0)
+        atomic_fetch_add(&s->holding, 1);
+}
+
+static void process_open(struct stage *s)
+{
+    char *argv[] = {worker_program(), (char *)(uintptr_t)WORKER_WORD, NULL};
+    struct weir_error err = {0};
+    struct process_options o;
+    struct core_executor *inner;
+
+    s->dir = testkit_dir_make();
+    s->gate = testkit_path(s->dir, "gate");
+    assert_int_equal(mkfifo(s->gate, 0600), 0);
+    s->host.tell = process_tell;
+    process_options_init(&o);
+    o.argv = argv;
+    o.crew.pool = "crewed";
+    o.crew.size = PLACES;
+    o.crew.restart.initial_ns = 1 * NS_PER_MS;
+    o.crew.init_timeout_ns = 500 * NS_PER_MS; /* for a ping that there was no memory for */
+    o.crew.shutdown_grace_ns = 100 * NS_PER_MS;
+    mini_dispatcher_open(&s->dispatcher, &s->loop, &s->host);
+    if (process_executor_new(&o, &s->loop, &s->dispatcher.inner_host, &inner, &err) != WEIR_OK)
+        fail_msg("%s", err.message);
+    mini_dispatcher_join(&s->dispatcher, inner);
+    s->ex = &s->dispatcher.base;
+}
+
+static void *process_payload(struct stage *s, enum does does)
+{
+    size_t room = strlen(s->gate) + 3;
+    struct process_payload *p = malloc(sizeof *p + room);
+
+    assert_non_null(p);
+    snprintf(p->args, room, "\"%s\"", s->gate);
+    p->request = (struct process_request){.command = does == ENDS ? "echo" : "hold",
+                                          .args = slice_of(p->args)};
+    return p;
+}
+
+static size_t process_holding(struct stage *s)
+{
+    return atomic_load(&s->holding);
+}
+
+static void process_release(struct stage *s)
+{
+    s->gate_fd = open(s->gate, O_RDWR | O_CLOEXEC);
+    assert_true(s->gate_fd >= 0);
+}
+
+static void process_close(struct stage *s)
+{
+    if (s->gate_fd > 0)
+        close(s->gate_fd);
+    testkit_free(s->gate);
+    testkit_dir_remove(s->dir);
+}
+
 static const struct kind kinds[] = {
     {"thread", false, sizeof(struct thread_payload), thread_open, thread_payload, thread_holding,
      thread_release, thread_close},
@@ -316,6 +392,8 @@ static const struct kind kinds[] = {
      command_holding, command_release, command_close},
     {"command", false, sizeof(struct command_payload), command_open_ahead, command_payload,
      command_holding, command_release, command_close},
+    {"process", true, sizeof(struct process_payload), process_open, process_payload,
+     process_holding, process_release, process_close},
 };
 
 /* ---- the stage ---- */
@@ -662,11 +740,12 @@ static void without_memory_each_start_is_still_reported(void **state)
     {#test "[thread]", test, NULL, NULL, (void *)(uintptr_t)&kinds[0]},                            \
         {#test "[http]", test, NULL, NULL, (void *)(uintptr_t)&kinds[1]},                          \
         {#test "[command]", test, NULL, NULL, (void *)(uintptr_t)&kinds[2]},                       \
+        {#test "[command, ahead]", test, NULL, NULL, (void *)(uintptr_t)&kinds[3]},                \
     {                                                                                              \
-#test "[command, ahead]", test, NULL, NULL, (void *)(uintptr_t)&kinds[3]                   \
+#test "[process]", test, NULL, NULL, (void *)(uintptr_t)&kinds[4]                          \
     }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         EACH(each_start_is_reported_once_with_its_times),
@@ -684,5 +763,7 @@ int main(void)
         EACH(without_memory_each_start_is_still_reported),
     };
 
+    if (worker_is_meant(argc, argv))
+        return worker_main(argc, argv);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -150,6 +150,7 @@ static void assert_row(const struct store_row *got, const struct store_row *want
     assert_slice(got->request_id, want->request_id);
     assert_int_equal(got->has_output, want->has_output);
     assert_slice(got->output, want->has_output ? want->output : SLICE(""));
+    assert_slice(got->errput, want->has_output ? want->errput : SLICE(""));
     assert_int_equal(got->complete_index, want->complete_index);
     assert_int_equal(got->submit_ns, want->submit_ns);
     assert_int_equal(got->start_ns, want->start_ns);
@@ -188,6 +189,7 @@ static void each_field_of_a_row_comes_back(void **state)
                              .request_id = SLICE("req-\xc3\xa4"),
                              .has_output = true,
                              .output = SLICE("any\0bytes\xfe"),
+                             .errput = SLICE("warned\0\xff\n"),
                              .complete_index = STORE_NUMBER_MAX,
                              .submit_ns = INT64_MAX,
                              .start_ns = -1,
@@ -205,8 +207,28 @@ static void each_field_of_a_row_comes_back(void **state)
     assert_row(&got, &want);
     assert_true(within(&f->hold, got.key) && within(&f->hold, got.output));
     assert_true(within(&f->hold, got.message) && within(&f->hold, got.request_id));
-    assert_int_equal(f->hold.len,
-                     want.key.len + want.message.len + want.request_id.len + want.output.len);
+    assert_int_equal(f->hold.len, want.key.len + want.message.len + want.request_id.len +
+                                      want.output.len + want.errput.len);
+}
+
+static void what_was_written_beside_an_output_goes_with_it(void **state)
+{
+    struct fixture *f = *state;
+    struct store_row got, r = row_ok(0, "");
+    struct store_mark mark = {.next = 1};
+
+    r.errput = SLICE("warned");
+    put(f, r);
+    put(f, row_ok(1, "x"));
+    reopen(f);
+    assert_int_equal(get(f, 0, &got), WEIR_OK);
+    assert_row(&got, &r);
+    assert_int_equal(get(f, 1, &got), WEIR_OK);
+    assert_int_equal(got.errput.len, 0);
+    assert_int_equal(f->s->ops->mark(f->s, &mark, NULL, 0, NULL), WEIR_OK);
+    assert_int_equal(get(f, 0, &got), WEIR_OK);
+    assert_false(got.has_output);
+    assert_int_equal(got.errput.len, 0);
 }
 
 static void every_outcome_and_reason_comes_back(void **state)
@@ -923,6 +945,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         BOTH(a_store_has_a_name),
         BOTH(each_field_of_a_row_comes_back),
+        BOTH(what_was_written_beside_an_output_goes_with_it),
         BOTH(every_outcome_and_reason_comes_back),
         BOTH(an_empty_answer_is_not_no_answer),
         BOTH(a_row_that_has_not_finished_is_not_there),

@@ -81,7 +81,7 @@ class Cli(Case):
         def options(command):
             return set(re.findall(r"^ +(?:-., )?--([a-z-]+)", weir(command, "--help").stdout, re.M))
 
-        flow = re.search(r"^Flow:$(.*?)^HTTP:$", weir("run", "--help").stdout, re.M | re.S)[1]
+        flow = re.search(r"^Flow:$(.*?)^Telling:$", weir("run", "--help").stdout, re.M | re.S)[1]
         flow = set(re.findall(r"^ +(?:-., )?--([a-z-]+)", flow, re.M))
         offered = options("simulate")
         self.assertEqual(flow - offered, set())

@@ -182,6 +182,26 @@ register("process", lambda args: values[args])
         self.assertEqual(worker.error("process")["type"], "RecursionError")
 
 
+    def test_row_that_python_cannot_read_fails_alone(self):
+        worker = self.worker(ECHO)
+        worker.send_raw('{"id":1,"command":"process","args":[%s]}' % ("7" * 5000))
+        answer = worker.receive()
+        if sys.version_info >= (3, 11):
+            self.assertEqual((answer["id"], answer["error"]["type"]), (1, "InvalidRequest"))
+            self.assertIn("digits", answer["error"]["message"])
+        self.assertEqual(worker.result("process", 10 ** 500), 10 ** 500)
+
+    def test_request_that_memory_does_not_suffice_for_ends_the_worker(self):
+        worker = self.worker("import resource\nresource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20))" + ECHO)
+        worker.ping()
+        try:
+            worker.send_raw(b'{"id":1,"command":"process","args":[' + b'[],' * (20 << 20) + b'0]}', deadline_s=60)
+        except BrokenPipeError:
+            pass
+        self.assertEqual(worker.wait_end(60), 1)
+        self.assertIn("MemoryError", worker.err())
+
+
 class Registering(SdkCase):
     def test_mistakes_are_told_at_once(self):
         sys.path.insert(0, SDK)
@@ -456,14 +476,21 @@ class TheEnd(SdkCase):
         self.assertTrue(os.path.exists(done))
 
     def test_calls_that_wait_are_not_begun_when_weir_is_gone(self):
-        go, log = self.path("go"), self.path("log")
-        worker = self.worker(f"@command('process')\ndef f(args):\n    print('runs')\n    open({log!r}, 'a').write('x')\n"
-                             f"    until({go!r})", "run(grace=60)")
+        log = self.path("log")
+        # The first call ends when the reader has seen the end of the input, which nothing outside shows.
+        worker = self.worker(f"""
+import gc
+@command("process")
+def f(args):
+    open({log!r}, "a").write("x")
+    print("runs")
+    while not any(type(o).__name__ == "_Worker" and o.input_ended for o in gc.get_objects()):
+        select.select([], [], [], 0.005)
+""", "run(grace=60)")
         for _ in range(3):
             worker.send("process")
         worker.wait_err("runs")
         worker.close_input()
-        self.touch("go")
         self.assertEqual(worker.wait_end(), 0)
         with open(log) as f:
             self.assertEqual(f.read(), "x")

@@ -2,6 +2,7 @@
 # run-tests: sanitizers
 # run-tests: parallel
 # run-tests: timeout=600
+import concurrent.futures
 import json
 import os
 import re
@@ -193,26 +194,41 @@ class BadWorkers(CheckCase):
     def test_unknown_command_succeeds(self):
         self.bad("yes-to-all", fails=["unknown"], says="whoever mistypes a command must be told")
 
-    def test_output_that_is_not_the_protocol(self):
-        for fault, text in (("garbage", '"Traceback (most recent call last):\\n": something in it printed to standard output'),
-                            ("print", '"now working on it\\n'), ("print-after", '"that was it\\n'),
-                            ("garbage-json", "is not JSON"), ("empty-frame", "is not JSON"),
-                            ("not-object", "not an object"), ("no-id", 'has no "id"'), ("text-id", 'has no "id"'),
-                            ("no-success", 'has no "success"'), ("unknown-id", "it answered request 1003"),
-                            ("answer-twice", "it answered request 3, which was not sent to it or is answered already"),
-                            ("claim-4g", "a frame of 4294967295 bytes, over the limit of 67108864"),
-                            ("claim-over", "a frame of 67108865 bytes"),
-                            ("crash", "it ended (exit status 3) instead of answering"),
-                            ("crash-mid-frame", "its output ended after"),
-                            ("exit-after=1", "it ended (exit status 0)")):
+    def each_fails_unknown(self, faults, options=PATIENT):
+        """Checks a worker with each of the faults, a few at a time: mostly they wait."""
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            said = list(pool.map(lambda fault: self.check(bad_worker(fault), *options), faults))
+        for (fault, text), one in zip(faults.items(), said):
             with self.subTest(fault=fault):
-                self.bad(fault, fails=["unknown"], says=text)
+                self.assertEqual(self.failed(one), ["unknown"], one)
+                self.assertIn(text, one["by_name"]["unknown"]["text"])
+
+    def test_output_that_is_not_the_protocol(self):
+        self.each_fails_unknown({
+            "garbage": '"Traceback (most recent call last):\\n": something in it printed to standard output',
+            "print": '"now working on it\\n',
+            "print-after": '"that was it\\n',
+            "garbage-json": "is not JSON",
+            "empty-frame": "is not JSON",
+            "not-object": "not an object",
+            "no-id": 'has no "id"',
+            "text-id": 'has no "id"',
+            "no-success": 'has no "success"',
+            "unknown-id": "it answered request 1003",
+            "answer-twice": "it answered request 3, which was not sent to it or is answered already",
+            "claim-4g": "a frame of 4294967295 bytes, over the limit of 67108864",
+            "claim-over": "a frame of 67108865 bytes",
+            "crash": "it ended (exit status 3) instead of answering",
+            "crash-mid-frame": "its output ended after",
+            "exit-after=1": "it ended (exit status 0)",
+        })
 
     def test_answers_that_do_not_come(self):
-        for fault, text in (("hang", "no answer in"), ("no-answer", "no answer in"),
-                            ("half-frame-hang", "only 47 came; the length counts the bytes of the message")):
-            with self.subTest(fault=fault):
-                self.bad(fault, fails=["unknown"], says=text, options=short("timeout"))
+        self.each_fails_unknown({
+            "hang": "no answer in",
+            "no-answer": "no answer in",
+            "half-frame-hang": "only 47 came; the length counts the bytes of the message",
+        }, options=short("timeout"))
 
     def test_large_ids_are_changed(self):
         self.bad("float-id", fails=["unknown", "id"], says="with success")
@@ -305,6 +321,9 @@ class BadWorkers(CheckCase):
     def test_it_does_not_end_with_its_input(self):
         self.bad("ignore-eof", fails=["input"], says="after the end of its input", options=short("grace"))
 
+    def test_it_prints_as_it_ends(self):
+        self.bad("bye", fails=["input"], says='its first bytes were "Good bye.\\n"')
+
     def test_it_does_not_end_at_sigterm(self):
         self.bad("ignore-term", fails=["sigterm"], says="after SIGTERM", options=short("grace"))
 
@@ -383,6 +402,13 @@ class CommandLine(CheckCase):
             done = self.weir(*words)
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             self.assertIn("Usage: weir worker check", done.stdout)
+
+    def test_the_man_page_has_every_option_and_no_other(self):
+        with open(os.path.join(ROOT, "docs", "weir.1"), encoding="utf-8") as f:
+            text = re.search(r'\.SH "WEIR WORKER CHECK"\n(.*?)\n\.SH ', f.read(), re.S)[1]
+        documented = re.findall(r"^(?:\\fB\\-.\\fR, )?\\fB\\-\\-([a-z\\-]+)\\fR", text, re.M)
+        offered = re.findall(r"^ +(?:-., )?--([a-z-]+)", self.weir("check", "--help").stdout, re.M)
+        self.assertEqual([name.replace("\\", "") for name in documented], offered)
 
     def test_output_that_cannot_be_written_is_a_failure(self):
         with open("/dev/full", "w") as full:

@@ -7,6 +7,7 @@ What every worker must do is said once, in Contract; each worker adds what it do
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from weirtest import BUILD, ROOT, Case, wait_until  # noqa: E402
+from weirtest import BUILD, ROOT, WEIR, Case, wait_until  # noqa: E402
 from workerkit import Worker, frame  # noqa: E402
 
 WORKERS = os.path.join(ROOT, "examples", "workers")
@@ -298,6 +299,41 @@ class OfTheDocument(Contract, Case):
         return len(text)
 
 
+class WithWeir(Case):
+    """The command lines that stand in the examples, as they stand there."""
+
+    ROWS = '"good"\n{"text": "two words"}\n"Gr\u00fc\u00dfe"\n'
+
+    def run_line(self, name, number=0):
+        """The results of the `number`th line with `weir run` in the source."""
+        with open(os.path.join(WORKERS, name), encoding="utf-8") as f:
+            lines = re.findall(r"(weir run --worker '.*?\.jsonl)", f.read())
+        words = shlex.split(lines[number].replace("./echo", shlex.quote(os.path.join(BUILD, "examples", "workers", "echo"))))
+        self.assertEqual(words[0], "weir")
+        rows = self.write("rows.jsonl", self.ROWS)
+        words = [WEIR] + [rows if word == "rows.jsonl" else word for word in words[1:]]
+        done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        results = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual([r["error"] for r in results], [None] * len(results))
+        return [r["output"] for r in results]
+
+    def test_sentiment(self):
+        outputs = self.run_line("sentiment.py")
+        self.assertEqual([o["mood"]["messages"] for o in outputs], [1, 1, 2, 2, 1, 3, 3, 2])
+
+    def test_echo(self):
+        for number in (0, 1):
+            self.assertEqual(self.run_line("echo.c", number), ["good", {"text": "two words"}, "Gr\u00fc\u00dfe"])
+
+    @unittest.skipUnless(shutil.which("node"), "there is no node")
+    def test_wordcount(self):
+        self.assertEqual([o["words"] for o in self.run_line("wordcount.mjs")], [1, 2, 1])
+
+    def test_upper(self):
+        self.assertEqual(self.run_line("upper.sh"), ["GOOD", "TWO WORDS", "GR\u00fc\u00dfE"])
+
+
 class Document(unittest.TestCase):
     def dumps(self):
         """The bytes of each hex dump, and what stands beside them."""
@@ -328,6 +364,12 @@ class Document(unittest.TestCase):
             answers.append(json.loads(data[4:end]))
             data = data[end:]
         self.assertEqual(answers[1], json.loads(found[3][4:]))
+
+    def test_options_that_it_names_are_there(self):
+        offered = subprocess.run([WEIR, "run", "--help"], stdout=subprocess.PIPE, text=True, timeout=30).stdout
+        named = set(re.findall(r"`(--[a-z-]+)", document()))
+        self.assertGreater(len(named), 10)
+        self.assertEqual(named - set(re.findall(r"--[a-z-]+", offered)), set())
 
     def test_links_lead_somewhere(self):
         text = document()

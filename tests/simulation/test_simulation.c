@@ -218,6 +218,14 @@ static void draw_pool(struct life *l, size_t i)
     if (rng_below(r, 4))
         o->timeout_ns = rng_range(r, 10 * NS_PER_MS, 3 * NS_PER_S);
     o->max_capacity_retry_ns = one_in(r, 4) ? rng_range(r, 1, NS_PER_S) : 20 * NS_PER_S;
+    if (one_in(r, 3)) {
+        o->breaker.on = true;
+        o->breaker.failures = 1 + (uint32_t)rng_below(r, 5);
+        o->breaker.open_ns = rng_range(r, 1, 10 * NS_PER_S);
+        o->breaker.trials = 1 + (uint32_t)rng_below(r, 3);
+        o->breaker.successes = 1 + (uint32_t)rng_below(r, 3);
+        o->breaker_fails = one_in(r, 3);
+    }
 }
 
 static void draw_batch(struct life *l, struct test_batch *b)
@@ -236,6 +244,7 @@ static void draw_batch(struct life *l, struct test_batch *b)
     core->window_rows = 1 + (uint32_t)rng_below(r, one_in(r, 2) ? 6 : ROWS);
     core->deadline_ns = one_in(r, 5) ? rng_range(r, 1, 20 * NS_PER_S) : 0;
     core->output_bytes = one_in(r, 4) ? 1 + rng_below(r, 200) : 0;
+    core->unordered = one_in(r, 4);
     b->options.source = &b->source;
     b->options.sink = &b->sink;
     b->gap_max_ns = one_in(r, 3) ? rng_range(r, 0, NS_PER_S) : 0;
@@ -275,6 +284,7 @@ static void open_batch(struct sim_world *w, void *ctx)
         .row = b->row,
         .durable = b->options.store != NULL,
         .deadline_ns = b->options.core.deadline_ns,
+        .unordered = b->options.core.unordered,
         .bounded = b->options.core.output_bytes > 0,
     };
     enum weir_status status;
@@ -493,7 +503,7 @@ static void the_random_worlds_reach_what_they_are_meant_to(void **state)
         WEIR_REASON_TIMEOUT,       WEIR_REASON_DEADLINE,
         WEIR_REASON_RETRY_TIMEOUT, WEIR_REASON_RETRY_AFTER_TOO_LONG,
         WEIR_REASON_OVER_BUDGET,   WEIR_REASON_SHUTDOWN_REQUESTED,
-        WEIR_REASON_NO_OUTCOME};
+        WEIR_REASON_NO_OUTCOME,    WEIR_REASON_CIRCUIT_OPEN};
 
     (void)state;
     if (from_environment("WEIR_SEEDS", 300) < 300)

@@ -13,16 +13,22 @@ args of the commands process and echo back. Words:
                     4 GiB - 1), claim-over (64 MiB + 1), eat-memory=BYTES (more at each call, and keeps it),
                     fork-and-exit (a child holds the pipes), question-marks (for what is not ASCII), print (text, and
                     then a good answer), print-after (the other way round)
+                    close-output (and lives on)
   answers           fail[=TEXT], fail-object, retryable, capacity[=RETRY_AFTER], about (who answers, and what it knows)
-  at other times    pings=N (answers only the first N), ping-fails, stop-reading (after its first ping),
+  at other times    pings=N (answers only the first N), ping-fails[=A-B] (the Ath to the Bth), stop-reading (after its
+                    first ping), close-input (after its first ping, and lives on),
+                    close-input=unread (when there is more to read), work=S (before each answer), stop-at=BYTES (reads no
+                    further when a larger message comes),
                     ignore-term, ignore-shutdown, ignore-eof, shutdown-status=N, exit-after=N (calls), yes-to-all (any
                     command), lose-second (a request that comes while another is there), small-buffer=BYTES (dies of a
                     larger message)
   it says           max_in_flight=N, reverse=N (answers N requests at a time, the last first)
 
   which calls       at=N: from the N-th on (1); times=N: that often (without end); if=TEXT: only requests that hold it
+                    first=PATH: only the one, of all workers, that makes this file
   which lives       once=PATH: only in the life that makes this file; after that it is good
-  what it tells     log=PATH: gets a line for each event: PID start | ping | call ID COMMAND | fork PID | term | eof | shutdown
+  what it tells     log=PATH: gets a line for each event: PID start | ping | call ID COMMAND | fork PID | term | eof |
+                    shutdown
 """
 import json
 import os
@@ -37,14 +43,16 @@ MINUTE_S = 60.0
 CALL_FAULTS = {"crash", "crash-mid-frame", "half-frame-hang", "garbage", "garbage-json", "not-object", "empty-frame",
                "latin-1", "no-id", "no-success", "text-id", "float-id", "unknown-id", "answer-twice", "late", "hang",
                "no-answer", "claim-4g", "claim-over", "eat-memory", "fork-and-exit", "question-marks", "print",
-               "print-after", "fail", "fail-object", "retryable", "capacity", "about"}
+               "print-after", "fail", "fail-object", "retryable", "capacity", "about", "close-output"}
 OTHERS = {"crash-at-start", "hang-at-start", "slow-start", "banner", "leave-child", "flood-stderr", "pings", "ping-fails",
-          "stop-reading", "ignore-term", "ignore-shutdown", "ignore-eof", "shutdown-status", "exit-after", "yes-to-all",
-          "lose-second", "small-buffer", "max_in_flight", "reverse", "at", "times", "if", "once", "log"}
+          "stop-reading", "bye", "close-input", "work", "stop-at", "ignore-term", "ignore-shutdown", "ignore-eof",
+          "shutdown-status", "exit-after", "yes-to-all", "lose-second", "small-buffer", "max_in_flight", "reverse", "at",
+          "times", "if", "once", "first", "log"}
 
 words = {}
 calls = matched = pings = 0
 eaten = []
+sessions = {}
 
 
 def has(name):
@@ -90,6 +98,8 @@ def take(count):
         piece = os.read(0, min(count, 1 << 20))
         if not piece:
             log("eof")
+            if has("bye"):
+                write(b"Good bye.\n")
             if has("ignore-eof"):
                 wait_for_ever()
             os._exit(0)
@@ -103,6 +113,9 @@ def receive():
     if has("small-buffer") and length > number("small-buffer"):
         os.write(2, b"bad_worker: message too long\n")
         os._exit(1)
+    if has("stop-at") and length > number("stop-at"):
+        log("stop", length)
+        wait_for_ever()
     return json.loads(take(length))
 
 
@@ -195,10 +208,15 @@ def capacity(request, answer):
     failed(error)(request, answer)
 
 
+def close_output(request, answer):
+    os.close(1)
+    wait_for_ever()
+
+
 def about(request, answer):
     result = {"pid": os.getpid(), "worker": os.environ.get("WEIR_WORKER"), "pool": os.environ.get("WEIR_POOL"),
               "calls": calls, "session": request.get("session"), "session_lost": request.get("session_lost", False),
-              "args": request.get("args")}
+              "seen": sessions.get(request.get("session"), 0), "args": request.get("args")}
     send(dict(answer, result=result))
 
 
@@ -220,11 +238,20 @@ def fault_functions():
         "fail": failed(words.get("fail") or "it failed"),
         "fail-object": failed({"type": "Broken", "message": "it failed", "retryable": False, "capacity": False}),
         "retryable": failed({"type": "Busy", "message": "try again", "retryable": True}),
-        "capacity": capacity, "about": about,
+        "capacity": capacity, "about": about, "close-output": close_output,
     }
 
 
 # ---- the worker -------------------------------------------------------------------------------------------------
+
+
+def makes(path):
+    """Whether the file was not there before; then it is now."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except FileExistsError:
+        return False
+    return True
 
 
 def fault_of(request):
@@ -233,7 +260,7 @@ def fault_of(request):
     if not has("if") or words["if"] in json.dumps(request, ensure_ascii=False):
         matched += 1
         nth = matched - int(number("at", 1))
-        if nth >= 0 and (not has("times") or nth < number("times")):
+        if nth >= 0 and (not has("times") or nth < number("times")) and (not has("first") or makes(words["first"])):
             return next((name for name in words if name in CALL_FAULTS), None)
     return None
 
@@ -242,6 +269,11 @@ def answer_call(request):
     global calls
     calls += 1
     log("call", request["id"], request["command"])
+    if request.get("session"):
+        known = 0 if request.get("session_lost") else sessions.get(request["session"], 0)
+        sessions[request["session"]] = known + 1
+    if has("work"):
+        wait(number("work"))
     answer = {"id": request["id"], "success": True, "result": request.get("args")}
     fault = fault_of(request)
     if request["command"] not in ("process", "echo") and not has("yes-to-all"):
@@ -260,13 +292,18 @@ def answer_ping(request):
     log("ping")
     if has("pings") and pings > number("pings"):
         return
-    if has("ping-fails"):
+    first, _, last = words.get("ping-fails", "").partition("-")
+    if has("ping-fails") and int(first or 1) <= pings <= int(last or first or 1 << 30):
         send({"id": request["id"], "success": False, "error": "not well"})
     elif has("max_in_flight"):
         send({"id": request["id"], "success": True, "result": {"max_in_flight": int(number("max_in_flight"))}})
     else:
         send({"id": request["id"], "success": True})
-    if has("stop-reading"):
+    if has("close-input"):
+        if words["close-input"]:
+            select.select([0], [], [])
+        os.close(0)
+    if has("stop-reading") or has("close-input"):
         wait_for_ever()
 
 
@@ -321,13 +358,10 @@ def main():
         if name not in CALL_FAULTS | OTHERS:
             sys.exit(f"bad_worker: no such fault: {word}")
         words[name] = value
-    if has("once"):
-        try:
-            os.close(os.open(words["once"], os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-        except FileExistsError:
-            told = {k: v for k, v in words.items() if k in ("log", "max_in_flight")}
-            words.clear()
-            words.update(told)
+    if has("once") and not makes(words["once"]):
+        told = {k: v for k, v in words.items() if k in ("log", "max_in_flight")}
+        words.clear()
+        words.update(told)
     signal.signal(signal.SIGTERM, on_term)
     log("start")
     if has("crash-at-start"):

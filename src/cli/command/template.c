@@ -369,14 +369,18 @@ static void put_columns(struct sink *s, const struct piece *p, const struct temp
     }
 }
 
+static bool has_column(const struct piece *p, const struct template_row *row)
+{
+    return (size_t)(p->column > 0 ? p->column : -p->column) <= row->column_count;
+}
+
+/* One that the row does not have is nothing at all, not even quotes. */
 static void put_column(struct sink *s, const struct piece *p, const struct template_row *row)
 {
-    size_t n = (size_t)(p->column > 0 ? p->column : -p->column);
-    struct slice text = {"", 0};
+    size_t at = p->column > 0 ? (size_t)p->column - 1 : row->column_count - (size_t)-p->column;
 
-    if (n <= row->column_count)
-        text = row->columns[p->column > 0 ? n - 1 : row->column_count - n];
-    put(s, cut(text, p->cut), s->quoted);
+    if (has_column(p, row))
+        put(s, cut(row->columns[at], p->cut), s->quoted);
 }
 
 static enum weir_status put_field(struct sink *s, const struct piece *p,
@@ -429,6 +433,12 @@ static bool appends(const struct template *t, const struct template_row *row)
     return t->options.append && !t->takes_row && !(t->takes_fields && row->object.len > 0);
 }
 
+/* A word of a column alone that the row does not have is left out, as a shell leaves out what is empty. */
+static bool is_nothing(const struct piece *p, const struct template_row *row)
+{
+    return p->kind == PIECE_COLUMN && p->alone && !has_column(p, row);
+}
+
 /* All words; `words`: each ends, else there are spaces between. */
 static enum weir_status put_words(const struct template *t, const struct template_row *row,
                                   struct sink *s, bool words, struct weir_error *err)
@@ -437,6 +447,8 @@ static enum weir_status put_words(const struct template *t, const struct templat
     enum weir_status status = WEIR_OK;
 
     for (size_t i = 0; i < t->count && status == WEIR_OK; i++) {
+        if (words && is_nothing(&t->pieces[i], row))
+            continue;
         status = put_piece(s, &t->pieces[i], row, err);
         if (words && t->pieces[i].ends_word)
             argvec_end(s->into);

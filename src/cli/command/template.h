@@ -15,8 +15,8 @@
  *     {2}     the row's second column    {-1}  the last one           {2.} {2/} {2//} {2/.} as above
  *     {name}  the field of a row that is a JSON object; {name.inner} one inside it; {name.} {name/} ... as above
  *
- * A string is put in without its quotes, any other JSON value as it stands. A column that a row does not have is empty;
- * a field that it does not have makes it a bad row. In a row that is no JSON object {name} stays as it is, and so does
+ * A string is put in without its quotes, any other JSON value as it stands. A column that a row does not have is nothing,
+ * and a word of it alone is left out; a field that a row does not have makes it a bad row. In a row that is no JSON object {name} stays as it is, and so does
  * whatever else stands in braces. Where a command line has no placeholder for a row, the row becomes its last word
  * (unless `append` is false).
  *

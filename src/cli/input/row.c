@@ -310,23 +310,23 @@ struct fingerprint row_key_fingerprint(const struct run_row *row)
 
 /* ---- the builder ---- */
 
-static enum weir_status compile(const char *option, const char *expr, struct program **ret,
-                                struct weir_error *err)
+static enum weir_status compile(const char *option, const char *expr, bool empty_is_null,
+                                struct program **ret, struct weir_error *err)
 {
-    if (!expr)
-        return WEIR_OK;
-    return program_new(&(struct program_options){.name = option, .expr = expr}, ret, err);
+    struct program_options o = {.name = option, .expr = expr, .empty_is_null = empty_is_null};
+
+    return expr ? program_new(&o, ret, err) : WEIR_OK;
 }
 
 static enum weir_status prepare(struct rows *r, struct weir_error *err)
 {
     const struct row_options *o = &r->options;
-    enum weir_status status = compile("--template", o->template_expr, &r->template, err);
+    enum weir_status status = compile("--template", o->template_expr, false, &r->template, err);
 
     if (status == WEIR_OK)
-        status = compile("--key", o->key_expr, &r->key, err);
+        status = compile("--key", o->key_expr, false, &r->key, err);
     if (status == WEIR_OK)
-        status = compile("--session", o->session_expr, &r->session, err);
+        status = compile("--session", o->session_expr, true, &r->session, err);
     if (status == WEIR_OK && o->colsep) {
         status = columns_new(o->colsep, &r->colsep, err);
         if (status == WEIR_E_INVALID)

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "cli/command/find.h"
 #include "cli/run/run.h"
 
 #include <ctype.h>
@@ -43,6 +44,18 @@ static enum weir_status compile(struct run *r, struct weir_error *err)
     return status;
 }
 
+/* Unless a row decides which program it is. */
+static enum weir_status check_program(const struct run *r, struct weir_error *err)
+{
+    const struct run_options *o = &r->options;
+    const char *program = o->command.words.items[0];
+
+    if (o->shell || strchr(program, '{') ||
+        (o->command.replace && strstr(program, o->command.replace)))
+        return WEIR_OK;
+    return find_program(program, o->workdir, err);
+}
+
 enum weir_status command_setup_input(struct run *r, struct source_options *s,
                                      struct weir_error *err)
 {
@@ -53,8 +66,10 @@ enum weir_status command_setup_input(struct run *r, struct source_options *s,
                                      .max_args = (uint64_t)c->max_args,
                                      .nul = c->nul,
                                      .stdin_fd = STDIN_FILENO};
-    enum weir_status status = compile(r, err);
+    enum weir_status status = check_program(r, err);
 
+    if (status == WEIR_OK)
+        status = compile(r, err);
     if (status == WEIR_OK && combined)
         status = combine_new(&values, &r->combine, err);
     if (status != WEIR_OK)
@@ -176,6 +191,9 @@ enum weir_status command_make(void *ctx, const struct core_pool_options *options
     o.prepare = prepare;
     o.ctx = r;
     o.places = options->size;
+    /* What is handed over ahead has begun as far as the engine knows: with --halt, say, one that follows a failure. */
+    o.ahead = !template_wants_place(r->words) && r->options.flow.halt.verdict == HALT_NONE &&
+              c->load <= 0 && c->memfree_bytes == 0;
     o.capacity_exits = exits; /* not NULL: none is none */
     o.terms = terms;
     o.terms_count = c->term_seq.count;

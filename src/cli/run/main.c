@@ -180,6 +180,10 @@ static void attend(struct run *r)
         hold_look(r);
         joblog_drain(r);
         worker_log_drain(r);
+        if (!r->worker_hopeless && worker_never_starts(r)) {
+            r->worker_hopeless = true;
+            stop_starting(r, true);
+        }
         if (poll(fds, 2, LOOK_MS) <= 0)
             continue;
         if (fds[0].revents)
@@ -256,6 +260,11 @@ static int judge_end(struct run *r, struct buf *why, enum summary_end *ret_end)
         return CLI_HALTED;
     }
     *ret_end = SUMMARY_STOPPED;
+    if (r->worker_hopeless) {
+        buf_puts(why,
+                 "no worker has started; what the program wrote stands above: correct --worker");
+        return CLI_USAGE;
+    }
     buf_puts(why, r->signals > 0 ? "stopped by a signal" : "stopped");
     return CLI_STOPPED;
 }
@@ -314,8 +323,13 @@ static void tell_failures(const struct run *r)
     const struct first_failure *f = &r->first_failure;
     const struct summary *s = &r->summary;
 
-    if (!f->any || !run_options_raw(&r->options) || tells_people(r))
+    if (s->rows_failed == 0 || !run_options_raw(&r->options) || tells_people(r))
         return;
+    if (!f->any) {
+        fprintf(stderr, "weir run: %" PRIu64 " of %" PRIu64 " rows failed, in the runs before\n",
+                s->rows_failed, s->rows_ok + s->rows_failed);
+        return;
+    }
     fprintf(stderr,
             "weir run: %" PRIu64 " of %" PRIu64 " rows failed, the first of them row %" PRIu64
             " (%s): %s\n",
@@ -450,6 +464,7 @@ int cmd_run(int argc, char **argv)
                     .joblog = {.fd = -1},
                     .worker_log = {.fd = -1},
                     .held_look_at = INSTANT_NONE,
+                    .worker_look_at = INSTANT_NONE,
                     .told_lock = PTHREAD_MUTEX_INITIALIZER};
     struct weir_error err;
     int exit_status;

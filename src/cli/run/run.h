@@ -145,6 +145,9 @@ struct run {
     struct worker_pool workers, fallback;
     struct core_pool *fallback_pool; /* NULL: none */
     struct worker_log worker_log;
+    bool worker_worked;   /* one was ready once */
+    bool worker_hopeless; /* none will ever be: the run was stopped for it */
+    struct instant worker_look_at;
 
     /*
      * Taken for each write to standard error while others may write there too. The main thread does not wait for it: a
@@ -220,9 +223,11 @@ WEIR_MUST_CHECK enum weir_status command_put_line(struct run *r, struct argvec *
 /* --dry-run: all command lines to standard output. */
 WEIR_MUST_CHECK enum weir_status command_dry_run(struct run *r, struct weir_error *err);
 
-/* worker.c */
+/* worker.c. worker_check: whether the programs are there. */
+WEIR_MUST_CHECK enum weir_status worker_check(const struct run *r, struct weir_error *err);
 WEIR_MUST_CHECK enum weir_status worker_add_pools(struct run *r, struct weir_error *err);
 void worker_count(struct run *r, struct core_pool *pool, struct summary_workers *s);
+bool worker_never_starts(struct run *r);
 WEIR_MUST_CHECK enum weir_status worker_log_open(struct run *r, struct weir_error *err);
 void worker_said(struct run *r, const struct core_event *ev);
 void worker_log_drain(struct run *r);
@@ -250,6 +255,9 @@ void *deliver_main(void *run);
 /* watch.c */
 void watch_init(struct watch *w, const struct halt_rule *rule, struct core_observer *next,
                 int wake_fd, int begun_fd); /* run: to be set then, before events come */
+
+/* Whether --halt says that nothing more is to be started. On the engine's thread. */
+bool watch_halts(void *watch);
 
 /* Waits until fewer than `ahead` of the `fed` rows have not begun yet, or stop_fd is readable. The feeder's. */
 void watch_wait_begun(struct watch *w, uint64_t fed, uint64_t ahead, int stop_fd);

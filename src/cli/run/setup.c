@@ -33,6 +33,8 @@ static enum weir_status check_target(struct run *r, struct source_options *s,
         return error_set(err, WEIR_E_INVALID, "--workdir: %s is no directory", o->workdir);
     if (o->kind == RUN_COMMAND)
         return command_setup_input(r, s, err);
+    if (o->kind == RUN_WORKER)
+        return worker_check(r, err);
     if (o->kind == RUN_HTTP && http_url_check(o->http.url, err) != WEIR_OK)
         return error_prefix(err, "--url");
     return WEIR_OK;
@@ -324,6 +326,10 @@ enum weir_status setup_batch(struct run *r, struct weir_error *err)
     b.core.first_complete_index = r->before.complete_index;
     b.core.deadline_ns = o->flow.deadline_ns;
     b.core.unordered = o->unordered;
+    if (o->flow.halt.verdict != HALT_NONE) {
+        b.core.halts = watch_halts;
+        b.core.halts_ctx = &r->watch;
+    }
     if (o->worker.stop_on_same_failure) {
         b.core.on_failures =
             o->worker.same_failure_share > 0 ? FAILURES_STOP_AFTER_SHARE : FAILURES_STOP;

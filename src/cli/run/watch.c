@@ -70,6 +70,13 @@ static void on_event(struct core_observer *o, const struct core_event *ev)
     run_signal_fd(w->wake_fd);
 }
 
+bool watch_halts(void *watch)
+{
+    struct watch *w = watch;
+
+    return halt_verdict(&w->halt) != HALT_NONE;
+}
+
 static const struct core_observer_ops watch_ops = {.event = on_event};
 
 void watch_init(struct watch *w, const struct halt_rule *rule, struct core_observer *next,

@@ -6,6 +6,7 @@
  */
 #include "base/error.h"
 #include "base/mem.h"
+#include "cli/command/find.h"
 #include "cli/run/run.h"
 #include "core/worker/recovery.h"
 #include "exec/process/process.h"
@@ -200,6 +201,9 @@ static void fill_crew(const struct run_options *o, const char *pool, struct crew
     c->shutdown_grace_ns = w->grace_ns;
     c->term_grace_ns = w->grace_ns;
     c->affinity.idle_ns = w->session_idle_ns;
+    /* A sweep that comes less often would let sessions live for longer than was said. */
+    if (c->affinity.sweep_ns > w->session_idle_ns)
+        c->affinity.sweep_ns = w->session_idle_ns;
 }
 
 /* A worker's line as words; with --shell a shell takes it apart, and becomes it. */
@@ -213,6 +217,31 @@ static enum weir_status make_words(const struct run *r, const char *line, struct
     argvec_put(ret, SLICE("exec "));
     argvec_add(ret, slice_of(line));
     return ret->bytes.failed ? error_nomem(err) : WEIR_OK;
+}
+
+static enum weir_status check_program(const struct run *r, const char *option, const char *line,
+                                      struct weir_error *err)
+{
+    struct argvec words = {0};
+    enum weir_status status;
+
+    if (!line || r->options.shell)
+        return WEIR_OK;
+    status = shell_split(line, &words, err);
+    if (status == WEIR_OK && !argvec_argv(&words))
+        status = error_nomem(err);
+    if (status == WEIR_OK)
+        status = find_program(words.argv[0], r->options.workdir, err);
+    argvec_free(&words);
+    return status == WEIR_OK ? WEIR_OK : error_prefix(err, "%s", option);
+}
+
+enum weir_status worker_check(const struct run *r, struct weir_error *err)
+{
+    const struct run_worker_options *w = &r->options.worker;
+    enum weir_status status = check_program(r, "--worker", w->worker, err);
+
+    return status == WEIR_OK ? check_program(r, "--fallback", w->fallback, err) : status;
 }
 
 enum weir_status worker_make(void *ctx, const struct core_pool_options *options,
@@ -268,6 +297,43 @@ enum weir_status worker_add_pools(struct run *r, struct weir_error *err)
     if (status == WEIR_OK)
         status = engine_set_fallback(r->engine, r->pool, r->fallback_pool, err);
     return status == WEIR_OK ? WEIR_OK : error_prefix(err, "--fallback");
+}
+
+/* ---- while it runs ---- */
+
+/* Starts that failed, of a program that has never worked, are enough to say that it will not. */
+#define FAILED_STARTS_MAX 5
+#define LOOK_NS           (500 * NS_PER_MS)
+
+/* Of the pool that rows go to first. */
+static bool has_never_worked(struct run *r)
+{
+    struct engine_workers w;
+    bool never;
+
+    if (engine_pool_workers(r->engine, r->pool, &w, NULL) != WEIR_OK)
+        return false;
+    r->worker_worked = w.counts.ready_once > 0;
+    never = !r->worker_worked && w.counts.failed_starts >= FAILED_STARTS_MAX;
+    engine_workers_free(&w);
+    return never;
+}
+
+/*
+ * A pool waits for its breaker, for it may have worked for days. Whoever runs a command whose program was never seen to work
+ * waits for nothing: true once that is clear.
+ */
+bool worker_never_starts(struct run *r)
+{
+    struct instant now;
+
+    if (r->options.kind != RUN_WORKER || r->worker_worked || r->options.worker.fallback)
+        return false;
+    now = engine_now(r->engine);
+    if (!instant_is_none(r->worker_look_at) && instant_diff(now, r->worker_look_at) < LOOK_NS)
+        return false;
+    r->worker_look_at = now;
+    return has_never_worked(r);
 }
 
 /* ---- the end ---- */

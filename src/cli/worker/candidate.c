@@ -244,18 +244,8 @@ enum candidate_said candidate_receive(struct candidate *p, struct instant deadli
 
 bool candidate_wait_exit(struct candidate *p, struct instant deadline)
 {
-    struct wire_response response;
-    struct wire_fault fault;
-
-    while (!p->exited && !is_late(deadline)) {
-        if (p->silent) {
-            pump(p, deadline);
-        } else if (candidate_receive(p, deadline, &response, &fault) == CANDIDATE_WRONG) {
-            /* Nothing more is to be had from this reader. */
-            close_fd(&p->out);
-            p->silent = true;
-        }
-    }
+    while (!p->exited && !is_late(deadline))
+        pump(p, deadline);
     return p->exited;
 }
 

@@ -66,7 +66,7 @@ void candidate_put(struct candidate *p, struct slice bytes);
 /* The response is valid until the next call. */
 enum candidate_said candidate_receive(struct candidate *p, struct instant deadline,
                                       struct wire_response *ret, struct wire_fault *ret_fault);
-/* Its output is read and thrown away until the process has ended. False: the deadline has passed. */
+/* After CANDIDATE_GONE: waits until the process has ended. False: the deadline has passed. */
 bool candidate_wait_exit(struct candidate *p, struct instant deadline);
 void candidate_close_input(struct candidate *p);
 /*

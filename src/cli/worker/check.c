@@ -314,8 +314,9 @@ static enum check_verdict check_shutdown(struct check_run *r)
         talk_give_up(r);
         return CHECK_FAIL;
     }
-    if (!talk_ends(r, "the command shutdown", answered, &end))
-        return fail(r, "; exit with status 0 when the request in hand is answered");
+    if (!talk_ends(r, "the command shutdown",
+                   "exit with status 0 when the request in hand is answered", answered, &end))
+        return CHECK_FAIL;
     if (!end.signal && end.code == 0)
         return CHECK_OK;
     buf_puts(&r->text, "it ended with ");
@@ -330,11 +331,12 @@ static enum check_verdict check_end_of_input(struct check_run *r)
     if (!talk_ensure(r))
         return CHECK_FAIL;
     candidate_close_input(r->candidate);
-    if (!talk_ends(r, "the end of its input", loop_clock(), &end))
-        return fail(
-            r,
-            "; exit when a read says that the input has ended: weir is gone then, and nobody else "
-            "ends it");
+    if (!talk_ends(
+            r, "the end of its input",
+            "exit when a read says that the input has ended: weir is gone then, and nobody else "
+            "ends it",
+            loop_clock(), &end))
+        return CHECK_FAIL;
     buf_puts(&r->text, "with ");
     talk_put_end(&r->text, &end);
     return CHECK_OK;
@@ -347,8 +349,10 @@ static enum check_verdict check_sigterm(struct check_run *r)
     if (!talk_ensure(r))
         return CHECK_FAIL;
     child_signal(&r->candidate->child, SIGTERM);
-    if (!talk_ends(r, "SIGTERM", loop_clock(), &end))
-        return fail(r, "; leave the signal as it is, or exit in its handler: SIGKILL comes next");
+    if (!talk_ends(r, "SIGTERM",
+                   "leave the signal as it is, or exit in its handler: SIGKILL comes next",
+                   loop_clock(), &end))
+        return CHECK_FAIL;
     buf_puts(&r->text, "with ");
     talk_put_end(&r->text, &end);
     return CHECK_OK;

@@ -83,9 +83,9 @@ bool talk_in_pieces(struct check_run *r, struct wire_request *q, const size_t *c
 bool talk_take(struct check_run *r, uint64_t first_id, size_t count, bool *answered);
 /* Nothing comes for a moment. */
 bool talk_quiet(struct check_run *r, duration_ns for_ns);
-/* It ends by itself, within the grace from `since`, when it was told by `why` ("the command shutdown"); *ret_end: how.
- * What it leaves behind is noted. */
-bool talk_ends(struct check_run *r, const char *why, struct instant since,
+/* It ends by itself, and says nothing more, within the grace from `since`, when it was told by `why` ("the command
+ * shutdown"); *ret_end: how. What it leaves behind is noted. remedy: for one that does not end. */
+bool talk_ends(struct check_run *r, const char *why, const char *remedy, struct instant since,
                struct child_end *ret_end);
 /* It is ended by force; r->text says why already. */
 void talk_give_up(struct check_run *r);

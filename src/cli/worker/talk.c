@@ -43,7 +43,7 @@ void talk_put_end(struct buf *out, const struct child_end *end)
 /* ---- what went wrong ---- */
 
 /* Ends the worker by force, or notes what it left if it has ended by itself. */
-static void end_peer(struct check_run *r, struct child_end *ret)
+static void end_candidate(struct check_run *r, struct child_end *ret)
 {
     bool by_itself = r->candidate->exited;
     size_t before = r->left.len;
@@ -64,7 +64,7 @@ void talk_give_up(struct check_run *r)
 {
     struct child_end end;
 
-    end_peer(r, &end);
+    end_candidate(r, &end);
 }
 
 /* A length that is too large, but not with its bytes the other way round, and before what begins as a message does. */
@@ -84,7 +84,7 @@ static bool fail_wrong(struct check_run *r, const struct wire_fault *fault)
     if (is_swapped(fault))
         buf_puts(&r->text,
                  "; or is the length in the machine's byte order? Its highest byte comes first");
-    end_peer(r, &end);
+    end_candidate(r, &end);
     return false;
 }
 
@@ -94,12 +94,12 @@ static bool fail_gone(struct check_run *r, const char *instead)
     struct child_end end;
 
     if (candidate_wait_exit(r->candidate, after(EXIT_WAIT_NS))) {
-        end_peer(r, &end);
+        end_candidate(r, &end);
         buf_puts(&r->text, "it ended (");
         talk_put_end(&r->text, &end);
         buf_printf(&r->text, ") %s; what it wrote to standard error may say why", instead);
     } else {
-        end_peer(r, &end);
+        end_candidate(r, &end);
         buf_printf(
             &r->text,
             "it closed its standard output %s; a worker keeps it open for as long as it lives",
@@ -155,7 +155,7 @@ static bool fail_silent(struct check_run *r, duration_ns waited)
         buf_putc(&r->text, ')');
     else
         buf_puts(&r->text, "; answer each request, and flush after each answer");
-    end_peer(r, &end);
+    end_candidate(r, &end);
     return false;
 }
 
@@ -334,22 +334,33 @@ bool talk_ensure(struct check_run *r)
         return true;
     if (start(r))
         return true;
-    end_peer(r, &end);
+    end_candidate(r, &end);
     return false;
 }
 
-bool talk_ends(struct check_run *r, const char *why, struct instant since,
+bool talk_ends(struct check_run *r, const char *why, const char *remedy, struct instant since,
                struct child_end *ret_end)
 {
     duration_ns grace = r->options->grace_ns;
+    struct instant deadline = instant_add(since, grace);
+    struct wire_fault fault;
 
-    if (candidate_wait_exit(r->candidate, instant_add(since, grace))) {
-        end_peer(r, ret_end);
+    switch (candidate_receive(r->candidate, deadline, &r->response, &fault)) {
+    case CANDIDATE_ANSWER:
+        return fail_id(r, r->response.id);
+    case CANDIDATE_WRONG:
+        return fail_wrong(r, &fault);
+    case CANDIDATE_SILENT:
+    case CANDIDATE_GONE:
+        break;
+    }
+    if (candidate_wait_exit(r->candidate, deadline)) {
+        end_candidate(r, ret_end);
         return true;
     }
     buf_puts(&r->text, "it still runs ");
     put_seconds(&r->text, grace);
-    buf_printf(&r->text, " after %s", why);
-    end_peer(r, ret_end);
+    buf_printf(&r->text, " after %s; %s", why, remedy);
+    end_candidate(r, ret_end);
     return false;
 }

@@ -45,12 +45,13 @@ struct core_breaker_change {
 struct core_event {
     enum core_event_kind kind;
     struct instant at;
-    const char *pool;                 /* name; NULL when it does not concern one */
-    uint64_t batch;                   /* number of the batch; 0 when it does not concern one */
-    uint64_t index;                   /* of the row, for task and attempt events */
-    const struct core_task *task;     /* the same; the engine's, to be looked at within the call only. Or NULL */
-    const char *key;                  /* of the row, or NULL */
-    uint32_t attempt;                 /* number of the attempt */
+    const char *pool; /* name; NULL when it does not concern one */
+    uint64_t batch;   /* number of the batch; 0 when it does not concern one */
+    uint64_t index;   /* of the row, for task and attempt events */
+    const struct core_task
+        *task;        /* the same; the engine's, to be looked at within the call only. Or NULL */
+    const char *key;  /* of the row, or NULL */
+    uint32_t attempt; /* number of the attempt */
     const struct core_answer *answer; /* or NULL */
     duration_ns wait_ns;
     const char *detail;                    /* or NULL */

@@ -40,6 +40,8 @@ struct store_row {
     struct slice request_id;
     bool has_output; /* false: no answer came; an empty answer has an output of 0 bytes */
     struct slice output;
+    struct slice
+        errput; /* written beside the output (standard error); goes with it, and is empty without */
     uint64_t complete_index;
     int64_t submit_ns, start_ns, complete_ns; /* start: of the first attempt */
     uint32_t attempts;

@@ -282,7 +282,7 @@ struct session *affinity_find(struct affinity *a, const char *name, size_t len, 
     if (!s)
         return NULL;
     if (s->users++ == 0) {
-        if (s->lost)
+        if (s->lost && !s->worker)
             a->counts.lost--;
         list_remove(&s->by_use);
     }
@@ -295,6 +295,7 @@ void affinity_leave(struct affinity *a, struct session *s, struct instant now)
     if (--s->users > 0)
         return;
     s->used_at = now;
+    s->telling = false;
     if (s->worker)
         list_push_back(&a->bound, &s->by_use);
     else if (s->lost)
@@ -336,7 +337,19 @@ bool affinity_take_lost(struct session *s)
     bool lost = s->lost;
 
     s->lost = false;
+    s->telling = lost;
     return lost;
+}
+
+void affinity_untold(struct session *s)
+{
+    s->lost = s->lost || s->telling;
+    s->telling = false;
+}
+
+void affinity_told(struct session *s)
+{
+    s->telling = false;
 }
 
 bool affinity_release(struct affinity *a, const char *name, size_t len, struct instant now)
@@ -411,8 +424,6 @@ static const char *check_session(const struct affinity *a, const struct session 
     t->bound += s->worker != NULL;
     if (hash_of(a, s->name, s->name_len) != s->hash)
         return "a session's hash is not its name's";
-    if (s->worker && s->lost)
-        return "a session is bound and not told that it was lost";
     if ((s->worker != NULL) == list_empty(&s->of_worker))
         return "a session is bound, and not in its worker's list, or the reverse";
     if (s->users > 0)
@@ -420,7 +431,7 @@ static const char *check_session(const struct affinity *a, const struct session 
     if (!s->worker && !s->lost)
         return "a session that says nothing is remembered";
     t->bound_idle += s->worker != NULL;
-    t->lost_idle += s->lost;
+    t->lost_idle += s->lost && !s->worker;
     return listed ? NULL : "a session without tasks is on no list";
 }
 

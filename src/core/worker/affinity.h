@@ -44,21 +44,24 @@ struct affinity_options {
     size_t bound_max, lost_max;
 };
 
+/* What a look-up touches comes first: among many sessions each cache line of it is a wait for memory. */
 struct session {
-    struct worker *worker; /* NULL: not bound */
-    bool lost;             /* it was bound, and the next task is to be told that it no longer is */
-    struct core_task *holder; /* that task; the dispatcher's */
-    bool taken; /* a task of it is under way: whoever dispatches sets it, one task at a time goes */
-    uint32_t users; /* tasks that refer to it; it is not freed before they are gone */
-    struct list
-        queue; /* tasks that wait for the one under way, in their order; the dispatcher's links */
-    struct instant used_at;
-    struct list by_use;    /* without users: among the bound ones, or the lost ones, by last use */
-    struct list of_worker; /* in its worker's list of sessions */
-    struct session *next;  /* in the hash chain */
+    struct session *next; /* in the hash chain */
     uint64_t hash;
     size_t name_len;
-    char name[]; /* with a NUL */
+    struct worker *worker; /* NULL: not bound */
+    struct list by_use;    /* without users: among the bound ones, or the lost ones, by last use */
+    struct instant used_at;
+    uint32_t users; /* tasks that refer to it; it is not freed before they are gone */
+    bool taken; /* a task of it is under way: whoever dispatches sets it, one task at a time goes */
+    bool lost;  /* it was bound, and the next task is to be told that it no longer is */
+    bool
+        telling; /* a request that says so is under way; affinity_untold() when it was never sent */
+    struct core_task *holder; /* the task under way; the dispatcher's */
+    struct list
+        queue; /* tasks that wait for the one under way, in their order; the dispatcher's links */
+    struct list of_worker; /* in its worker's list of sessions */
+    char name[];           /* with a NUL */
 };
 
 struct affinity_counts {
@@ -92,6 +95,10 @@ void affinity_bind(struct affinity *a, struct session *s, struct worker *w, stru
 void affinity_use(struct affinity *a, struct session *s, bool hit, struct instant now);
 /* Whether the next request has to say that the session was lost; true once for each loss. */
 bool affinity_take_lost(struct session *s);
+/* The request that was to say so was not sent: the next one is to. Nothing changes when none was to. */
+void affinity_untold(struct session *s);
+/* It was sent, or lost. */
+void affinity_told(struct session *s);
 /* By hand. False: it is not bound, or not known. A task of it that is under way goes on where it is. */
 bool affinity_release(struct affinity *a, const char *name, size_t len, struct instant now);
 /* All bindings to w end. */

@@ -457,6 +457,9 @@ struct instant crew_run(struct crew *c, struct instant now)
     }
     fire_due(c, now);
     wake = instant_min(start_wished(c, now), sweep);
+    c->spreading = c->spreading && instant_before(now, c->spread_until);
+    if (crew_spreads(c))
+        wake = instant_min(wake, c->spread_until);
     first = heap_first(&c->timers);
     return first ? instant_min(wake, list_entry(first, struct worker, timer)->timer_at) : wake;
 }
@@ -496,7 +499,12 @@ static void first_pong(struct crew *c, struct worker *w, uint32_t max_in_flight,
         w->max_in_flight =
             max_in_flight < c->options.max_in_flight ? max_in_flight : c->options.max_in_flight;
     c->takes = w->max_in_flight;
-    c->counts.ready_once++;
+    if (c->counts.ready_once++ == 0) {
+        duration_ns took = instant_diff(now, w->started_at);
+
+        c->spreading = true;
+        c->spread_until = instant_add(now, took > CREW_SPREAD_NS ? took : CREW_SPREAD_NS);
+    }
     if (w->round == c->round)
         c->starting_now--;
     w->unproved = c->short_lives >= CREW_SHORT_LIVES;

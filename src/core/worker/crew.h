@@ -38,7 +38,8 @@
  * Sessions. A bound session's task goes to its worker; when that has no room the task is parked with the worker
  * (crew_park()) and comes first when there is room again (crew_calling()): until then the worker is not given anything
  * else. When a worker ends or retires, its bindings end and what was parked with it is to be chosen anew
- * (crew_take_orphan()). A new session goes to the worker with room that has the fewest, ties by the order.
+ * (crew_take_orphan()). A new session goes to the worker with room that has the fewest, ties by the order; while a crew
+ * starts for the first time it may have to wait for one (crew_spreads()).
  *
  * Cost. What happens for a request is O(1) whatever the number of workers and sessions: a worker with room is on one of
  * three lists, and its timer in a heap is moved only to be earlier. Deaths, starts, listing and new sessions are
@@ -76,6 +77,9 @@
 #define CREW_SHORT_LIFE_NS (1 * NS_PER_S)
 /* A worker that is as old as it may be, and cannot retire yet, tries it again after so long. */
 #define CREW_AGE_AGAIN_NS (1 * NS_PER_S)
+/* After the first worker of a crew is ready, new sessions wait for the others so long, or as long as it took itself if that
+   is more: each that is ready has one until then. */
+#define CREW_SPREAD_NS (1 * NS_PER_S)
 /* A worker's resident set is looked at once in so long. */
 #define CREW_MEMORY_EVERY_NS (1 * NS_PER_S)
 
@@ -195,6 +199,11 @@ enum crew_pick {
 };
 /* s: the task's session, or NULL. Changes nothing. */
 enum crew_pick crew_pick(struct crew *c, const struct session *s, struct worker **ret);
+/*
+ * Whether new sessions wait for workers that get ready for the first time: else the first one to be ready, by some
+ * milliseconds, would get all sessions of a batch, and keep them. Ends by itself: crew_run() says when at the latest.
+ */
+bool crew_spreads(const struct crew *c);
 /* A worker that could be taken instead, by a task that is not bound: not the one with that id. NULL: there is none. */
 struct worker *crew_another(struct crew *c, uint64_t id);
 /* The worker that crew_pick() named has one request more. Binds s when it is not bound. Returns whether the request has
@@ -239,7 +248,8 @@ enum crew_answer {
     CREW_ANSWER_OK,
     CREW_ANSWER_ERROR,    /* it reported a failure: the worker stays, and is checked */
     CREW_ANSWER_CAPACITY, /* it is full: no failure */
-    CREW_ANSWER_NONE, /* the attempt ended without an answer, or was never sent: the worker takes nothing more;
+    CREW_ANSWER_UNSENT, /* it was never sent, and nothing is wrong with the worker: as if it had not been given */
+    CREW_ANSWER_NONE, /* the attempt ended without an answer: the worker takes nothing more;
                          crew_gone() or crew_kill() goes with it, else it is ended in good order */
 };
 /* An attempt that was given to w has ended there. s as in crew_give(). */

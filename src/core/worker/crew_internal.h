@@ -52,6 +52,9 @@ struct crew {
     unsigned short_lives;
     uint32_t strikes;
     bool shutting_down;
+    /* The first worker has got ready, and others get ready for the first time: new sessions are spread until then. */
+    bool spreading;
+    struct instant spread_until;
 
     struct crew_counts counts; /* by_state, by_health and workers are not kept in it */
 };

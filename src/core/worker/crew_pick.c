@@ -85,6 +85,12 @@ static void least_sessions(struct list *head, struct worker **best)
     }
 }
 
+bool crew_spreads(const struct crew *c)
+{
+    return c->spreading && c->counts.ready_once < c->options.size && c->start_failures == 0 &&
+           c->in_state[1][WORKER_INITIALIZING] > 0;
+}
+
 enum crew_pick crew_pick(struct crew *c, const struct session *s, struct worker **ret)
 {
     struct worker *w = NULL;
@@ -97,6 +103,8 @@ enum crew_pick crew_pick(struct crew *c, const struct session *s, struct worker 
     if (s) {
         least_sessions(&c->idle, &w);
         least_sessions(&c->partly, &w);
+        if (w && w->sessions > 0 && crew_spreads(c))
+            return CREW_NONE;
     } else {
         node = list_front(&c->idle);
         if (!node)
@@ -123,16 +131,12 @@ struct worker *crew_another(struct crew *c, uint64_t id)
 
 bool crew_give(struct crew *c, struct worker *w, struct session *s, struct instant now)
 {
-    bool lost = false;
-
     assert(takes(c, w));
     assert(!s || !s->worker || s->worker == w);
-    if (s && s->worker) {
+    if (s && s->worker)
         affinity_use(c->affinity, s, true, now);
-    } else if (s) {
+    else if (s)
         affinity_bind(c->affinity, s, w, now);
-        lost = affinity_take_lost(s);
-    }
     w->given++;
     if (w->in_flight++ == 0)
         crew_move(c, w, WORKER_BUSY, "was given a request", NULL, now);
@@ -142,7 +146,7 @@ bool crew_give(struct crew *c, struct worker *w, struct session *s, struct insta
         list_push_back(&c->partly, &w->room_link);
     }
     crew_relist(c, w);
-    return lost;
+    return s && affinity_take_lost(s);
 }
 
 /* ---- parking ---- */
@@ -224,6 +228,10 @@ void crew_answered(struct crew *c, struct worker *w, struct session *s, enum cre
     assert(w->in_flight > 0);
     if (s && s->worker == w)
         affinity_use(c->affinity, s, false, now);
+    if (s && how == CREW_ANSWER_UNSENT)
+        affinity_untold(s);
+    else if (s)
+        affinity_told(s);
     w->in_flight--;
     if (w->ahead > 0 && --w->ahead == 0)
         health_cleared(&w->health, now);
@@ -232,8 +240,12 @@ void crew_answered(struct crew *c, struct worker *w, struct session *s, enum cre
         crew_arm(c, w); /* it may have been retiring already, and this was the last one */
         return;
     }
-    count_answer(c, w, how);
-    health_seen(&w->health, now);
+    if (how == CREW_ANSWER_UNSENT) {
+        w->given--;
+    } else {
+        count_answer(c, w, how);
+        health_seen(&w->health, now);
+    }
     if (w->in_flight == 0) {
         w->idle_since = now;
         if (w->life.state == WORKER_BUSY)

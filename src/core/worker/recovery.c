@@ -42,7 +42,8 @@ enum recovery_category recovery_category(const struct core_answer *a)
         return RECOVERY_SESSION;
     if (a->outcome == WEIR_OUTCOME_TIMEOUT)
         return RECOVERY_TIMEOUT;
-    if (a->reason == WEIR_REASON_PROTOCOL || a->reason == WEIR_REASON_RESPONSE_TOO_LARGE)
+    if (a->reason == WEIR_REASON_PROTOCOL || a->reason == WEIR_REASON_WORKER_PROTOCOL ||
+        a->reason == WEIR_REASON_RESPONSE_TOO_LARGE)
         return RECOVERY_COMMUNICATION;
     if (a->outcome == WEIR_OUTCOME_LOST)
         return RECOVERY_CONNECTION;

@@ -225,7 +225,7 @@ static enum weir_status launch(struct peer *p, const int theirs[3], struct weir_
     _cleanup_buf_ struct buf name = {0};
     enum weir_status status;
 
-    snprintf(id, sizeof id, "WEIR_WORKER=%llu", (unsigned long long)p->worker->id);
+    snprintf(id, sizeof id, "WEIR_WORKER=%llu", (unsigned long long)p->worker->place);
     buf_printf(&name, "WEIR_POOL=%s", x->options.crew.pool ? x->options.crew.pool : "");
     pool = name.data;
     if (name.failed)
@@ -367,13 +367,17 @@ void peer_kill(struct peer *p, const char *why, enum weir_reason reason, const c
 {
     _cleanup_buf_ struct buf text = {0};
     uint64_t taken = bytes_taken(p);
+    size_t why_len = strlen(why);
+    /* The record is short, and has `why` already. */
+    bool repeats = strncmp(detail, why, why_len) == 0 && detail[why_len] == ':';
 
     if (p->state == PEER_CONDEMNED)
         return;
     buf_printf(&text, "worker %llu (pid %lld) %s", (unsigned long long)p->worker->id,
                (long long)p->pid, detail);
     p->state = PEER_CONDEMNED;
-    crew_kill(crew_of(p), p->worker, why, detail, process_now(p->x));
+    crew_kill(crew_of(p), p->worker, why, repeats ? detail + why_len + 2 : detail,
+              process_now(p->x));
     end_calls(p, taken, reason, text.failed ? why : text.data);
     talk_stop(p);
 }

@@ -128,7 +128,7 @@ void talk_cancel(struct peer *p, struct core_attempt *a)
 {
     struct call *call = calls_find(&p->calls, (uint64_t)(uintptr_t)a->edge);
     struct instant now = process_now(p->x);
-    enum crew_answer how = CREW_ANSWER_CAPACITY;
+    enum crew_answer how = CREW_ANSWER_UNSENT;
 
     assert(call && call->attempt == a);
     if (!outbox_take_back(&p->outbox, call->begin, call->end))
@@ -147,17 +147,6 @@ void talk_cancel(struct peer *p, struct core_attempt *a)
 
 static void on_in(uv_poll_t *handle, int status, int events);
 
-static void wait_for_room(struct peer *p, bool wait)
-{
-    if (wait == p->polls_in)
-        return;
-    p->polls_in = wait && uv_poll_start(&p->in_poll, UV_WRITABLE, on_in) == 0;
-    if (!wait)
-        uv_poll_stop(&p->in_poll);
-    else if (!p->polls_in)
-        p->in_broken = true;
-}
-
 static void note_broken(struct peer *p)
 {
     p->in_broken = true;
@@ -166,6 +155,19 @@ static void note_broken(struct peer *p)
     list_remove(&p->trouble);
     list_push_back(&p->x->troubled, &p->trouble);
     process_soon(p->x);
+}
+
+/* At all times it is waited for that nobody reads any more. */
+static bool look_at_in(struct peer *p, bool for_room)
+{
+    p->polls_in = for_room;
+    return uv_poll_start(&p->in_poll, for_room ? UV_WRITABLE : UV_DISCONNECT, on_in) == 0;
+}
+
+static void wait_for_room(struct peer *p, bool wait)
+{
+    if (wait != p->polls_in && !look_at_in(p, wait))
+        note_broken(p);
 }
 
 void talk_write(struct peer *p)
@@ -445,7 +447,7 @@ static bool add_poll(struct peer *p, uv_poll_t *poll, int fd)
 bool talk_begin(struct peer *p)
 {
     return add_poll(p, &p->in_poll, p->in) && add_poll(p, &p->out_poll, p->out) &&
-           add_poll(p, &p->err_poll, p->err) &&
+           add_poll(p, &p->err_poll, p->err) && look_at_in(p, false) &&
            uv_poll_start(&p->out_poll, UV_READABLE, on_out) == 0 &&
            uv_poll_start(&p->err_poll, UV_READABLE, on_err) == 0;
 }

@@ -149,12 +149,14 @@ static struct memory_record *record_new(const struct store_row *row)
     r->row.key = text_append(r->text, &used, row->key);
     r->row.message = text_append(r->text, &used, row->message);
     r->row.request_id = text_append(r->text, &used, row->request_id);
-    r->row.output = (struct slice){NULL, 0};
+    r->row.output = r->row.errput = (struct slice){NULL, 0};
     if (row->has_output) {
-        r->output = mem_copy(row->output.len ? row->output.data : "", row->output.len);
+        used = 0;
+        r->output = mem_alloc(row->output.len + row->errput.len + 1);
         if (!r->output)
             return record_free(r);
-        r->row.output = (struct slice){r->output, row->output.len};
+        r->row.output = text_append(r->output, &used, row->output);
+        r->row.errput = text_append(r->output, &used, row->errput);
     }
     return r;
 }
@@ -273,7 +275,8 @@ static enum weir_status memory_get(struct core_store *s, uint64_t index, struct 
         goto out;
     }
     const struct store_row *row = &e->record->row;
-    size_t bytes = row->key.len + row->message.len + row->request_id.len + row->output.len;
+    size_t bytes =
+        row->key.len + row->message.len + row->request_id.len + row->output.len + row->errput.len;
     char *text = buf_reserve(hold, bytes);
     size_t used = 0;
 
@@ -286,6 +289,7 @@ static enum weir_status memory_get(struct core_store *s, uint64_t index, struct 
     ret->message = text_append(text, &used, row->message);
     ret->request_id = text_append(text, &used, row->request_id);
     ret->output = text_append(text, &used, row->output);
+    ret->errput = text_append(text, &used, row->errput);
     text[used] = '\0';
     hold->len += used;
 out:
@@ -309,7 +313,7 @@ static enum weir_status mark_locked(struct memory_store *m, const struct store_m
         struct memory_entry *e = entry_find(m, k);
 
         e->record->output = mem_free(e->record->output);
-        e->record->row.output = (struct slice){NULL, 0};
+        e->record->row.output = e->record->row.errput = (struct slice){NULL, 0};
         e->record->row.has_output = false;
         e->has_place = false;
     }

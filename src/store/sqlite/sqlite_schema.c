@@ -30,7 +30,7 @@ const char *const journal_tables[] = {
     "CREATE TABLE mark (id INTEGER PRIMARY KEY CHECK (id = 0), next INTEGER NOT NULL,"
     " output_bytes INTEGER NOT NULL, errors_bytes INTEGER NOT NULL) STRICT",
     "CREATE TABLE row (idx INTEGER PRIMARY KEY," ROW_COLUMNS_SQL ") STRICT",
-    "CREATE TABLE pending (idx INTEGER PRIMARY KEY, output BLOB NOT NULL) STRICT",
+    "CREATE TABLE pending (idx INTEGER PRIMARY KEY, output BLOB NOT NULL, errput BLOB) STRICT",
     /* The start is in the key because a run that was killed may try the same attempt again. */
     "CREATE TABLE attempt (idx INTEGER NOT NULL, generation INTEGER NOT NULL,"
     " number INTEGER NOT NULL, start_ns INTEGER NOT NULL, outcome TEXT NOT NULL,"
@@ -50,7 +50,7 @@ const size_t journal_table_count = sizeof(journal_tables) / sizeof(journal_table
 #define MANY(text) FOUR(FOUR(text))
 
 #define ROW_VALUES     "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
-#define PENDING_VALUES "(?,?)"
+#define PENDING_VALUES "(?,?,?)"
 #define PLACE_VALUES   "(?,?,?,?,?)"
 
 /*
@@ -67,7 +67,7 @@ const char *const journal_sql[ST_COUNT] = {
     [ST_ROW_COUNT] = "SELECT count(*) FROM row WHERE idx >= ?1 AND idx < ?2",
     [ST_PENDING_PUT] = "INSERT INTO pending VALUES " PENDING_VALUES,
     [ST_PENDING_PUT_MANY] = "INSERT OR FAIL INTO pending VALUES " MANY(PENDING_VALUES),
-    [ST_PENDING_GET] = "SELECT output FROM pending WHERE idx = ?1",
+    [ST_PENDING_GET] = "SELECT output, errput FROM pending WHERE idx = ?1",
     [ST_PENDING_DROP] = "DELETE FROM pending WHERE idx < ?1",
     [ST_ATTEMPT_PUT] = "INSERT OR REPLACE INTO attempt VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,"
                        " ?10)",

@@ -13,7 +13,7 @@
 
 /* Of the tables (sqlite_schema.c): values that a record takes of a statement. */
 #define ROW_COLUMNS     16
-#define PENDING_COLUMNS 2
+#define PENDING_COLUMNS 3
 #define PLACE_COLUMNS   5
 
 static struct sqlite_store *self(struct core_store *s)
@@ -122,9 +122,16 @@ static int pending_bind(sqlite3_stmt *stmt, size_t place, const struct store_row
 {
     int at = (int)place * PENDING_COLUMNS;
 
+    int rc;
+
     bind_number(stmt, at + 1, r->index);
-    return sqlite3_bind_blob64(stmt, at + 2, r->output.len ? r->output.data : "", r->output.len,
-                               SQLITE_STATIC);
+    rc = sqlite3_bind_blob64(stmt, at + 2, r->output.len ? r->output.data : "", r->output.len,
+                             SQLITE_STATIC);
+    if (rc != SQLITE_OK)
+        return rc;
+    if (r->errput.len == 0)
+        return sqlite3_bind_null(stmt, at + 3);
+    return sqlite3_bind_blob64(stmt, at + 3, r->errput.data, r->errput.len, SQLITE_STATIC);
 }
 
 /* `count` outputs by one statement: 1, or JOURNAL_MANY. */
@@ -360,7 +367,8 @@ static struct slice text_append(char *text, size_t *used, struct slice s)
 /* Copies what the statements hold into `hold`, and points the row at it. */
 static bool row_hold(struct store_row *row, struct buf *hold)
 {
-    size_t bytes = row->key.len + row->message.len + row->request_id.len + row->output.len;
+    size_t bytes =
+        row->key.len + row->message.len + row->request_id.len + row->output.len + row->errput.len;
     char *text = buf_reserve(hold, bytes);
     size_t used = 0;
 
@@ -370,6 +378,7 @@ static bool row_hold(struct store_row *row, struct buf *hold)
     row->message = text_append(text, &used, row->message);
     row->request_id = text_append(text, &used, row->request_id);
     row->output = text_append(text, &used, row->output);
+    row->errput = text_append(text, &used, row->errput);
     text[used] = '\0';
     hold->len += used;
     return true;
@@ -407,6 +416,7 @@ static enum weir_status sqlite_get(struct core_store *s, uint64_t index, struct 
     }
     row.has_output = rc == SQLITE_ROW;
     row.output = row.has_output ? column_slice(pending, 0) : (struct slice){"", 0};
+    row.errput = row.has_output ? column_slice(pending, 1) : (struct slice){"", 0};
     if (sqlite3_errcode(js->db) == SQLITE_NOMEM || !row_hold(&row, hold)) {
         status = error_nomem(err);
         goto out;

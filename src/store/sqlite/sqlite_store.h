@@ -21,7 +21,7 @@
 /* In the header of the file, where `file` and other tools look for it: "Weir". */
 #define SQLITE_STORE_APPLICATION_ID 0x57656972
 /* Raised with each change of the tables. */
-#define SQLITE_STORE_VERSION 1
+#define SQLITE_STORE_VERSION 2
 
 /* A journal up to this size is checked whole whenever it is opened; a larger one only when the run
  * before did not close it. */

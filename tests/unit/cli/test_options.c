@@ -360,9 +360,41 @@ static void a_lack_of_memory_is_told(void **state)
     done(&s);
 }
 
+/* A table that keeps what stands behind -- apart, and notes what was given. */
+static void what_stands_behind_two_dashes_can_be_kept_apart(void **state)
+{
+    struct kept {
+        struct sample sample;
+        struct option_list rest;
+        struct options_given given;
+    } k = {0};
+    struct options_table keeping = table;
+    struct args a = args_of("try -j3 file -f --depth=2 -- cmd -f -- --text");
+
+    (void)state;
+    keeping.rest_at = offsetof(struct kept, rest);
+    keeping.takes_rest = true;
+    keeping.given_at = offsetof(struct kept, given);
+    keeping.notes_given = true;
+    assert_int_equal(options_parse(&keeping, a.count, a.items, &k, &err), WEIR_OK);
+    assert_int_equal(k.rest.count, 4);
+    assert_string_equal(k.rest.items[0], "cmd");
+    assert_string_equal(k.rest.items[2], "--");
+    assert_int_equal(k.sample.files.count, 1);
+    assert_null(k.sample.text);
+    assert_int_equal(k.given.count, 3);
+    assert_ptr_equal(options_find_given(&k.given, "depth"), &shared_specs[0]);
+    assert_null(options_find_given(&k.given, "text"));
+    options_given_free(&k.given);
+    option_list_free(&k.rest);
+    option_list_free(&k.sample.files);
+    args_free(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_stands_behind_two_dashes_can_be_kept_apart),
         cmocka_unit_test(every_kind_is_stored),
         cmocka_unit_test(letters_are_understood_in_all_forms),
         cmocka_unit_test(the_last_of_a_single_option_counts),

@@ -316,6 +316,132 @@ static void changed_options_are_told_apart_with_both_values(void **state)
     buf_free(&told);
 }
 
+static void what_is_given_says_which_kind_of_run_it_is(void **state)
+{
+    (void)state;
+    assert_int_equal(parse("run --url http://h"), WEIR_OK);
+    assert_int_equal(o.kind, RUN_HTTP);
+    assert_false(run_options_raw(&o));
+    assert_int_equal(parse("run --worker python3~w.py rows.jsonl"), WEIR_OK);
+    assert_int_equal(o.kind, RUN_WORKER);
+    assert_int_equal(o.flow.timeout_ns, 60 * NS_PER_S);
+    assert_int_equal(o.flow.throttle, THROTTLE_AIMD);
+    assert_int_equal(o.flow.retries, 2);
+    assert_int_equal(parse("run -j4 rows.txt -- gzip -k {} --best"), WEIR_OK);
+    assert_int_equal(o.kind, RUN_COMMAND);
+    assert_true(run_options_raw(&o));
+    assert_int_equal(o.flow.timeout_ns, 0);
+    assert_int_equal(o.flow.retries, 0);
+    assert_int_equal(o.flow.jobs, 4);
+    assert_int_equal(o.command.words.count, 4);
+    assert_string_equal(o.command.words.items[3], "--best");
+    assert_string_equal(o.inputs.items[0], "rows.txt");
+    assert_int_equal(parse("run --json -- true"), WEIR_OK);
+    assert_false(run_options_raw(&o));
+    assert_true(o.flow.jobs >= 1);
+    assert_int_equal(parse("run -P3 --retries 1 --timeout 200% --throttle none -- true"), WEIR_OK);
+    assert_int_equal(o.flow.jobs, 3);
+    assert_int_equal(o.flow.retries, 1);
+    assert_true(o.flow.timeout_share == 2.0);
+    assert_int_equal(o.flow.throttle, THROTTLE_NONE);
+}
+
+static void rows_of_a_command_come_from_one_place(void **state)
+{
+    (void)state;
+    assert_int_equal(parse("run -- echo {} ::: a b :::+ c d"), WEIR_OK);
+    assert_int_equal(o.command.words.count, 2);
+    assert_int_equal(o.command.values.count, 6);
+    assert_int_equal(o.inputs.count, 0);
+    /* One file is read as it is needed; several are combined. */
+    assert_int_equal(parse("run -a f -- echo"), WEIR_OK);
+    assert_int_equal(o.inputs.count, 1);
+    assert_int_equal(o.command.values.count, 0);
+    assert_int_equal(parse("run -- echo :::: f"), WEIR_OK);
+    assert_int_equal(o.inputs.count, 1);
+    assert_int_equal(parse("run -a f -a g -- echo ::: x"), WEIR_OK);
+    assert_int_equal(o.inputs.count, 0);
+    assert_int_equal(o.command.values.count, 6);
+    assert_string_equal(o.command.values.items[0], "::::");
+    assert_string_equal(o.command.values.items[1], "f");
+    assert_string_equal(o.command.values.items[5], "x");
+}
+
+static void what_a_kind_cannot_be_is_refused(void **state)
+{
+    static const struct {
+        const char *line, *told;
+    } cases[] = {
+        {"run --url http://h --worker w", "--url and --worker are both given"},
+        {"run --worker w -- true", "--worker and -- CMD are both given"},
+        {"run --url http://h -- rows.jsonl", "./-name"},
+        {"run --", "where rows go is missing"},
+        {"run --method GET -- true", "--method: is of runs with --url, and this one has -- CMD"},
+        {"run --tpm 5 --worker w", "--tpm: is of runs with --url"},
+        {"run --json --url http://h", "--json: is of runs with -- CMD"},
+        {"run --lazy -- true", "--lazy: is of runs with --worker"},
+        {"run --template . -- true", "--template: is of runs with --url or --worker"},
+        {"run --shell --url http://h", "--shell: is of runs with --worker or -- CMD"},
+        {"run -- ::: a", "no command before :::"},
+        {"run rows -- echo ::: a", "rows come from rows and from :::"},
+        {"run rows -a f -- echo", "--arg-file"},
+        {"run --json --tag -- true", "--tag"},
+        {"run --errors e -- true", "--errors"},
+        {"run --meta -- true", "--meta"},
+        {"run --resume -- true", "--joblog"},
+        {"run --resume-failed --joblog j -o out -- true", "leave it out"},
+        {"run --unordered -o out -- true", "--unordered"},
+        {"run --unordered -k -- true", "contradict"},
+        {"run --colsep , -n2 -- true", "--colsep"},
+        {"run --term-seq TERM,x -- true", "--term-seq"},
+        {"run --capacity-exit 0 -- true", "--capacity-exit"},
+        {"run --load 0 -- true", "--load"},
+        {"run --timeout 50% -- true", "--timeout"},
+        {"run --worker 'a", "--worker: a single quote"},
+        {"run --worker ~", "--worker: it is empty"},
+        {"run --worker w --fallback \"a", "--fallback: a double quote"},
+        {"run --worker w -j 4000 --overflow 97", "more than 4096 workers"},
+        {"run --worker w --on-same-failure stop=0%", "--on-same-failure"},
+        {"run --worker w --on-same-failure maybe", "stop=10%"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        if (parse(cases[i].line) != WEIR_E_INVALID)
+            fail_msg("taken: %s", cases[i].line);
+        assert_contains(err.message, "weir run: ");
+        assert_contains(err.message, cases[i].told);
+    }
+}
+
+static void the_fingerprint_of_a_command_is_the_command(void **state)
+{
+    struct buf a = {0}, b = {0}, told = {0};
+
+    (void)state;
+    assert_int_equal(parse("run -o out -j4 --shell -- echo {} ::: a"), WEIR_OK);
+    run_options_fingerprint(&o, &a);
+    assert_true(json_check(buf_slice(&a), NULL));
+    assert_int_equal(parse("run -o out -j9 --bar --timeout 3 --shell -- echo {} ::: b"), WEIR_OK);
+    run_options_fingerprint(&o, &b);
+    assert_string_equal(a.data, b.data);
+    buf_clear(&b);
+    assert_int_equal(parse("run -o out -- echo {} ::: a"), WEIR_OK);
+    run_options_fingerprint(&o, &b);
+    assert_true(run_options_conflict(buf_slice(&a), buf_slice(&b), &told));
+    assert_string_equal(told.data, "--shell: was given, is now not given\n");
+    buf_clear(&told);
+    buf_clear(&b);
+    assert_int_equal(parse("run -o out --worker w --command c"), WEIR_OK);
+    run_options_fingerprint(&o, &b);
+    assert_true(run_options_conflict(buf_slice(&a), buf_slice(&b), &told));
+    assert_contains(told.data, "(the command): was [\"echo\",\"{}\"], is now not given\n");
+    assert_contains(told.data, "--worker: was not given, is now w\n");
+    buf_free(&a);
+    buf_free(&b);
+    buf_free(&told);
+}
+
 static void help_is_given_without_a_url(void **state)
 {
     struct buf out = {0};
@@ -368,6 +494,10 @@ int main(void)
         cmocka_unit_test(a_url_is_shown_without_its_secrets),
         cmocka_unit_test_teardown(the_fingerprint_holds_what_matters_and_no_secret, forget),
         cmocka_unit_test_teardown(changed_options_are_told_apart_with_both_values, forget),
+        cmocka_unit_test_teardown(what_is_given_says_which_kind_of_run_it_is, forget),
+        cmocka_unit_test_teardown(rows_of_a_command_come_from_one_place, forget),
+        cmocka_unit_test_teardown(what_a_kind_cannot_be_is_refused, forget),
+        cmocka_unit_test_teardown(the_fingerprint_of_a_command_is_the_command, forget),
         cmocka_unit_test_teardown(help_is_given_without_a_url, forget),
         cmocka_unit_test_teardown(a_lack_of_memory_is_told_and_leaks_nothing, forget),
     };

@@ -4,6 +4,7 @@
 #include "core_test.h"
 
 #include "core/internal.h"
+#include "core/worker/recovery.h"
 
 static struct bench bench;
 
@@ -243,6 +244,31 @@ static void where_the_pool_says_so_rows_fail_at_once_with_the_time_to_the_next_t
     end(b, batch);
 }
 
+static void a_failure_that_the_recovery_table_breaks_the_circuit_for_opens_it_alone(void **state)
+{
+    struct bench *b = &bench;
+    struct core_pool_options o = options();
+    struct core_batch *batch;
+    struct core_attempt *a;
+
+    (void)state;
+    o.recovery = recovery_table();
+    o.max_attempts = 3;
+    batch = begin(b, &o, 8);
+    a = bench_running(b, 0);
+    a->answer.outcome = WEIR_OUTCOME_FAILED;
+    a->answer.reason = WEIR_REASON_INTERNAL; /* memory ran out, say */
+    a->answer.retryable = true;
+    bench_report(b, a);
+    bench_run(b);
+    assert_int_equal(state_of(b), BREAKER_OPEN);
+    assert_int_equal(bench_stats(batch).ready,
+                     5); /* it is tried once more, when that is possible */
+    end(b, batch);
+    assert_int_equal(b->results[0].outcome, WEIR_OUTCOME_OK);
+    assert_int_equal(b->results[0].attempts, 2);
+}
+
 static void by_hand_it_closes_at_once(void **state)
 {
     struct bench *b = &bench;
@@ -303,6 +329,7 @@ int main(void)
         cmocka_unit_test(timeouts_and_lost_attempts_are_failures_and_deadlines_are_not),
         cmocka_unit_test(a_callback_that_is_left_behind_counts_once),
         cmocka_unit_test(where_the_pool_says_so_rows_fail_at_once_with_the_time_to_the_next_try),
+        cmocka_unit_test(a_failure_that_the_recovery_table_breaks_the_circuit_for_opens_it_alone),
         cmocka_unit_test(by_hand_it_closes_at_once),
         cmocka_unit_test(shutdown_and_stop_end_rows_that_wait_for_it),
         cmocka_unit_test(without_one_nothing_ever_stops_a_pool),

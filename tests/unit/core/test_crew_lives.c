@@ -148,6 +148,7 @@ static void make_crew(struct crew_bench *cb, struct core_pool_options *pool)
     pool->breaker_fails = one_in(4);
     pool->timeout_ns = one_in(2) ? 20 * NS_PER_S : 0;
     pool->checkout_timeout_ns = one_in(3) ? 5 * NS_PER_S : 0;
+    pool->call_checkout_timeout_ns = one_in(3) ? 5 * NS_PER_S : 0;
     if (one_in(3))
         pool->gate.min_dispatch_delay_ns = NS_PER_S / 10;
     memset(cb, 0, sizeof *cb);

@@ -109,8 +109,9 @@ static void what_fails_for_good_has_one_attempt_in_the_fallback_pool(void **stat
     assert_int_equal(stats_of(b->pool).accepted, 2);
     assert_int_equal(stats_of(other).accepted, 0);
     assert_int_equal(bench_count(b, EVENT_TASK_FAILED_OVER), 1);
-    end(batch);
+    bench_finish_all(b);
     assert_int_equal(stats_of(other).running, 0);
+    end(batch);
 }
 
 static void its_end_there_is_the_result_whatever_it_is(void **state)

@@ -3,6 +3,8 @@
  */
 #include "core/judge.h"
 
+#include "core/worker/recovery.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -131,6 +133,105 @@ static void only_what_is_the_rows_own_failure_counts_as_an_attempt(void **state)
     }
 }
 
+/* ---- by the recovery table, line by line of design 5 ---- */
+
+static struct core_answer failure(enum weir_outcome outcome, enum weir_reason reason,
+                                  bool retryable)
+{
+    struct core_answer a;
+
+    answer_init(&a);
+    a.outcome = outcome;
+    a.reason = reason;
+    a.retryable = retryable;
+    return a;
+}
+
+static void by_the_table_each_failure_has_its_retries_its_wait_and_its_way(void **state)
+{
+    static const struct {
+        enum weir_outcome outcome;
+        enum weir_reason reason;
+        bool retryable;
+        enum judge_verdict first;
+        duration_ns wait_ns;
+        uint32_t retries;
+        bool breaks;
+    } lines[] = {
+        {WEIR_OUTCOME_LOST, WEIR_REASON_CONNECTION_LOST, false, JUDGE_RETRY, 0, 5, false},
+        {WEIR_OUTCOME_LOST, WEIR_REASON_PROTOCOL, false, JUDGE_RETRY, 0, 3, false},
+        {WEIR_OUTCOME_TIMEOUT, WEIR_REASON_TIMEOUT, true, JUDGE_RETRY, 3 * NS_PER_S, 2, false},
+        {WEIR_OUTCOME_FAILED, WEIR_REASON_CALLBACK, true, JUDGE_RETRY, NS_PER_S, 3, false},
+        {WEIR_OUTCOME_FAILED, WEIR_REASON_INTERNAL, true, JUDGE_RETRY, 0, 1, true},
+        {WEIR_OUTCOME_FAILED, WEIR_REASON_INTERNAL, false, JUDGE_FINISH, 0, 0, false},
+        {WEIR_OUTCOME_FAILED, WEIR_REASON_CALLBACK, false, JUDGE_FINISH, 0, 0, false},
+        {WEIR_OUTCOME_TIMEOUT, WEIR_REASON_DEADLINE, false, JUDGE_FINISH, 0, 0, false},
+        {WEIR_OUTCOME_CANCELLED, WEIR_REASON_SHUTDOWN_REQUESTED, false, JUDGE_FINISH, 0, 0, false},
+        {WEIR_OUTCOME_OK, WEIR_REASON_NONE, false, JUDGE_FINISH, 0, 0, false},
+    };
+
+    (void)state;
+    options.recovery = recovery_table();
+    options.max_attempts = 100;
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        struct core_answer a = failure(lines[i].outcome, lines[i].reason, lines[i].retryable);
+        struct judge_case c = {.failures = 1};
+        struct judgement j = judge_by_table(&options, &a, &c, &jitter);
+        uint32_t retries = 0;
+
+        assert_int_equal(j.verdict, lines[i].first);
+        assert_int_equal(j.break_circuit, lines[i].breaks);
+        if (j.verdict == JUDGE_RETRY)
+            assert_int_equal(j.wait_ns, lines[i].wait_ns);
+        for (; j.verdict == JUDGE_RETRY; j = judge_by_table(&options, &a, &c, &jitter)) {
+            retries++;
+            c.failures++;
+            c.last_wait_ns = j.wait_ns;
+        }
+        assert_int_equal(retries, lines[i].retries);
+    }
+}
+
+static void by_the_table_too_there_are_no_more_than_max_attempts(void **state)
+{
+    struct core_answer a = failure(WEIR_OUTCOME_LOST, WEIR_REASON_CONNECTION_LOST, false);
+    struct judge_case c = {.failures = 2};
+
+    (void)state;
+    options.recovery = recovery_table();
+    options.max_attempts = 2;
+    assert_int_equal(judge_by_table(&options, &a, &c, &jitter).verdict, JUDGE_FINISH);
+    c.failures = 1;
+    assert_int_equal(judge_by_table(&options, &a, &c, &jitter).verdict, JUDGE_RETRY);
+}
+
+static void what_fails_for_good_fails_over_once_where_there_is_a_fallback_pool(void **state)
+{
+    struct core_answer a = failure(WEIR_OUTCOME_FAILED, WEIR_REASON_CALLBACK, false);
+    struct judge_case c = {.failures = 1, .has_fallback = true};
+
+    (void)state;
+    options.recovery = recovery_table();
+    assert_int_equal(judge_by_table(&options, &a, &c, &jitter).verdict, JUDGE_FAIL_OVER);
+    c.last_try = true;
+    assert_int_equal(judge_by_table(&options, &a, &c, &jitter).verdict, JUDGE_FINISH);
+    options.recovery = NULL; /* of the fallback pool: its last try is that all the same */
+    a.retryable = true;
+    assert_int_equal(judge_by_table(&options, &a, &c, &jitter).verdict, JUDGE_FINISH);
+}
+
+static void when_all_workers_are_affected_a_retry_breaks_the_circuit(void **state)
+{
+    struct core_answer a = failure(WEIR_OUTCOME_LOST, WEIR_REASON_CONNECTION_LOST, false);
+    struct judge_case c = {.failures = 1};
+
+    (void)state;
+    options.recovery = recovery_table();
+    assert_false(judge_by_table(&options, &a, &c, &jitter).break_circuit);
+    c.all_workers = true;
+    assert_true(judge_by_table(&options, &a, &c, &jitter).break_circuit);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -143,6 +244,12 @@ int main(void)
         cmocka_unit_test_setup(after_the_deadline_there_is_no_further_attempt, setup),
         cmocka_unit_test_setup(what_was_cancelled_is_not_tried_again, setup),
         cmocka_unit_test_setup(the_wait_follows_the_backoff_of_the_pool, setup),
+        cmocka_unit_test_setup(by_the_table_each_failure_has_its_retries_its_wait_and_its_way,
+                               setup),
+        cmocka_unit_test_setup(by_the_table_too_there_are_no_more_than_max_attempts, setup),
+        cmocka_unit_test_setup(what_fails_for_good_fails_over_once_where_there_is_a_fallback_pool,
+                               setup),
+        cmocka_unit_test_setup(when_all_workers_are_affected_a_retry_breaks_the_circuit, setup),
         cmocka_unit_test_setup(only_what_is_the_rows_own_failure_counts_as_an_attempt, setup),
     };
 

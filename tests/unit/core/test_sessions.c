@@ -316,7 +316,7 @@ static void a_batch_of_many_sessions_does_not_keep_another_from_the_workers(void
 {
     struct crew_bench *cb = &bench;
     struct core_batch *batch, *other;
-    static char names[40][8];
+    static char names[40][16];
 
     (void)state;
     batch = begin(cb);
@@ -418,6 +418,65 @@ static void a_released_session_is_bound_anew_while_its_row_is_parked(void **stat
     end(cb, batch);
 }
 
+/* One of two workers is ready; the other one takes its time. */
+static struct core_batch *begin_staggered(struct crew_bench *cb, struct worker **ret_slow)
+{
+    struct core_batch *batch;
+    struct worker *w;
+
+    crew_bench_init(cb, NULL, NULL);
+    cb->sleepy = true;
+    crew_bench_run(cb);
+    assert_int_equal(cb->spawning_count, 2);
+    w = cb->spawning[0];
+    crew_bench_forget(cb->spawning, &cb->spawning_count, w);
+    crew_spawned(cb->crew, w, 1, cb->b.now);
+    crew_bench_run(cb);
+    batch = bench_open(&cb->b, NULL);
+    for (uint64_t i = 0; i < 4; i++) {
+        static const char *const names[] = {"a", "b", "c", "d"};
+
+        crew_bench_add(cb, batch, i, names[i]);
+    }
+    dispatcher_end(cb->b.d, batch, cb->b.now);
+    crew_bench_run(cb);
+    *ret_slow = cb->spawning[0];
+    return batch;
+}
+
+static void new_sessions_wait_a_little_for_workers_that_get_ready_just_then(void **state)
+{
+    struct crew_bench *cb = &bench;
+    struct worker *slow;
+    struct core_batch *batch = begin_staggered(cb, &slow);
+
+    (void)state;
+    crew_bench_ok(cb, 0);
+    crew_bench_advance(cb, NS_PER_S / 2);
+    assert_int_equal(cb->b.running_count, 0); /* the one that is ready has a session */
+    cb->sleepy = false;
+    crew_bench_run(cb);
+    crew_bench_finish_all(cb);
+    assert_int_equal(slow->sessions, 2);
+    end(cb, batch);
+}
+
+static void but_no_longer_than_the_first_one_took(void **state)
+{
+    struct crew_bench *cb = &bench;
+    struct worker *slow;
+    struct core_batch *batch = begin_staggered(cb, &slow);
+
+    (void)state;
+    crew_bench_ok(cb, 0);
+    crew_bench_advance(cb, NS_PER_S - 1);
+    assert_int_equal(cb->b.running_count, 0);
+    crew_bench_advance(cb, 1);
+    assert_int_equal(cb->b.running_count, 1);
+    cb->sleepy = false;
+    end(cb, batch);
+}
+
 static void in_a_pool_without_workers_a_session_says_nothing(void **state)
 {
     static struct bench plain;
@@ -463,6 +522,8 @@ int main(void)
         cmocka_unit_test(rows_that_were_queued_go_by_their_index),
         cmocka_unit_test(a_full_batch_starts_what_its_first_row_waits_for),
         cmocka_unit_test(a_released_session_is_bound_anew_while_its_row_is_parked),
+        cmocka_unit_test(new_sessions_wait_a_little_for_workers_that_get_ready_just_then),
+        cmocka_unit_test(but_no_longer_than_the_first_one_took),
         cmocka_unit_test(in_a_pool_without_workers_a_session_says_nothing),
     };
 

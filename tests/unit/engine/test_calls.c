@@ -183,7 +183,7 @@ static void a_call_waits_for_a_place_no_longer_than_the_checkout_timeout(void **
 
     (void)state;
     core_pool_options_init(&o);
-    o.checkout_timeout_ns = 20 * NS_PER_MS;
+    o.call_checkout_timeout_ns = 20 * NS_PER_MS;
     p = place_open(&place, 1, &o);
     core_batch_options_init(&bo.core);
     ok(engine_open_batch(p->engine, p->pool, &bo, &b, &err));

@@ -32,12 +32,12 @@ struct mini_dispatcher {
     bool closing;
 };
 
-static struct mini_dispatcher *mini_of_host(struct core_executor_host *h)
+static struct mini_dispatcher *minid_of_host(struct core_executor_host *h)
 {
     return list_entry(h, struct mini_dispatcher, inner_host);
 }
 
-static void mini_push(struct mini_dispatcher *d, struct core_attempt *a)
+static void minid_push(struct mini_dispatcher *d, struct core_attempt *a)
 {
     a->next = NULL;
     a->edge = NULL;
@@ -46,7 +46,7 @@ static void mini_push(struct mini_dispatcher *d, struct core_attempt *a)
     d->queued++;
 }
 
-static struct core_attempt *mini_take(struct mini_dispatcher *d, struct core_attempt **at)
+static struct core_attempt *minid_take(struct mini_dispatcher *d, struct core_attempt **at)
 {
     struct core_attempt *a = *at;
 
@@ -58,9 +58,9 @@ static struct core_attempt *mini_take(struct mini_dispatcher *d, struct core_att
     return a;
 }
 
-static void mini_report(struct core_executor_host *h, struct core_attempt *chain)
+static void minid_report(struct core_executor_host *h, struct core_attempt *chain)
 {
-    struct mini_dispatcher *d = mini_of_host(h);
+    struct mini_dispatcher *d = minid_of_host(h);
 
     while (chain) {
         struct core_attempt *a = chain;
@@ -71,35 +71,35 @@ static void mini_report(struct core_executor_host *h, struct core_attempt *chain
             d->not_begun++;
             a->not_begun = false;
             answer_clear(&a->answer);
-            mini_push(d, a);
+            minid_push(d, a);
         } else {
             d->host->report(d->host, a);
         }
     }
 }
 
-static struct instant mini_now(struct core_executor_host *h)
+static struct instant minid_now(struct core_executor_host *h)
 {
-    struct mini_dispatcher *d = mini_of_host(h);
+    struct mini_dispatcher *d = minid_of_host(h);
 
     return d->host->now(d->host);
 }
 
-static void mini_tell(struct core_executor_host *h, const struct core_event *ev)
+static void minid_tell(struct core_executor_host *h, const struct core_event *ev)
 {
-    struct mini_dispatcher *d = mini_of_host(h);
+    struct mini_dispatcher *d = minid_of_host(h);
 
     if (d->host->tell)
         d->host->tell(d->host, ev);
 }
 
-static void mini_on_timer(uv_timer_t *timer)
+static void minid_on_timer(uv_timer_t *timer)
 {
     (void)timer; /* the turn follows by itself */
 }
 
 /* Tasks of a session go where it is bound; the first that cannot go does not hold up those behind it. */
-static void mini_dispatch(struct mini_dispatcher *d, struct instant now)
+static void minid_dispatch(struct mini_dispatcher *d, struct instant now)
 {
     struct crew *crew = d->inner->crew;
     struct core_attempt **at = &d->first;
@@ -115,7 +115,7 @@ static void mini_dispatch(struct mini_dispatcher *d, struct instant now)
             at = &a->next;
             continue;
         }
-        mini_take(d, at);
+        minid_take(d, at);
         a->worker = w;
         a->session_lost = crew_give(crew, w, a->session, now);
         d->inner->ops->start(d->inner, a);
@@ -125,47 +125,47 @@ static void mini_dispatch(struct mini_dispatcher *d, struct instant now)
         d->inner->ops->kick(d->inner);
 }
 
-static void mini_turn(struct mini_dispatcher *d)
+static void minid_turn(struct mini_dispatcher *d)
 {
     struct instant now = d->host->now(d->host), when;
 
     if (d->closing)
         return;
-    mini_dispatch(d, now);
+    minid_dispatch(d, now);
     crew_want(d->inner->crew, d->queued, now);
     when = crew_run(d->inner->crew, now);
-    mini_dispatch(d, now);
+    minid_dispatch(d, now);
     if (!instant_is_never(when)) {
         duration_ns wait = instant_before(now, when) ? instant_diff(when, now) : 0;
 
-        uv_timer_start(&d->timer, mini_on_timer, (uint64_t)(wait / NS_PER_MS) + 1, 0);
+        uv_timer_start(&d->timer, minid_on_timer, (uint64_t)(wait / NS_PER_MS) + 1, 0);
     }
 }
 
-static void mini_on_prepare(uv_prepare_t *prepare)
+static void minid_on_prepare(uv_prepare_t *prepare)
 {
-    mini_turn(prepare->data);
+    minid_turn(prepare->data);
 }
 
-static void mini_start(struct core_executor *ex, struct core_attempt *a)
+static void minid_start(struct core_executor *ex, struct core_attempt *a)
 {
-    mini_push((struct mini_dispatcher *)ex, a);
+    minid_push((struct mini_dispatcher *)ex, a);
 }
 
-static void mini_kick(struct core_executor *ex)
+static void minid_kick(struct core_executor *ex)
 {
-    mini_turn((struct mini_dispatcher *)ex);
+    minid_turn((struct mini_dispatcher *)ex);
 }
 
-static void mini_cancel(struct core_executor *ex, struct core_attempt *a)
+static void minid_cancel(struct core_executor *ex, struct core_attempt *a)
 {
     struct mini_dispatcher *d = (struct mini_dispatcher *)ex;
 
     for (struct core_attempt **at = &d->first; *at; at = &(*at)->next) {
         if (*at != a)
             continue;
-        mini_take(d, at);
-        a->answer.started_at = a->answer.ended_at = mini_now(&d->inner_host);
+        minid_take(d, at);
+        a->answer.started_at = a->answer.ended_at = minid_now(&d->inner_host);
         a->answer.outcome = WEIR_OUTCOME_CANCELLED;
         a->answer.reason = WEIR_REASON_NONE;
         d->host->report(d->host, a);
@@ -174,7 +174,7 @@ static void mini_cancel(struct core_executor *ex, struct core_attempt *a)
     d->inner->ops->cancel(d->inner, a);
 }
 
-static void mini_close(struct core_executor *ex)
+static void minid_close(struct core_executor *ex)
 {
     struct mini_dispatcher *d = (struct mini_dispatcher *)ex;
 
@@ -188,7 +188,7 @@ static void mini_dispatcher_open(struct mini_dispatcher *d, uv_loop_t *loop,
                                  struct core_executor_host *host)
 {
     *d = (struct mini_dispatcher){
-        .host = host, .inner_host = {.report = mini_report, .now = mini_now, .tell = mini_tell}};
+        .host = host, .inner_host = {.report = minid_report, .now = minid_now, .tell = minid_tell}};
     d->tail = &d->first;
     uv_prepare_init(loop, &d->prepare);
     uv_timer_init(loop, &d->timer);
@@ -199,16 +199,16 @@ static void mini_dispatcher_join(struct mini_dispatcher *d, struct core_executor
 {
     static struct core_executor_ops ops = {
         .cancels_at_once = true,
-        .start = mini_start,
-        .kick = mini_kick,
-        .cancel = mini_cancel,
-        .close = mini_close,
+        .start = minid_start,
+        .kick = minid_kick,
+        .cancel = minid_cancel,
+        .close = minid_close,
     };
 
     ops.kind = inner->ops->kind;
     d->base.ops = &ops;
     d->inner = inner;
-    uv_prepare_start(&d->prepare, mini_on_prepare);
+    uv_prepare_start(&d->prepare, minid_on_prepare);
 }
 
 #endif

@@ -116,7 +116,7 @@ static void a_journal_says_what_it_is(void **state)
     bytes = testkit_file_read(f->path, &len);
     assert_memory_equal(bytes, "SQLite format 3", 16);
     assert_memory_equal(bytes + 68, "Weir", 4);
-    assert_memory_equal(bytes + 60, "\0\0\0\1", 4);
+    assert_memory_equal(bytes + 60, "\0\0\0\2", 4);
     testkit_free(bytes);
 }
 
@@ -308,13 +308,13 @@ static void another_version_is_refused(void **state)
     struct fixture *f = *state;
 
     make_journal(f);
-    run_sql(f, "PRAGMA user_version = 2");
+    run_sql(f, "PRAGMA user_version = 3");
     assert_refused(f, SQLITE_STORE_CREATE, WEIR_E_CONFLICT, "a newer");
-    assert_non_null(strstr(f->err.message, "version 2"));
+    assert_non_null(strstr(f->err.message, "version 3"));
     assert_non_null(strstr(f->err.message, "--fresh"));
     run_sql(f, "PRAGMA user_version = 0");
     assert_refused(f, SQLITE_STORE_CREATE, WEIR_E_CONFLICT, "an older");
-    run_sql(f, "PRAGMA user_version = 1");
+    run_sql(f, "PRAGMA user_version = 2");
     open_well(f);
     assert_true(kit_is_whole(f->s, 20));
 }
@@ -348,7 +348,7 @@ static void contradictions_are_refused(void **state)
         "UPDATE mark SET next = -1",
         "UPDATE mark SET output_bytes = -1",
         "UPDATE row SET idx = -1 WHERE idx = 15",
-        "INSERT INTO pending VALUES (3, x'00')",
+        "INSERT INTO pending VALUES (3, x'00', NULL)",
         "INSERT INTO place VALUES (99, 0, 0, 0, 0)",
     };
     struct fixture *f = *state;

@@ -112,7 +112,11 @@ static void columns_stand_alone_or_with_spaces_between(void **state)
     assert_line((struct case_of){{"e", "x{}"}, {0}, .row = row, .len = len}, "e 'xa b c.d e'");
     assert_line((struct case_of){{"e", "{2}", "{-1}", "{2.}"}, {0}, .row = row, .len = len},
                 "e c.d e c");
-    assert_line((struct case_of){{"e", "{4}", "{-4}"}, {0}, .row = row, .len = len}, "e '' ''");
+    assert_line((struct case_of){{"e", "{4}", "{-4}"}, {0}, .row = row, .len = len}, "e");
+    assert_line((struct case_of){{"e", "x{4}", "{1}{4}"}, {0}, .row = row, .len = len},
+                "e x 'a b'");
+    assert_line((struct case_of){{"e {4} {1}"}, {.shell = true}, .row = row, .len = len},
+                "/bin/sh -c 'e  '\"'\"'a b'\"'\"''");
     assert_line((struct case_of){{"e"}, {.append = true}, .row = row, .len = len}, "e 'a b' c.d e");
     assert_line((struct case_of){{"e", "{.}"}, {0}, .row = row, .len = len}, "e 'a b' c e");
 }

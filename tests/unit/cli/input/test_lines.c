@@ -386,9 +386,81 @@ static void places_are_cut_at_the_front(void **state)
 
 #define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, folder_setup, folder_teardown)
 
+static struct lines *open_with(const char *text, size_t len, struct lines_options o)
+{
+    static const char *files[2];
+    struct lines *l = NULL;
+    struct weir_error err = {0};
+
+    files[0] = folder_write("rows", text, len);
+    files[1] = folder_text("more", "x\n");
+    o.files = files;
+    o.file_count = 2;
+    o.stop_fd = -1;
+    if (lines_open(&o, &l, &err) != WEIR_OK)
+        fail_msg("%s", err.message);
+    return l;
+}
+
+static void with_nul_bytes_between_nothing_else_is_an_end(void **state)
+{
+    struct lines *l = open_with("a\n\0\0  \0b\r", 9, (struct lines_options){.nul = true});
+    char out[200];
+
+    (void)state;
+    read_all(l, out, sizeof(out));
+    assert_string_equal(out, "1:a\n|2:|3:  |4:b\r|1:x\n|");
+    lines_close(l);
+}
+
+static void several_lines_of_one_file_are_a_row(void **state)
+{
+    static const char text[] = "a\n\nb\nc\r\nd\ne";
+    struct lines *l = open_with(text, sizeof(text) - 1, (struct lines_options){.per_row = 2});
+    static const struct {
+        const char *text;
+        size_t len;
+        uint64_t number;
+    } wanted[] = {{"a\0b", 3, 1}, {"c\0d", 3, 4}, {"e", 1, 6}, {"x", 1, 1}};
+    struct line line;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+        assert_int_equal(lines_next(l, &line, NULL), WEIR_OK);
+        assert_true(slice_equal(line.text, (struct slice){wanted[i].text, wanted[i].len}));
+        assert_int_equal(line.number, wanted[i].number);
+        assert_true(fingerprint_equal(line.hash, fingerprint_of(line.text)));
+    }
+    assert_int_equal(lines_next(l, &line, NULL), WEIR_E_END);
+    lines_close(l);
+}
+
+static void a_row_of_lines_that_is_too_long_is_passed_over_as_one(void **state)
+{
+    static const char text[] = "1234\n5678\na\nb\n";
+    struct lines *l = open_with(text, sizeof(text) - 1,
+                                (struct lines_options){.per_row = 2, .line_max_bytes = 8});
+    struct line line;
+
+    (void)state;
+    assert_int_equal(lines_next(l, &line, NULL), WEIR_OK);
+    assert_true(line.too_long);
+    assert_int_equal(line.length, 9);
+    assert_int_equal(lines_next(l, &line, NULL), WEIR_OK);
+    assert_false(line.too_long);
+    assert_true(slice_equal(line.text, (struct slice){"a\0b", 3}));
+    lines_close(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(with_nul_bytes_between_nothing_else_is_an_end, folder_setup,
+                                        folder_teardown),
+        cmocka_unit_test_setup_teardown(several_lines_of_one_file_are_a_row, folder_setup,
+                                        folder_teardown),
+        cmocka_unit_test_setup_teardown(a_row_of_lines_that_is_too_long_is_passed_over_as_one,
+                                        folder_setup, folder_teardown),
         IN_FOLDER(a_line_of_a_gigabyte_costs_no_memory),
         IN_FOLDER(lines_end_as_an_editor_says),
         IN_FOLDER(nul_bytes_are_passed_on),

@@ -314,7 +314,8 @@ static void python_reads_every_line(void **state)
         "    if \"custom_id\" in d:\n"
         "        assert set(d)-{\"meta\"}=={\"id\",\"custom_id\",\"response\",\"error\"},d\n"
         "    else:\n"
-        "        assert set(d)-{\"meta\",\"stderr\"}=={\"index\",\"key\",\"status\",\"output\",\"error\"},d\n"
+        "        assert "
+        "set(d)-{\"meta\",\"stderr\"}=={\"index\",\"key\",\"status\",\"output\",\"error\"},d\n"
         "    assert d[\"error\"] is None or set(d[\"error\"])=={\"code\",\"message\"}\n"
         "sys.exit(0 if n>30 else 1)'",
         "w");

@@ -172,6 +172,28 @@ static void a_worker_that_left_a_request_without_an_answer_does_not_stay(void **
     stand_end(&s);
 }
 
+static void a_retiring_worker_ends_though_its_last_request_got_no_answer(void **state)
+{
+    struct crew_options o = options(1);
+    struct worker *w;
+    struct stand s;
+
+    (void)state;
+    o.max_in_flight = 2;
+    stand_init(&s, &o);
+    all_ready(&s);
+    w = nth(&s, 0);
+    give(&s, w, NULL, 0);
+    give(&s, w, NULL, 0);
+    answered(&s, w, NULL, CREW_ANSWER_NONE, 1);
+    run_at(&s, 1);
+    assert_int_equal(of(w)->ends[CREW_END_SHUTDOWN], 0);
+    answered(&s, w, NULL, CREW_ANSWER_NONE, 2);
+    run_at(&s, 2);
+    assert_int_equal(of(w)->ends[CREW_END_SHUTDOWN], 1);
+    stand_end(&s);
+}
+
 static void only_one_process_more_than_places_is_there_while_workers_end(void **state)
 {
     struct crew_options o = options(3);
@@ -517,6 +539,7 @@ int main(void)
         cmocka_unit_test(a_killed_workers_place_is_filled_at_once),
         cmocka_unit_test(a_request_that_timed_out_kills_its_worker),
         cmocka_unit_test(a_worker_that_left_a_request_without_an_answer_does_not_stay),
+        cmocka_unit_test(a_retiring_worker_ends_though_its_last_request_got_no_answer),
         cmocka_unit_test(only_one_process_more_than_places_is_there_while_workers_end),
         cmocka_unit_test(a_worker_is_asked_to_end_and_then_made_to),
         cmocka_unit_test(without_grace_the_ends_follow_at_once),

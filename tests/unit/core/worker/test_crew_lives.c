@@ -41,6 +41,7 @@ struct who {
     uint64_t worker; /* that had its last task; 0: none yet */
     struct instant used_at;
     bool released;
+    bool untold;   /* it was lost, and the request that was to say so was not sent */
     uint64_t done; /* number of the last task that has ended */
 };
 
@@ -52,6 +53,7 @@ struct task {
     struct who *who;   /* NULL: no session */
     struct session *s; /* the crew's */
     enum task_place place;
+    bool told_lost;
 };
 
 struct process {
@@ -72,7 +74,7 @@ struct happening {
     uint64_t order;
     enum what what;
     uint64_t process, request;
-    bool good;
+    bool good, unsent;
 };
 
 struct life {
@@ -335,13 +337,16 @@ static void check_affinity(struct life *l, struct task *t, const struct worker *
         require(l, !lost, "a new session is told that it is lost");
     } else {
         require(l, may_move || w->id == who->worker, "a session has left a worker that lives");
-        require(l, may_move || !lost, "a session is told that it is lost, and is not");
+        require(l, may_move || who->untold || !lost,
+                "a session is told that it is lost, and is not");
+        require(l, lost || !who->untold, "a session is lost, and is not told again");
         require(l, lost || w->id == who->worker, "a session is lost, and is not told");
     }
     tally.lost_told += lost;
     who->worker = w->id;
     who->used_at = l->now;
-    who->released = false;
+    who->released = who->untold = false;
+    t->told_lost = lost;
 }
 
 static void give(struct life *l, struct task *t, struct worker *w)
@@ -374,8 +379,11 @@ static void give(struct life *l, struct task *t, struct worker *w)
     p->busy_until =
         instant_add(instant_max(l->now, p->busy_until), rng_range(&l->rng, 0, NS_PER_S));
     plan(l, p->busy_until,
-         (struct happening){
-             .what = ANSWER, .process = w->id, .request = l->last_request, .good = !fault(l)});
+         (struct happening){.what = ANSWER,
+                            .process = w->id,
+                            .request = l->last_request,
+                            .good = !fault(l),
+                            .unsent = fault(l)});
 }
 
 static void dispatch(struct life *l)
@@ -437,9 +445,11 @@ static void end_request(struct life *l, struct process *p, size_t at, enum crew_
     p->tasks[at] = NULL;
     p->requests[at] = 0;
     crew_answered(l->crew, p->w, t->s, how, l->now);
-    if (t->who)
+    if (t->who) {
         t->who->used_at = l->now;
-    if (how == CREW_ANSWER_NONE || how == CREW_ANSWER_CAPACITY)
+        t->who->untold = how == CREW_ANSWER_UNSENT && t->told_lost;
+    }
+    if (how == CREW_ANSWER_NONE || how == CREW_ANSWER_CAPACITY || how == CREW_ANSWER_UNSENT)
         make_ready(l, t, true);
     else
         finish(l, t);
@@ -545,6 +555,8 @@ static void to_process(struct life *l, const struct happening *h)
             break;
         if (!h->good)
             how = one_in(l, 3) ? CREW_ANSWER_CAPACITY : CREW_ANSWER_ERROR;
+        if (h->unsent)
+            how = CREW_ANSWER_UNSENT;
         tally.answers++;
         end_request(l, p, at, how);
         break;

@@ -112,6 +112,37 @@ static void sessions_of_a_dead_worker_are_told_that_they_are_lost(void **state)
     stand_end(&s);
 }
 
+static void a_request_that_was_not_sent_has_told_nobody_that_its_session_is_lost(void **state)
+{
+    struct crew_options o = options(1);
+    struct session *a;
+    struct worker *w;
+    struct stand s;
+
+    (void)state;
+    o.recycle_requests = 2;
+    stand_init(&s, &o);
+    all_ready(&s);
+    a = session(&s, "a", 0);
+    w = pick(&s, a);
+    give(&s, w, a, 0);
+    answered(&s, w, a, CREW_ANSWER_OK, 1);
+    assert_true(affinity_release(crew_affinity(s.crew), "a", 1, at_ms(1)));
+    for (int i = 0; i < 3; i++) {
+        assert_true(give(&s, w, a, 2));
+        answered(&s, w, a, CREW_ANSWER_UNSENT, 3);
+        assert_ptr_equal(a->worker, w);
+        assert_int_equal(w->life.state, WORKER_READY);
+    }
+    assert_int_equal(w->requests, 1); /* nor has it had them */
+    assert_true(give(&s, w, a, 4));
+    answered(&s, w, a, CREW_ANSWER_OK, 5);
+    run_at(&s, 5);
+    assert_true(w->retiring); /* that was the second */
+    leave(&s, a, 5);
+    stand_end(&s);
+}
+
 static void a_retiring_workers_sessions_go_elsewhere_at_once(void **state)
 {
     struct crew_options o = options(2);
@@ -205,6 +236,7 @@ int main(void)
         cmocka_unit_test(a_session_goes_to_the_worker_that_has_it),
         cmocka_unit_test(a_new_session_goes_to_the_worker_with_the_fewest),
         cmocka_unit_test(sessions_of_a_dead_worker_are_told_that_they_are_lost),
+        cmocka_unit_test(a_request_that_was_not_sent_has_told_nobody_that_its_session_is_lost),
         cmocka_unit_test(a_retiring_workers_sessions_go_elsewhere_at_once),
         cmocka_unit_test(a_session_waits_for_a_worker_that_has_been_given_all_it_may),
         cmocka_unit_test(an_orphan_can_be_taken_off_before_it_was_taken),
