@@ -324,9 +324,13 @@ static struct round begin_round(struct lane *lane)
     struct list *node;
 
     pthread_mutex_lock(&ex->lock);
-    while ((node = list_pop_front(&lane->cancels)))
-        list_push_back(&lane->ending,
-                       &list_entry(node, struct command_slot, cancel_link)->end_link);
+    while ((node = list_pop_front(&lane->cancels))) {
+        struct command_slot *slot = list_entry(node, struct command_slot, cancel_link);
+
+        /* One that has ended by itself meanwhile is about to be reported, and its slot used for another command. */
+        if (slot->child.pid > 0)
+            list_push_back(&lane->ending, &slot->end_link);
+    }
     r.slot = take_next(lane);
     r.more = ex->queued > 0 && ex->running < ex->places;
     r.scarce = ex->queued < ex->places;
