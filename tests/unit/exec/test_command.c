@@ -548,6 +548,22 @@ static void what_is_beyond_the_limit_ends_the_command(void **state)
     stage_close(s);
 }
 
+/* A limit so low that the file is smaller than what an answer has room for itself. */
+static void outputs_of_a_few_bytes_may_be_in_a_file_too(void **state)
+{
+    struct command_options o = COMMAND_OPTIONS_DEFAULT;
+    struct core_answer *a;
+    struct stage *s;
+
+    (void)state;
+    o.spill_bytes = 1;
+    s = stage_open_with(o);
+    a = run(s, shell("echo some; echo more >&2"));
+    assert_ok(a, "some\n");
+    assert_string_equal(a->errput, "more\n");
+    stage_close(s);
+}
+
 static void without_a_folder_for_its_output_it_says_so(void **state)
 {
     struct command_options o = COMMAND_OPTIONS_DEFAULT;
@@ -973,6 +989,7 @@ int main(void)
         cmocka_unit_test(outputs_of_any_size_come_whole),
         cmocka_unit_test(three_hundred_mib_on_both_streams_at_once),
         cmocka_unit_test(what_is_beyond_the_limit_ends_the_command),
+        cmocka_unit_test(outputs_of_a_few_bytes_may_be_in_a_file_too),
         cmocka_unit_test(without_a_folder_for_its_output_it_says_so),
         cmocka_unit_test(one_that_closes_its_output_goes_on),
         cmocka_unit_test(what_it_leaves_in_the_background_is_not_waited_for),
