@@ -413,6 +413,10 @@ static void wrong_options_are_named(void **state)
     wrong.ping_failures = 0;
     says(WEIR_E_INVALID, "ping_failures is 0",
          weir_pool_open_process(h.engine, &o, &wrong, &pool, &err));
+    wrong = process;
+    wrong.fallback = h.pool; /* of threads */
+    says(WEIR_E_INVALID, "the fallback has no workers",
+         weir_pool_open_process(h.engine, &o, &wrong, &pool, &err));
     weir_command_options_init(&command);
     says(WEIR_E_INVALID, "argv names no program",
          weir_pool_open_command(h.engine, &o, &command, &pool, &err));
