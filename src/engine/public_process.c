@@ -113,6 +113,12 @@ static enum weir_status check(const struct weir_engine *engine,
     if (o->max_in_flight < 1 || o->max_in_flight > CREW_IN_FLIGHT_MAX)
         return error_set(err, WEIR_E_INVALID, "max_in_flight is %" PRIu32 "; it must be 1 to %d",
                          o->max_in_flight, CREW_IN_FLIGHT_MAX);
+    if ((pool->size + o->overflow) * o->max_in_flight > POOL_SIZE_MAX)
+        return error_set(err, WEIR_E_INVALID,
+                         "%" PRIu64 " workers with a max_in_flight of %" PRIu32
+                         " would have %" PRIu64 " requests at once; a pool may have %d",
+                         pool->size + o->overflow, o->max_in_flight,
+                         (pool->size + o->overflow) * o->max_in_flight, POOL_SIZE_MAX);
     if (o->frame_max_bytes < 1024 || o->frame_max_bytes > UINT32_MAX)
         return error_set(err, WEIR_E_INVALID,
                          "frame_max_bytes is %" PRIu64 "; it must be 1,024 or more, below 4 GiB",
