@@ -98,7 +98,7 @@ struct weir_call {
     const char *args;    /* JSON, args_len bytes; NULL and 0: null */
     size_t args_len;
     const char *session; /* NULL: none */
-    int64_t timeout_ms; /* > 0: for the answer, from when a worker has the request; 0: the pool's */
+    int64_t timeout_ms;  /* > 0: in all, from the call on; 0: only the pool's, for each request */
 };
 
 struct weir_reply {
