@@ -588,7 +588,8 @@ static void a_worker_that_never_answers_its_first_ping_is_ended(void **state)
     for (size_t i = 0; i < 3; i++) {
         struct world *w = world_new(1);
 
-        w->options.crew.init_timeout_ns = 50 * NS_PER_MS;
+        if (i < 2)
+            w->options.crew.init_timeout_ns = 50 * NS_PER_MS;
         set_program(w, words[i], NULL);
         world_start(w);
         while (w->moves < 1)
@@ -846,7 +847,7 @@ static void any_lack_of_memory_is_survived(void **state)
         struct world *w = world_new(2);
 
         w->options.crew.restart.initial_ns = 1 * NS_PER_MS;
-        w->options.crew.init_timeout_ns = 200 * NS_PER_MS; /* a ping that could not be sent */
+        w->options.crew.init_timeout_ns = 1 * NS_PER_S; /* a ping that could not be sent */
         w->options.crew.shutdown_grace_ns = 100 * NS_PER_MS;
         world_start(w);
         mem_fail_at(n);
