@@ -69,7 +69,7 @@ struct weir_process_options {
     uint32_t breaker_trials;    /* >= 1, default 3: attempts at once while it tries */
     uint32_t breaker_successes; /* >= 1, default 3 */
     bool fail_when_open;        /* rows fail at once (circuit_open) instead of waiting */
-    /* Another pool of the engine: it gets rows that a worker here fails for good, and all while the breaker is open. */
+    /* Another pool of workers of the engine: it gets rows that a worker here fails for good, and all while the breaker is open. */
     struct weir_pool *fallback;
 
     /* Told each line that a worker writes to its standard error, without its newline; not NUL-terminated. Called on
@@ -98,7 +98,7 @@ struct weir_call {
     const char *args;    /* JSON, args_len bytes; NULL and 0: null */
     size_t args_len;
     const char *session; /* NULL: none */
-    int64_t timeout_ms; /* > 0: for the answer, from when a worker has the request; 0: the pool's */
+    int64_t timeout_ms;  /* > 0: in all, from the call on; 0: only the pool's, for each request */
 };
 
 struct weir_reply {

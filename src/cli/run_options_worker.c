@@ -5,6 +5,7 @@
 #include "base/parse.h"
 #include "cli/command/shell.h"
 #include "cli/run_options_parts.h"
+#include "core/pool.h"
 #include "core/worker/crew.h"
 #include "exec/process/process.h"
 
@@ -197,5 +198,11 @@ enum weir_status run_worker_options_check(struct run_options *o, struct weir_err
         return error_set(err, WEIR_E_INVALID,
                          "--jobs: %lld and --overflow %lld are more than %d workers",
                          (long long)o->flow.jobs, (long long)w->overflow, CREW_WORKERS_MAX);
+    if ((o->flow.jobs + w->overflow) * w->max_in_flight > POOL_SIZE_MAX)
+        return error_set(err, WEIR_E_INVALID,
+                         "--max-in-flight: %lld of them for each of %lld workers are more than %d "
+                         "requests at once",
+                         (long long)w->max_in_flight, (long long)(o->flow.jobs + w->overflow),
+                         POOL_SIZE_MAX);
     return WEIR_OK;
 }

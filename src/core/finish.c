@@ -492,6 +492,8 @@ static void take_back(struct core_attempt_slot *s, struct instant now)
     breaking_drop(s, now);
     free_slot(s, now);
     task_unlink(t);
+    if (t->is_call)
+        checkout_begin(t, now); /* it waits for a worker once more */
     choose_put_back(t);
     if (b->stopping)
         finish_drop(t, now);

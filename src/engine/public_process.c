@@ -69,6 +69,19 @@ static enum weir_status check_waits(const struct weir_process_options *o, struct
     return public_waits_check(waits, sizeof waits / sizeof *waits, err);
 }
 
+/* Its rows are requests there too: nothing but workers can read them. */
+static enum weir_status check_fallback(const struct weir_engine *engine,
+                                       const struct weir_pool *fallback, struct weir_error *err)
+{
+    if (fallback && fallback->owner != engine)
+        return error_set(err, WEIR_E_INVALID,
+                         "the fallback is a pool of another engine; open it in the same one");
+    if (fallback && !fallback->worker_rows)
+        return error_set(err, WEIR_E_INVALID,
+                         "the fallback has no workers; open one with weir_pool_open_process()");
+    return WEIR_OK;
+}
+
 /* What the core would say in words that are not the caller's. */
 static enum weir_status check(const struct weir_engine *engine,
                               const struct weir_pool_options *pool,
@@ -100,6 +113,12 @@ static enum weir_status check(const struct weir_engine *engine,
     if (o->max_in_flight < 1 || o->max_in_flight > CREW_IN_FLIGHT_MAX)
         return error_set(err, WEIR_E_INVALID, "max_in_flight is %" PRIu32 "; it must be 1 to %d",
                          o->max_in_flight, CREW_IN_FLIGHT_MAX);
+    if ((pool->size + o->overflow) * o->max_in_flight > POOL_SIZE_MAX)
+        return error_set(err, WEIR_E_INVALID,
+                         "%" PRIu64 " workers with a max_in_flight of %" PRIu32
+                         " would have %" PRIu64 " requests at once; a pool may have %d",
+                         pool->size + o->overflow, o->max_in_flight,
+                         (pool->size + o->overflow) * o->max_in_flight, POOL_SIZE_MAX);
     if (o->frame_max_bytes < 1024 || o->frame_max_bytes > UINT32_MAX)
         return error_set(err, WEIR_E_INVALID,
                          "frame_max_bytes is %" PRIu64 "; it must be 1,024 or more, below 4 GiB",
@@ -107,10 +126,7 @@ static enum weir_status check(const struct weir_engine *engine,
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         if (counts[i].n < 1)
             return error_set(err, WEIR_E_INVALID, "%s is 0; it must be 1 or more", counts[i].name);
-    if (o->fallback && o->fallback->owner != engine)
-        return error_set(err, WEIR_E_INVALID,
-                         "the fallback is a pool of another engine; open it in the same one");
-    return WEIR_OK;
+    return check_fallback(engine, o->fallback, err);
 }
 
 static void fill_crew(struct crew_options *c, const struct weir_pool_options *pool,

@@ -505,7 +505,7 @@ static void first_pong(struct crew *c, struct worker *w, uint32_t max_in_flight,
         c->spreading = true;
         c->spread_until = instant_add(now, took > CREW_SPREAD_NS ? took : CREW_SPREAD_NS);
     }
-    if (w->round == c->round)
+    if (w->placed && w->round == c->round)
         c->starting_now--;
     w->unproved = c->short_lives >= CREW_SHORT_LIVES;
     if (!w->unproved)

@@ -11,6 +11,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -251,6 +252,15 @@ static duration_ns of_timeval(struct timeval t)
     return (duration_ns)t.tv_sec * NS_PER_S + (duration_ns)t.tv_usec * NS_PER_US;
 }
 
+/* Waiting for a descriptor that does not block (a loop may have made it so) does not wait either. */
+static void wait_until_ended(const struct child *c)
+{
+    struct pollfd look = {.fd = c->pidfd, .events = POLLIN};
+
+    while (poll(&look, 1, -1) < 0 && errno == EINTR)
+        ;
+}
+
 /* By its descriptor, which cannot be mistaken for another process. False: it was reaped by somebody else. */
 static bool wait_for(const struct child *c, int options, siginfo_t *ret_info,
                      struct rusage *ret_usage)
@@ -303,11 +313,9 @@ bool child_reap(struct child *c, struct child_end *ret)
 
 void child_kill(struct child *c, struct child_end *ret)
 {
-    siginfo_t info;
-
     assert(c->pid > 1);
     child_signal(c, SIGKILL);
     signal_itself(c, SIGKILL);
-    wait_for(c, WNOWAIT, &info, NULL);
+    wait_until_ended(c);
     end_and_reap(c, ret);
 }

@@ -188,7 +188,7 @@ bool capture_output(struct capture *c, struct core_answer *a)
     void (*how)(char *, size_t);
     char *bytes;
 
-    if (c->len < ANSWER_SMALL_BYTES)
+    if (c->file < 0 && c->len < ANSWER_SMALL_BYTES)
         return answer_set_output(a, c->mem.data ? c->mem.data : "", (size_t)c->len);
     if (!take_bytes(c, &bytes, &how))
         return false;

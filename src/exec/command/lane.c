@@ -327,7 +327,7 @@ static struct round begin_round(struct lane *lane)
     while ((node = list_pop_front(&lane->cancels))) {
         struct command_slot *slot = list_entry(node, struct command_slot, cancel_link);
 
-        /* Unless it has ended meanwhile, and is only not reported yet. */
+        /* One that has ended by itself meanwhile is about to be reported, and its slot used for another command. */
         if (slot->child.pid > 0)
             list_push_back(&lane->ending, &slot->end_link);
     }

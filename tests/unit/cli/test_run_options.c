@@ -383,6 +383,7 @@ static void what_a_kind_cannot_be_is_refused(void **state)
         {"run --template . -- true", "--template: is of runs with --url or --worker"},
         {"run --shell --url http://h", "--shell: is of runs with --worker or -- CMD"},
         {"run -- ::: a", "no command before :::"},
+        {"run echo x ::: a", "weir run [options] -- echo ... ::: ..."},
         {"run rows -- echo ::: a", "rows come from rows and from :::"},
         {"run rows -a f -- echo", "--arg-file"},
         {"run --json --tag -- true", "--tag"},
@@ -401,6 +402,7 @@ static void what_a_kind_cannot_be_is_refused(void **state)
         {"run --worker ~", "--worker: it is empty"},
         {"run --worker w --fallback \"a", "--fallback: a double quote"},
         {"run --worker w -j 4000 --overflow 97", "more than 4096 workers"},
+        {"run --worker w -j 1000 --max-in-flight 1024", "more than 1000000 requests at once"},
         {"run --worker w --on-same-failure stop=0%", "--on-same-failure"},
         {"run --worker w --on-same-failure maybe", "stop=10%"},
     };

@@ -501,6 +501,43 @@ static void a_call_waits_no_longer_than_the_checkout_timeout_for_any_worker(void
     end(cb, batch);
 }
 
+/* Its worker died before it read the request: the call waits for another one, and no longer than for the first. */
+static void a_call_that_could_not_be_given_waits_no_longer_either(void **state)
+{
+    struct crew_bench *cb = &bench;
+    struct core_pool_options o;
+    struct core_attempt *a;
+    struct core_batch *batch;
+    struct core_task *t;
+    struct worker *w;
+
+    (void)state;
+    crew_bench_pool_options(&o, 2);
+    o.call_checkout_timeout_ns = 5 * NS_PER_S;
+    batch = begin(cb, NULL, &o);
+    for (uint64_t i = 0; i < 2; i++) {
+        t = bench_row(batch, i);
+        t->is_call = true;
+        bench_submit(&cb->b, batch, t);
+    }
+    dispatcher_end(cb->b.d, batch, cb->b.now);
+    crew_bench_run(cb);
+    a = bench_running(&cb->b, 1);
+    w = a->worker;
+    cb->sleepy = true;
+    a->not_begun = true;
+    crew_bench_report(cb, a, CREW_ANSWER_NONE);
+    crew_bench_gone(cb, w, "its pipe is closed");
+    crew_bench_run(cb);
+    assert_int_equal(bench_count(&cb->b, EVENT_ATTEMPT_TAKEN_BACK), 1);
+    crew_bench_advance(cb, 5 * NS_PER_S);
+    assert_int_equal(bench_stats(batch).finished, 1); /* the one that runs has no such limit */
+    cb->sleepy = false;
+    crew_bench_finish_all(cb);
+    assert_int_equal(cb->b.results[1].reason, WEIR_REASON_CHECKOUT_TIMEOUT);
+    end(cb, batch);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -524,6 +561,7 @@ int main(void)
         cmocka_unit_test(a_shut_down_pool_lets_its_workers_go),
         cmocka_unit_test(a_held_pool_starts_nothing_until_it_is_let_go),
         cmocka_unit_test(a_call_waits_no_longer_than_the_checkout_timeout_for_any_worker),
+        cmocka_unit_test(a_call_that_could_not_be_given_waits_no_longer_either),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -410,8 +410,17 @@ static void wrong_options_are_named(void **state)
     says(WEIR_E_INVALID, "max_in_flight is 0; it must be 1 to 1024",
          weir_pool_open_process(h.engine, &o, &wrong, &pool, &err));
     wrong = process;
+    wrong.overflow = 1000;
+    wrong.max_in_flight = 1024;
+    says(WEIR_E_INVALID, "with a max_in_flight of 1024 would have 1025024 requests at once",
+         weir_pool_open_process(h.engine, &o, &wrong, &pool, &err));
+    wrong = process;
     wrong.ping_failures = 0;
     says(WEIR_E_INVALID, "ping_failures is 0",
+         weir_pool_open_process(h.engine, &o, &wrong, &pool, &err));
+    wrong = process;
+    wrong.fallback = h.pool; /* of threads */
+    says(WEIR_E_INVALID, "the fallback has no workers",
          weir_pool_open_process(h.engine, &o, &wrong, &pool, &err));
     weir_command_options_init(&command);
     says(WEIR_E_INVALID, "argv names no program",

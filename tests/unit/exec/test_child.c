@@ -536,6 +536,26 @@ static void giving_up_kills_the_whole_group(void **state)
     stage_close(s);
 }
 
+/* As a loop leaves its descriptor behind. */
+static void giving_up_waits_however_its_descriptor_is_set(void **state)
+{
+    struct stage *s = stage_open();
+    struct child_options o = options_of(SH("trap '' TERM; kill -STOP $$; exec sleep 1000"));
+
+    (void)state;
+    for (int i = 0; i < 20; i++) {
+        struct child_end end;
+        struct child c;
+
+        assert_int_equal(child_launch(s->guard, &o, &c, &err), WEIR_OK);
+        assert_int_equal(fcntl(c.pidfd, F_SETFL, O_NONBLOCK), 0);
+        child_kill(&c, &end);
+        assert_false(end.unknown);
+        assert_int_equal(end.signal, SIGKILL);
+    }
+    stage_close(s);
+}
+
 /* The host's doing, not ours; but then its exit status is gone, and nobody else's process may be hit. */
 static void a_child_that_the_host_reaped_is_unknown(void **state)
 {
@@ -785,6 +805,7 @@ int main(void)
         cmocka_unit_test(what_a_command_leaves_in_its_group_is_killed),
         cmocka_unit_test(a_signal_reaches_the_whole_group),
         cmocka_unit_test(giving_up_kills_the_whole_group),
+        cmocka_unit_test(giving_up_waits_however_its_descriptor_is_set),
         cmocka_unit_test(a_child_that_the_host_reaped_is_unknown),
         cmocka_unit_test(several_threads_may_launch_at_once),
         cmocka_unit_test(the_table_grows_and_its_slots_are_used_again),

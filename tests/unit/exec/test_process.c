@@ -374,7 +374,7 @@ static void a_child_left_behind_does_not_hide_the_end(void **state)
         testkit_free(text);
         if (zombie)
             break;
-        turn(w);
+        poke(w);
     }
     world_close(w);
 }
@@ -632,6 +632,101 @@ static void a_pool_can_be_closed_while_its_workers_start(void **state)
     }
 }
 
+/* ---- kills, descriptors ---- */
+
+struct pick_one {
+    uint64_t skip;
+    int64_t pid;
+};
+
+static void nth_worker(void *ctx, const struct worker *w)
+{
+    struct pick_one *p = ctx;
+
+    if (p->skip-- == 0)
+        p->pid = w->pid;
+}
+
+/* Whoever it hits: starting, idle, busy, or ending already. */
+static bool kill_any(struct world *w, uint64_t dice)
+{
+    size_t workers = counts(w).workers;
+    struct pick_one p = {.skip = workers ? dice % workers : 0};
+
+    crew_each(w->crew, nth_worker, &p);
+    return p.pid > 0 && kill((pid_t)p.pid, SIGKILL) == 0;
+}
+
+static void kills_at_random_lose_no_row_and_double_none(void **state)
+{
+    enum { ROWS = 700, KILLS = 300 };
+    struct world *w = world_new(4);
+    size_t ok = 0, looked_at = 0, killed = 0;
+    uint64_t dice = 1;
+
+    (void)state;
+    w->options.crew.max_in_flight = 4;
+    w->options.crew.restart.initial_ns = 1 * NS_PER_MS;
+    w->options.crew.restart.ceiling_ns = 1 * NS_PER_MS;
+    set_program(w, "max_in_flight=4", NULL);
+    world_start(w);
+    for (int i = 0; i < ROWS; i++)
+        put(w, "echo", "\"a row\"");
+    while (ok < ROWS) {
+        poke(w);
+        dice = dice * 6364136223846793005 + 1442695040888963407;
+        if (killed < KILLS && killed * ROWS <= w->reported * KILLS)
+            killed += kill_any(w, dice >> 33);
+        for (; looked_at < w->used && is_reported(w, &w->attempts[looked_at]); looked_at++) {
+            const struct core_attempt *a = &w->attempts[looked_at];
+
+            if (a->answer.outcome == WEIR_OUTCOME_OK) {
+                assert_ok(a, "\"a row\"");
+                ok++;
+            } else {
+                assert_ended(a, WEIR_OUTCOME_LOST, WEIR_REASON_WORKER_LOST,
+                             "was ended by signal 9 (SIGKILL) while it had the request");
+                put(w, "echo", "\"a row\"");
+            }
+        }
+    }
+    assert_int_equal(w->reported, w->used);
+    /* A worker that is not gone yet can be hit again. */
+    assert_in_range(counts(w).lost + counts(w).failed_starts, KILLS / 6, killed);
+    world_close(w);
+}
+
+static void a_lack_of_descriptors_is_survived(void **state)
+{
+    struct rlimit before, few;
+    struct world *w = world_new(1);
+
+    (void)state;
+    w->options.crew.restart.initial_ns = 1 * NS_PER_MS;
+    w->options.crew.restart.ceiling_ns = 1 * NS_PER_MS;
+    world_start(w);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    /* From none to a few that are left: each step of a start has its turn to fail. */
+    for (rlim_t left = 0; left < 8; left++) {
+        uint64_t failed = counts(w).failed_starts;
+
+        few = before;
+        few.rlim_cur = count_fds() - 3 + left; /* "." and "..", and the folder itself */
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+        while (counts(w).failed_starts == failed && counts(w).ready_once == 0)
+            turn(w);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+        if (counts(w).ready_once > 0)
+            break;
+        assert_has(w->log.data, "weir: cannot ");
+    }
+    put(w, "echo", "1");
+    await(w, 1);
+    assert_ok(&w->attempts[0], "1");
+    assert_true(counts(w).failed_starts >= 4);
+    world_close(w);
+}
+
 /* ---- limits, memory ---- */
 
 static void args_over_the_limit_are_a_bad_row(void **state)
@@ -798,6 +893,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(workers_end_by_themselves_when_the_pool_is_closed),
         cmocka_unit_test(a_stubborn_worker_is_killed_after_its_graces),
         cmocka_unit_test(a_pool_can_be_closed_while_its_workers_start),
+        cmocka_unit_test(kills_at_random_lose_no_row_and_double_none),
+        cmocka_unit_test(a_lack_of_descriptors_is_survived),
         cmocka_unit_test(args_over_the_limit_are_a_bad_row),
         cmocka_unit_test(a_worker_that_eats_memory_is_recycled),
         cmocka_unit_test(bad_options_are_refused),

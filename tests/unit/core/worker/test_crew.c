@@ -262,6 +262,25 @@ static void without_grace_the_ends_follow_at_once(void **state)
     stand_end(&s);
 }
 
+static void one_that_gets_ready_while_all_is_shut_down_is_asked_to_end(void **state)
+{
+    struct crew_options o = options(1);
+    struct worker *w;
+    struct stand s;
+
+    (void)state;
+    stand_init(&s, &o);
+    run_at(&s, 0);
+    w = nth(&s, 0);
+    crew_spawned(s.crew, w, 1, at_ms(10));
+    crew_shut_down(s.crew, false, at_ms(20));
+    crew_pong(s.crew, w, true, NULL, 0, at_ms(20)); /* it was on its way */
+    sound(&s);
+    run_at(&s, 20);
+    assert_int_equal(of(w)->ends[CREW_END_SHUTDOWN], 1);
+    stand_end(&s);
+}
+
 static void a_shut_down_lets_busy_workers_finish_unless_at_once(void **state)
 {
     struct crew_options o = options(3);
@@ -543,6 +562,7 @@ int main(void)
         cmocka_unit_test(only_one_process_more_than_places_is_there_while_workers_end),
         cmocka_unit_test(a_worker_is_asked_to_end_and_then_made_to),
         cmocka_unit_test(without_grace_the_ends_follow_at_once),
+        cmocka_unit_test(one_that_gets_ready_while_all_is_shut_down_is_asked_to_end),
         cmocka_unit_test(a_shut_down_lets_busy_workers_finish_unless_at_once),
         cmocka_unit_test(a_worker_is_recycled_after_so_many_requests),
         cmocka_unit_test(a_worker_with_many_in_flight_is_not_given_more_than_it_may_have_in_all),
