@@ -14,7 +14,7 @@ import threading
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from faultkit import GONE_S, FaultCase, command_line, marked, worker_of
+from faultkit import GONE_S, MIB, FaultCase, command_line, marked, worker_of
 from weirtest import BUILD, ROOT, SLOWNESS, VARIANT, wait_until
 from workerkit import is_running, pid_state
 
@@ -114,6 +114,7 @@ class TestKillsOfWorkers(Torture):
         self.assertLessEqual(again, len(killed))
         self.assertGreater(again, 0, "no kill hit a worker at work")
         self.assertGreater(count, len(killed) * 3, "there was no load to speak of")
+        self.assertLess(run.peak_bytes(), (1000 if VARIANT else 60) * MIB)
 
     def test_kills_with_many_in_flight(self):
         """Each kill loses up to 16 requests of one worker; each of them is answered once all the same."""

@@ -97,6 +97,7 @@ class Run:
         os.makedirs(self.folder, exist_ok=True)
         self.mark = f"{os.getpid()}-{next(numbers)}"
         self.status = self.usage = None
+        self.peak_kib = 0
         words = [WEIR, "run", "--progress", "none", *map(str, options)]
         if worker is not None:
             words += ["--worker", worker if isinstance(worker, str) else shlex.join(worker)]
@@ -170,6 +171,7 @@ class Run:
 
     def poll(self):
         if self.status is None:
+            self.peak_kib = max(self.peak_kib, status_kib(self.pid, "VmHWM"))
             pid, status, usage = os.wait4(self.pid, os.WNOHANG)
             if pid:
                 self.status = self.process.returncode = os.waitstatus_to_exitcode(status)
@@ -286,8 +288,9 @@ class Run:
         return sorted(found)
 
     def peak_bytes(self):
-        """The most memory that it had, after its end."""
-        return self.usage.ru_maxrss * 1024
+        """The most memory that it had: as seen when it was looked at last; if it never was, the kernel's figure at its end,
+        which counts this program's own memory too (it is what the new process began as)."""
+        return (self.peak_kib or self.usage.ru_maxrss) * 1024
 
 
 def whole_lines(text):
