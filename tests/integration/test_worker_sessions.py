@@ -113,6 +113,30 @@ class TestAffinity(SessionCase):
                         "rows without a session waited for the slow one's turn")
 
 
+    def test_a_row_waits_for_its_sessions_worker_only_so_long(self):
+        run = self.begin("checkout", "-j", 2, "--session", ".s", "--checkout-timeout", "500ms", "--throttle", "none",
+                         worker=worker_of("late=3", 'if="slow"}'))
+        run.wait_workers(2)
+        run.feed({"s": "a"}, {"s": "b"})
+        run.wait_results(2)
+        run.feed({"s": "slow"})
+        busy = run.wait_event("the slow one", "attempt.started", index=2)[0]
+        # The one of the two whose worker is busy with the slow one now, though the other worker is idle.
+        bound = {e["worker"]: "ab"[e["index"]] for e in run.events("attempt.started") if e["index"] < 2}
+        run.feed({"s": bound[busy["worker"]]})
+        run = self.run_of("checkout", status=1)
+        row = self.check_order(run, 4)[3]
+        self.assertEqual((row["error"]["code"], row["meta"]["outcome"], row["meta"]["attempts"]),
+                         ("checkout_timeout", "timeout", 0))
+        # Who holds it is named: the worker, its process, and the row that it is busy with.
+        self.assertRegex(row["error"]["message"],
+                         rf'worker {busy["worker"]} \(pid \d+\).*"{bound[busy["worker"]]}".*row 2\b')
+        accepted, = run.events("task.accepted", index=3)
+        ended, = run.events("task.finished", index=3)
+        self.assert_took(self.gap(accepted, ended), 0.5, slack_s=2)
+        self.assertEqual(len(run.log("start")), 2)
+
+
 class TestLoss(SessionCase):
     def test_sessions_keep_order_while_workers_die(self):
         names, turns, kills = 30, 60, 12 if VARIANT else 40

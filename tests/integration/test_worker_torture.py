@@ -19,8 +19,8 @@ from weirtest import BUILD, ROOT, SLOWNESS, VARIANT, wait_until
 from workerkit import is_running, pid_state
 
 SEED = int(os.environ.get("WEIR_TEST_SEED", "20264"))
-KILLS = 150 if VARIANT else 1000
-CRASHES = 8 if VARIANT else 25
+KILLS = 60 if VARIANT else 1000
+CRASHES = 5 if VARIANT else 25
 # Rows a second: so that the kills are the load, and not the reading of the results.
 RATE = 3000 if VARIANT else 12000
 
@@ -149,7 +149,7 @@ class TestEverythingAtOnce(Torture):
             self.assertEqual(indexes, sorted(indexes), name)
 
     def chaos(self, name, seed, *options, words=(), kills):
-        rng, count = random.Random(seed), 1500 if VARIANT else 6000
+        rng, count = random.Random(seed), 600 if VARIANT else 6000
         rows = [{"n": i, "s": f"s{rng.randrange(40)}" if rng.random() < 0.5 else None} for i in range(count)]
         run = self.begin(name, "-j", 3, "--overflow", 2, "--recycle-after", 150, "--session", ".s", "--breaker", "off",
                          "--retries", 20, "--timeout", "20s", "--max-dispatch-delay", "20ms", *options,
@@ -168,7 +168,7 @@ class TestEverythingAtOnce(Torture):
         self.assertEqual(bad, [], f"seed {seed}")
         self.assertEqual([row["output"] for row in results], rows)
         self.check_sessions(run, rows)
-        self.assertGreater(len([e for e in run.events("attempt.ended") if e["outcome"] == "lost"]), 20)
+        self.assertGreater(len([e for e in run.events("attempt.ended") if e["outcome"] == "lost"]), 3 if VARIANT else 20)
 
     def test_one_request_at_a_time(self):
         self.chaos("single", SEED + 6, kills=30)
