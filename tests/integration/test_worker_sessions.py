@@ -68,10 +68,10 @@ class TestAffinity(SessionCase):
         counts = self.sessions_of(run)
         self.assertEqual([counts[n] for n in ("hits", "misses", "rebinds", "expiries")],
                          [len(rows) - names, names, 0, 0])
-        # They are spread: no worker has more than its share by much.
+        # They are spread: each goes to the one with the fewest, of those that are free at that moment.
         shares = Counter(row["output"]["pid"] for row in {r["output"]["session"]: r for r in run.results()}.values())
         self.assertEqual(len(shares), 4)
-        self.assertLessEqual(max(shares.values()), 2 * names // 4)
+        self.assertLessEqual(max(shares.values()), 3 * names // 4)
 
     def test_one_request_of_a_session_at_a_time_in_order(self):
         rows = [{"s": i % 3} for i in range(90)]
