@@ -193,7 +193,7 @@ void batch_run_mail(struct engine *e, struct mail *m)
 
 void batch_finished(struct engine_batch *b, struct core_task *t)
 {
-    b->finished_bytes += t->answer.output_len;
+    b->finished_bytes += answer_bytes(&t->answer);
     if (b->committer)
         committer_put(b->committer, t);
     batch_touch(b);
@@ -439,7 +439,7 @@ static void stage(struct engine_batch *b, struct core_task *task)
     else
         run_queue_add_single(&b->staged, task);
     b->rows++;
-    b->bytes += task->payload_len + task->answer.output_len;
+    b->bytes += task->payload_len + answer_bytes(&task->answer);
     post_once(b);
 }
 
@@ -542,7 +542,7 @@ static struct core_task *release_rows(struct core_task *chain, struct engine_bat
 
         chain = t->next;
         t->next = NULL;
-        ret->bytes += t->payload_len + t->answer.output_len;
+        ret->bytes += t->payload_len + answer_bytes(&t->answer);
         ret->rows++;
         if (t->in_run) {
             ret->run_rows++;

@@ -123,7 +123,7 @@ void calls_flush(struct engine_batch *b)
 
         chain = t->next;
         rows++;
-        bytes += t->payload_len + t->answer.output_len;
+        bytes += t->payload_len + answer_bytes(&t->answer);
         deliver_call(b->engine, t);
     }
     pthread_mutex_lock(&b->lock);
