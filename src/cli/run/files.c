@@ -23,6 +23,8 @@
  * tells its end, and both ends of all of them while it is started. */
 #define DESCRIPTORS_PER_JOB     3
 #define DESCRIPTORS_PER_PROCESS 4
+/* Of a command that writes much: a file more for each of its outputs. */
+#define DESCRIPTORS_PER_COMMAND (DESCRIPTORS_PER_PROCESS + 2)
 
 /* A file by name: where it is, or would be made. */
 struct place {
@@ -158,8 +160,10 @@ enum weir_status files_raise_limit(const struct run_options *o, struct weir_erro
     rlim_t jobs = (rlim_t)(o->flow.jobs + (o->kind == RUN_WORKER ? o->worker.overflow : 0));
     rlim_t each = processes ? DESCRIPTORS_PER_PROCESS : 1;
     rlim_t least = jobs * each + DESCRIPTORS_BESIDES;
-    rlim_t wanted =
-        jobs * (processes ? DESCRIPTORS_PER_PROCESS : DESCRIPTORS_PER_JOB) + DESCRIPTORS_BESIDES;
+    rlim_t most = o->kind == RUN_COMMAND ? DESCRIPTORS_PER_COMMAND
+                  : processes            ? DESCRIPTORS_PER_PROCESS
+                                         : DESCRIPTORS_PER_JOB;
+    rlim_t wanted = jobs * most + DESCRIPTORS_BESIDES;
     bool multiplexed =
         !processes && (o->http.http == RUN_HTTP_2 || o->http.http == RUN_HTTP_2_PRIOR);
     struct rlimit limit;
