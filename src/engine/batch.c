@@ -314,7 +314,8 @@ static void open_batch(struct engine *e, void *ctx)
     struct core_batch_options core = o->options->core;
 
     core.durable = o->options->store != NULL;
-    core.output_bytes = o->b->window_bytes;
+    /* What ends goes out in the same turn: nothing of it is held, and nobody would look again when it is gone. */
+    core.output_bytes = o->b->calls ? 0 : o->b->window_bytes;
     o->status =
         dispatcher_open_batch(e->dispatcher, o->pool, &core, o->b, e->now, &o->b->core, o->err);
     if (o->status != WEIR_OK)
@@ -332,6 +333,7 @@ static struct engine_batch *allocate(struct engine *e, const struct engine_batch
         return NULL;
     b->engine = e;
     b->window_rows = o->core.window_rows;
+    b->calls = o->calls;
     b->window_bytes = o->window_bytes ? o->window_bytes : WINDOW_BYTES_DEFAULT;
     b->mail.run = batch_run_mail;
     b->returned_tail = &b->returned;
