@@ -50,6 +50,12 @@ struct json_fault {
  */
 bool json_check(struct slice text, struct json_fault *fault);
 
+/*
+ * How many bytes the JSON value takes that text begins with; what follows it is not looked at. 0: there is none that
+ * json_check() would pass; fault may be NULL. For whoever takes a text apart while it is checked, in one pass.
+ */
+size_t json_check_value(struct slice text, struct json_fault *fault);
+
 /* All functions below take text that json_check has passed, or a slice that one of them gave. */
 
 /* Kind of the value; JSON_NONE for an empty slice. */

@@ -270,35 +270,62 @@ static bool close_values(struct checker *c)
     return true;
 }
 
-static bool check_text(struct checker *c)
+static bool check_value(struct checker *c)
 {
-    skip_space(c);
     do {
         if (!open_value(c) || !close_values(c))
             return false;
     } while (c->depth > 0);
+    return true;
+}
+
+static bool check_text(struct checker *c)
+{
+    skip_space(c);
+    if (!check_value(c))
+        return false;
     skip_space(c);
     return c->p == c->end ? true : fault_here(c, "more text behind the value");
 }
 
+static void begin(struct checker *c, struct slice text)
+{
+    /* is_object is written a level at a time before it is read; clearing it all would cost. */
+    c->p = (const unsigned char *)(text.data ? text.data : "");
+    c->end = c->p + text.len;
+    c->what = NULL;
+    c->depth = 0;
+    c->is_object[0] = 0;
+}
+
+static void tell_fault(const struct checker *c, struct slice text, struct json_fault *fault)
+{
+    if (!fault)
+        return;
+    fault->offset = text.len - (size_t)(c->end - c->p);
+    fault->what = text.len == 0 ? "the text is empty" : c->what;
+}
+
 bool json_check(struct slice text, struct json_fault *fault)
 {
-    const unsigned char *start = (const unsigned char *)(text.data ? text.data : "");
-    /* is_object is written a level at a time before it is read; clearing it all would cost. */
     struct checker c;
 
-    c.p = start;
-    c.end = start + text.len;
-    c.what = NULL;
-    c.depth = 0;
-    c.is_object[0] = 0;
+    begin(&c, text);
     if (check_text(&c))
         return true;
-    if (fault) {
-        fault->offset = (size_t)(c.p - start);
-        fault->what = text.len == 0 ? "the text is empty" : c.what;
-    }
+    tell_fault(&c, text, fault);
     return false;
+}
+
+size_t json_check_value(struct slice text, struct json_fault *fault)
+{
+    struct checker c;
+
+    begin(&c, text);
+    if (check_value(&c))
+        return text.len - (size_t)(c.end - c.p);
+    tell_fault(&c, text, fault);
+    return 0;
 }
 
 size_t utf8_valid_prefix(struct slice bytes)

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "cli/command/machine.h"
+#include "cli/input/combine.h"
 #include "cli/run_options_parts.h"
 
 #include <inttypes.h>
@@ -276,6 +277,21 @@ bool run_options_raw(const struct run_options *o)
     return o->kind == RUN_COMMAND && !o->command.json;
 }
 
+/* Whoever comes from GNU parallel writes no -- before the command. */
+static enum weir_status nowhere(const struct run_options *o, struct weir_error *err)
+{
+    for (size_t i = 1; i < o->inputs.count; i++) {
+        if (combine_is_mark(o->inputs.items[i]))
+            return error_set(err, WEIR_E_INVALID,
+                             "the command stands behind --: weir run [options] -- %.60s ... %s ...",
+                             o->inputs.items[0], o->inputs.items[i]);
+    }
+    return error_set(err, WEIR_E_INVALID,
+                     "where rows go is missing: give --url URL (an HTTP service, such as "
+                     "https://host/v1/chat/completions), --worker CMD (worker processes), or "
+                     "-- CMD (a command for each row)");
+}
+
 static enum weir_status find_kind(struct run_options *o, struct weir_error *err)
 {
     const bool given[] = {[RUN_HTTP] = o->http.url != NULL,
@@ -295,12 +311,7 @@ static enum weir_status find_kind(struct run_options *o, struct weir_error *err)
         o->kind = (enum run_kind)k;
         found = true;
     }
-    if (!found)
-        return error_set(err, WEIR_E_INVALID,
-                         "where rows go is missing: give --url URL (an HTTP service, such as "
-                         "https://host/v1/chat/completions), --worker CMD (worker processes), or "
-                         "-- CMD (a command for each row)");
-    return WEIR_OK;
+    return found ? WEIR_OK : nowhere(o, err);
 }
 
 /* An option of another kind of run would do nothing: whoever gives it expects something else. */

@@ -62,14 +62,15 @@ struct run_command_options {
     struct option_list words; /* the command and its arguments */
     struct option_list
         values; /* what stands behind them from the first ::: on, and -a FILE as ::::, FILE */
-    struct option_list argfiles; /* -a */
-    bool nul;                    /* rows end at a NUL byte */
-    const char *colsep;          /* NULL: none */
-    int64_t max_args;            /* >= 1: lines of one row */
-    const char *replace;         /* NULL: {} */
-    bool stdin_row;              /* the row is the command's standard input */
-    bool json;                   /* results as lines of JSON; else the bytes as they are */
-    bool keep_order, bar, dry_run;
+    struct option_list argfiles;      /* -a */
+    bool nul;                         /* rows end at a NUL byte */
+    const char *colsep;               /* NULL: none */
+    int64_t max_args;                 /* >= 1: lines of one row */
+    const char *replace;              /* NULL: {} */
+    bool stdin_row;                   /* the row is the command's standard input */
+    bool json;                        /* results as lines of JSON; else the bytes as they are */
+    bool keep_order, no_run_if_empty; /* taken for the sake of habit */
+    bool bar, dry_run;
     bool tag;
     const char *tagstring; /* NULL: none, unless tag */
     const char *joblog;    /* NULL: none */

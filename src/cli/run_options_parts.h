@@ -11,7 +11,7 @@
 
 /* Each counts its offsets from its own struct, which is a member of struct run_options. */
 #define RUN_HTTP_OPTION_COUNT    15
-#define RUN_COMMAND_OPTION_COUNT 20
+#define RUN_COMMAND_OPTION_COUNT 21
 #define RUN_WORKER_OPTION_COUNT  20
 extern const struct option_spec run_http_specs[RUN_HTTP_OPTION_COUNT];
 extern const struct option_spec run_command_specs[RUN_COMMAND_OPTION_COUNT];

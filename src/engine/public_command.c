@@ -19,8 +19,9 @@ struct command_program {
     char **argv, **env;
     char *dir;
     int *exits;
-    size_t words;   /* of argv */
-    bool names_row; /* a word has {} */
+    size_t words;     /* of argv */
+    bool names_row;   /* a word has {} */
+    bool names_place; /* a word has {%} */
     bool on_stdin;
     struct command_options options;
     struct buf text; /* the words, each with a NUL */
@@ -158,8 +159,10 @@ static bool copy_program(struct command_program *g, const struct weir_command_op
     g->env = public_words_copy(o->env);
     g->dir = o->dir ? mem_strdup(o->dir) : NULL;
     g->exits = mem_calloc(o->capacity_exit_count + 1, sizeof *g->exits);
-    while (o->argv[g->words])
-        g->names_row = strstr(o->argv[g->words++], "{}") || g->names_row;
+    for (; o->argv[g->words]; g->words++) {
+        g->names_row = strstr(o->argv[g->words], "{}") || g->names_row;
+        g->names_place = strstr(o->argv[g->words], "{%}") || g->names_place;
+    }
     g->filled = mem_calloc(g->words + 2, sizeof *g->filled);
     g->on_stdin = o->on_stdin;
     if (!g->argv || (o->env && !g->env) || (o->dir && !g->dir) || !g->exits || !g->filled)
@@ -191,6 +194,7 @@ static struct weir_pool *make_pool(const struct weir_pool_options *pool,
     g->options.prepare = prepare;
     g->options.ctx = g;
     g->options.places = (size_t)pool->size;
+    g->options.ahead = !g->names_place;
     g->options.capacity_exits = o->capacity_exits ? g->exits : NULL;
     g->options.capacity_exits_count = o->capacity_exit_count;
     g->options.fail_retryable = o->retry_exits;

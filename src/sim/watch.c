@@ -37,8 +37,10 @@ static struct sim_watch_worker *worker_of(struct sim_watch *w, uint64_t id)
         while (room <= id)
             room *= 2;
         by_id = mem_realloc(w->by_id, room * sizeof *by_id);
-        if (!by_id)
+        if (!by_id) {
+            w->blind = true;
             return NULL;
+        }
         memset(by_id + w->room, 0, (room - w->room) * sizeof *by_id);
         w->by_id = by_id;
         w->room = room;
@@ -55,6 +57,8 @@ const char *sim_watch_worker_moved(struct sim_watch *w, const struct core_event 
     const struct worker_transition *t = ev->transition;
     struct sim_watch_worker *worker = worker_of(w, ev->worker);
 
+    if (w->blind)
+        return NULL;
     if (w->max_in_flight == 0)
         return "P6: a worker in a pool that has none";
     if (!t || !worker)
@@ -108,6 +112,8 @@ const char *sim_watch_started(struct sim_watch *w, uint64_t worker, uint64_t *re
         return "more attempts than the breaker lets through while it is half-open";
     if (w->max_in_flight == 0)
         return worker ? "P7: an attempt on a worker, in a pool that has none" : NULL;
+    if (w->blind)
+        return NULL;
     if (!on)
         return "P7: an attempt on no worker";
     if (on->state != WORKER_BUSY)
@@ -123,7 +129,7 @@ const char *sim_watch_ended(struct sim_watch *w, uint64_t worker, uint64_t epoch
 
     if (w->breaker == BREAKER_HALF_OPEN && epoch == w->breaker_epoch && w->trials > 0)
         w->trials--;
-    if (w->max_in_flight == 0)
+    if (w->max_in_flight == 0 || w->blind)
         return NULL;
     if (!on || on->in_flight == 0)
         return "I5: an attempt ended on a worker that had none";
@@ -133,7 +139,7 @@ const char *sim_watch_ended(struct sim_watch *w, uint64_t worker, uint64_t epoch
 
 const char *sim_watch_over(const struct sim_watch *w)
 {
-    for (uint64_t id = 1; id < w->room; id++)
+    for (uint64_t id = 1; id < w->room && !w->blind; id++)
         if (w->by_id[id].known && w->by_id[id].state != WORKER_TERMINATED)
             return "P8: a worker is left after the shutdown";
     return NULL;

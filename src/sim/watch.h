@@ -26,6 +26,7 @@ struct sim_watch {
     const struct core_pool_options *pool;
     uint32_t max_in_flight; /* of each worker; 0: the pool has no workers */
     struct sim_watch_worker *by_id;
+    bool blind;           /* without memory for a worker it says nothing about workers any more */
     size_t ending;        /* workers that are terminating */
     uint64_t known, room; /* ids below `room` have a place; 0 is nobody */
     enum breaker_state breaker;

@@ -245,7 +245,7 @@ static bool command_prepare(void *ctx, const struct core_attempt *a, unsigned pl
     return true;
 }
 
-static void command_open(struct stage *s)
+static void command_open_with(struct stage *s, bool ahead)
 {
     struct command_options o = COMMAND_OPTIONS_DEFAULT;
     struct weir_error err = {0};
@@ -258,8 +258,20 @@ static void command_open(struct stage *s)
     o.prepare = command_prepare;
     o.ctx = s;
     o.places = PLACES;
+    o.ahead = ahead;
     if (command_executor_new(&o, &s->host, &s->ex, &err) != WEIR_OK)
         fail_msg("%s", err.message);
+}
+
+static void command_open(struct stage *s)
+{
+    command_open_with(s, false);
+}
+
+/* Which keeps what has ended for some milliseconds, while others wait. */
+static void command_open_ahead(struct stage *s)
+{
+    command_open_with(s, true);
 }
 
 static void *command_payload(struct stage *s, enum does does)
@@ -377,6 +389,8 @@ static const struct kind kinds[] = {
     {"http", true, sizeof(struct http_request), http_open, http_payload, http_holding, http_release,
      http_close},
     {"command", false, sizeof(struct command_payload), command_open, command_payload,
+     command_holding, command_release, command_close},
+    {"command", false, sizeof(struct command_payload), command_open_ahead, command_payload,
      command_holding, command_release, command_close},
     {"process", true, sizeof(struct process_payload), process_open, process_payload,
      process_holding, process_release, process_close},
@@ -726,8 +740,9 @@ static void without_memory_each_start_is_still_reported(void **state)
     {#test "[thread]", test, NULL, NULL, (void *)(uintptr_t)&kinds[0]},                            \
         {#test "[http]", test, NULL, NULL, (void *)(uintptr_t)&kinds[1]},                          \
         {#test "[command]", test, NULL, NULL, (void *)(uintptr_t)&kinds[2]},                       \
+        {#test "[command, ahead]", test, NULL, NULL, (void *)(uintptr_t)&kinds[3]},                \
     {                                                                                              \
-#test "[process]", test, NULL, NULL, (void *)(uintptr_t)&kinds[3]                          \
+#test "[process]", test, NULL, NULL, (void *)(uintptr_t)&kinds[4]                          \
     }
 
 int main(int argc, char **argv)

@@ -54,6 +54,12 @@ static void check_frame(struct slice frame)
     must_be_inside(r.error, frame);
     must_be_inside(r.type, r.error);
     must_be_inside(r.message, r.error);
+    if (json_check(frame, NULL)) { /* else it is one level too deep as a whole */
+        struct slice result = {"", 0};
+
+        json_member(frame, "result", &result);
+        must(!r.success || slice_equal(result, r.result));
+    }
     must(r.retry_after_ns >= -1 && r.retry_after_ns <= WIRE_WAIT_NS_MAX);
     must(r.result.len == 0 || json_check(r.result, NULL));
     if (r.success) {

@@ -31,7 +31,8 @@ class TestRecovery(FaultCase):
         cls.begin("unwell", "-j", 1, "--ping-every", "200ms", worker=first_life("about", "ping-fails=2-3"))
         cls.begin("sick", "-j", 1, "--ping-every", "200ms", worker=first_life("ping-fails=2-4"), rows=None)
         cls.begin("silent", "-j", 1, "--ping-every", "200ms", worker=first_life("pings=1"))
-        for name in ("unwell", "sick", "silent"):
+        cls.begin("one-silent", "-j", 2, "--ping-every", "200ms", worker=first_life("pings=1"))
+        for name in ("unwell", "sick", "silent", "one-silent"):
             cls.runs[name].feed({"n": 0})
         cls.begin("cannot-start", "-j", 1, "--breaker", "fail", worker=worker_of("crash-at-start"), rows=3)
         cls.begin("no-program", "-j", 1, worker="/nowhere/my_worker --model x", rows=3)
@@ -154,6 +155,22 @@ class TestRecovery(FaultCase):
         self.assert_took(self.gap(idle, degraded), 5.2)
         self.assertEqual(degraded["from"], "ready")
         self.check_rows(run, 1)
+
+    def test_a_check_of_one_worker_delays_no_request_to_another(self):
+        run = self.runs["one-silent"]
+        run.wait_workers(2)
+        # One of them is being asked, and does not answer for 5 s; then it is degraded.
+        wait_until(lambda: len(run.log("ping")) >= 4, 20, "checks")
+        run.feed(*({"n": i} for i in range(1, 40)))
+        run.wait_results(40)
+        degraded = run.wait_event("a failed check", "worker.transition", to="degraded", deadline_s=20)[0]
+        run.feed(*({"n": i} for i in range(40, 80)))
+        run = self.run_of("one-silent", status=0)
+        rows = self.check_rows(run, 80)
+        self.assertEqual({row["meta"]["attempts"] for row in rows}, {1})
+        given = [e for e in run.events("attempt.started") if self.gap(degraded, e) > 0]
+        self.assertEqual(len(given), 40)
+        self.assertNotIn(degraded["worker"], {e["worker"] for e in given})
 
     def test_a_timeout_kills_and_its_row_waits_3_s(self):
         run, rows = self.settled("timeout", 0, 3)
@@ -467,7 +484,7 @@ class TestNotReading(FaultCase):
         run = self.run_of("read", status=0)
         rows = self.check_order(run, 41)
         self.assertEqual(len(rows[20]["output"]["big"]), 64 * MIB - 4096)
-        self.assertLess(run.peak_bytes(), 1000 * MIB)
+        self.assertLess(run.peak_bytes(), (3000 if VARIANT else 600) * MIB)
 
 
 class TestStopping(FaultCase):

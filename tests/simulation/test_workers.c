@@ -97,7 +97,7 @@ struct life {
     struct test_batch batches[BATCHES];
     struct stop_plan stops[6];
     uint64_t submitted, not_begun;
-    bool shut_down;
+    bool shut_down, short_of_memory;
     uint64_t hash, events;
     char wrong[400]; /* empty: all was well */
 };
@@ -257,9 +257,12 @@ static void given(void *ctx, const struct core_attempt *a, struct instant now)
     require(p->life, a->worker->in_flight <= a->worker->max_in_flight,
             "P3: a worker has more than it takes");
     require(p->life, a->worker->health.health == HEALTH_HEALTHY, "work for an unhealthy worker");
-    require(p->life, (r->session >= 0) == (a->session != NULL),
+    /* One that goes to the fallback pool without memory goes like one that has no session. */
+    require(p->life,
+            (r->session >= 0) == (a->session != NULL) ||
+                (p->life->short_of_memory && r->batch->pool != p->number),
             "a session is not said, or said of none");
-    if (r->session < 0)
+    if (!a->session)
         return;
     who = &p->who[r->session];
     require(p->life, !who->in_hand, "two tasks of a session at a time");
@@ -277,7 +280,7 @@ static void ended(void *ctx, const struct core_attempt *a, struct instant now)
     const struct test_row *r = a->payload;
 
     p->life->not_begun += a->not_begun;
-    if (r->session < 0)
+    if (!a->session)
         return;
     require(p->life, p->who[r->session].in_hand == a,
             "an attempt of a session ended that was not in hand");
@@ -437,14 +440,17 @@ static void open_batch(struct sim_world *w, void *ctx)
     };
     enum weir_status status;
 
-    if (sim_witness_expect(l->witness, &about, NULL) != WEIR_OK)
+    /* At most one allocation fails. */
+    if (sim_witness_expect(l->witness, &about, NULL) != WEIR_OK &&
+        sim_witness_expect(l->witness, &about, NULL) != WEIR_OK)
         wrong(l, "no memory for the witness");
     status = sim_world_open(w, l->pools[b->pool].pool, &b->options, &b->batch, NULL);
     if (status == WEIR_OK) {
         b->number = sim_batch_number(b->batch);
         return;
     }
-    if (status != WEIR_E_SHUTDOWN || !l->shut_down)
+    if (!(status == WEIR_E_SHUTDOWN && l->shut_down) &&
+        !(status == WEIR_E_NOMEM && l->short_of_memory))
         wrong(l, "a batch could not be opened");
     if (sim_witness_expect(l->witness, NULL, NULL) != WEIR_OK)
         wrong(l, "the witness does not take it back");
@@ -687,6 +693,35 @@ static void in_random_worlds_of_workers_every_promise_holds_after_every_step(voi
     mem_free(l);
 }
 
+/* Once in the life of the world: it costs nothing that was accepted, and every promise holds. */
+static void a_lack_of_memory_at_any_moment_is_survived(void **state)
+{
+    uint64_t n = from_environment("WEIR_SEEDS", 300), failed = 0;
+    struct life *l = mem_alloc(sizeof *l);
+    struct rng rng;
+
+    (void)state;
+    assert_non_null(l);
+    rng_seed(&rng, 5);
+    for (uint64_t seed = 1; seed <= n; seed++) {
+        memset(l, 0, sizeof *l);
+        seed_now = seed;
+        begin(l, seed);
+        l->short_of_memory = true;
+        mem_fail_at(1 + (unsigned long)rng_below(&rng, 400));
+        finish(l, sim_world_run(l->world, instant_add(SIM_START, WORLD_MAX_NS)));
+        failed += mem_has_failed() != 0;
+        mem_fail_at(0);
+        end_workers(l);
+        sim_world_free(l->world);
+        sim_witness_free(l->witness);
+        if (l->wrong[0])
+            fail_msg("seed %llu, short of memory: %s", (unsigned long long)seed, l->wrong);
+    }
+    assert_true(failed > n / 10);
+    mem_free(l);
+}
+
 /* Like a crash: nothing of it is left, and nobody is told. */
 static void a_world_of_workers_can_be_freed_at_any_moment(void **state)
 {
@@ -725,6 +760,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(in_random_worlds_of_workers_every_promise_holds_after_every_step),
+        cmocka_unit_test(a_lack_of_memory_at_any_moment_is_survived),
         cmocka_unit_test(a_world_of_workers_can_be_freed_at_any_moment),
         cmocka_unit_test(the_random_worlds_reach_what_they_are_meant_to),
     };

@@ -35,6 +35,11 @@ MIB = 1 << 20
 GONE_S = 1.0
 SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1"}
 
+# The life of a worker.
+MOVES = {("initializing", "ready"), ("initializing", "terminated"), ("ready", "busy"), ("ready", "degraded"),
+         ("ready", "terminating"), ("busy", "ready"), ("busy", "degraded"), ("busy", "terminating"), ("degraded", "ready"),
+         ("degraded", "terminating"), ("terminating", "terminated")}
+
 numbers = itertools.count(1)
 
 
@@ -347,7 +352,38 @@ class FaultCase(unittest.TestCase):
         if status is not None:
             self.assertEqual(run.status, status, f"{name} said: {run.said()[-2000:]}")
         self.check_nothing_left(run)
+        self.check_record(run)
         return run
+
+    def check_record(self, run):
+        """What the events say holds together, whatever the run was about (P3, P7, I4, I6)."""
+        events = run.events()
+        if not events or run.events("log.dropped"):
+            return
+        state, since, given, flight = {}, {}, {}, {}
+        for event in events:
+            name, worker = event["event"], (event.get("pool"), event.get("worker"))
+            if name == "worker.transition":
+                move = event["from"], event["to"]
+                self.assertIn(move, MOVES, event)
+                self.assertEqual(state.get(worker, "initializing"), event["from"], event)
+                if worker in since:
+                    self.assertAlmostEqual(seconds(event["time"]) - since[worker], event["lasted_ms"] / 1000, delta=0.003)
+                state[worker], since[worker] = event["to"], seconds(event["time"])
+                self.assertTrue(event["reason"], event)
+            elif name == "attempt.started" and event.get("worker"):
+                row = event["batch"], event["index"]
+                self.assertEqual(state[worker], "busy", event)
+                self.assertNotIn(row, given, "a row runs twice at the same time")
+                given[row] = worker
+                flight[worker] = flight.get(worker, 0) + 1
+            elif name in ("attempt.ended", "attempt.taken_back") and event.get("worker"):
+                self.assertEqual(given.pop((event["batch"], event["index"])), worker, event)
+                flight[worker] -= 1
+        self.assertEqual(given, {}, "attempts that never ended")
+        if state:
+            self.assertEqual(set(state.values()), {"terminated"})
+            self.assertEqual(len(state), run.summary()["workers"]["started"])
 
     def check_nothing_left(self, run):
         """A run that has ended has no process any more."""

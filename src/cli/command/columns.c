@@ -10,6 +10,7 @@
 
 struct columns {
     regex_t regex;
+    struct buf text; /* the row with a NUL behind it, which some readers of expressions look for */
 };
 
 bool column_list_add(struct column_list *list, struct slice column)
@@ -77,11 +78,15 @@ bool columns_split(struct columns *c, struct slice text, struct column_list *ret
     size_t begin = 0;
 
     ret->count = 0;
+    buf_clear(&c->text);
+    buf_put_slice(&c->text, text);
+    if (c->text.failed)
+        return false;
     while (ret->count < COLUMNS_MAX - 1) {
         regmatch_t m = {.rm_so = (regoff_t)begin, .rm_eo = (regoff_t)text.len};
 
-        if (regexec(&c->regex, text.data, 1, &m, REG_STARTEND | (begin > 0 ? REG_NOTBOL : 0)) !=
-                0 ||
+        if (regexec(&c->regex, buf_slice(&c->text).data, 1, &m,
+                    REG_STARTEND | (begin > 0 ? REG_NOTBOL : 0)) != 0 ||
             m.rm_eo == m.rm_so)
             break;
         if (!column_list_add(ret, (struct slice){text.data + begin, (size_t)m.rm_so - begin}))
@@ -115,7 +120,9 @@ void column_list_free(struct column_list *list)
 
 struct columns *columns_free(struct columns *c)
 {
-    if (c)
+    if (c) {
         regfree(&c->regex);
+        buf_free(&c->text);
+    }
     return mem_free(c);
 }

@@ -170,6 +170,20 @@ static bool prepare(void *ctx, const struct core_attempt *attempt, unsigned plac
     return false;
 }
 
+/*
+ * What is handed over ahead of its place has begun as far as the engine knows, and does so later: not with --halt, where it
+ * may follow a failure, and not where the time of a start is what counts.
+ */
+static bool may_go_ahead(const struct run *r)
+{
+    const struct run_options *o = &r->options;
+    const struct flow_options *f = &o->flow;
+
+    return !template_wants_place(r->words) && f->halt.verdict == HALT_NONE &&
+           o->command.load <= 0 && o->command.memfree_bytes == 0 && f->min_dispatch_delay_ns == 0 &&
+           f->rate_per_s <= 0 && f->rpm == 0;
+}
+
 enum weir_status command_make(void *ctx, const struct core_pool_options *options,
                               struct uv_loop_s *loop, struct core_executor_host *host,
                               struct core_executor **ret, struct weir_error *err)
@@ -191,9 +205,7 @@ enum weir_status command_make(void *ctx, const struct core_pool_options *options
     o.prepare = prepare;
     o.ctx = r;
     o.places = options->size;
-    /* What is handed over ahead has begun as far as the engine knows: with --halt, say, one that follows a failure. */
-    o.ahead = !template_wants_place(r->words) && r->options.flow.halt.verdict == HALT_NONE &&
-              c->load <= 0 && c->memfree_bytes == 0;
+    o.ahead = may_go_ahead(r);
     o.capacity_exits = exits; /* not NULL: none is none */
     o.terms = terms;
     o.terms_count = c->term_seq.count;

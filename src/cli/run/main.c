@@ -23,6 +23,8 @@
 
 /* Between two looks at the state of the run; progress decides itself when it draws. */
 #define LOOK_MS 100
+/* Notes of the engine that nobody has seen yet; more are dropped. */
+#define NOTES_BYTES_MAX ((size_t)64 << 10)
 
 static void complain(const struct weir_error *err)
 {
@@ -56,6 +58,8 @@ static enum weir_status open_fds(struct run *r, struct weir_error *err)
     r->signal_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
     if (r->wake_fd < 0 || r->stop_fd < 0 || r->begun_fd < 0 || r->signal_fd < 0)
         return error_set_errno(err, WEIR_E_IO, errno, "cannot create an event descriptor");
+    spool_init(&r->notes, NOTES_BYTES_MAX, r->wake_fd);
+    r->notes_open = true;
     return WEIR_OK;
 }
 
@@ -80,6 +84,29 @@ void run_note(struct run *r, const char *text)
         return;
     progress_note(r->progress, text);
     pthread_mutex_unlock(&r->told_lock);
+}
+
+void run_note_later(struct run *r, const char *what, const char *detail)
+{
+    struct buf line = {0};
+
+    if (what)
+        buf_printf(&line,
+                   "the breaker is %s: ", strcmp(what, "half_open") == 0 ? "half open" : what);
+    buf_printf(&line, "%s\n", detail ? detail : "");
+    if (!line.failed)
+        spool_put(&r->notes, buf_slice(&line));
+    buf_free(&line);
+}
+
+static void tell_notes(struct run *r)
+{
+    if (!spool_take(&r->notes, &r->noted))
+        return;
+    for (char *at = r->noted.data, *end; (end = strchr(at, '\n')); at = end + 1) {
+        *end = '\0';
+        run_note(r, at);
+    }
 }
 
 static void update_progress(struct run *r, const struct progress_snapshot *s)
@@ -180,6 +207,7 @@ static void attend(struct run *r)
         hold_look(r);
         joblog_drain(r);
         worker_log_drain(r);
+        tell_notes(r);
         if (!r->worker_hopeless && worker_never_starts(r)) {
             r->worker_hopeless = true;
             stop_starting(r, true);
@@ -368,6 +396,7 @@ static int end_run(struct run *r)
         r->delivered.status = writer_finish(r->writer, is_complete(r), &r->delivered.err);
     exit_status = judge_end(r, &why, &r->summary.end);
     r->phase = PROGRESS_DONE;
+    tell_notes(r);
     take_snapshot(r, &s);
     progress_finish(r->progress, &s);
     r->summary.why = why.len > 0 ? why.data : NULL;
@@ -501,6 +530,9 @@ int cmd_run(int argc, char **argv)
         exit_status = exit_status == CLI_OK ? CLI_FAILED : exit_status;
     }
     progress_free(r.progress);
+    if (r.notes_open)
+        spool_free(&r.notes);
+    buf_free(&r.noted);
     close_fd(r.wake_fd);
     close_fd(r.stop_fd);
     close_fd(r.begun_fd);

@@ -149,6 +149,10 @@ struct run {
     bool worker_hopeless; /* none will ever be: the run was stopped for it */
     struct instant worker_look_at;
 
+    struct spool notes; /* lines for a person, from the engine's thread */
+    struct buf noted;   /* the main thread's */
+    bool notes_open;
+
     /*
      * Taken for each write to standard error while others may write there too. The main thread does not wait for it: a
      * reader who sleeps must not keep signals from being seen.
@@ -197,6 +201,8 @@ void setup_close(struct run *r);
  * main thread; dropped while somebody else writes). */
 void run_aside(struct run *r, struct slice bytes);
 void run_note(struct run *r, const char *text);
+/* The same from the engine's thread, as soon as the main thread comes to it. */
+void run_note_later(struct run *r, const char *what, const char *detail);
 
 /* setup.c: --select: the answer's output becomes what the expression picks from it. On the engine's thread. */
 bool run_select_output(void *run, struct core_answer *a);

@@ -43,6 +43,17 @@ void watch_wait_begun(struct watch *w, uint64_t fed, uint64_t ahead, int stop_fd
     }
 }
 
+/* What a person is to know, or wants to read. */
+static void pass_on(struct run *r, const struct core_event *ev)
+{
+    if (ev->kind == EVENT_WORKER_SAID)
+        worker_said(r, ev);
+    else if (ev->kind == EVENT_BREAKER_CHANGED && ev->breaker)
+        run_note_later(r, breaker_state_name(ev->breaker->to), ev->detail);
+    else if (ev->kind == EVENT_FAILURES_ALIKE && r->options.kind == RUN_WORKER)
+        run_note_later(r, NULL, ev->detail);
+}
+
 static void on_event(struct core_observer *o, const struct core_event *ev)
 {
     struct watch *w = (struct watch *)o;
@@ -51,8 +62,8 @@ static void on_event(struct core_observer *o, const struct core_event *ev)
 
     if (w->next)
         w->next->ops->event(w->next, ev);
-    if (w->run && ev->kind == EVENT_WORKER_SAID)
-        worker_said(w->run, ev);
+    if (w->run)
+        pass_on(w->run, ev);
     if (ev->kind == EVENT_ATTEMPT_STARTED && ev->attempt == 1)
         count_begun(w);
     if (ev->kind != EVENT_TASK_FINISHED)

@@ -44,23 +44,24 @@ struct affinity_options {
     size_t bound_max, lost_max;
 };
 
+/* What a look-up touches comes first: among many sessions each cache line of it is a wait for memory. */
 struct session {
-    struct worker *worker; /* NULL: not bound */
-    bool lost;             /* it was bound, and the next task is to be told that it no longer is */
-    struct core_task *holder; /* that task; the dispatcher's */
-    bool
-        telling; /* a request that says so is under way; affinity_untold() when it was never sent */
-    bool taken; /* a task of it is under way: whoever dispatches sets it, one task at a time goes */
-    uint32_t users; /* tasks that refer to it; it is not freed before they are gone */
-    struct list
-        queue; /* tasks that wait for the one under way, in their order; the dispatcher's links */
-    struct instant used_at;
-    struct list by_use;    /* without users: among the bound ones, or the lost ones, by last use */
-    struct list of_worker; /* in its worker's list of sessions */
-    struct session *next;  /* in the hash chain */
+    struct session *next; /* in the hash chain */
     uint64_t hash;
     size_t name_len;
-    char name[]; /* with a NUL */
+    struct worker *worker; /* NULL: not bound */
+    struct list by_use;    /* without users: among the bound ones, or the lost ones, by last use */
+    struct instant used_at;
+    uint32_t users; /* tasks that refer to it; it is not freed before they are gone */
+    bool taken; /* a task of it is under way: whoever dispatches sets it, one task at a time goes */
+    bool lost;  /* it was bound, and the next task is to be told that it no longer is */
+    bool
+        telling; /* a request that says so is under way; affinity_untold() when it was never sent */
+    struct core_task *holder; /* the task under way; the dispatcher's */
+    struct list
+        queue; /* tasks that wait for the one under way, in their order; the dispatcher's links */
+    struct list of_worker; /* in its worker's list of sessions */
+    char name[];           /* with a NUL */
 };
 
 struct affinity_counts {

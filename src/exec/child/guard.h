@@ -9,6 +9,10 @@
  * could have started anything and is not in the table; and it costs no system call. A line counts only with its mark,
  * which is written last and taken away first: whenever this process dies, no line is read that is half of another number.
  *
+ * What it cannot do: see a group that a program has left (setsid); notice our end while a copy of us lives that the host
+ * has made by fork() alone, for that has the pipe as well; work when it was killed itself. The parent-death signal works
+ * in each of these cases, for the commands themselves.
+ *
  * Threads: slots are taken and given from any. Everything else on one.
  */
 #ifndef EXEC_CHILD_GUARD_H

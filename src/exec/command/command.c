@@ -102,6 +102,7 @@ void command_slot_done(struct command_executor *ex, struct command_slot *slot)
 {
     list_remove(&slot->link);
     list_remove(&slot->cancel_link);
+    assert(list_empty(&slot->watch_link) && list_empty(&slot->end_link));
     slot->attempt->edge = NULL;
     command_give_place(ex, slot);
     slot_reset(slot);

@@ -3,8 +3,8 @@
  *
  * That it has ended is known for certain by its pidfd alone: its output may end before (it is about to exit, or has closed
  * it) or never (a child of its own holds it). A worker whose output has ended, or that takes no input, is of no use any
- * more; it is killed, so that the pidfd tells very soon, and only then is anybody told, with how it ended. Whatever it had
- * written before is still read.
+ * more: if it is not about to exit anyway it is killed, so that the pidfd tells very soon. Only then is anybody told, with
+ * how it ended. Whatever it had written before is still read.
  *
  * A request that the process cannot have begun is told from one that it may have: bytes that still lie in the pipe were
  * never read by anybody.
@@ -18,6 +18,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -307,6 +308,33 @@ static bool has_exited(const struct peer *p)
     return poll(&look, 1, 0) > 0;
 }
 
+/* From linux/sched.h: of the flags in /proc/PID/stat, set before an exiting process lets go of its descriptors. */
+#define PF_EXITING 0x4U
+/* Fields between the program's name, which may hold anything and ends with the last bracket, and the flags. */
+#define FIELDS_BEFORE_FLAGS 7
+
+static bool is_exiting(const struct peer *p)
+{
+    char path[64], text[1024], *at;
+    unsigned long flags = 0;
+    ssize_t n;
+    int fd;
+
+    snprintf(path, sizeof path, "/proc/%lld/stat", (long long)p->pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    n = read(fd, text, sizeof text - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    at = strrchr(text, ')');
+    for (int i = 0; at && i < FIELDS_BEFORE_FLAGS; i++)
+        at = strchr(at + 1, ' ');
+    if (at)
+        flags = strtoul(at, NULL, 10);
+    return (flags & PF_EXITING) != 0;
+}
+
 static void put_last_words(struct buf *out, const struct peer *p)
 {
     if (p->said.last[0])
@@ -358,7 +386,8 @@ void peer_lost(struct peer *p)
     /* One that is being ended is given the time for that. */
     if (p->state == PEER_CONDEMNED || p->told_to_end || p->closed)
         return;
-    /* Mostly it is about to exit, which this does not change: it has its status already. */
+    if (is_exiting(p))
+        return;
     p->closed = p->out_ended ? "closed its standard output" : "closed its standard input";
     peer_signal(p, SIGKILL);
 }

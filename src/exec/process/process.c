@@ -435,6 +435,17 @@ static void block_sigpipe(void)
     pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
+/*
+ * Results of many KiB are allocated and freed all the time. glibc gives the memory of each back to the system, and has it
+ * back page by page, until it has once seen a block freed that is larger.
+ */
+#define LARGE_RESULT_BYTES ((size_t)4 << 20)
+
+static void expect_large_results(void)
+{
+    mem_free(mem_alloc(LARGE_RESULT_BYTES));
+}
+
 static void start_handles(struct process_executor *x)
 {
     uv_idle_init(x->loop, &x->soon); /* neither can fail */
@@ -474,6 +485,7 @@ enum weir_status process_executor_new(const struct process_options *o, uv_loop_t
         return status;
     }
     block_sigpipe();
+    expect_large_results();
     start_handles(x);
     *ret = &x->base;
     return WEIR_OK;

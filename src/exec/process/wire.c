@@ -264,6 +264,59 @@ static bool read_success(const struct json_wanted m[MEMBERS], bool *ret)
     }
 }
 
+static struct slice skip_space(struct slice s)
+{
+    while (s.len > 0 && (*s.data == ' ' || *s.data == '\n' || *s.data == '\t' || *s.data == '\r'))
+        s = (struct slice){s.data + 1, s.len - 1};
+    return s;
+}
+
+/* Takes c and white space behind it. False: it is not there. */
+static bool take(struct slice *s, char c)
+{
+    if (s->len == 0 || *s->data != c)
+        return false;
+    *s = skip_space((struct slice){s->data + 1, s->len - 1});
+    return true;
+}
+
+/* Takes a value and white space behind it. */
+static bool take_value(struct slice *s, struct slice *ret)
+{
+    size_t len = json_check_value(*s, NULL);
+
+    *ret = (struct slice){s->data, len};
+    *s = skip_space((struct slice){s->data + len, s->len - len});
+    return len > 0;
+}
+
+static void keep_if_wanted(struct json_wanted m[MEMBERS], struct slice name, struct slice value)
+{
+    for (int i = 0; i < MEMBERS; i++)
+        if (name.len == m[i].name.len + 2 &&
+            memcmp(name.data + 1, m[i].name.data, m[i].name.len) == 0)
+            m[i].value = value;
+}
+
+/*
+ * An object's members, in one pass that checks them too: a large result is looked at once. False: it is no object that is
+ * sound, or a name in it has an escape; then those look at it who can say what is wrong, and read such names.
+ */
+static bool take_members(struct slice frame, struct json_wanted m[MEMBERS])
+{
+    struct slice rest = skip_space(frame), name, value;
+
+    if (!take(&rest, '{'))
+        return false;
+    do {
+        if (!take_value(&rest, &name) || *name.data != '"' || memchr(name.data, '\\', name.len) ||
+            !take(&rest, ':') || !take_value(&rest, &value))
+            return false;
+        keep_if_wanted(m, name, value);
+    } while (take(&rest, ','));
+    return take(&rest, '}') && rest.len == 0;
+}
+
 bool wire_parse(struct slice frame, struct wire_response *ret, struct wire_fault *ret_fault)
 {
     struct json_wanted m[MEMBERS] = {
@@ -275,15 +328,17 @@ bool wire_parse(struct slice frame, struct wire_response *ret, struct wire_fault
     struct json_fault json;
     int64_t id;
 
-    if (!json_check(frame, &json)) {
-        fault(ret_fault, WIRE_FAULT_JSON, frame);
-        ret_fault->offset = json.offset;
-        ret_fault->what = json.what;
-        return false;
+    if (!take_members(frame, m)) {
+        if (!json_check(frame, &json)) {
+            fault(ret_fault, WIRE_FAULT_JSON, frame);
+            ret_fault->offset = json.offset;
+            ret_fault->what = json.what;
+            return false;
+        }
+        if (json_kind(frame) != JSON_OBJECT)
+            return fault(ret_fault, WIRE_FAULT_OBJECT, frame);
+        json_members(frame, m, MEMBERS);
     }
-    if (json_kind(frame) != JSON_OBJECT)
-        return fault(ret_fault, WIRE_FAULT_OBJECT, frame);
-    json_members(frame, m, MEMBERS);
     if (json_kind(m[ID].value) != JSON_NUMBER || !json_int64(m[ID].value, &id) || id < 1)
         return fault(ret_fault, WIRE_FAULT_ID, frame);
     *ret = (struct wire_response){.id = (uint64_t)id, .retry_after_ns = -1};

@@ -432,6 +432,36 @@ static void white_space_around_a_text_changes_nothing(void **state)
     assert_true(valid > 1000);
 }
 
+/* A value at the beginning is measured as json_check() would check it, and what follows is not looked at. */
+static void a_value_is_measured_at_the_beginning(void **state)
+{
+    static const struct {
+        struct slice text;
+        size_t len;
+    } cases[] = {
+        {SLICE("{\"a\": [1, 2]} {"), 13},
+        {SLICE("12,"), 2},
+        {SLICE("\"x\"\xFF"), 3},
+        {SLICE("null"), 4},
+        {SLICE("[1,]"), 0},
+        {SLICE(" 1"), 0},
+        {SLICE(""), 0},
+        {SLICE("tru"), 0},
+        {SLICE("[\"\\q\"]"), 0},
+        {SLICE("[[]]]"), 4},
+    };
+    struct json_fault fault;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(json_check_value(cases[i].text, NULL), cases[i].len);
+        assert_int_equal(json_check_value(cases[i].text, &fault), cases[i].len);
+    }
+    assert_int_equal(json_check_value(SLICE("[1, x]"), &fault), 0);
+    assert_int_equal(fault.offset, 4);
+    assert_string_equal(fault.what, "not a JSON value");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -446,6 +476,7 @@ int main(void)
         cmocka_unit_test(levels_are_kept_apart_when_they_are_used_again),
         cmocka_unit_test(every_cut_of_a_text_is_refused_at_its_end),
         cmocka_unit_test(white_space_around_a_text_changes_nothing),
+        cmocka_unit_test(a_value_is_measured_at_the_beginning),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

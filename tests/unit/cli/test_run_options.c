@@ -383,6 +383,7 @@ static void what_a_kind_cannot_be_is_refused(void **state)
         {"run --template . -- true", "--template: is of runs with --url or --worker"},
         {"run --shell --url http://h", "--shell: is of runs with --worker or -- CMD"},
         {"run -- ::: a", "no command before :::"},
+        {"run echo x ::: a", "weir run [options] -- echo ... ::: ..."},
         {"run rows -- echo ::: a", "rows come from rows and from :::"},
         {"run rows -a f -- echo", "--arg-file"},
         {"run --json --tag -- true", "--tag"},

@@ -832,6 +832,31 @@ static void one_that_is_only_called_in_goes_on(void **state)
     stage_close(s);
 }
 
+/* It has ended, but others wait, and so it is not told for some milliseconds: nobody who comes after it is to suffer. */
+static void a_cancel_between_its_end_and_its_report_hits_nobody(void **state)
+{
+    struct stage *s = stage_open(1);
+    struct job job = holding(s);
+    int gate;
+
+    (void)state;
+    for (uint64_t round = 1; round <= 10; round++) {
+        struct core_attempt *quick = begin(s, shell(":"));
+
+        begin(s, job);
+        begin(s, shell("echo last"));
+        begin(s, shell("echo last"));
+        await_marks(s, round);
+        cancel(s, quick);
+        gate = open_gate(s, 1);
+        assert_true(latch_wait(&s->reported, 4 * round));
+        close(gate);
+        for (size_t i = s->used - 3; i < s->used; i++)
+            assert_int_equal(s->attempts[i].answer.outcome, WEIR_OUTCOME_OK);
+    }
+    stage_close(s);
+}
+
 /* ---- what can be wrong ---- */
 
 static void options_are_checked(void **state)
@@ -1001,6 +1026,7 @@ int main(void)
         cmocka_unit_test(the_default_sequence_ends_what_is_stopped_or_stubborn),
         cmocka_unit_test(one_that_is_told_to_end_when_it_has_ended_harms_no_other),
         cmocka_unit_test(one_that_is_only_called_in_goes_on),
+        cmocka_unit_test(a_cancel_between_its_end_and_its_report_hits_nobody),
         cmocka_unit_test(options_are_checked),
         cmocka_unit_test(each_lack_of_memory_is_survived),
         cmocka_unit_test(without_descriptors_it_may_run_later),
