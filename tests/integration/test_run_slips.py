@@ -40,6 +40,14 @@ class TestFiles(RunCase):
         self.assert_refused(self.weir(*self.command("-o", "out", "--journal", "./rows.jsonl", "--fresh")),
                             "--journal.*also an input")
 
+    def test_a_file_of_values_is_not_written_to_either(self):
+        self.write("values", "1\n2\n")
+        for words in (["-a", "values", "-a", "values", "--", "echo"], ["--", "echo", "::::", "values", ":::", "x"]):
+            for option in ("-o", "--summary", "--events", "--joblog"):
+                done = self.weir("--fresh" if option == "-o" else "-q", option, "values", *words, status=2)
+                self.assert_says(done, "values.*also an input")
+        self.assertEqual(self.read("values"), b"1\n2\n")
+
     def test_no_file_is_written_twice(self):
         for option in ("--errors", "--summary", "--events", "--journal"):
             self.assert_refused(self.weir(*self.command("-o", "out", option, "./out")), f"{option}.*--output")
