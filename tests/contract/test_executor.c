@@ -343,7 +343,7 @@ static void process_open(struct stage *s)
     o.crew.pool = "crewed";
     o.crew.size = PLACES;
     o.crew.restart.initial_ns = 1 * NS_PER_MS;
-    o.crew.init_timeout_ns = 500 * NS_PER_MS; /* for a ping that there was no memory for */
+    o.crew.init_timeout_ns = 2 * NS_PER_S; /* for a ping that there was no memory for */
     o.crew.shutdown_grace_ns = 100 * NS_PER_MS;
     mini_dispatcher_open(&s->dispatcher, &s->loop, &s->host);
     if (process_executor_new(&o, &s->loop, &s->dispatcher.inner_host, &inner, &err) != WEIR_OK)

@@ -14,7 +14,7 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from faultkit import MIB, FaultCase, first_call, first_life, row_text, seconds, worker_of
+from faultkit import CLOSED, MIB, FaultCase, first_call, first_life, row_text, seconds, worker_of
 from weirtest import VARIANT, wait_until
 from workerkit import is_running
 
@@ -286,7 +286,7 @@ class TestLies(FaultCase):
 
     def why_replaced(self, run):
         """What the record says about the worker that had to go."""
-        ends = [e for e in run.moves(to="terminating") if not re.search("pool is closed", e["reason"])]
+        ends = [e for e in run.moves(to="terminating") if e["reason"] != CLOSED]
         self.assertEqual(len(ends), 1, run.moves(to="terminating"))
         return ends[0]
 

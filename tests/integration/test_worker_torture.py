@@ -14,13 +14,13 @@ import threading
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from faultkit import GONE_S, FaultCase, command_line, marked, worker_of
+from faultkit import GONE_S, MIB, FaultCase, command_line, marked, worker_of
 from weirtest import BUILD, ROOT, SLOWNESS, VARIANT, wait_until
 from workerkit import is_running, pid_state
 
 SEED = int(os.environ.get("WEIR_TEST_SEED", "20264"))
-KILLS = 150 if VARIANT else 1000
-CRASHES = 8 if VARIANT else 25
+KILLS = 60 if VARIANT else 1000
+CRASHES = 5 if VARIANT else 25
 # Rows a second: so that the kills are the load, and not the reading of the results.
 RATE = 3000 if VARIANT else 12000
 
@@ -114,6 +114,7 @@ class TestKillsOfWorkers(Torture):
         self.assertLessEqual(again, len(killed))
         self.assertGreater(again, 0, "no kill hit a worker at work")
         self.assertGreater(count, len(killed) * 3, "there was no load to speak of")
+        self.assertLess(run.peak_bytes(), (1000 if VARIANT else 60) * MIB)
 
     def test_kills_with_many_in_flight(self):
         """Each kill loses up to 16 requests of one worker; each of them is answered once all the same."""
@@ -132,6 +133,48 @@ class TestKillsOfWorkers(Torture):
         run = self.run_of("deep", status=0)
         rows = self.check_all(run, count)
         self.assertLessEqual(sum(row["meta"]["attempts"] - 1 for row in rows), 16 * len(killed))
+
+
+class TestEverythingAtOnce(Torture):
+    """Workers that do whatever is wrong, by chance, and are killed besides; some rows have sessions."""
+
+    def check_sessions(self, run, rows):
+        """Attempts of a session's rows begin in their order, one after the other."""
+        begun = {}
+        for event in run.events("attempt.started"):
+            name = rows[event["index"]]["s"]
+            if name:
+                begun.setdefault(name, []).append(event["index"])
+        for name, indexes in begun.items():
+            self.assertEqual(indexes, sorted(indexes), name)
+
+    def chaos(self, name, seed, *options, words=(), kills):
+        rng, count = random.Random(seed), 600 if VARIANT else 6000
+        rows = [{"n": i, "s": f"s{rng.randrange(40)}" if rng.random() < 0.5 else None} for i in range(count)]
+        run = self.begin(name, "-j", 3, "--overflow", 2, "--recycle-after", 150, "--session", ".s", "--breaker", "off",
+                         "--retries", 20, "--timeout", "20s", "--max-dispatch-delay", "20ms", *options,
+                         worker=worker_of("any=15", *words), rows=rows)
+        killed = set()
+        while run.poll() is None and len(killed) < kills:
+            found = [pid for pid in run.workers() if pid not in killed]
+            if found:
+                victim = rng.choice(found)
+                killed.add(victim)
+                os.kill(victim, signal.SIGKILL)
+            threading.Event().wait(rng.uniform(0, 0.2) * SLOWNESS)
+        run = self.run_of(name, deadline_s=200)
+        results = self.check_order(run, count)
+        bad = [row for row in results if row["error"]]
+        self.assertEqual(bad, [], f"seed {seed}")
+        self.assertEqual([row["output"] for row in results], rows)
+        self.check_sessions(run, rows)
+        self.assertGreater(len([e for e in run.events("attempt.ended") if e["outcome"] == "lost"]), 3 if VARIANT else 20)
+
+    def test_one_request_at_a_time(self):
+        self.chaos("single", SEED + 6, kills=30)
+
+    def test_several_requests_at_a_time(self):
+        self.chaos("several", SEED + 7, "--max-in-flight", 4, words=["max_in_flight=4"], kills=30)
 
 
 class TestKillsOfWeir(Torture):

@@ -11,6 +11,7 @@
  *     sick              answers pings with an error
  *     stubborn          ignores SIGTERM, the command `shutdown`, and the end of its input
  *     clumsy            knows no command `shutdown`: answers it with an error and goes on
+ *     hasty             answers its first request when it has read no more than the beginning of it
  *     late=FIFO         answers its first ping only when somebody opens the FIFO for writing
  *
  * Commands (args):
@@ -62,7 +63,7 @@
 
 struct self {
     const char *max_in_flight, *late;
-    bool mute, sick, stubborn, clumsy;
+    bool mute, sick, stubborn, clumsy, hasty;
 };
 
 bool worker_is_meant(int argc, char **argv)
@@ -434,6 +435,22 @@ static bool serve(struct self *self, struct slice message, struct buf *room)
     return true;
 }
 
+/* The request behind the first ping, of which it reads no more than this. */
+#define BEGINNING_BYTES 40
+
+static void answer_hastily(void)
+{
+    char bytes[BEGINNING_BYTES + 1] = {0};
+    struct request r = {.id = {bytes + 10, 0}};
+
+    if (!read_all(bytes, BEGINNING_BYTES)) /* length, {"id":2,"command... */
+        return;
+    while (r.id.len < 20 && r.id.data[r.id.len] >= '0' && r.id.data[r.id.len] <= '9')
+        r.id.len++;
+    answer(&r, true, SLICE("1"));
+    hang();
+}
+
 static const char *value_of(const char *word, const char *name)
 {
     size_t len = strlen(name);
@@ -457,6 +474,7 @@ static void obey(struct self *self, const char *word)
         write_to(STDOUT_FILENO, value, strlen(value));
     else if (strcmp(word, "deaf") == 0)
         hang();
+    self->hasty |= strcmp(word, "hasty") == 0;
     self->mute |= strcmp(word, "mute") == 0;
     self->sick |= strcmp(word, "sick") == 0;
     self->clumsy |= strcmp(word, "clumsy") == 0;
@@ -483,6 +501,8 @@ int worker_main(int argc, char **argv)
             break;
         message.len = len;
         goes_on = serve(&self, buf_slice(&message), &room);
+        if (self.hasty)
+            answer_hastily();
     }
     if (self.stubborn)
         hang();

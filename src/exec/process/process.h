@@ -11,8 +11,16 @@
  * edge: it starts processes (exec/child), moves bytes without ever waiting, and tells the crew what happened. Reads and
  * writes never wait for each other: a worker that does not read delays nobody but itself.
  *
+ * Pipes, not sockets: a program may open /dev/stdout again, as shells and awk do, which a socket refuses; and a round trip of
+ * a short message through pipes costs half of one through a pair of sockets (bench/workers_loop.c).
+ *
+ * What a worker had not begun is told apart: bytes of a request that still lie in its pipe when it goes were read by nobody,
+ * so that the attempt comes back with `not_begun`. A worker that takes no more, or whose output has ended, is killed and
+ * replaced; how it ended, and the last line of its standard error, are in the message of what it had begun.
+ *
  * Owner: options are copied. A request belongs to the caller and stays as it is until its attempt is reported. Threads:
- * everything on the loop's thread. After close() the workers are ended in good order and the executor frees itself
+ * everything on the loop's thread, which must be the one that makes the executor: SIGPIPE is blocked there from then on, and
+ * workers are killed when that thread ends (exec/child/child.h). After close() the workers are ended in good order and the executor frees itself
  * when the last is gone.
  */
 #ifndef EXEC_PROCESS_PROCESS_H

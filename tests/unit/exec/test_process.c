@@ -264,6 +264,21 @@ static void an_answer_given_twice_counts_once(void **state)
     world_close(w);
 }
 
+static void an_answer_to_what_was_not_sent_whole_is_none(void **state)
+{
+    struct world *w = world_new(1);
+
+    (void)state;
+    w->options.crew.max_in_flight = 1;
+    set_program(w, "hasty", NULL);
+    world_start(w);
+    put_large(w, "length", 8 << 20);
+    await(w, 1);
+    assert_ended(&w->attempts[0], WEIR_OUTCOME_LOST, WEIR_REASON_WORKER_PROTOCOL,
+                 "it answered request 2, which was not sent to it or is answered already");
+    world_close(w);
+}
+
 static void all_that_a_bad_worker_has_in_hand_is_lost_or_goes_elsewhere(void **state)
 {
     struct world *w = world_new(1);
@@ -573,7 +588,8 @@ static void a_worker_that_never_answers_its_first_ping_is_ended(void **state)
     for (size_t i = 0; i < 3; i++) {
         struct world *w = world_new(1);
 
-        w->options.crew.init_timeout_ns = 50 * NS_PER_MS;
+        if (i < 2)
+            w->options.crew.init_timeout_ns = 50 * NS_PER_MS;
         set_program(w, words[i], NULL);
         world_start(w);
         while (w->moves < 1)
@@ -831,7 +847,7 @@ static void any_lack_of_memory_is_survived(void **state)
         struct world *w = world_new(2);
 
         w->options.crew.restart.initial_ns = 1 * NS_PER_MS;
-        w->options.crew.init_timeout_ns = 200 * NS_PER_MS; /* a ping that could not be sent */
+        w->options.crew.init_timeout_ns = 1 * NS_PER_S; /* a ping that could not be sent */
         w->options.crew.shutdown_grace_ns = 100 * NS_PER_MS;
         world_start(w);
         mem_fail_at(n);
@@ -875,6 +891,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(being_full_is_no_failure),
         cmocka_unit_test(what_breaks_the_protocol_ends_that_worker_only),
         cmocka_unit_test(an_answer_given_twice_counts_once),
+        cmocka_unit_test(an_answer_to_what_was_not_sent_whole_is_none),
         cmocka_unit_test(all_that_a_bad_worker_has_in_hand_is_lost_or_goes_elsewhere),
         cmocka_unit_test(a_worker_that_prints_at_its_start_is_told_so),
         cmocka_unit_test(an_exit_says_how_and_with_what_last_words),
