@@ -10,7 +10,6 @@
 #include "unit/engine/engine_test.h"
 #include "unit/exec/child_test.h"
 
-#include <signal.h>
 #include <unistd.h>
 
 #define ATTEMPTS_MAX 64
@@ -49,29 +48,11 @@ static void on_report(struct core_executor_host *host, struct core_attempt *chai
     latch_add(&s->reported, count);
 }
 
-/* Who asks for the time when this process has been reaped, the first time, waits there until the test lets it go on. */
-static struct {
-    atomic_int pid; /* 0: nobody waits */
-    struct latch reached, let_go;
-} halt_at_end = {.reached = LATCH_INIT, .let_go = LATCH_INIT};
-
-static void halt_if_ended(void)
-{
-    int pid = atomic_load(&halt_at_end.pid);
-
-    if (pid == 0 || kill(pid, 0) == 0)
-        return;
-    atomic_store(&halt_at_end.pid, 0);
-    latch_add(&halt_at_end.reached, 1);
-    latch_wait(&halt_at_end.let_go, 1);
-}
-
 static struct instant on_now(struct core_executor_host *host)
 {
     struct timespec ts;
 
     (void)host;
-    halt_if_ended();
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (struct instant){(int64_t)ts.tv_sec * NS_PER_S + ts.tv_nsec};
 }

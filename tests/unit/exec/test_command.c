@@ -593,43 +593,6 @@ static void the_default_sequence_ends_what_is_stopped_or_stubborn(void **state)
     stage_close(s);
 }
 
-/* The next command has its slot by then, and must not be told to end in its place. */
-static void one_that_is_told_to_end_when_it_has_ended_harms_no_other(void **state)
-{
-    struct command_options o = COMMAND_OPTIONS_DEFAULT;
-    struct stage *s = stage_open_with(o);
-    struct job job = holding(s);
-    struct core_attempt *first, *second;
-    char *path, *pid;
-    size_t len;
-    int gate;
-
-    (void)state;
-    job.argv[2] = (char *)(uintptr_t) "echo $$ >pid; echo x >>marks; read -r x <gate; echo one";
-    first = begin(s, job);
-    await_marks(s, 1);
-    path = testkit_path(s->dir, "pid");
-    pid = testkit_file_read(path, &len);
-    atomic_store(&halt_at_end.pid, atoi(pid));
-    testkit_free(pid);
-    testkit_free(path);
-    gate = open_gate(s, 1);
-    assert_true(latch_wait(&halt_at_end.reached, 1));
-    cancel(s, first);
-    latch_add(&halt_at_end.let_go, 1);
-    assert_true(latch_wait(&s->reported, 1));
-    assert_ok(&first->answer, "one\n");
-    job.argv[2] = (char *)(uintptr_t) "echo x >>marks; read -r x <gate; echo two";
-    second = begin(s, job);
-    await_marks(s, 2);
-    close(gate);
-    gate = open_gate(s, 1);
-    assert_true(latch_wait(&s->reported, 2));
-    close(gate);
-    assert_ok(&second->answer, "two\n");
-    stage_close(s);
-}
-
 /* So the engine takes back what it has handed over ahead: what has begun is left alone. */
 static void one_that_is_only_called_in_goes_on(void **state)
 {
@@ -844,7 +807,6 @@ int main(void)
         cmocka_unit_test(a_cancelled_command_is_told_to_end),
         cmocka_unit_test(one_that_ignores_it_is_killed_with_its_whole_tree),
         cmocka_unit_test(the_default_sequence_ends_what_is_stopped_or_stubborn),
-        cmocka_unit_test(one_that_is_told_to_end_when_it_has_ended_harms_no_other),
         cmocka_unit_test(one_that_is_only_called_in_goes_on),
         cmocka_unit_test(a_cancel_between_its_end_and_its_report_hits_nobody),
         cmocka_unit_test(options_are_checked),
