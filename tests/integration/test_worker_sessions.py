@@ -6,7 +6,6 @@ run-tests: timeout=400
 """
 import os
 import random
-import signal
 import sys
 import threading
 import unittest
@@ -152,8 +151,8 @@ class TestLoss(SessionCase):
             found = [pid for pid in run.workers() if pid in served and pid not in killed]
             if len(found) >= 2:
                 victim = rng.choice(found)
-                os.kill(victim, signal.SIGKILL)
-                killed.add(victim)
+                if run.kill_worker(victim):
+                    killed.add(victim)
             pause.wait(rng.uniform(0.01, 0.06))
         feeder.join()
         self.assertGreater(len(killed), kills // 4, "hardly any worker died")

@@ -3,7 +3,6 @@
 Nothing is lost, nothing comes twice, and nothing is left: no process, no zombie, no descriptor. The moments are random,
 from a seed that a failure tells (WEIR_TEST_SEED sets it).
 run-tests: alone
-run-tests: sanitizers
 run-tests: timeout=400
 """
 import os
@@ -80,9 +79,8 @@ class Torture(FaultCase):
             found = wait_until(victims, 40, f"{least} workers after {len(killed)} kills")
             self.assertIsNone(run.poll(), run.said()[-2000:])
             pid = rng.choice(found)
-            # Still the same process: weir has not been told to start another one in a thousandth of a second.
-            os.kill(pid, signal.SIGKILL)
-            killed.add(pid)
+            if run.kill_worker(pid):
+                killed.add(pid)
             pause.wait(rng.uniform(0, 0.008))
         return killed
 
@@ -135,48 +133,6 @@ class TestKillsOfWorkers(Torture):
         self.assertLessEqual(sum(row["meta"]["attempts"] - 1 for row in rows), 16 * len(killed))
 
 
-class TestEverythingAtOnce(Torture):
-    """Workers that do whatever is wrong, by chance, and are killed besides; some rows have sessions."""
-
-    def check_sessions(self, run, rows):
-        """Attempts of a session's rows begin in their order, one after the other."""
-        begun = {}
-        for event in run.events("attempt.started"):
-            name = rows[event["index"]]["s"]
-            if name:
-                begun.setdefault(name, []).append(event["index"])
-        for name, indexes in begun.items():
-            self.assertEqual(indexes, sorted(indexes), name)
-
-    def chaos(self, name, seed, *options, words=(), kills):
-        rng, count = random.Random(seed), 600 if VARIANT else 6000
-        rows = [{"n": i, "s": f"s{rng.randrange(40)}" if rng.random() < 0.5 else None} for i in range(count)]
-        run = self.begin(name, "-j", 3, "--overflow", 2, "--recycle-after", 150, "--session", ".s", "--breaker", "off",
-                         "--retries", 20, "--timeout", "20s", "--max-dispatch-delay", "20ms", *options,
-                         worker=worker_of("any=15", *words), rows=rows)
-        killed = set()
-        while run.poll() is None and len(killed) < kills:
-            found = [pid for pid in run.workers() if pid not in killed]
-            if found:
-                victim = rng.choice(found)
-                killed.add(victim)
-                os.kill(victim, signal.SIGKILL)
-            threading.Event().wait(rng.uniform(0, 0.2) * SLOWNESS)
-        run = self.run_of(name, deadline_s=200)
-        results = self.check_order(run, count)
-        bad = [row for row in results if row["error"]]
-        self.assertEqual(bad, [], f"seed {seed}")
-        self.assertEqual([row["output"] for row in results], rows)
-        self.check_sessions(run, rows)
-        self.assertGreater(len([e for e in run.events("attempt.ended") if e["outcome"] == "lost"]), 3 if VARIANT else 20)
-
-    def test_one_request_at_a_time(self):
-        self.chaos("single", SEED + 6, kills=30)
-
-    def test_several_requests_at_a_time(self):
-        self.chaos("several", SEED + 7, "--max-in-flight", 4, words=["max_in_flight=4"], kills=30)
-
-
 class TestKillsOfWeir(Torture):
     def check_gone(self, run):
         wait_until(lambda: not marked(run.mark), GONE_S,
@@ -193,7 +149,7 @@ class TestKillsOfWeir(Torture):
             for _ in range(rng.randrange(6)):
                 pause.wait(rng.uniform(0, 0.03) * SLOWNESS)
                 for pid in self.workers_of(run)[:1] if run.poll() is None else []:
-                    os.kill(pid, signal.SIGKILL)
+                    run.kill_worker(pid)
             if run.poll() is not None:
                 break
             run.kill()

@@ -275,6 +275,22 @@ class Run:
     def workers(self):
         return [pid for pid in self.children() if "bad_worker" in command_line(pid) and is_running(pid)]
 
+    def kill_worker(self, pid):
+        """SIGKILL to a child of weir, and to nobody else who may have its number by now: whether it was sent."""
+        try:
+            fd = os.pidfd_open(pid)
+        except OSError:
+            return False
+        try:
+            if pid not in self.children():
+                return False
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
+            return True
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
+
     def zombies(self):
         return [pid for pid in self.children() if pid_state(pid) == "Z"]
 
