@@ -4,7 +4,6 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "core/worker/affinity.h"
 #include "engine/public.h"
 
 #include <inttypes.h>
@@ -97,17 +96,12 @@ enum weir_status weir_batch_open(struct weir_pool *pool, const struct weir_batch
 static enum weir_status check_worker_row(const struct weir_row *row, struct weir_error *err)
 {
     struct json_fault fault;
-    size_t len = row->session ? strlen(row->session) : 1;
 
     if (row->len > 0 && !json_check((struct slice){row->data, row->len}, &fault))
         return error_set(err, WEIR_E_INVALID,
                          "the row's data is not JSON: at byte %zu: %s; a worker gets it as `args`",
                          fault.offset, fault.what);
-    if (len < 1 || len > AFFINITY_NAME_BYTES_MAX)
-        return error_set(err, WEIR_E_INVALID,
-                         "the row's session has %zu bytes; it must have 1 to %d, or be NULL", len,
-                         AFFINITY_NAME_BYTES_MAX);
-    return WEIR_OK;
+    return public_session_check(row->session, "the row's", err);
 }
 
 static enum weir_status check_row(const struct weir_batch *b, const struct weir_row *row,
