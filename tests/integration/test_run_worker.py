@@ -139,9 +139,9 @@ class TestWorkers(RunCase):
         rows = self.rows({"log": "hello"}, {"log": "again"})
         done = self.run_worker("-j1", "-q", rows)
         self.assertEqual(done.err, b"worker 1: hello\nworker 1: again\n")
-        done = self.run_worker("-j4", "-q", "--worker-log", "log", rows)
+        done = self.run_worker("-j1", "-q", "--worker-log", "log", rows)
         self.assertEqual(done.err, b"")
-        self.run_worker("-j4", "-q", "--worker-log", "log", rows)
+        self.run_worker("-j1", "-q", "--worker-log", "log", rows)
         self.assertEqual(self.read("log"), b"worker 1: hello\nworker 1: again\n" * 2)
 
     def test_workers_are_replaced_after_so_many_requests(self):
