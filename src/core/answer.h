@@ -44,6 +44,12 @@ struct core_answer {
     void (*errput_free)(char *errput, size_t len);
 };
 
+/* What its output and errput take: what batches limit. */
+static inline uint64_t answer_bytes(const struct core_answer *a)
+{
+    return (uint64_t)a->output_len + a->errput_len;
+}
+
 /* An answer that says nothing yet: outcome lost, reason no_outcome, nothing owned. */
 void answer_init(struct core_answer *a);
 /* Frees what it owns and makes it as after answer_init. */

@@ -27,7 +27,7 @@ struct core_batch_options {
     uint64_t first_index;          /* of the first row that is submitted: a resumed batch goes on */
     uint64_t first_complete_index; /* of the first row that finishes */
     uint64_t
-        output_bytes; /* of finished rows not given back: beyond it only the row whose turn it is starts; 0: none */
+        output_bytes; /* answer_bytes() of finished rows not given back: beyond it only the row whose turn it is starts; 0: none */
     duration_ns deadline_ns; /* from the opening; 0: none */
     /*
      * Each result is delivered as soon as it is committed, in whatever order. window_rows then bounds how many rows are

@@ -142,8 +142,7 @@ void breaking_open(struct core_pool *p, const char *why, struct instant now)
 {
     if (!p->breaker.options.on)
         return;
-    while (p->breaker.state != BREAKER_OPEN)
-        breaker_struck(&p->breaker, now);
+    breaker_trip(&p->breaker, now);
     follow(p, why, now);
 }
 

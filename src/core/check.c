@@ -211,7 +211,7 @@ static const char *check_batch(const struct core_batch *b, uint64_t *live, uint6
         if (t->run.rows > 0)
             held_bytes += t->run.output_bytes;
         else if (t->state == TASK_FINISHED || t->state == TASK_COMMITTED)
-            held_bytes += t->answer.output_len;
+            held_bytes += answer_bytes(&t->answer);
         if (heap_contains(&t->timer))
             ++*timers;
         if (is_over(t) && heap_contains(&t->timer))

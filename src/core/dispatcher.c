@@ -330,7 +330,7 @@ enum weir_status dispatcher_submit(struct dispatcher *d, struct core_batch *b, s
     }
     b->stats.finished++;
     b->pool->stats.finished++;
-    b->held_bytes += t->answer.output_len;
+    b->held_bytes += answer_bytes(&t->answer);
     task_move(t, TASK_COMMITTED);
     deliver(t, now);
     return WEIR_OK;
@@ -405,9 +405,9 @@ void dispatcher_give_back(struct dispatcher *d, struct core_task *t)
 {
     (void)d;
     assert(t->state == TASK_DELIVERED && t->batch->lent > 0);
-    assert(t->batch->held_bytes >= t->answer.output_len);
+    assert(t->batch->held_bytes >= answer_bytes(&t->answer));
     t->batch->lent--;
-    t->batch->held_bytes -= t->answer.output_len;
+    t->batch->held_bytes -= answer_bytes(&t->answer);
     t->given_back = true;
     task_release_if_unused(t);
 }

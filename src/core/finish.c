@@ -146,7 +146,7 @@ void finish_task(struct core_task *t, struct instant now)
     count_result(&b->pool->stats, t);
     tell_task(t, EVENT_TASK_FINISHED, 0, NULL, now);
     failures_note(b, t, now);
-    b->held_bytes += t->answer.output_len;
+    b->held_bytes += answer_bytes(&t->answer);
     if (b->options.durable)
         b->uncommitted++;
     host->finished(host, b, t);

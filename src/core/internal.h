@@ -119,7 +119,7 @@ struct core_batch {
     uint64_t uncommitted; /* FINISHED, with the store */
     uint64_t lent;        /* DELIVERED, with the host */
     uint64_t places;      /* attempts that hold a permit, for rows not yet judged */
-    uint64_t held_bytes;  /* outputs of rows that are FINISHED, COMMITTED or DELIVERED */
+    uint64_t held_bytes;  /* answer_bytes() of rows that are FINISHED, COMMITTED or DELIVERED */
     uint64_t abandoned;   /* attempts that still run for rows already judged */
     bool ended, stopping, aborted, closed;
     bool cancelling; /* running attempts were told to stop */

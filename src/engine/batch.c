@@ -193,7 +193,7 @@ void batch_run_mail(struct engine *e, struct mail *m)
 
 void batch_finished(struct engine_batch *b, struct core_task *t)
 {
-    b->finished_bytes += t->answer.output_len;
+    b->finished_bytes += answer_bytes(&t->answer);
     if (b->committer)
         committer_put(b->committer, t);
     batch_touch(b);
@@ -314,7 +314,8 @@ static void open_batch(struct engine *e, void *ctx)
     struct core_batch_options core = o->options->core;
 
     core.durable = o->options->store != NULL;
-    core.output_bytes = o->b->window_bytes;
+    /* What ends goes out in the same turn: nothing of it is held, and nobody would look again when it is gone. */
+    core.output_bytes = o->b->calls ? 0 : o->b->window_bytes;
     o->status =
         dispatcher_open_batch(e->dispatcher, o->pool, &core, o->b, e->now, &o->b->core, o->err);
     if (o->status != WEIR_OK)
@@ -332,6 +333,7 @@ static struct engine_batch *allocate(struct engine *e, const struct engine_batch
         return NULL;
     b->engine = e;
     b->window_rows = o->core.window_rows;
+    b->calls = o->calls;
     b->window_bytes = o->window_bytes ? o->window_bytes : WINDOW_BYTES_DEFAULT;
     b->mail.run = batch_run_mail;
     b->returned_tail = &b->returned;
@@ -439,7 +441,7 @@ static void stage(struct engine_batch *b, struct core_task *task)
     else
         run_queue_add_single(&b->staged, task);
     b->rows++;
-    b->bytes += task->payload_len + task->answer.output_len;
+    b->bytes += task->payload_len + answer_bytes(&task->answer);
     post_once(b);
 }
 
@@ -542,7 +544,7 @@ static struct core_task *release_rows(struct core_task *chain, struct engine_bat
 
         chain = t->next;
         t->next = NULL;
-        ret->bytes += t->payload_len + t->answer.output_len;
+        ret->bytes += t->payload_len + answer_bytes(&t->answer);
         ret->rows++;
         if (t->in_run) {
             ret->run_rows++;

@@ -123,7 +123,7 @@ void calls_flush(struct engine_batch *b)
 
         chain = t->next;
         rows++;
-        bytes += t->payload_len + t->answer.output_len;
+        bytes += t->payload_len + answer_bytes(&t->answer);
         deliver_call(b->engine, t);
     }
     pthread_mutex_lock(&b->lock);
@@ -138,7 +138,7 @@ static enum weir_status open_calls(struct engine *e, struct core_pool *pool,
                                    struct engine_calls **ret, struct weir_error *err)
 {
     struct engine_calls *c = mem_calloc(1, sizeof *c);
-    struct engine_batch_options o = {0};
+    struct engine_batch_options o = {.calls = true};
     enum weir_status status;
 
     if (!c)
@@ -152,8 +152,6 @@ static enum weir_status open_calls(struct engine *e, struct core_pool *pool,
         return status;
     }
     c->pool = pool;
-    /* No call can have been delivered yet: there is none. */
-    c->batch->calls = true;
     pthread_mutex_init(&c->lock, NULL);
     list_push_back(&e->calls, &c->link);
     *ret = c;

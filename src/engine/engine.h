@@ -161,6 +161,8 @@ struct engine_batch_options {
         window_bytes; /* payloads and outputs between add and give_back; a soft limit; 0: 256 MiB */
     struct core_store
         *store; /* NULL: nothing outlives the process. Stays the caller's; outlives the batch */
+    bool
+        calls; /* call.c: each row is handed to whoever waits for it, in the turn in which it ends */
 };
 
 WEIR_MUST_CHECK enum weir_status engine_open_batch(struct engine *e, struct core_pool *pool,

@@ -266,7 +266,7 @@ static void end_loan(struct weir_batch *b)
         return;
     b->lent = NULL;
     b->returned.rows++;
-    b->returned.bytes += t->payload_len + t->answer.output_len;
+    b->returned.bytes += t->payload_len + answer_bytes(&t->answer);
     if (!t->in_run) {
         *b->used_tail = t;
         b->used_tail = &t->next;

@@ -135,6 +135,12 @@ void breaker_struck(struct breaker *b, struct instant now)
         move(b, BREAKER_OPEN, now);
 }
 
+void breaker_trip(struct breaker *b, struct instant now)
+{
+    if (b->options.on && b->state != BREAKER_OPEN)
+        move(b, BREAKER_OPEN, now);
+}
+
 void breaker_failed(struct breaker *b, uint64_t ticket, struct instant now)
 {
     if (give_back(b, ticket))

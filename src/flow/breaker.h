@@ -66,6 +66,8 @@ void breaker_failed(struct breaker *b, uint64_t ticket, struct instant now);
 void breaker_dropped(struct breaker *b, uint64_t ticket, struct instant now);
 /* A failure that no dispatch made (a worker that cannot start). */
 void breaker_struck(struct breaker *b, struct instant now);
+/* It opens at once, however few failures there were. */
+void breaker_trip(struct breaker *b, struct instant now);
 /* By hand: closed. */
 void breaker_reset(struct breaker *b, struct instant now);
 

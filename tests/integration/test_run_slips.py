@@ -40,6 +40,14 @@ class TestFiles(RunCase):
         self.assert_refused(self.weir(*self.command("-o", "out", "--journal", "./rows.jsonl", "--fresh")),
                             "--journal.*also an input")
 
+    def test_a_file_of_values_is_not_written_to_either(self):
+        self.write("values", "1\n2\n")
+        for words in (["-a", "values", "-a", "values", "--", "echo"], ["--", "echo", "::::", "values", ":::", "x"]):
+            for option in ("-o", "--summary", "--events", "--joblog"):
+                done = self.weir("--fresh" if option == "-o" else "-q", option, "values", *words, status=2)
+                self.assert_says(done, "values.*also an input")
+        self.assertEqual(self.read("values"), b"1\n2\n")
+
     def test_no_file_is_written_twice(self):
         for option in ("--errors", "--summary", "--events", "--journal"):
             self.assert_refused(self.weir(*self.command("-o", "out", option, "./out")), f"{option}.*--output")
@@ -110,6 +118,14 @@ class TestLimits(RunCase):
     def test_a_soft_limit_on_files_is_raised(self):
         mock = self.mock("--latency", "200ms")
         self.weir("--url", mock.origin + "/echo", "-j", 200, "-o", "out", self.plain_rows(200), status=0,
+                  before=self.files(64, 4096))
+
+    def test_a_soft_limit_on_files_is_raised_for_outputs_that_go_into_files_too(self):
+        jobs = 50
+        # All have written both of their outputs before the first one ends.
+        script = ("head -c 1100000 /dev/zero; head -c 1100000 /dev/zero >&2; echo x >>marks; "
+                  f"until [ $(wc -l <marks) -ge {jobs} ]; do sleep 0.02; done #")
+        self.weir("--shell", "-j", jobs, "--timeout", "60s", "--", script, ":::", *range(jobs), status=0,
                   before=self.files(64, 4096))
 
     def test_too_few_files_for_the_jobs_is_told_at_once(self):

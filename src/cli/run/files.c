@@ -23,6 +23,8 @@
  * tells its end, and both ends of all of them while it is started. */
 #define DESCRIPTORS_PER_JOB     3
 #define DESCRIPTORS_PER_PROCESS 4
+/* Of a command that writes much: a file more for each of its outputs. */
+#define DESCRIPTORS_PER_COMMAND (DESCRIPTORS_PER_PROCESS + 2)
 
 /* A file by name: where it is, or would be made. */
 struct place {
@@ -72,22 +74,39 @@ static bool is_same(const struct place *a, const struct place *b)
     return a->exists ? S_ISREG(a->st.st_mode) : strcmp(a->base, b->base) == 0;
 }
 
+static enum weir_status check_input(const struct place *written, const char *path,
+                                    struct weir_error *err)
+{
+    struct place input = {.option = "an input", .path = path, .exists = true};
+
+    if (strcmp(path, "-") == 0 ? fstat(STDIN_FILENO, &input.st) != 0 : stat(path, &input.st) != 0)
+        return WEIR_OK; /* whoever reads it says what is wrong */
+    if (is_same(written, &input))
+        return error_set(err, WEIR_E_INVALID,
+                         "%s: %s is to be written to, but is also an input; give another name",
+                         written->option, written->path);
+    return WEIR_OK;
+}
+
+/* Inputs, and the files of values (behind ::::). */
 static enum weir_status check_inputs(const struct run_options *o, const struct place *written,
                                      struct weir_error *err)
 {
-    for (size_t i = 0; written->exists && i < o->inputs.count; i++) {
-        const char *path = o->inputs.items[i];
-        struct place input = {.option = "an input", .path = path, .exists = true};
+    const struct option_list *values = &o->command.values;
+    enum weir_status status = WEIR_OK;
+    bool files = false;
 
-        if (strcmp(path, "-") == 0 ? fstat(STDIN_FILENO, &input.st) != 0
-                                   : stat(path, &input.st) != 0)
-            continue; /* whoever reads it says what is wrong */
-        if (is_same(written, &input))
-            return error_set(err, WEIR_E_INVALID,
-                             "%s: %s is to be written to, but is also an input; give another name",
-                             written->option, written->path);
+    if (!written->exists)
+        return WEIR_OK;
+    for (size_t i = 0; status == WEIR_OK && i < o->inputs.count; i++)
+        status = check_input(written, o->inputs.items[i], err);
+    for (size_t i = 0; status == WEIR_OK && i < values->count; i++) {
+        if (combine_is_mark(values->items[i]))
+            files = strncmp(values->items[i], "::::", 4) == 0;
+        else if (files)
+            status = check_input(written, values->items[i], err);
     }
-    return WEIR_OK;
+    return status;
 }
 
 /*
@@ -158,8 +177,10 @@ enum weir_status files_raise_limit(const struct run_options *o, struct weir_erro
     rlim_t jobs = (rlim_t)(o->flow.jobs + (o->kind == RUN_WORKER ? o->worker.overflow : 0));
     rlim_t each = processes ? DESCRIPTORS_PER_PROCESS : 1;
     rlim_t least = jobs * each + DESCRIPTORS_BESIDES;
-    rlim_t wanted =
-        jobs * (processes ? DESCRIPTORS_PER_PROCESS : DESCRIPTORS_PER_JOB) + DESCRIPTORS_BESIDES;
+    rlim_t most = o->kind == RUN_COMMAND ? DESCRIPTORS_PER_COMMAND
+                  : processes            ? DESCRIPTORS_PER_PROCESS
+                                         : DESCRIPTORS_PER_JOB;
+    rlim_t wanted = jobs * most + DESCRIPTORS_BESIDES;
     bool multiplexed =
         !processes && (o->http.http == RUN_HTTP_2 || o->http.http == RUN_HTTP_2_PRIOR);
     struct rlimit limit;

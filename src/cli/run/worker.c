@@ -23,6 +23,10 @@
 #define SPOOL_BYTES_MAX ((size_t)1 << 20)
 /* A pipe that can be written to takes so many bytes without waiting. */
 #define WRITE_BYTES 4096
+/* Taken from the spool in one look, which may be as fast as they are written: then the main thread has other work. */
+#define TAKES_PER_LOOK 16
+/* At the end, whoever reads standard error is given so long to take the next lines. */
+#define LAST_WAIT_MS 1000
 
 /* ---- what they say ---- */
 
@@ -55,17 +59,17 @@ void worker_said(struct run *r, const struct core_event *ev)
     spool_put(&log->spool, buf_slice(&log->line));
 }
 
-static bool has_room(int fd)
+static bool has_room(int fd, int wait_ms)
 {
     struct pollfd p = {.fd = fd, .events = POLLOUT};
 
-    return poll(&p, 1, 0) > 0 && (p.revents & POLLOUT);
+    return poll(&p, 1, wait_ms) > 0 && (p.revents & POLLOUT);
 }
 
-/* Lines as long as they are taken; the rest stays for the next time. Nobody waits for who reads them. */
-static void pass_on(struct run *r, struct worker_log *log)
+/* Lines as long as they are taken; the rest stays for the next time. */
+static void pass_on(struct run *r, struct worker_log *log, int wait_ms)
 {
-    while (log->taken_at < log->taken.len && has_room(STDERR_FILENO)) {
+    while (log->taken_at < log->taken.len && has_room(STDERR_FILENO, wait_ms)) {
         const char *at = log->taken.data + log->taken_at;
         size_t left = log->taken.len - log->taken_at;
         const char *end = memchr(at, '\n', left);
@@ -90,36 +94,58 @@ static void write_log(struct worker_log *log)
     }
 }
 
+/* False: some of what was taken is still to be written. */
+static bool write_taken(struct run *r, struct worker_log *log, int wait_ms)
+{
+    if (log->fd >= 0)
+        write_log(log);
+    else
+        pass_on(r, log, wait_ms);
+    return log->taken_at == log->taken.len;
+}
+
+static bool take(struct worker_log *log)
+{
+    log->taken_at = 0;
+    return spool_take(&log->spool, &log->taken);
+}
+
+/* Nobody waits for who reads them. */
 void worker_log_drain(struct run *r)
 {
     struct worker_log *log = &r->worker_log;
 
-    if (!log->open)
-        return;
-    do {
-        if (log->taken_at < log->taken.len) {
-            if (log->fd >= 0)
-                write_log(log);
-            else
-                pass_on(r, log);
-            if (log->taken_at < log->taken.len)
-                return;
-        }
-        log->taken_at = 0;
-    } while (spool_take(&log->spool, &log->taken));
+    for (int i = 0; log->open && i < TAKES_PER_LOOK; i++)
+        if (!write_taken(r, log, 0) || !take(log))
+            return;
+}
+
+/* Returns how many lines could not be written. */
+static uint64_t drain_last(struct run *r, struct worker_log *log)
+{
+    uint64_t lost = 0;
+    bool taken = true;
+
+    while (taken && write_taken(r, log, LAST_WAIT_MS))
+        taken = take(log);
+    for (; taken; taken = take(log))
+        for (size_t i = log->taken_at; i < log->taken.len; i++)
+            lost += log->taken.data[i] == '\n';
+    return lost + spool_dropped(&log->spool);
 }
 
 void worker_log_close(struct run *r)
 {
     struct worker_log *log = &r->worker_log;
     char text[100];
+    uint64_t lost;
 
     if (log->open) {
-        worker_log_drain(r);
-        if (spool_dropped(&log->spool) > 0) {
+        lost = drain_last(r, log);
+        if (lost > 0) {
             (void)snprintf(text, sizeof text,
                            "weir run: %" PRIu64 " lines that workers wrote could not be shown\n",
-                           spool_dropped(&log->spool));
+                           lost);
             run_aside(r, slice_of(text));
         }
         spool_free(&log->spool);

@@ -38,7 +38,7 @@ struct core_task;
 struct worker;
 
 struct affinity_options {
-    uint64_t seed;
+    uint64_t seed;        /* of the hash; secret, where names come from outside */
     duration_ns idle_ns;  /* > 0; 300 s */
     duration_ns sweep_ns; /* > 0; 60 s */
     size_t bound_max, lost_max;

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -150,8 +151,8 @@ static void start_helper(struct child_guard *g)
     l.candidates = "/bin/sh\0";
     if (launch_run(&l)) {
         g->helper = l.pid;
+        g->helper_fd = l.pidfd;
         g->end_fd = ends[1];
-        close(l.pidfd);
     } else {
         close(ends[1]);
     }
@@ -161,10 +162,14 @@ static void start_helper(struct child_guard *g)
 static void end_helper(struct child_guard *g)
 {
     if (g->helper > 0) {
-        /* Nothing is left for it to do, and it would take a while to see that. */
-        kill(g->helper, SIGKILL);
-        while (waitpid(g->helper, NULL, 0) < 0 && errno == EINTR)
+        /* Nothing is left for it to do, and it would take a while to see that. By its descriptor: its number may be
+           another's, where the host reaps what is not its own. */
+        syscall(SYS_pidfd_send_signal, (long)g->helper_fd, (long)SIGKILL, NULL, 0L);
+        while (syscall(SYS_waitid, (long)P_PIDFD, (long)g->helper_fd, NULL, (long)WEXITED, NULL) <
+                   0 &&
+               errno == EINTR)
             ;
+        close(g->helper_fd);
     }
     g->helper = 0;
     if (g->end_fd >= 0)

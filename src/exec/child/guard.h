@@ -30,6 +30,7 @@ struct child_guard {
     uint64_t signals; /* that children are to have at their defaults */
     int null_fd;      /* /dev/null, for children */
     pid_t helper;     /* the shell; 0: there is none */
+    int helper_fd;    /* its pidfd */
     int end_fd;       /* the pipe's end that keeps the shell waiting; -1 */
     int table_fd;     /* -1: no table */
     char *table;      /* CHILD_GUARDED_MAX lines of address space */

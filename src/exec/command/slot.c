@@ -326,8 +326,11 @@ static void say_fault(const struct command_slot *slot, struct core_answer *a)
         break;
     case CAPTURE_NO_FILE:
         refuse(a, WEIR_REASON_INTERNAL, true);
-        answer_say(a, "its output cannot be kept in '%s': %s; set TMPDIR to a folder with room",
-                   limits->spill_dir, strerror(slot->fault_errnum));
+        answer_say(a, "its output cannot be kept in '%s': %s; %s", limits->spill_dir,
+                   strerror(slot->fault_errnum),
+                   slot->fault_errnum == EMFILE || slot->fault_errnum == ENFILE
+                       ? "run fewer at once, or raise ulimit -n"
+                       : "set TMPDIR to a folder with room");
         break;
     default:
         refuse(a, WEIR_REASON_INTERNAL, true);

@@ -472,6 +472,9 @@ enum weir_status process_executor_new(const struct process_options *o, uv_loop_t
     x->loop = loop;
     x->large_pipes = o->crew.size + o->crew.overflow <= PIPE_WORKERS_MAX;
     status = copy_options(x, o) ? WEIR_OK : error_nomem(err);
+    /* Sessions are named by rows: whoever writes these must not know which names collide. */
+    if (x->options.crew.affinity.seed == 0)
+        x->options.crew.affinity.seed = loop_entropy();
     if (status == WEIR_OK)
         status = child_guard_new(&x->guard, err);
     if (status == WEIR_OK)

@@ -136,9 +136,11 @@ static void report(struct world *w, size_t row, enum weir_outcome outcome)
     a->answer.outcome = outcome;
     a->answer.retryable = true;
     if (outcome == WEIR_OUTCOME_OK) {
-        a->answer.output = mem_calloc(1, OUTPUT_BYTES + 1);
+        /* What was written beside the output takes memory as well. */
+        answer_take_output(&a->answer, mem_calloc(1, OUTPUT_BYTES / 2 + 1), OUTPUT_BYTES / 2);
+        answer_take_errput(&a->answer, mem_calloc(1, OUTPUT_BYTES / 2 + 1), OUTPUT_BYTES / 2);
         assert_non_null(a->answer.output);
-        a->answer.output_len = OUTPUT_BYTES;
+        assert_non_null(a->answer.errput);
     }
     a->answer.ended_at = w->now;
     dispatcher_report(w->d, a, w->now);

@@ -6,7 +6,11 @@
 
 #include "base/mem.h"
 #include "exec/thread/thread.h"
+#include "support/testkit.h"
 #include "unit/engine/engine_test.h"
+
+/* Of the outputs that a batch holds, unless said otherwise. */
+#define LARGE_BYTES ((size_t)256 << 20)
 
 struct place {
     struct engine *engine;
@@ -16,7 +20,7 @@ struct place {
     atomic_uint_fast64_t done;
 };
 
-/* "fail": fails for good; "stand": until it is cancelled; "hold": waits until the latch is open or it is cancelled; else the payload is the output. */
+/* "large": waits until the latch is open, and says that its output is as large as a batch may hold; "fail": fails for good; "stand": until it is cancelled; "hold": waits until the latch is open or it is cancelled; else the payload is the output. */
 static void work(void *ctx, struct core_attempt *a)
 {
     struct place *p = ctx;
@@ -27,6 +31,12 @@ static void work(void *ctx, struct core_attempt *a)
         a->answer.outcome = WEIR_OUTCOME_FAILED;
         a->answer.reason = WEIR_REASON_CALLBACK;
         answer_say(&a->answer, "as asked");
+        return;
+    }
+    if (strcmp(text, "large") == 0) {
+        (void)latch_wait(&p->open, 1);
+        a->answer.outcome = WEIR_OUTCOME_OK;
+        answer_take_output(&a->answer, mem_calloc(1, 1), LARGE_BYTES); /* nobody looks at it */
         return;
     }
     while (strcmp(text, "stand") == 0)
@@ -204,6 +214,50 @@ static void a_call_waits_for_a_place_no_longer_than_the_checkout_timeout(void **
     mem_free(row);
 }
 
+struct call_of {
+    struct place *p;
+    const char *text;
+    pthread_t thread;
+};
+
+static void *call_once(void *arg)
+{
+    struct call_of *c = arg;
+    struct engine_request r = request(c->p, c->text);
+    struct engine_reply reply;
+
+    if (engine_call_pool(c->p->engine, c->p->pool, &r, &reply, NULL) == WEIR_OK)
+        answer_clear(&reply.answer);
+    return NULL;
+}
+
+static bool one_waits(void *arg)
+{
+    struct place *p = arg;
+    struct core_stats stats;
+
+    engine_pool_stats(p->engine, p->pool, &stats);
+    return stats.ready == 1;
+}
+
+/* Nothing happens after the first one's end that would have the engine look again. */
+static void a_large_answer_keeps_no_other_call_waiting(void **state)
+{
+    struct place place, *p = place_open(&place, 1, NULL);
+    struct call_of first = {.p = p, .text = "large"}, second = {.p = p, .text = "next"};
+
+    (void)state;
+    assert_int_equal(pthread_create(&first.thread, NULL, call_once, &first), 0);
+    assert_true(latch_wait(&p->inside, 1));
+    assert_int_equal(pthread_create(&second.thread, NULL, call_once, &second), 0);
+    assert_true(testkit_until(one_waits, p, DEADLINE_S * 1000));
+    latch_add(&p->open, 1);
+    pthread_join(first.thread, NULL);
+    assert_true(latch_wait(&p->inside, 2));
+    pthread_join(second.thread, NULL);
+    engine_free(p->engine);
+}
+
 static void *shut_down(void *arg)
 {
     struct place *p = arg;
@@ -316,6 +370,7 @@ int main(void)
         cmocka_unit_test(
             one_whose_time_is_up_gets_its_caller_back_and_its_payload_stays_until_it_ends),
         cmocka_unit_test(a_call_waits_for_a_place_no_longer_than_the_checkout_timeout),
+        cmocka_unit_test(a_large_answer_keeps_no_other_call_waiting),
         cmocka_unit_test(a_shutdown_ends_calls_and_afterwards_each_is_refused),
         cmocka_unit_test(what_is_wrong_with_a_call_is_said_and_its_payload_let_go),
         cmocka_unit_test(a_call_survives_the_lack_of_memory),

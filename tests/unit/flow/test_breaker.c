@@ -170,6 +170,29 @@ static void workers_that_cannot_start_strike(void **state)
     assert_int_equal(b.state, BREAKER_OPEN);
 }
 
+static void it_can_be_tripped_by_a_single_failure(void **state)
+{
+    struct breaker_options o;
+    struct breaker b;
+    uint64_t ticket;
+
+    (void)state;
+    breaker_options_init(&o);
+    o.on = true;
+    o.failures = UINT32_MAX;
+    breaker_init(&b, &o, at_s(0));
+    ticket = breaker_take(&b, at_s(0));
+    breaker_trip(&b, at_s(1));
+    assert_int_equal(b.state, BREAKER_OPEN);
+    breaker_trip(&b, at_s(2));
+    assert_int_equal(breaker_when(&b, at_s(2)).ns, at_s(61).ns);
+    breaker_succeeded(&b, ticket, at_s(3));
+    assert_int_equal(breaker_when(&b, at_s(61)).ns, at_s(61).ns);
+    breaker_trip(&b, at_s(62));
+    assert_int_equal(b.state, BREAKER_OPEN);
+    assert_int_equal(b.opened, 2);
+}
+
 static void it_is_closed_by_hand_from_any_state(void **state)
 {
     struct breaker b = breaker_on();
@@ -325,6 +348,7 @@ int main(void)
         cmocka_unit_test(one_failure_while_half_open_opens_it_again),
         cmocka_unit_test(news_about_dispatches_of_before_the_last_transition_moves_nothing),
         cmocka_unit_test(workers_that_cannot_start_strike),
+        cmocka_unit_test(it_can_be_tripped_by_a_single_failure),
         cmocka_unit_test(it_is_closed_by_hand_from_any_state),
         cmocka_unit_test(off_it_never_opens),
         cmocka_unit_test(its_moves_are_those_of_the_drawing),
