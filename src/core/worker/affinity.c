@@ -21,7 +21,7 @@ struct affinity {
     size_t idle; /* bound, without users */
     struct session_table table;
     struct instant swept_at;
-    struct instant oldest_at; /* no idle one was used before */
+    struct instant oldest_at; /* no idle one was used more than a tick of the order before */
     bool sweeping;            /* a sweep has more to look at */
     struct affinity_counts counts;
     struct list lost; /* without users, by when they were lost */
@@ -187,7 +187,7 @@ enum weir_status affinity_new(const struct affinity_options *o, struct instant n
     a->key[0] = rng_u64(&rng);
     a->key[1] = rng_u64(&rng);
     list_init(&a->lost);
-    session_order_init(&a->order);
+    session_order_init(&a->order, now);
     a->swept_at = now;
     a->oldest_at = now;
     *ret = a;
@@ -374,15 +374,13 @@ static const char *check_session(void *ctx, const struct session *s, uint32_t ha
         return "a session is bound, and not in its worker's list, or the reverse";
     if (s->listed == list_empty(&s->by_use))
         return "a session says that it is on a list, and is on none, or the reverse";
-    if (!s->waited && !list_empty(&s->queue))
-        return "a session has tasks in its queue, and does not know";
     if (s->users > 0)
         return s->listed && !s->worker ? "a session with tasks could be forgotten" : NULL;
     if (!s->worker && !s->lost)
         return "a session that says nothing is remembered";
     t->idle += s->worker != NULL;
     t->lost += s->lost && !s->worker;
-    if (s->worker && instant_before(s->used_at, t->a->oldest_at))
+    if (s->worker && instant_before(instant_add(s->used_at, ORDER_TICK_NS), t->a->oldest_at))
         return "a session was used before the oldest one";
     return s->listed ? NULL : "a session without tasks is on no list";
 }

@@ -11,14 +11,14 @@ static struct session *session_of(struct list *node)
 }
 
 /* Times before 0 too are in order. */
-static uint64_t tick_of(const struct session *s)
+static uint64_t tick_of(struct instant t)
 {
-    return ((uint64_t)s->used_at.ns ^ (uint64_t)1 << 63) >> ORDER_TICK_BITS;
+    return ((uint64_t)t.ns ^ (uint64_t)1 << 63) >> ORDER_TICK_BITS;
 }
 
-void session_order_init(struct session_order *o)
+void session_order_init(struct session_order *o, struct instant now)
 {
-    *o = (struct session_order){.base = 0};
+    *o = (struct session_order){.base = tick_of(now) & ~(uint64_t)(ORDER_SLOTS - 1)};
     for (int level = 0; level < ORDER_LEVELS; level++) {
         for (int slot = 0; slot < ORDER_SLOTS; slot++)
             list_init(&o->slots[level][slot]);
@@ -27,7 +27,7 @@ void session_order_init(struct session_order *o)
 
 void session_order_put(struct session_order *o, struct session *s)
 {
-    uint64_t key = tick_of(s), differ;
+    uint64_t key = tick_of(s->used_at), differ;
     unsigned level, slot;
 
     assert(!s->listed && s->users == 0);
@@ -101,7 +101,7 @@ struct session *session_order_first(struct session_order *o, size_t *looks)
         --*looks;
         s = session_of(slot->next);
         if (!o->leaving && s->users == 0 &&
-            tick_of(s) <=
+            tick_of(s->used_at) <=
                 ((o->base & ~(uint64_t)(ORDER_SLOTS - 1)) | (uint64_t)(slot - o->slots[0])))
             return s;
         put_again(o, s);
@@ -130,7 +130,7 @@ static const char *check_slot(const struct session_order *o, unsigned level, uns
         if (!s->listed)
             return "a session is on a list, and does not say so";
         /* One that is used only gets later; before base are those that came when the clock had gone back. */
-        if (tick_of(s) < from && from > o->base)
+        if (tick_of(s->used_at) < from && from > o->base)
             return "a session is kept for later than when it was used";
     }
     return NULL;

@@ -20,11 +20,13 @@
 #define CORE_WORKER_SESSION_ORDER_H
 
 #include "base/list.h"
+#include "base/time.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
-#define ORDER_TICK_BITS  20 /* 2^20 ns */
+#define ORDER_TICK_BITS  20
+#define ORDER_TICK_NS    ((duration_ns)1 << ORDER_TICK_BITS)
 #define ORDER_DIGIT_BITS 6
 #define ORDER_SLOTS      (1 << ORDER_DIGIT_BITS)
 #define ORDER_LEVELS     8 /* 48 bits; 44 are needed */
@@ -32,13 +34,13 @@
 struct session;
 
 struct session_order {
-    uint64_t base;
+    uint64_t base;                 /* a tick whose lowest digit is 0 */
     struct list *leaving;          /* the slot that is moved to the levels below it, if any */
     uint64_t filled[ORDER_LEVELS]; /* slots that may have sessions: one bit each */
     struct list slots[ORDER_LEVELS][ORDER_SLOTS];
 };
 
-void session_order_init(struct session_order *o);
+void session_order_init(struct session_order *o, struct instant now);
 void session_order_put(struct session_order *o, struct session *s);
 void session_order_drop(struct session *s);
 /*

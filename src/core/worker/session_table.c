@@ -120,7 +120,7 @@ static void give_session(struct session_table *t, size_t number)
     t->block[k].used--;
     while (last > 0 && !t->sessions.memory[last])
         last--;
-    if (last > 0 && t->block[last].used == 0 && t->known < block_start(last) / 2) {
+    for (; last > 0 && t->block[last].used == 0 && t->known < block_start(last) / 2; last--) {
         block_free(&t->sessions, last);
         memset(&t->block[last], 0, sizeof t->block[last]);
     }
