@@ -11,16 +11,16 @@
  * worker ends. The session is then remembered as lost, and the next task of it is told so (affinity_take_lost()). A session
  * with tasks (`users` > 0) does not expire and is not forgotten; its idle time begins when the last one leaves.
  *
- * Limits (I8): `bound_max` bindings; beyond it the least recently used idle one ends (when none is idle there are more,
- * by as many at most as there are tasks). `lost_max` sessions without tasks that are remembered as lost; beyond it the
- * oldest is forgotten, and its next task is not told. A name has 1 to AFFINITY_NAME_BYTES_MAX bytes.
+ * Limits (I8): `bound_max` bindings; beyond it the least recently used idle one ends (to a millisecond; when none is idle
+ * there are more, by as many at most as there are tasks). `lost_max` sessions without tasks that are remembered as lost;
+ * beyond it the oldest is forgotten, and its next task is not told. A name has 1 to AFFINITY_NAME_BYTES_MAX bytes.
  *
- * A look-up costs the same whatever the number of sessions, and touches two cache lines that are not at hand: one of the table
+ * A look-up is O(1), and touches two cache lines that are not at hand, however many sessions there are: one of the table
  * (session_table.h; SipHash, keyed by the seed, so that names cannot be chosen to collide) and the session's first one. To
  * use a session writes used_at there, and no more: which is the least recently used one is found out when that is asked
- * (session_order.h; to a millisecond). No call but affinity_drop_worker() does a lot at once: the table grows by one line at
- * a time, and a sweep looks at AFFINITY_SWEEP_LOOKS sessions at the most and is then due again at once. Pure. Owner: its
- * crew; one thread.
+ * (session_order.h). The table grows by one line at a time, and a sweep looks at AFFINITY_SWEEP_LOOKS sessions at the most
+ * and is then due again at once. What may take long, some 0.1 us for each session, is the end of a worker with many, and the
+ * first binding that ends at the bound when many were last used at about the same time. Pure. Owner: its crew; one thread.
  */
 #ifndef CORE_WORKER_AFFINITY_H
 #define CORE_WORKER_AFFINITY_H

@@ -345,25 +345,29 @@ struct session *session_table_add(struct session_table *t, uint64_t hash, const 
     return s;
 }
 
-void session_table_remove(struct session_table *t, uint64_t hash, struct session *s)
+/* The entry of a session that is in the table. */
+static uint64_t *entry_for(const struct session_table *t, uint64_t hash, const struct session *s)
 {
-    struct line *first = line_of(t, hash);
-
-    for (struct line *line = first; line; line = line->more) {
+    for (struct line *line = line_of(t, hash);; line = line->more) {
+        assert(line);
         for (int i = 0; i < LINE_ENTRIES; i++) {
-            size_t number = number_of(line->entries[i]);
+            uint64_t entry = line->entries[i];
 
-            if ((uint32_t)line->entries[i] != (uint32_t)hash || !line->entries[i] ||
-                session_at(t, number) != s)
-                continue;
-            line->entries[i] = 0;
-            t->known--;
-            prune(first);
-            give_session(t, number);
-            return;
+            if ((uint32_t)entry == (uint32_t)hash && entry && session_at(t, number_of(entry)) == s)
+                return &line->entries[i];
         }
     }
-    assert(!"a session is not in the table");
+}
+
+void session_table_remove(struct session_table *t, uint64_t hash, struct session *s)
+{
+    uint64_t *entry = entry_for(t, hash, s);
+    size_t number = number_of(*entry);
+
+    *entry = 0;
+    t->known--;
+    prune(line_of(t, hash));
+    give_session(t, number);
 }
 
 /* ---- checking ---- */
