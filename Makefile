@@ -30,6 +30,7 @@ BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
+DATADIR ?= $(PREFIX)/share/weir
 DESTDIR ?=
 
 FUZZ_SECONDS ?= 30
@@ -322,12 +323,14 @@ install: all
 	    -e 's|@LIBS_PRIVATE@|$(strip $(LIB_LIBS))|' weir.pc.in >$(TO)$(LIBDIR)/pkgconfig/weir.pc
 	chmod 644 $(TO)$(LIBDIR)/pkgconfig/weir.pc
 	$(if $(wildcard docs/weir.1),install -d $(TO)$(MANDIR)/man1 && install -m 644 docs/weir.1 $(TO)$(MANDIR)/man1/weir.1)
+	install -d $(TO)$(DATADIR)/python
+	install -m 644 sdk/python/weir_worker.py $(TO)$(DATADIR)/python/weir_worker.py
 	@# A program finds a library in a new place only when the loader's cache knows it.
 	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then ldconfig || true; fi
 
 uninstall:
 	rm -f $(TO)$(BINDIR)/weir $(addprefix $(TO)$(LIBDIR)/,$(INSTALLED_LIBS)) $(TO)$(MANDIR)/man1/weir.1
-	rm -rf $(TO)$(INCLUDEDIR)/weir
+	rm -rf $(TO)$(INCLUDEDIR)/weir $(TO)$(DATADIR)
 
 # ---- Documents ---------------------------------------------------------------------------------------------
 

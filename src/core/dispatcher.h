@@ -76,7 +76,9 @@ WEIR_MUST_CHECK enum weir_status dispatcher_set_fallback(struct dispatcher *d,
 void dispatcher_hold_pool(struct core_pool *pool, bool held, struct instant now);
 /* Closes the pool's breaker by hand. */
 void dispatcher_reset_breaker(struct core_pool *pool, struct instant now);
-/* The workers of the pool; NULL: it has none. For looking, and for releasing sessions. */
+/* Ends a session's binding by hand: what waits for its worker may go to any. False: it is not bound. */
+bool dispatcher_release_session(struct core_pool *pool, const char *name, struct instant now);
+/* The workers of the pool; NULL: it has none. For looking. */
 struct crew *core_pool_crew(const struct core_pool *pool);
 /* Workers that are not gone yet, over all pools: after a shutdown they end, by dispatcher_run(). */
 size_t dispatcher_workers(const struct dispatcher *d);

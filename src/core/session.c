@@ -145,6 +145,23 @@ void session_move(struct core_task *t, struct instant now)
         t->bound = find(to, t, now);
 }
 
+bool dispatcher_release_session(struct core_pool *p, const char *name, struct instant now)
+{
+    struct affinity *a = p->crew ? crew_affinity(p->crew) : NULL;
+    size_t len = strlen(name);
+    struct session *s;
+
+    if (!a || !affinity_release(a, name, len, now))
+        return false;
+    s = affinity_find(a, name, len, now); /* NULL: it was forgotten, and memory is out */
+    if (!s)
+        return true;
+    if (s->holder && s->holder->parked && s->holder->bound == s)
+        session_unpark(s->holder);
+    affinity_leave(a, s, now);
+    return true;
+}
+
 /* ---- how long a task waits for a worker that others hold ---- */
 
 duration_ns checkout_timeout(const struct core_task *t)

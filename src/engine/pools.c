@@ -69,9 +69,8 @@ struct release {
 static void release_session(struct engine *e, void *ctx)
 {
     struct release *r = ctx;
-    struct crew *crew = core_pool_crew(r->pool);
 
-    r->done = crew && affinity_release(crew_affinity(crew), r->name, strlen(r->name), e->now);
+    r->done = dispatcher_release_session(r->pool, r->name, e->now);
 }
 
 bool engine_pool_release_session(struct engine *e, struct core_pool *pool, const char *name)

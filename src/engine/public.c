@@ -5,7 +5,9 @@
 #include "weir/weir.h"
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/mem.h"
+#include "core/worker/affinity.h"
 #include "engine/public.h"
 #include "exec/thread/thread.h"
 
@@ -125,6 +127,22 @@ enum weir_status public_waits_check(const struct public_wait *waits, size_t coun
             return error_set(err, WEIR_E_INVALID,
                              "%s is %" PRId64 "; it must be %" PRId64 " or more, a year at most",
                              waits[i].name, waits[i].ms, waits[i].least);
+    return WEIR_OK;
+}
+
+enum weir_status public_session_check(const char *session, const char *whose,
+                                      struct weir_error *err)
+{
+    struct slice name = slice_of(session ? session : "-");
+
+    if (name.len < 1 || name.len > AFFINITY_NAME_BYTES_MAX)
+        return error_set(err, WEIR_E_INVALID,
+                         "%s session has %zu bytes; it must have 1 to %d, or be NULL", whose,
+                         name.len, AFFINITY_NAME_BYTES_MAX);
+    /* A worker gets it as JSON: names that differ only in what is no text would be one name to it. */
+    if (utf8_valid_prefix(name) != name.len)
+        return error_set(err, WEIR_E_INVALID, "%s session is not UTF-8, from byte %zu on", whose,
+                         utf8_valid_prefix(name));
     return WEIR_OK;
 }
 

@@ -49,6 +49,9 @@ struct public_wait {
 };
 enum weir_status public_waits_check(const struct public_wait *waits, size_t count,
                                     struct weir_error *err);
+/* Whether a session may have this name (NULL: there is none). whose: "the row's", for the message. */
+enum weir_status public_session_check(const char *session, const char *whose,
+                                      struct weir_error *err);
 /* A copy of words that end with NULL, in one piece of memory; NULL: no memory, or `words` is NULL. */
 char **public_words_copy(const char *const *words);
 void public_stats(const struct core_stats *from, struct weir_stats *to);

@@ -39,18 +39,17 @@ struct call_payload {
 
 static enum weir_status check_call(const struct weir_call *call, struct weir_error *err)
 {
+    enum weir_status status;
     struct json_fault fault;
-    size_t session = call->session ? strlen(call->session) : 1;
 
     if (!call->args && call->args_len > 0)
         return error_set(err, WEIR_E_INVALID, "args is NULL but args_len is %zu", call->args_len);
     if (call->args_len > 0 && !json_check((struct slice){call->args, call->args_len}, &fault))
         return error_set(err, WEIR_E_INVALID, "args are not JSON: at byte %zu: %s", fault.offset,
                          fault.what);
-    if (session < 1 || session > AFFINITY_NAME_BYTES_MAX)
-        return error_set(err, WEIR_E_INVALID,
-                         "the session has %zu bytes; it must have 1 to %d, or be NULL", session,
-                         AFFINITY_NAME_BYTES_MAX);
+    status = public_session_check(call->session, "the call's", err);
+    if (status != WEIR_OK)
+        return status;
     return public_waits_check(&(struct public_wait){"timeout_ms", call->timeout_ms, 0}, 1, err);
 }
 

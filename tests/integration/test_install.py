@@ -104,6 +104,15 @@ class Install(unittest.TestCase):
         version = self.pkg_config("--modversion")[0]
         self.assertIn(version, run(weir, "--version"))
 
+    def test_a_worker_runs_with_the_module_for_python(self):
+        worker = os.path.join(self.prefix, "double.py")
+        with open(worker, "w") as f:
+            f.write("import weir_worker\n@weir_worker.command('process')\ndef double(n):\n    return 2 * n\n"
+                    "weir_worker.run()\n")
+        done = run(os.path.join(self.prefix, "bin", "weir"), "run", "-q", "--worker", f"{sys.executable} {worker}", input="21\n",
+                   env=dict(os.environ, PYTHONPATH=os.path.join(self.prefix, "share", "weir", "python")))
+        self.assertIn('"output":42', done)
+
     def test_uninstall_leaves_no_file(self):
         where = os.path.join(self.dest, "..", "again")
         self.make("install", f"DESTDIR={where}")

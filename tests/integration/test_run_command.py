@@ -190,6 +190,18 @@ class TestRows(CommandCase):
         self.assertEqual(done.out, b"".join(r.encode() + b"\0" for r in rows))
         self.assertFalse(os.path.exists(self.path("evil")))
 
+    def test_a_script_takes_rows_as_they_are_in_quotes_too(self):
+        rows = ["$(touch evil)", "; touch evil", "`touch evil`", "a'b\"c", "*", "\\n", "--", "'$(touch evil)'", "\"; touch evil; \"",
+                "a\nb", "\\'; touch evil", "x  y", "\\"]
+        wanted = b"".join(r.encode() + b"\0" for r in rows)
+        show = "printf '%s\\0' "
+        for script in ('{}', '"{}"', "'{}'", '"$(printf %s {})"', '"$(printf %s "{}")"'):
+            done = self.weir("--shell", "--", show + script, ":::", *rows, status=0)
+            self.assertEqual(done.out, wanted, script)
+        self.assertFalse(os.path.exists(self.path("evil")))
+        done = self.weir("--shell", "--", "echo `echo {}`", ":::", *rows, status=2)
+        self.assertIn("{} stands in backquotes", done.text)
+
     def test_fields_of_a_row_are_arguments_and_variables(self):
         rows = self.write("rows", json.dumps({"file": "a b.txt", "n": 1.5, "in": {"er": [1, 2]}, "no-name": 1}) + "\n")
         done = self.weir(rows, "--", "sh", "-c", 'printf "%s|" "$@" "$WEIR_ROW_file" "$WEIR_ROW_n" "$WEIR_ROW_in"', "x",

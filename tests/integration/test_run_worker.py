@@ -205,10 +205,19 @@ class TestWorkers(RunCase):
         self.program = f"python3 {broken}"
         done = self.run_worker("-j4", "--progress", "none", self.rows(1, 2, 3), status=2)
         self.assertIn("SyntaxError", done.text)
-        self.assertIn("no worker has started", done.text)
+        self.assertIn("no worker of --worker has started (its process has ended: exited with status 1; its last words: Syn", done.text)
+        self.program = "sh -c 'exit 7'"
+        done = self.run_worker("-j4", "-q", "--worker-log", "log", self.rows(1), status=2)
+        self.assertIn("exited with status 7); what the program wrote to standard error stands in log", done.text)
         self.program = "nonexistent-program x"
         done = self.run_worker(self.rows(1), status=2)
         self.assertIn('--worker: there is no program "nonexistent-program"', done.text)
+
+    def test_a_fallback_that_never_works_ends_the_run(self):
+        """Rows that are to go to it would wait for ever."""
+        rows = self.rows({"n": 0}, {"wrong": "x"}, {"n": 1})
+        done = self.run_worker("-j4", "-q", "--fallback", "sh -c 'exit 7'", rows, status=2)
+        self.assertIn("no worker of --fallback has started (its process has ended: exited with status 7)", done.text)
 
     def test_a_line_for_a_shell_is_run_by_one(self):
         self.program = f"env GREETING='a b' {self.program}"

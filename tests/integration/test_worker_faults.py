@@ -1,6 +1,7 @@
 """Workers that crash, hang, lie and will not end: what `weir run --worker` does about each (P1, P2, P5, P7).
 
-TestRecovery goes through the table of recovery, line by line; TestLies and TestLives through what a worker can do wrong.
+TestRecovery goes through the table of recovery, line by line; TestLies and TestLives through what a worker can do wrong, and
+TestEverythingAtOnce does all of it by chance, from a seed that a failure tells (WEIR_TEST_SEED sets it).
 In each case every row has exactly one result, in order, the reason is told, nothing else is harmed, and nothing is left.
 The runs of a class are started together: they mostly wait.
 run-tests: alone
@@ -8,16 +9,19 @@ run-tests: sanitizers
 run-tests: timeout=300
 """
 import os
+import random
 import re
 import signal
 import sys
+import threading
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from faultkit import MIB, FaultCase, first_call, first_life, row_text, seconds, worker_of
-from weirtest import VARIANT, wait_until
+from faultkit import CLOSED, MIB, FaultCase, first_call, first_life, row_text, seconds, worker_of
+from weirtest import SLOWNESS, VARIANT, wait_until
 from workerkit import is_running
 
+SEED = int(os.environ.get("WEIR_TEST_SEED", "20263"))
 SICK = 7  # the row at which something happens
 FAULT = "if=" + row_text(SICK)
 
@@ -286,7 +290,7 @@ class TestLies(FaultCase):
 
     def why_replaced(self, run):
         """What the record says about the worker that had to go."""
-        ends = [e for e in run.moves(to="terminating") if not re.search("pool is closed", e["reason"])]
+        ends = [e for e in run.moves(to="terminating") if e["reason"] != CLOSED]
         self.assertEqual(len(ends), 1, run.moves(to="terminating"))
         return ends[0]
 
@@ -541,6 +545,48 @@ class TestStopping(FaultCase):
         self.assertIsNone(run.poll(), "it did not wait for what runs")
         self.stop(run)
         self.assertEqual(run.results(), [])
+
+
+class TestEverythingAtOnce(FaultCase):
+    """Workers that do whatever is wrong, by chance, and are killed besides; some rows have sessions."""
+
+    def check_sessions(self, run, rows):
+        """Attempts of a session's rows begin in their order, one after the other."""
+        begun = {}
+        for event in run.events("attempt.started"):
+            name = rows[event["index"]]["s"]
+            if name:
+                begun.setdefault(name, []).append(event["index"])
+        for name, indexes in begun.items():
+            self.assertEqual(indexes, sorted(indexes), name)
+
+    def chaos(self, name, seed, *options, words=(), kills):
+        rng, count = random.Random(seed), 600 if VARIANT else 6000
+        rows = [{"n": i, "s": f"s{rng.randrange(40)}" if rng.random() < 0.5 else None} for i in range(count)]
+        run = self.begin(name, "-j", 3, "--overflow", 2, "--recycle-after", 150, "--session", ".s", "--breaker", "off",
+                         "--retries", 20, "--timeout", "20s", "--max-dispatch-delay", "20ms", *options,
+                         worker=worker_of("any=15", *words), rows=rows)
+        killed = set()
+        while run.poll() is None and len(killed) < kills:
+            found = [pid for pid in run.workers() if pid not in killed]
+            if found:
+                victim = rng.choice(found)
+                if run.kill_worker(victim):
+                    killed.add(victim)
+            threading.Event().wait(rng.uniform(0, 0.2) * SLOWNESS)
+        run = self.run_of(name, deadline_s=200)
+        results = self.check_order(run, count)
+        bad = [row for row in results if row["error"]]
+        self.assertEqual(bad, [], f"seed {seed}")
+        self.assertEqual([row["output"] for row in results], rows)
+        self.check_sessions(run, rows)
+        self.assertGreater(len([e for e in run.events("attempt.ended") if e["outcome"] == "lost"]), 3 if VARIANT else 20)
+
+    def test_one_request_at_a_time(self):
+        self.chaos("single", SEED, kills=30)
+
+    def test_several_requests_at_a_time(self):
+        self.chaos("several", SEED + 1, "--max-in-flight", 4, words=["max_in_flight=4"], kills=30)
 
 
 if __name__ == "__main__":

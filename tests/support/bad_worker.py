@@ -26,12 +26,14 @@ args of the commands process and echo back. Words:
 
   which calls       at=N: from the N-th on (1); times=N: that often (without end); if=TEXT: only requests that hold it
                     first=PATH: only the one, of all workers, that makes this file
+                    any=PERMILLE: so many calls of a thousand, each with a fault of its own by chance
   which lives       once=PATH: only in the life that makes this file; after that it is good
   what it tells     log=PATH: gets a line for each event: PID start | ping | call ID COMMAND | fork PID | term | eof |
                     shutdown
 """
 import json
 import os
+import random
 import select
 import signal
 import struct
@@ -47,7 +49,7 @@ CALL_FAULTS = {"crash", "crash-mid-frame", "half-frame-hang", "garbage", "garbag
 OTHERS = {"crash-at-start", "hang-at-start", "slow-start", "banner", "leave-child", "flood-stderr", "pings", "ping-fails",
           "stop-reading", "bye", "close-input", "work", "stop-at", "ignore-term", "ignore-shutdown", "ignore-eof",
           "shutdown-status", "exit-after", "yes-to-all", "lose-second", "small-buffer", "max_in_flight", "reverse", "at",
-          "times", "if", "once", "first", "log"}
+          "times", "if", "once", "first", "any", "log"}
 
 words = {}
 calls = matched = pings = 0
@@ -203,7 +205,7 @@ def failed(error):
 
 def capacity(request, answer):
     error = {"type": "Full", "message": "come back later", "capacity": True}
-    if words["capacity"]:
+    if words.get("capacity"):
         error["retry_after"] = number("capacity")
     failed(error)(request, answer)
 
@@ -245,6 +247,11 @@ def fault_functions():
 # ---- the worker -------------------------------------------------------------------------------------------------
 
 
+# What any=PERMILLE chooses from.
+ANY = ["crash", "crash-mid-frame", "garbage", "garbage-json", "not-object", "no-success", "unknown-id", "answer-twice",
+       "print", "print-after", "claim-4g", "claim-over", "fork-and-exit", "close-output", "retryable", "capacity"]
+
+
 def makes(path):
     """Whether the file was not there before; then it is now."""
     try:
@@ -257,6 +264,8 @@ def makes(path):
 def fault_of(request):
     """The fault that this call gets; None: a good answer."""
     global matched
+    if has("any") and random.random() * 1000 < number("any"):
+        return random.choice(ANY)
     if not has("if") or words["if"] in json.dumps(request, ensure_ascii=False):
         matched += 1
         nth = matched - int(number("at", 1))

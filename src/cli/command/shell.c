@@ -6,12 +6,15 @@
 #include <ctype.h>
 #include <string.h>
 
+static bool is_plain_byte(unsigned char c)
+{
+    return c < 0x80 && (isalnum(c) || (c && strchr("-_.+/", c)));
+}
+
 static bool is_plain(struct slice word)
 {
     for (size_t i = 0; i < word.len; i++) {
-        unsigned char c = (unsigned char)word.data[i];
-
-        if (c >= 0x80 || (!isalnum(c) && !strchr("-_.+/", c)))
+        if (!is_plain_byte((unsigned char)word.data[i]))
             return false;
     }
     return word.len > 0;
@@ -31,6 +34,27 @@ void shell_quote(struct buf *out, struct slice word)
             buf_putc(out, word.data[i]);
     }
     buf_putc(out, '\'');
+}
+
+void shell_quote_at(struct buf *out, struct slice word, enum quotes_place place)
+{
+    if (place == QUOTES_NONE) {
+        shell_quote(out, word);
+        return;
+    }
+    for (size_t i = 0; i < word.len; i++) {
+        char c = word.data[i];
+
+        if (place == QUOTES_SINGLE && c == '\'') {
+            buf_puts(out, "'\"'\"'");
+            continue;
+        }
+        /* A sum may turn out to be a command in brackets: there all that is not plain is kept from the shell. */
+        if (place == QUOTES_SUM ? !is_plain_byte((unsigned char)c)
+                                : place == QUOTES_DOUBLE && c && strchr("\"\\$`", c))
+            buf_putc(out, '\\');
+        buf_putc(out, c);
+    }
 }
 
 void shell_put_line(struct buf *out, const char *const *argv)

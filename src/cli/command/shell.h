@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "base/slice.h"
 #include "cli/command/argvec.h"
+#include "cli/command/quotes.h"
 #include "weir/status.h"
 
 /*
@@ -20,6 +21,8 @@
  * that their command lines compare.
  */
 void shell_quote(struct buf *out, struct slice word);
+/* Appends the bytes so that a shell which is there (quotes.h; not QUOTES_NOWHERE) takes them as they are. */
+void shell_quote_at(struct buf *out, struct slice word, enum quotes_place place);
 /* Appends the words of argv (NULL at the end) as a line that a shell reads as these words. */
 void shell_put_line(struct buf *out, const char *const *argv);
 /*

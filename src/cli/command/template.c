@@ -28,9 +28,10 @@ enum piece_cut { CUT_NONE, CUT_EXTENSION, CUT_FOLDER, CUT_TO_FOLDER, CUT_BOTH };
 struct piece {
     enum piece_kind kind;
     enum piece_cut cut;
-    int column;          /* 1 is the first, -1 the last */
-    struct slice source; /* as it stands in the word */
-    struct slice name;   /* of a field */
+    int column;              /* 1 is the first, -1 the last */
+    struct slice source;     /* as it stands in the word */
+    struct slice name;       /* of a field */
+    enum quotes_place place; /* where it stands in a script */
     bool ends_word;
     bool alone; /* the only piece of its word */
 };
@@ -40,8 +41,9 @@ struct template
     struct template_options options;
     struct piece *pieces;
     size_t count, cap;
-    bool takes_row;    /* a placeholder that any row has */
-    bool takes_fields; /* one that only a JSON object has */
+    struct quotes quotes; /* of the script so far */
+    bool takes_row;       /* a placeholder that any row has */
+    bool takes_fields;    /* one that only a JSON object has */
     bool takes_place;
 };
 
@@ -139,8 +141,33 @@ static bool find_placeholder(const struct template *t, const char *at, struct pi
     return true;
 }
 
+/* Where the piece stands in the script, and how what it gives is quoted there. */
+static enum weir_status find_place(struct template *t, struct piece *p, struct weir_error *err)
+{
+    const char *why;
+
+    if (p->kind == PIECE_TEXT) {
+        quotes_read(&t->quotes, p->source);
+        return WEIR_OK;
+    }
+    p->place = quotes_place(&t->quotes, &why);
+    quotes_pass(&t->quotes);
+    if (p->place != QUOTES_NOWHERE || p->kind == PIECE_NUMBER || p->kind == PIECE_PLACE)
+        return WEIR_OK;
+    return error_set(
+        err, WEIR_E_INVALID,
+        "%.*s stands %s, where what is put in cannot be kept from the shell; assign it "
+        "to a variable first, as x=%.*s",
+        (int)(p->source.len < 62 ? p->source.len : 62), p->source.data, why,
+        (int)(p->source.len < 62 ? p->source.len : 62), p->source.data);
+}
+
 static enum weir_status add_piece(struct template *t, const struct piece *p, struct weir_error *err)
 {
+    struct piece piece = *p;
+
+    if (t->options.shell && find_place(t, &piece, err) != WEIR_OK)
+        return WEIR_E_INVALID;
     if (t->count == TEMPLATE_PIECES_MAX)
         return error_set(err, WEIR_E_LIMIT,
                          "the command line has more than %d words and placeholders",
@@ -154,7 +181,7 @@ static enum weir_status add_piece(struct template *t, const struct piece *p, str
         t->pieces = pieces;
         t->cap = cap;
     }
-    t->pieces[t->count++] = *p;
+    t->pieces[t->count++] = piece;
     t->takes_fields |= p->kind == PIECE_FIELD;
     t->takes_place |= p->kind == PIECE_PLACE;
     t->takes_row |= p->kind != PIECE_TEXT && p->kind != PIECE_FIELD;
@@ -170,7 +197,8 @@ static enum weir_status compile_word(struct template *t, const char *word, struc
     while (status == WEIR_OK && *at) {
         struct piece p;
 
-        if (!find_placeholder(t, at, &p)) {
+        /* ${name} is a shell's, here or in what the command starts. */
+        if (!find_placeholder(t, at, &p) || (p.kind == PIECE_FIELD && at > word && at[-1] == '$')) {
             at++;
             continue;
         }
@@ -188,6 +216,8 @@ static enum weir_status compile_word(struct template *t, const char *word, struc
         return status;
     t->pieces[t->count - 1].ends_word = true;
     t->pieces[first].alone = t->count == first + 1;
+    quotes_read(&t->quotes,
+                SLICE(" ")); /* between words, and before a row that becomes the last one */
     return WEIR_OK;
 }
 
@@ -345,14 +375,18 @@ struct sink {
     struct buf *text;
 };
 
-static void put(struct sink *s, struct slice part, bool quoted)
+static void put(struct sink *s, struct slice part)
 {
-    struct buf *out = s->into ? &s->into->bytes : s->text;
+    buf_put_slice(s->into ? &s->into->bytes : s->text, part);
+}
 
-    if (quoted)
-        shell_quote(out, part);
+/* What comes of the row. */
+static void put_in(struct sink *s, const struct piece *p, struct slice part)
+{
+    if (s->quoted)
+        shell_quote_at(s->into ? &s->into->bytes : s->text, part, p->place);
     else
-        buf_put_slice(out, part);
+        put(s, part);
 }
 
 /* All columns: as words of their own where the placeholder stands alone. */
@@ -363,9 +397,9 @@ static void put_columns(struct sink *s, const struct piece *p, const struct temp
             if (s->into && p->alone && !s->quoted)
                 argvec_end(s->into);
             else
-                put(s, SLICE(" "), false);
+                put(s, SLICE(" "));
         }
-        put(s, cut(row->columns[i], p->cut), s->quoted);
+        put_in(s, p, cut(row->columns[i], p->cut));
     }
 }
 
@@ -380,7 +414,7 @@ static void put_column(struct sink *s, const struct piece *p, const struct templ
     size_t at = p->column > 0 ? (size_t)p->column - 1 : row->column_count - (size_t)-p->column;
 
     if (has_column(p, row))
-        put(s, cut(row->columns[at], p->cut), s->quoted);
+        put_in(s, p, cut(row->columns[at], p->cut));
 }
 
 static enum weir_status put_field(struct sink *s, const struct piece *p,
@@ -391,11 +425,11 @@ static enum weir_status put_field(struct sink *s, const struct piece *p,
     enum weir_status status = WEIR_OK;
 
     if (row->object.len == 0) {
-        put(s, p->source, false);
+        put(s, p->source);
     } else {
         status = field_text(p, row, &scratch, &text, err);
         if (status == WEIR_OK)
-            put(s, cut(text, p->cut), s->quoted);
+            put_in(s, p, cut(text, p->cut));
     }
     buf_free(&scratch);
     return status;
@@ -408,7 +442,7 @@ static enum weir_status put_piece(struct sink *s, const struct piece *p,
 
     switch (p->kind) {
     case PIECE_TEXT:
-        put(s, p->source, false);
+        put(s, p->source);
         break;
     case PIECE_ROW:
         put_columns(s, p, row);
@@ -419,10 +453,10 @@ static enum weir_status put_piece(struct sink *s, const struct piece *p,
     case PIECE_FIELD:
         return put_field(s, p, row, err);
     case PIECE_NUMBER:
-        put(s, decimal_of(row->number, digits), false);
+        put(s, decimal_of(row->number, digits));
         break;
     case PIECE_PLACE:
-        put(s, row->place > 0 ? decimal_of(row->place, digits) : p->source, false);
+        put(s, row->place > 0 ? decimal_of(row->place, digits) : p->source);
         break;
     }
     return WEIR_OK;
@@ -443,8 +477,9 @@ static bool is_nothing(const struct piece *p, const struct template_row *row)
 static enum weir_status put_words(const struct template *t, const struct template_row *row,
                                   struct sink *s, bool words, struct weir_error *err)
 {
-    static const struct piece whole = {.kind = PIECE_ROW, .alone = true, .ends_word = true};
+    struct piece whole = {.kind = PIECE_ROW, .alone = true, .ends_word = true};
     enum weir_status status = WEIR_OK;
+    const char *why;
 
     for (size_t i = 0; i < t->count && status == WEIR_OK; i++) {
         if (words && is_nothing(&t->pieces[i], row))
@@ -453,12 +488,19 @@ static enum weir_status put_words(const struct template *t, const struct templat
         if (words && t->pieces[i].ends_word)
             argvec_end(s->into);
         else if (t->pieces[i].ends_word && i + 1 < t->count)
-            put(s, SLICE(" "), false);
+            put(s, SLICE(" "));
     }
     if (status != WEIR_OK || !appends(t, row))
         return status;
+    if (t->options.shell) {
+        whole.place = quotes_place(&t->quotes, &why);
+        if (whole.place != QUOTES_NONE)
+            return error_set(err, WEIR_E_FORMAT,
+                             "the row would be appended %s; write {} where it belongs",
+                             why ? why : "in quotes");
+    }
     if (!words)
-        put(s, SLICE(" "), false);
+        put(s, SLICE(" "));
     status = put_piece(s, &whole, row, err);
     if (words)
         argvec_end(s->into);

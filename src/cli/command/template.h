@@ -20,7 +20,9 @@
  * whatever else stands in braces. Where a command line has no placeholder for a row, the row becomes its last word
  * (unless `append` is false).
  *
- * With `shell` the words, with spaces between, are a script for sh -c, and what is put in is quoted for it.
+ * With `shell` the words, with spaces between, are a script for sh -c, and what is put in is quoted for it, as the place
+ * asks where it stands (quotes.h); where nothing can be put in safely, a placeholder is refused. Behind a $ {name} is the
+ * shell's own.
  *
  * Owner: the caller. A compiled template does not change: threads may share it. It refers to the words it was made of.
  */
@@ -58,7 +60,7 @@ struct template_row {
 
 struct template;
 
-/* WEIR_E_INVALID: no words, too many, or an empty `replace`. */
+/* WEIR_E_INVALID: no words, too many, an empty `replace`, or a placeholder where a script can have none. */
 WEIR_MUST_CHECK enum weir_status template_new(const struct template_options *o,
                                               struct template **ret, struct weir_error *err);
 /* WEIR_E_FORMAT: what the row lacks (a field), or holds (a NUL byte), in words without its place. WEIR_E_NOMEM. */

@@ -208,10 +208,8 @@ static void attend(struct run *r)
         joblog_drain(r);
         worker_log_drain(r);
         tell_notes(r);
-        if (!r->worker_hopeless && worker_never_starts(r)) {
-            r->worker_hopeless = true;
+        if (!r->worker_hopeless && (r->worker_hopeless = worker_never_starts(r)))
             stop_starting(r, true);
-        }
         if (poll(fds, 2, LOOK_MS) <= 0)
             continue;
         if (fds[0].revents)
@@ -289,8 +287,7 @@ static int judge_end(struct run *r, struct buf *why, enum summary_end *ret_end)
     }
     *ret_end = SUMMARY_STOPPED;
     if (r->worker_hopeless) {
-        buf_puts(why,
-                 "no worker has started; what the program wrote stands above: correct --worker");
+        worker_describe_hopeless(r, why);
         return CLI_USAGE;
     }
     buf_puts(why, r->signals > 0 ? "stopped by a signal" : "stopped");

@@ -84,8 +84,9 @@ struct worker_log {
     int fd; /* --worker-log; -1: standard error */
     bool open;
     struct spool spool;
-    struct buf line;  /* the engine thread's */
-    struct buf taken; /* the main thread's, written up to taken_at */
+    struct spool starts; /* a line for each start that failed: the pool, and why */
+    struct buf line;     /* the engine thread's */
+    struct buf taken;    /* the main thread's, written up to taken_at */
     size_t taken_at;
 };
 
@@ -102,6 +103,7 @@ struct worker_pool {
     const char *line; /* its program and arguments */
     struct argvec argv;
     struct select_host host;
+    bool worked; /* one was ready once */
 };
 
 /* The first row that failed, in the order of delivery: what a run of commands says at its end. */
@@ -145,8 +147,8 @@ struct run {
     struct worker_pool workers, fallback;
     struct core_pool *fallback_pool; /* NULL: none */
     struct worker_log worker_log;
-    bool worker_worked;   /* one was ready once */
-    bool worker_hopeless; /* none will ever be: the run was stopped for it */
+    const char
+        *worker_hopeless; /* the option whose program never starts: the run was stopped for it */
     struct instant worker_look_at;
 
     struct spool notes; /* lines for a person, from the engine's thread */
@@ -233,7 +235,9 @@ WEIR_MUST_CHECK enum weir_status command_dry_run(struct run *r, struct weir_erro
 WEIR_MUST_CHECK enum weir_status worker_check(const struct run *r, struct weir_error *err);
 WEIR_MUST_CHECK enum weir_status worker_add_pools(struct run *r, struct weir_error *err);
 void worker_count(struct run *r, struct core_pool *pool, struct summary_workers *s);
-bool worker_never_starts(struct run *r);
+const char *worker_never_starts(struct run *r);
+void worker_moved(struct run *r, const struct core_event *ev);
+void worker_describe_hopeless(struct run *r, struct buf *why);
 WEIR_MUST_CHECK enum weir_status worker_log_open(struct run *r, struct weir_error *err);
 void worker_said(struct run *r, const struct core_event *ev);
 void worker_log_drain(struct run *r);

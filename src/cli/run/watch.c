@@ -48,6 +48,8 @@ static void pass_on(struct run *r, const struct core_event *ev)
 {
     if (ev->kind == EVENT_WORKER_SAID)
         worker_said(r, ev);
+    else if (ev->kind == EVENT_WORKER_TRANSITION)
+        worker_moved(r, ev);
     else if (ev->kind == EVENT_BREAKER_CHANGED && ev->breaker)
         run_note_later(r, breaker_state_name(ev->breaker->to), ev->detail);
     else if (ev->kind == EVENT_FAILURES_ALIKE && r->options.kind == RUN_WORKER)

@@ -21,6 +21,8 @@
 
 /* What workers have said and nobody has read; more is dropped, and counted. */
 #define SPOOL_BYTES_MAX ((size_t)1 << 20)
+/* Why the first workers did not start; one of them is told. */
+#define STARTS_BYTES_MAX ((size_t)4096)
 /* A pipe that can be written to takes so many bytes without waiting. */
 #define WRITE_BYTES 4096
 /* Taken from the spool in one look, which may be as fast as they are written: then the main thread has other work. */
@@ -38,6 +40,7 @@ enum weir_status worker_log_open(struct run *r, struct weir_error *err)
     if (r->options.kind != RUN_WORKER)
         return WEIR_OK;
     spool_init(&log->spool, SPOOL_BYTES_MAX, r->wake_fd);
+    spool_init(&log->starts, STARTS_BYTES_MAX, r->wake_fd);
     log->open = true;
     if (!path)
         return WEIR_OK;
@@ -149,6 +152,7 @@ void worker_log_close(struct run *r)
             run_aside(r, slice_of(text));
         }
         spool_free(&log->spool);
+        spool_free(&log->starts);
     }
     if (log->fd >= 0)
         (void)close(log->fd);
@@ -331,35 +335,74 @@ enum weir_status worker_add_pools(struct run *r, struct weir_error *err)
 #define FAILED_STARTS_MAX 5
 #define LOOK_NS           (500 * NS_PER_MS)
 
-/* Of the pool that rows go to first. */
-static bool has_never_worked(struct run *r)
+/* The pool's program has failed at its first starts, and was never ready. */
+static bool has_never_worked(struct run *r, struct core_pool *pool, struct worker_pool *p)
 {
     struct engine_workers w;
     bool never;
 
-    if (engine_pool_workers(r->engine, r->pool, &w, NULL) != WEIR_OK)
+    if (!pool || p->worked || engine_pool_workers(r->engine, pool, &w, NULL) != WEIR_OK)
         return false;
-    r->worker_worked = w.counts.ready_once > 0;
-    never = !r->worker_worked && w.counts.failed_starts >= FAILED_STARTS_MAX;
+    p->worked = w.counts.ready_once > 0;
+    never = !p->worked && w.counts.failed_starts >= FAILED_STARTS_MAX;
     engine_workers_free(&w);
     return never;
 }
 
 /*
  * A pool waits for its breaker, for it may have worked for days. Whoever runs a command whose program was never seen to work
- * waits for nothing: true once that is clear.
+ * waits for nothing: the option that names it, once that is clear, else NULL. Rows of a pool that has a fallback do not wait.
  */
-bool worker_never_starts(struct run *r)
+const char *worker_never_starts(struct run *r)
 {
     struct instant now;
 
-    if (r->options.kind != RUN_WORKER || r->worker_worked || r->options.worker.fallback)
-        return false;
+    if (r->options.kind != RUN_WORKER)
+        return NULL;
     now = engine_now(r->engine);
     if (!instant_is_none(r->worker_look_at) && instant_diff(now, r->worker_look_at) < LOOK_NS)
-        return false;
+        return NULL;
     r->worker_look_at = now;
-    return has_never_worked(r);
+    if (has_never_worked(r, r->fallback_pool, &r->fallback))
+        return "--fallback";
+    if (!r->fallback_pool && has_never_worked(r, r->pool, &r->workers))
+        return "--worker";
+    return NULL;
+}
+
+/* On the engine's thread. */
+void worker_moved(struct run *r, const struct core_event *ev)
+{
+    const struct worker_transition *t = ev->transition;
+    struct worker_log *log = &r->worker_log;
+
+    if (!log->open || t->from != WORKER_INITIALIZING || t->to != WORKER_TERMINATED)
+        return;
+    buf_clear(&log->line);
+    buf_printf(&log->line, "%s %s%s%s\n", ev->pool, t->reason, t->detail[0] ? ": " : "", t->detail);
+    spool_put(&log->starts, buf_slice(&log->line));
+}
+
+void worker_describe_hopeless(struct run *r, struct buf *why)
+{
+    struct slice pool =
+        slice_of(strcmp(r->worker_hopeless, "--worker") == 0 ? "workers " : "fallback ");
+    const char *log = r->options.worker.log;
+    struct buf taken = {0};
+    struct slice last = {0};
+
+    if (spool_take(&r->worker_log.starts, &taken)) {
+        for (const char *at = taken.data, *end; (end = strchr(at, '\n')); at = end + 1) {
+            if (strncmp(at, pool.data, pool.len) == 0)
+                last = (struct slice){at + pool.len, (size_t)(end - at) - pool.len};
+        }
+    }
+    buf_printf(why, "no worker of %s has started", r->worker_hopeless);
+    if (last.len > 0)
+        buf_printf(why, " (%.*s)", (int)last.len, last.data);
+    buf_printf(why, "; what the program wrote to standard error stands %s%s: correct %s",
+               log ? "in " : "above", log ? log : "", r->worker_hopeless);
+    buf_free(&taken);
 }
 
 /* ---- the end ---- */

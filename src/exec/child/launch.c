@@ -186,14 +186,17 @@ extern int __clone(int (*fn)(void *), void *stack, int flags, void *arg, ...);
 #define clone __clone
 #endif
 
+/* The kernel is asked, for the C library says nothing of those that it keeps for itself; whoever started us may have had
+ * them ignored. */
 uint64_t launch_signals(void)
 {
     uint64_t signals = USUAL_SIGNALS;
-    struct sigaction action;
+    uintptr_t action[KERNEL_SIGACTION_WORDS];
 
-    for (int sig = 1; sig < KERNEL_SIGNALS; sig++)
-        if (sig != SIGKILL && sig != SIGSTOP && sigaction(sig, NULL, &action) == 0 &&
-            action.sa_handler != SIG_DFL)
+    for (int sig = 1; sig <= KERNEL_SIGNALS; sig++)
+        if (sig != SIGKILL && sig != SIGSTOP &&
+            syscall(SYS_rt_sigaction, (long)sig, NULL, action, (long)KERNEL_SIGNALS_BYTES) == 0 &&
+            action[0] != (uintptr_t)SIG_DFL)
             signals |= BIT(sig);
     return signals;
 }

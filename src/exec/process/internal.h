@@ -29,7 +29,7 @@
 /* Read from one worker in one go, before others have their turn. */
 #define READS_PER_TURN 8
 /* Read of its standard error in one go. */
-#define ERR_READ_BYTES (UINT32_C(16) << 10)
+#define ERR_READ_BYTES (UINT32_C(4) << 10)
 /* Read of either when it has gone: more than its pipes hold. */
 #define LAST_READS_MAX 64
 /* What a pipe to or from a worker holds, so that a message of 64 KiB goes in one piece; ... */

@@ -397,6 +397,8 @@ static void what_a_kind_cannot_be_is_refused(void **state)
         {"run --term-seq TERM,x -- true", "--term-seq"},
         {"run --capacity-exit 0 -- true", "--capacity-exit"},
         {"run --load 0 -- true", "--load"},
+        {"run --output-limit 449MiB -- true", "--output-limit"},
+        {"run --worker w --frame-limit 901MiB", "--frame-limit"},
         {"run --timeout 50% -- true", "--timeout"},
         {"run --worker 'a", "--worker: a single quote"},
         {"run --worker ~", "--worker: it is empty"},

@@ -211,6 +211,41 @@ static void or_only_after_a_share_of_what_has_finished(void **state)
     end(batch);
 }
 
+/* What the batch's owner counts: asked after each row that has finished, whatever its outcome. */
+struct owner {
+    int asked, halts_at;
+};
+
+static bool owner_halts(void *ctx)
+{
+    struct owner *o = ctx;
+
+    return ++o->asked >= o->halts_at;
+}
+
+static void a_batchs_owner_may_have_nothing_more_started(void **state)
+{
+    struct owner owner = {.halts_at = 3};
+    struct core_batch_options bo;
+    struct core_batch *batch;
+
+    (void)state;
+    core_batch_options_init(&bo);
+    bo.halts = owner_halts;
+    bo.halts_ctx = &owner;
+    batch = begin(&bo, 12);
+    bench_ok(&bench, 0);
+    fail_rows(1, 2);
+    assert_int_equal(owner.asked, 2);
+    assert_int_equal(bench.closed, 0);
+    bench_ok(&bench, 2);
+    assert_int_equal(bench.closed, 1);
+    assert_int_equal(bench.running_count, 0);
+    assert_int_equal(bench.result_count, 3);
+    assert_false(bench_stats(batch).stopped_alike);
+    end(batch);
+}
+
 static void rows_that_fail_each_in_its_own_way_stop_nothing(void **state)
 {
     struct core_batch_options bo;
@@ -264,6 +299,7 @@ int main(void)
         cmocka_unit_test(by_default_a_batch_goes_on_and_it_is_told_once),
         cmocka_unit_test(a_batch_may_be_stopped_for_it),
         cmocka_unit_test(or_only_after_a_share_of_what_has_finished),
+        cmocka_unit_test(a_batchs_owner_may_have_nothing_more_started),
         cmocka_unit_test(rows_that_fail_each_in_its_own_way_stop_nothing),
         cmocka_unit_test(a_shutdown_is_no_failure),
         cmocka_unit_test(a_share_must_be_one),

@@ -312,6 +312,32 @@ a_parked_row_waits_no_longer_than_the_checkout_timeout_and_is_told_who_holds(voi
     assert_int_equal(cb->b.results[4].outcome, WEIR_OUTCOME_OK);
 }
 
+static void a_released_session_goes_to_another_worker_than_the_one_it_waits_for(void **state)
+{
+    struct crew_bench *cb = &bench;
+    struct core_batch *batch = begin(cb);
+    uint64_t held_by;
+
+    (void)state;
+    crew_bench_add(cb, batch, 0, "a");
+    crew_bench_run(cb);
+    held_by = bench_running(&cb->b, 0)->worker->id;
+    crew_bench_ok(cb, 0);
+    crew_bench_add(cb, batch, 1, NULL);
+    crew_bench_run(cb);
+    assert_int_equal(bench_running(&cb->b, 1)->worker->id, held_by);
+    crew_bench_add(cb, batch, 2, "a");
+    crew_bench_run(cb);
+    assert_null(bench_running(&cb->b, 2));
+    assert_false(dispatcher_release_session(cb->b.pool, "b", cb->b.now));
+    assert_true(dispatcher_release_session(cb->b.pool, "a", cb->b.now));
+    crew_bench_run(cb);
+    assert_non_null(bench_running(&cb->b, 2));
+    assert_false(dispatcher_release_session(cb->b.pool, "", cb->b.now));
+    dispatcher_end(cb->b.d, batch, cb->b.now);
+    end(cb, batch);
+}
+
 static void a_batch_of_many_sessions_does_not_keep_another_from_the_workers(void **state)
 {
     struct crew_bench *cb = &bench;
@@ -518,6 +544,7 @@ int main(void)
         cmocka_unit_test(a_name_that_is_too_long_or_empty_fails_its_row_with_the_remedy),
         cmocka_unit_test(
             a_parked_row_waits_no_longer_than_the_checkout_timeout_and_is_told_who_holds),
+        cmocka_unit_test(a_released_session_goes_to_another_worker_than_the_one_it_waits_for),
         cmocka_unit_test(a_batch_of_many_sessions_does_not_keep_another_from_the_workers),
         cmocka_unit_test(rows_that_were_queued_go_by_their_index),
         cmocka_unit_test(a_full_batch_starts_what_its_first_row_waits_for),

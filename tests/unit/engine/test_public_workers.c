@@ -183,6 +183,9 @@ static void data_that_is_not_json_is_refused_when_it_is_added(void **state)
     row = (struct weir_row){.data = "1", .len = 1, .session = ""};
     says(WEIR_E_INVALID, "row 0: the row's session has 0 bytes; it must have 1 to 512",
          weir_run(s.pool, &row, 1, NULL, &results, &err));
+    row.session = "gr\xfc\xdf"; /* Latin-1 */
+    says(WEIR_E_INVALID, "row 0: the row's session is not UTF-8, from byte 2 on",
+         weir_run(s.pool, &row, 1, NULL, &results, &err));
     says(WEIR_E_INVALID, "args are not JSON",
          weir_call(s.pool, &(struct weir_call){.args = "]", .args_len = 1}, &reply, &err));
     shop_close(&s);

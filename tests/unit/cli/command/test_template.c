@@ -200,6 +200,100 @@ static void a_script_gets_what_is_put_in_quoted(void **state)
                 "/bin/sh -c 'echo '\"'\"';rm'\"'\"''");
 }
 
+/* The script that a row makes. */
+static enum weir_status script(const char *text, const char *row, struct buf *out)
+{
+    const char *words[] = {text};
+    struct slice slice = slice_of(row);
+    struct template_options o = {.words = words, .word_count = 1, .shell = true, .append = true};
+    struct template_row r = {.text = slice, .columns = &slice, .column_count = 1, .number = 7};
+    struct template *t = NULL;
+    enum weir_status status = template_new(&o, &t, &err);
+
+    if (status == WEIR_OK)
+        status = template_put(t, &r, out, &err);
+    template_free(t);
+    return status;
+}
+
+static void what_is_put_in_is_quoted_for_the_place_where_it_stands(void **state)
+{
+    static const struct {
+        const char *script, *row, *wanted;
+    } cases[] = {
+        {"e \"x{}\" {}", "$(a) `b` \"\\'",
+         "e \"x\\$(a) \\`b\\` \\\"\\\\'\" '$(a) `b` \"\\'\"'\"''"},
+        {"e 'x{}' {}", "';a'", "e 'x'\"'\"';a'\"'\"'' ''\"'\"';a'\"'\"''"},
+        {"e \"'{}'\"", "'$", "e \"''\\$'\""},
+        {"e '\"{}\"'", "\"$'", "e '\"\"$'\"'\"'\"'"},
+        {"e \"$(f {} \"{}\")\" \"{}\"", "$ x", "e \"$(f '$ x' \"\\$ x\")\" \"\\$ x\""},
+        {"e $(f {})\"{}\"", "a b", "e $(f 'a b')\"a b\""},
+        {"e $(({} * 2)) {}", "1;$(a)", "e $((1\\;\\$\\(a\\) * 2)) '1;$(a)'"},
+        {"e \\\"{}\\\" \\' {}", "a b", "e \\\"'a b'\\\" \\' 'a b'"},
+        {"# it's\ne {} a#b'{}'", "'", "# it's\ne ''\"'\"'' a#b''\"'\"''"},
+        {"case {} in a) e {};; esac; e \"{}\"", "$", "case '$' in a) e '$';; esac; e \"\\$\""},
+        {"e \"${x}{}\" $# {}", "$", "e \"${x}\\$\" $# '$'"},
+        {"cat {} <<E >{}\nfoo\nE", "$", "cat '$' <<E >'$'\nfoo\nE"},
+        {"cat <<<{}\n{}", "$", "cat <<<'$'\n'$'"},
+        {"e {#} # {#}", "x", "e 7 # 7"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct buf out = {0};
+
+        assert_int_equal(script(cases[i].script, cases[i].row, &out), WEIR_OK);
+        assert_string_equal(out.data, cases[i].wanted);
+        buf_free(&out);
+    }
+}
+
+static void a_place_where_nothing_can_be_quoted_takes_no_row(void **state)
+{
+    static const struct {
+        const char *script, *why;
+    } cases[] = {
+        {"e `f {}`", "backquotes"},
+        {"e \"`f {}`\"", "backquotes"},
+        {"e # {}", "comment"},
+        {"cat <<E\n{}\nE", "here-document"},
+        {"cat <<E # it's\n{}\nE", "here-document"},
+        {"cat <<E <f\n{}\nE", "here-document"},
+        {"e ${x:-{}}", "${...}"},
+        {"e \"${x:-\"{}\"}\"", "${...}"},
+        {"e \"${x#'}'}\" {}", "behind a quote in ${...}"},
+        {"e \\{}", "behind a backslash"},
+        {"e \"\\{}\"", "behind a backslash"},
+        {"e ${}", "behind a $"},
+        {"e $'{}'", "in $'...'"},
+        {"e $'\\'' {}", "behind a quote in $'...'"},
+        {"e \"$(case $x in a) e {};; esac)\"", "`case`"},
+        {"e ((((((((((((((((((((((((((((((((( {}", "too many"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct buf out = {0};
+
+        assert_int_equal(script(cases[i].script, "x", &out), WEIR_E_INVALID);
+        assert_contains(err.message, cases[i].why);
+        buf_free(&out);
+    }
+    struct buf out = {0};
+    assert_int_equal(script("e # all", "x", &out), WEIR_E_FORMAT); /* where it would be appended */
+    assert_contains(err.message, "in a comment");
+    buf_free(&out);
+}
+
+static void a_name_behind_a_dollar_is_the_shells(void **state)
+{
+    (void)state;
+    assert_line((struct case_of){{"sh", "-c", "e ${HOME} {n}"}, {0}, .row = "{\"n\":1}"},
+                "sh -c 'e ${HOME} 1'");
+    assert_line((struct case_of){{"e ${HOME} {n}"}, {.shell = true}, .row = "{\"n\":1}"},
+                "/bin/sh -c 'e ${HOME} 1'");
+}
+
 static void a_template_of_nothing_is_refused(void **state)
 {
     struct template *t = NULL;
@@ -258,6 +352,9 @@ int main(void)
         cmocka_unit_test(fields_of_a_json_row_go_by_name),
         cmocka_unit_test(a_field_that_a_row_lacks_makes_it_bad),
         cmocka_unit_test(a_script_gets_what_is_put_in_quoted),
+        cmocka_unit_test(what_is_put_in_is_quoted_for_the_place_where_it_stands),
+        cmocka_unit_test(a_place_where_nothing_can_be_quoted_takes_no_row),
+        cmocka_unit_test(a_name_behind_a_dollar_is_the_shells),
         cmocka_unit_test(a_template_of_nothing_is_refused),
         cmocka_unit_test(a_lack_of_memory_is_told),
     };
