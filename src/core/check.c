@@ -163,6 +163,8 @@ static const char *check_session(const struct core_task *t)
         return t->state == TASK_QUEUED && !t->parked ? "I2: a task is queued for no session" : NULL;
     if (s->taken != (s->holder != NULL))
         return "I4: a session is taken by no task";
+    if (t->state == TASK_QUEUED && !t->parked && !s->waited)
+        return "P5: a task waits for a session whose queue is not looked at";
     if (t->state == TASK_QUEUED && !t->parked)
         return s->holder && s->holder != t ? NULL : "P5: a task waits for a session that is free";
     /* While it waits to begin in the fallback pool it has not asked for its session there yet. */
