@@ -11,8 +11,10 @@
 
 #include <string.h>
 
-/* What a command writes to both streams is one record of the journal, which takes 1e9 bytes. */
-#define OUTPUT_BYTES_MAX (448.0 * 1024 * 1024)
+/* What a command writes to both streams is one record of the journal, which takes 1e9 bytes; or a line of JSON in memory. */
+#define KEPT_BYTES_MAX (UINT64_C(448) << 20)
+/* Else it only passes through; what is much goes by way of a file. */
+#define OUTPUT_BYTES_MAX (1024.0 * 1024 * 1024 * 1024)
 #define MAX_ARGS_MAX     65536
 
 /* ---- setters ---- */
@@ -173,8 +175,8 @@ const struct option_spec run_command_specs[] = {
      .min = 1,
      .max = OUTPUT_BYTES_MAX,
      COMMAND,
-     .help = "most that a command may write to standard output, and to standard error (448MiB "
-             "at most; default 64MiB)"},
+     .help = "most that a command may write to standard output, and to standard error (default "
+             "and most with -o or --json: 448MiB; else there is no limit)"},
 };
 
 _Static_assert(sizeof(run_command_specs) / sizeof(run_command_specs[0]) == RUN_COMMAND_OPTION_COUNT,
@@ -184,7 +186,6 @@ void run_command_options_init(struct run_command_options *o)
 {
     *o = (struct run_command_options){
         .max_args = 1,
-        .output_max_bytes = UINT64_C(64) << 20,
         .capacity_exits = {{0, UINT64_C(1) << (75 - 64), 0, 0}},
     };
     /* A constant that is known to be good. */
@@ -279,6 +280,21 @@ static enum weir_status check_resume(const struct run_options *o, struct weir_er
     return WEIR_OK;
 }
 
+static enum weir_status check_output_limit(struct run_options *o, struct weir_error *err)
+{
+    uint64_t *bytes = &o->command.output_max_bytes;
+    bool kept = o->journal || o->command.json;
+
+    if (kept && *bytes > KEPT_BYTES_MAX)
+        return error_set(
+            err, WEIR_E_INVALID,
+            "--output-limit: with -o or --json it is 448MiB at most, for the journal and a line "
+            "of JSON hold no more");
+    if (*bytes == 0)
+        *bytes = kept ? KEPT_BYTES_MAX : (uint64_t)OUTPUT_BYTES_MAX;
+    return WEIR_OK;
+}
+
 enum weir_status run_command_options_check(struct run_options *o, struct weir_error *err)
 {
     struct run_command_options *c = &o->command;
@@ -297,5 +313,5 @@ enum weir_status run_command_options_check(struct run_options *o, struct weir_er
                          "--colsep: and --max-args both make columns; give one of them");
     if (c->joblog && !*c->joblog)
         return error_set(err, WEIR_E_INVALID, "--joblog: the name is empty");
-    return WEIR_OK;
+    return check_output_limit(o, err);
 }

@@ -48,8 +48,8 @@ struct writer {
     enum round round;
     struct store_mark mark; /* what the store has */
 
-    uint64_t next; /* index of the next line */
-    size_t line_start;
+    uint64_t next;    /* index of the next line */
+    uint64_t line_at; /* where it begins in its file */
     int line_file;
     struct store_place *places;
     size_t place_count, place_cap;
@@ -477,11 +477,17 @@ enum weir_status writer_start(struct writer *w, struct writer_start *ret, struct
 
 /* ---- lines ---- */
 
+/* Where the next byte goes. */
+static uint64_t position(const struct outfile *f)
+{
+    return f->written + f->pending.len;
+}
+
 struct buf *writer_line(struct writer *w, bool in_errors)
 {
     assert(w->started);
     w->line_file = in_errors && has_file(w, ERRORS) ? ERRORS : OUTPUT;
-    w->line_start = w->files[w->line_file].pending.len;
+    w->line_at = position(&w->files[w->line_file]);
     return &w->files[w->line_file].pending;
 }
 
@@ -523,8 +529,8 @@ static enum weir_status end_line(struct writer *w, uint64_t index, int64_t deliv
     struct store_place place = {
         .index = index,
         .in_errors = w->line_file == ERRORS,
-        .offset = f->written + w->line_start,
-        .len = f->pending.len - w->line_start,
+        .offset = w->line_at,
+        .len = position(f) - w->line_at,
         .deliver_ns = deliver_ns,
     };
     enum weir_status status;
@@ -538,6 +544,26 @@ static enum weir_status end_line(struct writer *w, uint64_t index, int64_t deliv
         return status;
     w->next++;
     return f->pending.len >= PENDING_BYTES ? write_pending(w, w->line_file, err) : WEIR_OK;
+}
+
+enum weir_status writer_put(struct writer *w, struct slice bytes, struct weir_error *err)
+{
+    struct outfile *f = &w->files[w->line_file];
+    struct weir_error local = {0};
+    enum weir_status status = still_broken(w, err);
+
+    assert(w->raw);
+    while (status == WEIR_OK && bytes.len > 0) {
+        size_t part = bytes.len < PENDING_BYTES ? bytes.len : PENDING_BYTES;
+
+        buf_put(&f->pending, bytes.data, part);
+        bytes = (struct slice){bytes.data + part, bytes.len - part};
+        if (f->pending.failed)
+            return settle(w, error_nomem(&local), &local, err);
+        if (f->pending.len >= PENDING_BYTES)
+            status = settle(w, write_pending(w, w->line_file, &local), &local, err);
+    }
+    return status;
 }
 
 enum weir_status writer_line_end(struct writer *w, uint64_t index, int64_t deliver_ns,

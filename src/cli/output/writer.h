@@ -92,6 +92,9 @@ WEIR_MUST_CHECK enum weir_status writer_start(struct writer *w, struct writer_st
 /* Where to append the next line: the errors file's buffer if in_errors and there is one, else the
  * output's. Exactly one line, ended by writer_line_end. */
 struct buf *writer_line(struct writer *w, bool in_errors);
+/* Of a writer of raw bytes: appends to what writer_line() has begun, and writes out what is much already. */
+WEIR_MUST_CHECK enum weir_status writer_put(struct writer *w, struct slice bytes,
+                                            struct weir_error *err);
 WEIR_MUST_CHECK enum weir_status writer_line_end(struct writer *w, uint64_t index,
                                                  int64_t deliver_ns, struct weir_error *err);
 

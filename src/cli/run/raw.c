@@ -55,7 +55,8 @@ enum weir_status raw_write(struct run *r, struct core_task *t, int64_t deliver_n
     if (r->tag)
         tagged_put(out, buf_slice(&tag), (struct slice){a->output, a->output_len});
     else if (a->output_len > 0)
-        buf_put(out, a->output, a->output_len);
-    status = writer_line_end(r->writer, t->index, deliver_ns, err);
+        status = writer_put(r->writer, (struct slice){a->output, a->output_len}, err);
+    if (status == WEIR_OK)
+        status = writer_line_end(r->writer, t->index, deliver_ns, err);
     return status == WEIR_OK ? write_errput(r, buf_slice(&tag), a, err) : status;
 }
