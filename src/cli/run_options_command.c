@@ -283,7 +283,7 @@ static enum weir_status check_resume(const struct run_options *o, struct weir_er
 static enum weir_status check_output_limit(struct run_options *o, struct weir_error *err)
 {
     uint64_t *bytes = &o->command.output_max_bytes;
-    bool kept = o->journal || o->command.json;
+    bool kept = (o->output && strcmp(o->output, "-") != 0) || o->command.json;
 
     if (kept && *bytes > KEPT_BYTES_MAX)
         return error_set(

@@ -13,7 +13,7 @@ import subprocess
 import unittest
 
 from runkit import RunCase, environment
-from weirtest import SLOWNESS, wait_until
+from weirtest import SLOWNESS, WEIR, wait_until
 
 PARALLEL = shutil.which("parallel")
 HEAD = b"Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n"
@@ -310,6 +310,19 @@ class TestOutput(CommandCase):
         done = self.weir("--output-limit", "10k", "--json", "-q", "--", "sh", "-c",
                          'while echo xxxxxxxxxxxxxxxxxxxxxxxxx; do :; done', ":::", "x", status=1)
         self.assertEqual(done.rows[0]["error"]["code"], "response_too_large")
+
+    def test_output_of_any_size_comes_whole_and_in_order(self):
+        mib = 1 << 20
+        reading = subprocess.Popen([WEIR, "run", "-j2", "--", "sh", "-c", "head -c 500M /dev/zero | tr '\\0' {}", ":::", "a",
+                                    "b"], stdout=subprocess.PIPE)
+        sizes = {"a": 0, "b": 0}
+        with reading.stdout as output:
+            while part := output.read(mib):
+                self.assertTrue(not sizes["b"] or b"a" not in part)
+                for letter in sizes:
+                    sizes[letter] += part.count(letter.encode())
+        self.assertEqual(reading.wait(60), 0)
+        self.assertEqual(sizes, {"a": 500 * mib, "b": 500 * mib})
 
     def test_rows_out_of_order_come_as_they_end(self):
         gate = self.path("gate")
