@@ -231,6 +231,12 @@ static void executor_cancel(struct core_executor *port, struct core_attempt *a)
     assert(r->attempt == a);
     if (sim_world_is_dead(x->world))
         return;
+    if (a->may_wind_up && chance(x, 500)) {
+        /* It may answer still, and ends with its process at the latest. */
+        crew_term(crew_of(x), r->process->w, "its request is not wanted any more",
+                  sim_world_now(x->world));
+        return;
+    }
     r->cancelled = true;
     sim_world_plan(x->world, &r->ends, sim_world_now(x->world));
 }
