@@ -29,6 +29,7 @@
  *     hold              says "holding" on standard error, and answers when somebody opens the FIFO named for writing
  *     hang              never answers
  *     hang_held         the same, and ignores SIGTERM
+ *     swallow           says "swallowed" to standard error, goes on reading, and never answers
  *     until_term        says "waits" to standard error, waits for SIGTERM, says "told to end", answers, and exits
  *     half              writes the first half of its response, and hangs
  *     half_and_exit     writes the first half of its response, and exits
@@ -384,6 +385,8 @@ static void do_request(const struct request *r, struct buf *room)
     } else if (is(r, "say")) {
         say(text(r, room));
         answer(r, true, r->args);
+    } else if (is(r, "swallow")) {
+        say(SLICE("swallowed"));
     } else if (is(r, "until_term")) {
         wait_for_term();
         answer(r, true, r->args);

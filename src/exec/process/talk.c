@@ -147,6 +147,7 @@ void talk_cancel(struct peer *p, struct core_attempt *a)
     assert(call && call->attempt == a);
     if (!take_back(p, call))
         how = CREW_ANSWER_NONE;
+    p->for_one |= how == CREW_ANSWER_NONE;
     if (how == CREW_ANSWER_NONE && a->may_wind_up) {
         crew_term(crew_of(p), p->worker, "its request is not wanted any more", now);
         return;
