@@ -28,8 +28,11 @@ struct core_answer {
     int status;     /* HTTP status, or a number of the callback's own; 0: there was none */
     bool retryable; /* for WEIR_OUTCOME_FAILED: another attempt may succeed. Implied by timeout and
                        lost */
-    char *message;  /* one line for a person, NUL-terminated; NULL: none */
-    char *output;   /* the bytes of the answer, with a NUL behind them; NULL: none */
+    bool
+        bystander; /* of lost: its worker was ended because of another request, and it had to go with it: it does not
+                       count against the row, as far as TASK_SPARED_MAX */
+    char *message;             /* one line for a person, NUL-terminated; NULL: none */
+    char *output;              /* the bytes of the answer, with a NUL behind them; NULL: none */
     size_t output_len;         /* without that NUL */
     char *request_id;          /* the service's own name for the request; NULL: none */
     struct instant started_at; /* when the work began, and when it ended, at the executor */

@@ -94,7 +94,7 @@ void breaking_drop(struct core_attempt_slot *s, struct instant now)
 static bool says_nothing(const struct core_answer *a)
 {
     return a->outcome == WEIR_OUTCOME_CAPACITY || a->outcome == WEIR_OUTCOME_CANCELLED ||
-           a->reason == WEIR_REASON_DEADLINE;
+           a->reason == WEIR_REASON_DEADLINE || a->bystander;
 }
 
 struct breaking_word breaking_read(const struct core_attempt_slot *s, const struct core_answer *a)

@@ -244,7 +244,7 @@ static void fill_attempt(struct core_attempt_slot *s, struct core_task *t)
     a->next = NULL;
     a->worker = NULL;
     a->session = NULL;
-    a->session_lost = a->not_begun = false;
+    a->session_lost = a->not_begun = a->may_wind_up = false;
 }
 
 /* ---- how long an attempt may run ---- */

@@ -346,6 +346,17 @@ static struct judgement decide(struct core_task *t, struct instant now)
     return j;
 }
 
+/* Nothing was wrong with it: it is tried again at once, and where it was, with what is left to it. */
+static void spare(struct core_task *t, struct instant now)
+{
+    if (ends_instead(t, now))
+        return;
+    t->spared++;
+    t->batch->stats.retries++;
+    task_pool(t)->stats.retries++;
+    wait_or_ready(t, 0, false, now);
+}
+
 static void judge_rest(struct core_task *t, struct instant now)
 {
     struct core_batch *b = t->batch;
@@ -363,6 +374,10 @@ static void judge_rest(struct core_task *t, struct instant now)
     }
     note_held(t, held, now);
     tell_throttle(p, now);
+    if (a->bystander) {
+        spare(t, now);
+        return;
+    }
     if (judge_counts(a))
         t->failures++;
     j = decide(t, now);
@@ -449,6 +464,15 @@ static void apply_ended_by(struct core_attempt_slot *s)
         answer_say(a, "the deadline passed while attempt %u was running", s->attempt.number);
     else
         answer_say(a, "the engine was shut down while attempt %u was running", s->attempt.number);
+}
+
+/* It is believed of what was lost, and not without end. */
+static void check_bystander(struct core_attempt_slot *s)
+{
+    struct core_answer *a = &s->attempt.answer;
+
+    a->bystander = a->bystander && a->outcome == WEIR_OUTCOME_LOST &&
+                   s->ended_by == WEIR_REASON_NONE && s->task->spared < TASK_SPARED_MAX;
 }
 
 static void take_answer(struct core_attempt_slot *s, struct core_task *t)
@@ -562,6 +586,7 @@ void finish_attempt(struct core_attempt_slot *s, struct instant now)
     slot_tell_started(s, now);
     ahead_learn(s->pool, &s->attempt.answer);
     apply_ended_by(s);
+    check_bystander(s);
     choose_learn(s->pool, &s->attempt.answer, s->ticket.taken_at);
     if (s->broken_in)
         word = breaking_read(s, &s->attempt.answer);

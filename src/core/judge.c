@@ -4,7 +4,8 @@
 
 bool judge_counts(const struct core_answer *a)
 {
-    return a->outcome != WEIR_OUTCOME_CAPACITY && a->outcome != WEIR_OUTCOME_CANCELLED;
+    return a->outcome != WEIR_OUTCOME_CAPACITY && a->outcome != WEIR_OUTCOME_CANCELLED &&
+           !a->bystander;
 }
 
 struct judgement judge_capacity(const struct core_pool_options *o, duration_ns elapsed_ns)

@@ -49,7 +49,7 @@ struct judge_case {
 struct judgement judge_by_table(const struct core_pool_options *o, const struct core_answer *a,
                                 const struct judge_case *c, struct rng *rng);
 
-/* Whether the outcome counts against max_attempts (P4: capacity never does). */
+/* Whether the outcome counts against max_attempts (P4: capacity never does, nor what was lost for another row). */
 bool judge_counts(const struct core_answer *a);
 
 #endif

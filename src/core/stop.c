@@ -16,6 +16,7 @@ void stop_cancel(struct core_task *t, enum weir_reason why, struct instant now)
         return;
     s->ended_by = why;
     timer_arm(t, INSTANT_NEVER);
+    s->attempt.may_wind_up = why == WEIR_REASON_SHUTDOWN_REQUESTED;
     atomic_store_explicit(&s->attempt.cancelled, true, memory_order_relaxed);
     if (!ex->ops->cancels_at_once && why != WEIR_REASON_SHUTDOWN_REQUESTED)
         finish_abandon(s, now);

@@ -71,6 +71,10 @@ struct core_run {
  * In the order of use: a row that goes in a run is touched by four threads, and in the first three cache lines only. What
  * follows them stays as task_init() made it.
  */
+/* Attempts of a task that may be lost because of other rows and not count; those that follow do, so that it ends for certain
+ * also among rows without number that end its workers. */
+#define TASK_SPARED_MAX 16
+
 struct core_task {
     /* set by the submitter */
     uint64_t index;      /* place in the batch */
@@ -109,6 +113,7 @@ struct core_task {
 
     /* the engine's own */
     uint32_t failures;         /* attempts that count against max_attempts */
+    uint32_t spared;           /* attempts that were lost for another row, and do not count */
     duration_ns backoff_ns;    /* the last wait after a failure */
     struct gate_ticket ticket; /* of the last attempt */
     uint32_t abandoned;        /* attempts that timed out and still run: they read the payload */

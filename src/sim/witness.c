@@ -26,7 +26,7 @@ struct row_book {
     size_t pool;     /* where it is */
     uint64_t worker; /* of the attempt that runs */
     uint64_t epoch;  /* of the breaker, when that was started */
-    uint32_t attempts, counted, refused, capacity_retries;
+    uint32_t attempts, counted, refused, capacity_retries, spared;
     struct instant accepted_at, not_before, deadline, first_start, last_start;
     enum weir_outcome outcome; /* of the last attempt, then of the row */
     enum weir_reason reason;
@@ -240,6 +240,9 @@ static void on_ended(struct sim_witness *w, struct batch_book *b, struct row_boo
     if (a->outcome == WEIR_OUTCOME_CAPACITY) {
         r->refused++;
         COUNT_ATTEMPT(refused, 1);
+    } else if (a->bystander) {
+        MUST(a->outcome == WEIR_OUTCOME_LOST, "P4: an attempt that was not lost is spared");
+        MUST(++r->spared <= TASK_SPARED_MAX, "P4: a row is spared without end");
     } else if (a->outcome != WEIR_OUTCOME_OK && a->outcome != WEIR_OUTCOME_CANCELLED) {
         r->counted++;
     }

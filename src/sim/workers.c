@@ -20,10 +20,11 @@ struct process {
     struct sim_workers *x;
     struct worker *w; /* NULL: this place is free */
     struct sim_event start, death, pong, echo;
-    bool starts; /* it will; else it cannot be started */
-    bool dead;   /* and nobody has noticed yet */
-    bool hung;   /* answers nothing any more */
-    bool deaf;   /* does not end before it is killed */
+    bool starts;  /* it will; else it cannot be started */
+    bool dead;    /* and nobody has noticed yet */
+    bool hung;    /* answers nothing any more */
+    bool deaf;    /* does not end before it is killed */
+    bool for_one; /* it is ended because of one request */
     bool pong_ok;
     struct list requests;
     struct list link; /* free */
@@ -117,6 +118,8 @@ static void lose(struct request *r, struct instant now)
     r->process->x->counts.not_begun += r->not_begun;
     answer_clear(&r->answer);
     r->answer.reason = WEIR_REASON_CONNECTION_LOST;
+    r->answer.bystander = r->process->for_one;
+    r->process->x->counts.bystanders += r->process->for_one && !r->not_begun && !r->cancelled;
     if (r->cancelled)
         r->answer.outcome = WEIR_OUTCOME_CANCELLED;
     hand_back(r, now);
@@ -231,6 +234,13 @@ static void executor_cancel(struct core_executor *port, struct core_attempt *a)
     assert(r->attempt == a);
     if (sim_world_is_dead(x->world))
         return;
+    r->process->for_one = true;
+    if (a->may_wind_up && chance(x, 500)) {
+        /* It may answer still, and ends with its process at the latest. */
+        crew_term(crew_of(x), r->process->w, "its request is not wanted any more",
+                  sim_world_now(x->world));
+        return;
+    }
     r->cancelled = true;
     sim_world_plan(x->world, &r->ends, sim_world_now(x->world));
 }
@@ -331,7 +341,7 @@ static void edge_spawn(struct crew_edge *e, struct worker *w)
     w->edge = p;
     p->starts = !chance(x, x->fails_start);
     p->deaf = chance(x, x->deaf);
-    p->dead = p->hung = false;
+    p->dead = p->hung = p->for_one = false;
     sim_world_plan(x->world, &p->start, after(x, 0, x->start_ns));
 }
 

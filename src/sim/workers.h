@@ -32,7 +32,8 @@ struct sim_workers_options {
 
 /* What has happened, for tests that want to know that it has. */
 struct sim_workers_counts {
-    uint64_t failed_starts, pings, bad_pings, deaths, lost, not_begun, hung, garbled, cancelled;
+    uint64_t failed_starts, pings, bad_pings, deaths, lost, not_begun, hung, garbled, cancelled,
+        bystanders;
 };
 
 struct sim_workers;

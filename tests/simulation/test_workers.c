@@ -105,8 +105,8 @@ struct life {
 /* What has happened at all, over all seeds: a test that no longer reaches something would show nothing. */
 static struct tally {
     uint64_t outcomes[WEIR_OUTCOME_CANCELLED + 1];
-    uint64_t failed_starts, bad_pings, deaths, lost, not_begun, hung, garbled,
-        cancelled;                                              /* of the models */
+    uint64_t failed_starts, bad_pings, deaths, lost, not_begun, hung, garbled, cancelled,
+        bystanders;                                             /* of the models */
     uint64_t killed, recycled, expired_extra, replaced;         /* of the crews */
     uint64_t hits, rebinds, expiries, worker_losses, told_lost; /* of sessions */
     uint64_t breaker_opened, circuit_open, checkout_timeout, failed_over, shut_down, stopped,
@@ -550,6 +550,7 @@ static void count_crew(const struct crew_counts *n, const struct affinity_counts
     tally.hung += m->hung;
     tally.garbled += m->garbled;
     tally.cancelled += m->cancelled;
+    tally.bystanders += m->bystanders;
     tally.killed += n->killed;
     tally.recycled += n->recycled;
     tally.expired_extra += n->expired_overflow;

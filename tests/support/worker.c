@@ -29,6 +29,8 @@
  *     hold              says "holding" on standard error, and answers when somebody opens the FIFO named for writing
  *     hang              never answers
  *     hang_held         the same, and ignores SIGTERM
+ *     swallow           says "swallowed" to standard error, goes on reading, and never answers
+ *     until_term        says "waits" to standard error, waits for SIGTERM, says "told to end", answers, and exits
  *     half              writes the first half of its response, and hangs
  *     half_and_exit     writes the first half of its response, and exits
  *     slowly            writes its response byte by byte
@@ -350,6 +352,19 @@ static bool go_wrong(const struct request *r, struct buf *room)
     return true;
 }
 
+static void wait_for_term(void)
+{
+    sigset_t set;
+    int sig;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    say(SLICE("waits"));
+    sigwait(&set, &sig);
+    say(SLICE("told to end"));
+}
+
 static void do_request(const struct request *r, struct buf *room)
 {
     if (is(r, "process") || is(r, "echo")) {
@@ -369,6 +384,11 @@ static void do_request(const struct request *r, struct buf *room)
         _exit(number(r));
     } else if (is(r, "say")) {
         say(text(r, room));
+        answer(r, true, r->args);
+    } else if (is(r, "swallow")) {
+        say(SLICE("swallowed"));
+    } else if (is(r, "until_term")) {
+        wait_for_term();
         answer(r, true, r->args);
     } else if (is(r, "hold")) {
         say(SLICE("holding"));

@@ -36,6 +36,9 @@ struct core_attempt {
     bool session_lost; /* the worker that held the session's state is gone: the request says so */
     /* set by cancel()'s caller: the work may look at it and stop early */
     atomic_bool cancelled;
+    /* set with it: the engine or the batch stops, and nothing is wrong with the attempt: who works on it may be given the
+     * time to end in good order. One whose time was up is ended at once */
+    bool may_wind_up;
     /* set by the executor before report() */
     struct core_answer answer;
     /* set too when nobody could be given the attempt: it has not begun, and does not count; the task is ready again */

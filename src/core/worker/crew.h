@@ -258,6 +258,9 @@ void crew_answered(struct crew *c, struct worker *w, struct session *s, enum cre
 /* It must go at once (a request timed out, it broke the protocol): SIGKILL, and a replacement. why: constant text. */
 void crew_kill(struct crew *c, struct worker *w, const char *why, const char *detail,
                struct instant now);
+/* It is to end although it is busy (what it does is not wanted any more): SIGTERM, and after its grace SIGKILL; and a
+ * replacement. Harmless when it is being ended already. why: constant text. */
+void crew_term(struct crew *c, struct worker *w, const char *why, struct instant now);
 /* Its process is gone, or never was. cause: constant text for the record ("exited", "could not be started", ...). All its
  * attempts have been ended before. The worker is freed. */
 void crew_gone(struct crew *c, struct worker *w, const char *cause, const char *detail,

@@ -124,6 +124,16 @@ void crew_kill(struct crew *c, struct worker *w, const char *why, const char *de
     kill_now(c, w, why, detail, now);
 }
 
+void crew_term(struct crew *c, struct worker *w, const char *why, struct instant now)
+{
+    if (w->ending)
+        return;
+    crew_retire(c, w, why, now);
+    if (w->life.state != WORKER_INITIALIZING)
+        crew_move(c, w, WORKER_TERMINATING, why, NULL, now);
+    end_by(c, w, CREW_ENDING_TERM, c->options.term_grace_ns, now);
+}
+
 /* It has ended and nobody had asked for it: what that says of starting others. */
 static void note_loss(struct crew *c, struct worker *w, struct instant now)
 {
@@ -181,10 +191,8 @@ void crew_shut_down(struct crew *c, bool at_once, struct instant now)
         struct worker *w = list_entry(node, struct worker, link);
 
         crew_retire(c, w, "the pool is closed", now);
-        if (!at_once || w->ending || w->in_flight == 0)
-            continue;
-        crew_move(c, w, WORKER_TERMINATING, "the pool is closed", NULL, now);
-        end_by(c, w, CREW_ENDING_TERM, c->options.term_grace_ns, now);
+        if (at_once && w->in_flight > 0)
+            crew_term(c, w, "the pool is closed", now);
     }
 }
 

@@ -83,13 +83,19 @@ static void unmap(char *bytes, size_t len)
     munmap(bytes, len + 1);
 }
 
-/* The file's bytes, with a NUL behind them; NULL: no memory. Freed by unmap(). */
-static char *map_file(const struct capture *c)
+/*
+ * The file's bytes, with a NUL behind them; NULL: no memory, or `errnum` says why the file cannot be kept. The NUL is
+ * written, so that a full disk is an error here: to make the file longer takes no room, and where the NUL is a page of its
+ * own, looking at it would be a SIGBUS. Freed by unmap().
+ */
+static char *map_file(struct capture *c)
 {
     void *at;
 
-    if (ftruncate(c->file, (off_t)c->len + 1) != 0)
+    if (!write_all(c->file, "", 1)) {
+        c->errnum = errno;
         return NULL;
+    }
     at = mmap(NULL, (size_t)c->len + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE,
               c->file, 0);
     return at == MAP_FAILED ? NULL : at;
@@ -166,7 +172,7 @@ enum capture_state capture_drain(struct capture *c, const struct capture_limits 
 
 /* ---- handing over ---- */
 
-/* Sets *ret, and how it is freed. False: no memory. */
+/* Sets *ret, and how it is freed. False: no memory, or `errnum` says why. */
 static bool take_bytes(struct capture *c, char **ret, void (**ret_free)(char *, size_t))
 {
     size_t len;

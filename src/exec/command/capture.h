@@ -56,7 +56,8 @@ void capture_close(struct capture *c);
 /* Reads what is there, and closes the pipe whoever else holds it. */
 enum capture_state capture_drain(struct capture *c, const struct capture_limits *limits,
                                  char scratch[CAPTURE_SCRATCH_BYTES]);
-/* Makes it the answer's output, or errput (none if there are no bytes). False: no memory, nothing has changed. */
+/* Makes it the answer's output, or errput (none if there are no bytes). False: its file cannot be kept
+ * (`errnum` says why), or, with an `errnum` of 0, no memory; the answer has not changed. */
 bool capture_output(struct capture *c, struct core_answer *answer);
 bool capture_errput(struct capture *c, struct core_answer *answer);
 /* The last line that has more than blanks in it, at most `max` bytes of its beginning; empty: there is none. */

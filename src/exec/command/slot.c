@@ -392,15 +392,29 @@ static void drain(struct command_slot *slot, struct capture *stream, char *scrat
     }
 }
 
+/* What was written goes with the answer. */
+static void hand_over(struct command_slot *slot, struct core_answer *a)
+{
+    const struct capture *failed = NULL;
+
+    if (!capture_output(&slot->out, a))
+        failed = &slot->out;
+    else if (!capture_errput(&slot->err, a))
+        failed = &slot->err;
+    if (!failed)
+        return;
+    slot->fault = failed->errnum ? CAPTURE_NO_FILE : CAPTURE_NO_MEMORY;
+    slot->fault_errnum = failed->errnum;
+}
+
 void slot_answer(struct command_slot *slot, char *scratch)
 {
     struct core_answer *a = &slot->attempt->answer;
 
     drain(slot, &slot->out, scratch);
     drain(slot, &slot->err, scratch);
-    if ((slot->fault == CAPTURE_MORE || slot->fault == CAPTURE_TOO_LARGE) &&
-        (!capture_output(&slot->out, a) || !capture_errput(&slot->err, a)))
-        slot->fault = CAPTURE_NO_MEMORY;
+    if (slot->fault == CAPTURE_MORE || slot->fault == CAPTURE_TOO_LARGE)
+        hand_over(slot, a);
     if (slot->fault != CAPTURE_MORE)
         say_fault(slot, a);
     else

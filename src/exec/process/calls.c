@@ -86,6 +86,18 @@ void calls_remove(struct calls *c, struct call *call)
     c->count--;
 }
 
+void calls_close_gap(struct calls *c, uint64_t begin, uint64_t len)
+{
+    for (size_t i = 0; i < c->cap; i++) {
+        struct call *call = &c->at[i];
+
+        if (call->id != 0 && call->begin > begin) {
+            call->begin -= len;
+            call->end -= len;
+        }
+    }
+}
+
 struct call *calls_any(const struct calls *c)
 {
     for (size_t i = 0; c->count > 0 && i < c->cap; i++)

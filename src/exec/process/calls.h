@@ -35,6 +35,8 @@ struct calls {
 struct call *calls_add(struct calls *c, uint64_t id);
 struct call *calls_find(const struct calls *c, uint64_t id);
 void calls_remove(struct calls *c, struct call *call);
+/* The `len` bytes from `begin` on are not sent: what comes behind them moves up. */
+void calls_close_gap(struct calls *c, uint64_t begin, uint64_t len);
 /* Any one of them; NULL: there is none. */
 struct call *calls_any(const struct calls *c);
 void calls_free(struct calls *c);

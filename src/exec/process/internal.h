@@ -66,6 +66,7 @@ struct peer {
     const char *closed; /* what it did, when it is killed for that; else NULL */
     bool told_to_end;   /* by the command, or by SIGTERM */
     bool out_ended;     /* its output has ended */
+    bool for_one; /* it is ended because of one request: the others it has in hand cannot help it */
 
     struct wire_reader reader;
     struct outbox outbox;

@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -61,17 +62,38 @@ bool outbox_put(struct outbox *o, const struct wire_request *r, uint64_t limit, 
     return true;
 }
 
+/* The place in `bytes` of the byte with that number, which is not written and at the edge of a frame: never at a splice.
+ * *ret_splice: the first one behind it. */
+static size_t place_of(const struct outbox *o, uint64_t number, size_t *ret_splice)
+{
+    uint64_t at = o->written;
+    size_t pos = o->pos, skip = o->first_written, i = o->first;
+
+    for (; i < o->count && at + (o->splices[i].at - pos) < number; i++) {
+        at += o->splices[i].at - pos + o->splices[i].args.len - skip;
+        pos = o->splices[i].at;
+        skip = 0;
+    }
+    *ret_splice = i;
+    return pos + (size_t)(number - at);
+}
+
 bool outbox_take_back(struct outbox *o, uint64_t begin, uint64_t end)
 {
-    size_t len = (size_t)(end - begin);
+    size_t from, upto, first, behind;
 
-    if (begin < o->written || end != o->queued)
+    if (begin < o->written)
         return false;
-    /* The args of the last frame come right before its tail. */
-    if (o->count > o->first && o->splices[o->count - 1].at + WIRE_TAIL.len == o->bytes.len)
-        len -= o->splices[--o->count].args.len;
-    o->bytes.len -= len;
-    o->queued = begin;
+    from = place_of(o, begin, &first);
+    upto = place_of(o, end, &behind);
+    memmove(o->bytes.data + from, o->bytes.data + upto, o->bytes.len - upto);
+    o->bytes.len -= upto - from;
+    for (size_t i = behind; i < o->count; i++) {
+        o->splices[first + (i - behind)] = o->splices[i];
+        o->splices[first + (i - behind)].at -= upto - from;
+    }
+    o->count -= behind - first;
+    o->queued -= end - begin;
     return true;
 }
 

@@ -45,7 +45,10 @@ enum outbox_state {
  * False: it was not put: *ret_size is over the limit, or memory ran out. *ret_size: the frame's bytes behind its length.
  */
 bool outbox_put(struct outbox *o, const struct wire_request *r, uint64_t limit, uint64_t *ret_size);
-/* The frame from `begin` to `end` is not to be written any more. False: some of it was, or it is not the last one. */
+/*
+ * The frame from `begin` to `end` is not to be written any more. False: some of it was. The numbers of all bytes behind it
+ * are lower by end - begin from now on.
+ */
 bool outbox_take_back(struct outbox *o, uint64_t begin, uint64_t end);
 enum outbox_state outbox_write(struct outbox *o, int fd);
 static inline bool outbox_is_empty(const struct outbox *o)

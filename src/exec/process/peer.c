@@ -176,6 +176,7 @@ static void end_calls(struct peer *p, uint64_t taken, enum weir_reason reason, c
         if (!a)
             continue;
         end_lost(a, begun, begun ? reason : WEIR_REASON_WORKER_LOST, text);
+        a->answer.bystander = begun && p->for_one;
         crew_answered(crew_of(p), p->worker, a->session, CREW_ANSWER_NONE, now);
         process_done(p->x, a, now);
     }

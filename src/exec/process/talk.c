@@ -123,7 +123,21 @@ void talk_command(struct peer *p, enum call_kind kind)
     process_soon(p->x);
 }
 
-/* One of which nothing was written can be taken back; else the worker has to go, for it may still be writing. */
+/* False: some of it was written. */
+static bool take_back(struct peer *p, const struct call *call)
+{
+    uint64_t begin = call->begin, len = call->end - begin;
+
+    if (!outbox_take_back(&p->outbox, begin, call->end))
+        return false;
+    calls_close_gap(&p->calls, begin, len);
+    return true;
+}
+
+/*
+ * One of which nothing was written can be taken back; else the worker has to go, for it may still be writing. Where nothing
+ * is wrong with it it is given its grace, and the attempt ends when it answers after all, or has gone.
+ */
 void talk_cancel(struct peer *p, struct core_attempt *a)
 {
     struct call *call = calls_find(&p->calls, (uint64_t)(uintptr_t)a->edge);
@@ -131,8 +145,13 @@ void talk_cancel(struct peer *p, struct core_attempt *a)
     enum crew_answer how = CREW_ANSWER_UNSENT;
 
     assert(call && call->attempt == a);
-    if (!outbox_take_back(&p->outbox, call->begin, call->end))
+    if (!take_back(p, call))
         how = CREW_ANSWER_NONE;
+    p->for_one |= how == CREW_ANSWER_NONE;
+    if (how == CREW_ANSWER_NONE && a->may_wind_up) {
+        crew_term(crew_of(p), p->worker, "its request is not wanted any more", now);
+        return;
+    }
     calls_remove(&p->calls, call);
     if (how == CREW_ANSWER_NONE)
         peer_kill(p, "did not answer in time", WEIR_REASON_WORKER_LOST,

@@ -242,6 +242,42 @@ static void there_are_never_more_attempts_than_max_attempts_whatever_the_table_s
     end(cb, batch);
 }
 
+static void lose_as_bystander(struct crew_bench *cb)
+{
+    struct core_attempt *a = bench_running(&cb->b, 0);
+
+    a->answer.outcome = WEIR_OUTCOME_LOST;
+    a->answer.reason = WEIR_REASON_WORKER_LOST;
+    a->answer.bystander = true;
+    crew_bench_report(cb, a, CREW_ANSWER_NONE);
+    crew_bench_run(cb);
+}
+
+static void what_is_lost_because_of_another_row_does_not_count_but_not_without_end(void **state)
+{
+    struct crew_bench *cb = &bench;
+    struct core_pool_options o;
+    struct core_batch *batch;
+
+    (void)state;
+    crew_bench_pool_options(&o, 1);
+    o.max_attempts = 2;
+    batch = begin(cb, NULL, &o);
+    bench_add_rows(&cb->b, batch, 1);
+    crew_bench_run(cb);
+    for (uint32_t i = 0; i < TASK_SPARED_MAX; i++) {
+        lose_as_bystander(cb);
+        assert_int_equal(bench_running(&cb->b, 0)->number, i + 2); /* at once */
+    }
+    lose_as_bystander(cb);
+    assert_int_equal(cb->b.running_count, 0); /* it waits, as after any failure */
+    crew_bench_advance(cb, 10 * NS_PER_S);
+    lose_as_bystander(cb);
+    assert_int_equal(cb->b.results[0].outcome, WEIR_OUTCOME_LOST);
+    assert_int_equal(cb->b.results[0].attempts, TASK_SPARED_MAX + 2);
+    end(cb, batch);
+}
+
 static void a_worker_that_takes_several_at_once_gets_them(void **state)
 {
     struct crew_bench *cb = &bench;
@@ -549,6 +585,7 @@ int main(void)
         cmocka_unit_test(a_row_that_failed_at_a_worker_is_tried_at_another_where_there_is_one),
         cmocka_unit_test(a_failure_is_tried_again_as_the_recovery_table_says),
         cmocka_unit_test(there_are_never_more_attempts_than_max_attempts_whatever_the_table_says),
+        cmocka_unit_test(what_is_lost_because_of_another_row_does_not_count_but_not_without_end),
         cmocka_unit_test(a_worker_that_takes_several_at_once_gets_them),
         cmocka_unit_test(one_that_leaves_several_without_an_answer_goes_with_the_last),
         cmocka_unit_test(overflow_workers_come_for_rows_that_wait_for_one_and_go_again),

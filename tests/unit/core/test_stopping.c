@@ -62,6 +62,7 @@ static void report_after_timeout(struct bench *b, enum weir_outcome outcome)
     b->cancel_is_mute = true;
     bench_advance(b, NS_PER_S);
     assert_int_equal(b->cancelled_count, 1);
+    assert_false(b->cancelled[0]->may_wind_up);
     b->cancelled_count = 0;
     bench_end_as(b, b->running[0], outcome, 0, true);
     b->cancel_is_mute = false;
@@ -542,6 +543,7 @@ static void stop_now_cancels_what_runs_and_drops_it_but_for_whole_answers(void *
     bench_run(b);
     dispatcher_stop(b->d, batch, true, b->now);
     assert_int_equal(b->cancelled_count, 2);
+    assert_true(b->cancelled[0]->may_wind_up && b->cancelled[1]->may_wind_up);
     b->cancelled_count = 0;
     bench_ok(b, 0); /* had come after all */
     assert_int_equal(b->result_count, 1);

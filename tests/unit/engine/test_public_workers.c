@@ -48,8 +48,22 @@ static void act(struct slice command, struct slice args, struct slice session, b
 {
     if (json_string_equals(command, slice_of("die")))
         _exit(3);
-    if (json_string_equals(command, slice_of("say")))
+    if (json_string_equals(command, slice_of("say")) ||
+        json_string_equals(command, slice_of("say_and_hang")))
         dprintf(STDERR_FILENO, "a line\nanother\n");
+    if (json_string_equals(command, slice_of("say_and_hang")))
+        for (;;)
+            pause();
+    if (json_string_equals(command, slice_of("until_term"))) {
+        sigset_t set;
+        int sig;
+
+        sigemptyset(&set);
+        sigaddset(&set, SIGTERM);
+        sigprocmask(SIG_BLOCK, &set, NULL);
+        dprintf(STDERR_FILENO, "waits\n");
+        sigwait(&set, &sig);
+    }
     if (json_string_equals(command, slice_of("hang")))
         for (;;)
             pause();
@@ -354,6 +368,62 @@ static void what_a_worker_says_is_told_line_by_line(void **state)
     assert_string_equal(heard.text, "a line");
 }
 
+/* It is told by SIGTERM, and what it answers within its grace counts, like any whole answer. */
+static void a_shutdown_that_does_not_wait_lets_busy_workers_wind_up(void **state)
+{
+    struct weir_process_options process = worker_options();
+    struct heard heard = {LATCH_INIT, ""};
+    struct weir_row row = {.data = "[1]", .len = 3};
+    const struct weir_result *r;
+    struct weir_batch *b;
+    struct shop s;
+
+    (void)state;
+    process.command = "until_term";
+    process.said = hear;
+    process.said_ctx = &heard;
+    process.term_grace_ms = 3600 * 1000;
+    s = shop_open(1, &process);
+    ok(weir_batch_open(s.pool, NULL, &b, &err));
+    ok(weir_batch_add(b, &row, false, &err));
+    assert_true(latch_wait(&heard.lines, 1));
+    ok(weir_shutdown(s.engine, false, &err));
+    ok(weir_batch_next(b, -1, &r, &err));
+    assert_int_equal(r->outcome, WEIR_OUTCOME_OK);
+    assert_string_equal(r->output, "[1]");
+    weir_batch_close(b);
+    shop_close(&s);
+}
+
+/* By SIGTERM as it is by default: long before any grace is over. */
+static void a_stop_ends_busy_workers_and_the_pool_goes_on(void **state)
+{
+    struct weir_process_options process = worker_options();
+    struct heard heard = {LATCH_INIT, ""};
+    struct weir_row row = {.data = "[1]", .len = 3};
+    const struct weir_result *r;
+    struct weir_batch *b;
+    struct weir_reply *reply;
+    struct shop s;
+
+    (void)state;
+    process.command = "say_and_hang";
+    process.said = hear;
+    process.said_ctx = &heard;
+    process.shutdown_grace_ms = process.term_grace_ms = 3600 * 1000;
+    s = shop_open(1, &process);
+    ok(weir_batch_open(s.pool, NULL, &b, &err));
+    ok(weir_batch_add(b, &row, false, &err));
+    assert_true(latch_wait(&heard.lines, 1));
+    ok(weir_batch_stop(b, true, &err));
+    says(WEIR_E_END, "no more", weir_batch_next(b, -1, &r, &err));
+    weir_batch_close(b);
+    reply = ask(&s, "pid", NULL, NULL);
+    assert_int_equal(reply->outcome, WEIR_OUTCOME_OK);
+    weir_reply_free(reply);
+    shop_close(&s);
+}
+
 static void a_fallback_pool_gets_what_fails_for_good(void **state)
 {
     struct weir_process_options process = worker_options();
@@ -507,6 +577,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_hanging_worker_is_killed_when_its_time_is_up),
         cmocka_unit_test(nobody_free_in_time_is_a_reply_that_says_so),
         cmocka_unit_test(what_a_worker_says_is_told_line_by_line),
+        cmocka_unit_test(a_shutdown_that_does_not_wait_lets_busy_workers_wind_up),
+        cmocka_unit_test(a_stop_ends_busy_workers_and_the_pool_goes_on),
         cmocka_unit_test(a_fallback_pool_gets_what_fails_for_good),
         cmocka_unit_test(wrong_options_are_named),
         cmocka_unit_test(a_command_runs_for_each_row),

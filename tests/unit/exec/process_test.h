@@ -339,4 +339,64 @@ static struct crew_counts counts(struct world *w)
     return crew_counts(w->crew);
 }
 
+/* ---- workers and their ends ---- */
+
+static void await_ready(struct world *w, size_t workers)
+{
+    while (counts(w).ready_once < workers)
+        turn(w);
+}
+
+/* One worker, which is ready and has so many requests in hand. */
+static struct world *world_of_one(const char *word, uint32_t max_in_flight)
+{
+    struct world *w = world_new(1);
+
+    w->options.crew.max_in_flight = max_in_flight;
+    set_program(w, word, NULL);
+    world_start(w);
+    await_ready(w, 1);
+    return w;
+}
+
+struct pick_one {
+    uint64_t skip;
+    int64_t pid;
+};
+
+static void nth_worker(void *ctx, const struct worker *w)
+{
+    struct pick_one *p = ctx;
+
+    if (p->skip-- == 0)
+        p->pid = w->pid;
+}
+
+/* Whoever it hits: starting, idle, busy, or ending already. */
+static bool kill_any(struct world *w, uint64_t dice)
+{
+    size_t workers = counts(w).workers;
+    struct pick_one p = {.skip = workers ? dice % workers : 0};
+
+    crew_each(w->crew, nth_worker, &p);
+    return p.pid > 0 && kill((pid_t)p.pid, SIGKILL) == 0;
+}
+
+/* Of the only worker. */
+static pid_t pid_of_worker(struct world *w)
+{
+    struct pick_one pick = {0};
+
+    crew_each(w->crew, nth_worker, &pick);
+    assert_true(pick.pid > 0);
+    return (pid_t)pick.pid;
+}
+
+/* The attempt is not wanted any more: of a stop, and not because its time is up. */
+static void wind_up(struct world *w, struct core_attempt *a)
+{
+    a->may_wind_up = true;
+    w->ex->ops->cancel(w->ex, a);
+}
+
 #endif

@@ -383,6 +383,39 @@ static void outputs_of_a_few_bytes_may_be_in_a_file_too(void **state)
     stage_close(s);
 }
 
+/* Full by its very last byte. */
+static void a_file_that_has_no_room_for_all_is_an_error_that_says_so(void **state)
+{
+    const struct capture_limits limits = {
+        .bytes_max = 1 << 20, .spill_bytes = 1, .spill_dir = "/tmp"};
+    struct rlimit before, low;
+    struct core_answer a;
+    struct capture c;
+    char scratch[CAPTURE_SCRATCH_BYTES] = {0};
+    int writer;
+
+    (void)state;
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &before);
+    low = (struct rlimit){.rlim_cur = 8192, .rlim_max = before.rlim_max};
+    answer_init(&a);
+    capture_init(&c);
+    assert_true(capture_open(&c, &writer));
+    assert_int_equal(write(writer, scratch, 8192), 8192);
+    close(writer);
+    assert_int_equal(capture_read(&c, &limits, scratch), CAPTURE_MORE);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
+    assert_false(capture_output(&c, &a));
+    assert_int_equal(c.errnum, EFBIG);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_true(capture_output(&c, &a));
+    assert_int_equal(a.output_len, 8192);
+    assert_int_equal(a.output[8192], 0);
+    answer_clear(&a);
+    capture_free(&c);
+    signal(SIGXFSZ, SIG_DFL);
+}
+
 static void without_a_folder_for_its_output_it_says_so(void **state)
 {
     struct command_options o = COMMAND_OPTIONS_DEFAULT;
@@ -798,6 +831,7 @@ int main(void)
         cmocka_unit_test(three_hundred_mib_on_both_streams_at_once),
         cmocka_unit_test(what_is_beyond_the_limit_ends_the_command),
         cmocka_unit_test(outputs_of_a_few_bytes_may_be_in_a_file_too),
+        cmocka_unit_test(a_file_that_has_no_room_for_all_is_an_error_that_says_so),
         cmocka_unit_test(without_a_folder_for_its_output_it_says_so),
         cmocka_unit_test(one_that_closes_its_output_goes_on),
         cmocka_unit_test(what_it_leaves_in_the_background_is_not_waited_for),

@@ -109,7 +109,7 @@ static void bytes_go_out_once_and_in_order(void **state)
         free(args[i]);
 }
 
-static void the_last_frame_can_be_taken_back_until_it_is_begun(void **state)
+static void a_frame_can_be_taken_back_until_it_is_begun(void **state)
 {
     static const size_t sizes[] = {10, OUTBOX_SPLICE_BYTES};
     struct pipe p = pipe_open();
@@ -129,7 +129,6 @@ static void the_last_frame_can_be_taken_back_until_it_is_begun(void **state)
             middle = o.queued;
             r.args = (struct slice){b, sizes[second]};
             assert_true(outbox_put(&o, &r, LIMIT, &size));
-            assert_false(outbox_take_back(&o, begin, middle)); /* not the last one */
             assert_true(outbox_take_back(&o, middle, o.queued));
             assert_int_equal(o.queued, middle);
             while (!outbox_is_empty(&o)) {
@@ -144,6 +143,76 @@ static void the_last_frame_can_be_taken_back_until_it_is_begun(void **state)
     }
     outbox_free(&o);
     pipe_close(p);
+}
+
+struct frame {
+    uint64_t id, begin, end;
+    size_t size;
+};
+
+/* From wherever among those that wait, with and without splices, while others are half written. */
+static void take_some_back(struct outbox *o, struct rng *rng, struct frame frames[], size_t *count)
+{
+    size_t at = (size_t)rng_below(rng, *count);
+    struct frame f = frames[at];
+    bool begun = f.begin < o->written;
+
+    assert_int_equal(outbox_take_back(o, f.begin, f.end), !begun);
+    if (begun)
+        return;
+    for (size_t i = at + 1; i < *count; i++) {
+        frames[i - 1] = frames[i];
+        frames[i - 1].begin -= f.end - f.begin;
+        frames[i - 1].end -= f.end - f.begin;
+    }
+    *count -= 1;
+}
+
+static void what_is_taken_back_leaves_the_others_whole(void **state)
+{
+    static const size_t sizes[] = {1, 50, 3000, OUTBOX_SPLICE_BYTES, 20000, 200000};
+    char *args = args_of(200000);
+    struct rng rng;
+
+    (void)state;
+    rng_seed(&rng, 11);
+    for (int life = 0; life < 100; life++) {
+        _cleanup_buf_ struct buf expected = {0}, got = {0};
+        struct pipe p = pipe_open();
+        struct outbox o = {0};
+        struct frame frames[60];
+        size_t count = 0;
+        uint64_t id = 0, size;
+
+        while (id < 60 || !outbox_is_empty(&o)) {
+            if (id < 60 && rng_below(&rng, 2) == 0) {
+                size_t i = (size_t)rng_below(&rng, 6);
+                struct wire_request r = {
+                    .id = ++id, .command = SLICE("c"), .args = {args, sizes[i]}};
+
+                frames[count] = (struct frame){id, o.queued, 0, sizes[i]};
+                assert_true(outbox_put(&o, &r, LIMIT, &size));
+                frames[count++].end = o.queued;
+            }
+            if (count > 0 && rng_below(&rng, 3) == 0)
+                take_some_back(&o, &rng, frames, &count);
+            if (rng_below(&rng, 4) == 0)
+                assert_int_not_equal(outbox_write(&o, p.write_end), OUTBOX_BROKEN);
+            if (rng_below(&rng, 4) == 0)
+                drain(p, &got);
+        }
+        drain(p, &got);
+        for (size_t i = 0; i < count; i++) {
+            struct wire_request r = {
+                .id = frames[i].id, .command = SLICE("c"), .args = {args, frames[i].size}};
+
+            wire_put_request(&expected, &r);
+        }
+        assert_true(slice_equal(buf_slice(&got), buf_slice(&expected)));
+        outbox_free(&o);
+        pipe_close(p);
+    }
+    free(args);
 }
 
 static void what_cannot_be_put_leaves_all_as_it_was(void **state)
@@ -258,7 +327,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_go_out_once_and_in_order),
-        cmocka_unit_test(the_last_frame_can_be_taken_back_until_it_is_begun),
+        cmocka_unit_test(a_frame_can_be_taken_back_until_it_is_begun),
+        cmocka_unit_test(what_is_taken_back_leaves_the_others_whole),
         cmocka_unit_test(what_cannot_be_put_leaves_all_as_it_was),
         cmocka_unit_test(a_pipe_that_nobody_reads_is_broken),
         cmocka_unit_test(calls_are_found_until_they_are_removed),

@@ -281,14 +281,9 @@ static void an_answer_to_what_was_not_sent_whole_is_none(void **state)
 
 static void all_that_a_bad_worker_has_in_hand_is_lost_or_goes_elsewhere(void **state)
 {
-    struct world *w = world_new(1);
+    struct world *w = world_of_one("max_in_flight=8", 8);
 
     (void)state;
-    w->options.crew.max_in_flight = 8;
-    set_program(w, "max_in_flight=8", NULL);
-    world_start(w);
-    while (counts(w).ready_once < 1)
-        turn(w);
     put(w, "garbage", "\"oops, printed\\n\"");
     for (int i = 0; i < 7; i++)
         put(w, "echo", "1");
@@ -410,14 +405,9 @@ static void a_worker_that_closes_its_output_or_input_is_replaced(void **state)
 
 static void what_could_not_be_given_goes_elsewhere_and_does_not_count(void **state)
 {
-    struct world *w = world_new(1);
+    struct world *w = world_of_one("max_in_flight=2", 2);
 
     (void)state;
-    w->options.crew.max_in_flight = 2;
-    set_program(w, "max_in_flight=2", NULL);
-    world_start(w);
-    while (counts(w).ready_once < 1)
-        turn(w);
     put(w, "close_in", "0");
     put(w, "echo", "1"); /* stays in the pipe, or does not even get there */
     await(w, 2);
@@ -435,8 +425,7 @@ static void a_cancel_kills_the_worker_and_reports_at_once(void **state)
     struct world *w = world_open(1);
 
     (void)state;
-    while (counts(w).ready_once < 1)
-        turn(w);
+    await_ready(w, 1);
     put(w, "hang_held", "0");
     put(w, "half", "\"12345678\"");
     for (size_t i = 0; i < 2; i++) {
@@ -458,14 +447,9 @@ static void a_cancel_kills_the_worker_and_reports_at_once(void **state)
 
 static void the_others_of_a_killed_worker_are_lost_or_go_elsewhere(void **state)
 {
-    struct world *w = world_new(1);
+    struct world *w = world_of_one("max_in_flight=4", 4);
 
     (void)state;
-    w->options.crew.max_in_flight = 4;
-    set_program(w, "max_in_flight=4", NULL);
-    world_start(w);
-    while (counts(w).ready_once < 1)
-        turn(w);
     put(w, "hang", "0");
     for (int i = 0; i < 3; i++)
         put(w, "echo", "1");
@@ -481,6 +465,101 @@ static void the_others_of_a_killed_worker_are_lost_or_go_elsewhere(void **state)
     world_close(w);
 }
 
+/* Others are in front of it and behind it, and nobody reads. */
+static void what_was_not_sent_is_taken_back_and_costs_nobody_anything(void **state)
+{
+    static const size_t sizes[] = {1 << 20, 20, 20000, 30, 20001, 10};
+    struct world *w = world_of_one("max_in_flight=8", 8);
+    pid_t pid;
+
+    (void)state;
+    pid = pid_of_worker(w);
+    assert_int_equal(kill(pid, SIGSTOP), 0);
+    for (size_t i = 0; i < 6; i++)
+        put_large(w, "echo", sizes[i]);
+    give_all(w);
+    poke(w);
+    w->ex->ops->cancel(w->ex, &w->attempts[2]);
+    w->ex->ops->cancel(w->ex, &w->attempts[1]);
+    assert_int_equal(w->reported, 2);
+    assert_int_equal(kill(pid, SIGCONT), 0);
+    await(w, 6);
+    for (size_t i = 0; i < 6; i++) {
+        if (i == 1 || i == 2) {
+            assert_int_equal(w->attempts[i].answer.outcome, WEIR_OUTCOME_CANCELLED);
+            continue;
+        }
+        assert_ok(&w->attempts[i], NULL);
+        assert_int_equal(w->attempts[i].answer.output_len, sizes[i]);
+    }
+    assert_int_equal(counts(w).killed, 0);
+    world_close(w);
+}
+
+/* Unlike one that timed out, a worker whose request is not wanted any more may clean up, and even answer. */
+static void a_stop_tells_a_busy_worker_and_gives_it_its_grace(void **state)
+{
+    struct world *w = world_new(1);
+
+    (void)state;
+    w->options.crew.term_grace_ns = 3600 * NS_PER_S;
+    world_start(w);
+    put(w, "until_term", "7");
+    await_lines(w, 1);
+    wind_up(w, &w->attempts[0]);
+    wind_up(w, &w->attempts[0]); /* harmless */
+    assert_int_equal(w->reported, 0);
+    await(w, 1);
+    assert_ok(&w->attempts[0], "7");
+    await_lines(w, 2);
+    assert_has(w->log.data, "told to end");
+    put(w, "echo", "1");
+    await(w, 2);
+    assert_ok(&w->attempts[1], "1");
+    assert_int_equal(counts(w).killed + counts(w).lost, 0);
+    world_close(w);
+}
+
+static void a_busy_worker_that_stays_after_a_stop_is_killed_when_its_grace_is_over(void **state)
+{
+    struct world *w = world_new(1);
+
+    (void)state;
+    w->options.crew.shutdown_grace_ns = w->options.crew.term_grace_ns = 20 * NS_PER_MS;
+    set_program(w, "stubborn", NULL);
+    world_start(w);
+    put(w, "hang", "0");
+    put(w, "echo", "1"); /* its replacement need not wait for its end */
+    while (w->dispatcher.queued > 1)
+        poke(w);
+    wind_up(w, &w->attempts[0]);
+    await(w, 2);
+    assert_ended(&w->attempts[0], WEIR_OUTCOME_LOST, WEIR_REASON_WORKER_LOST,
+                 "was ended by signal 9 (SIGKILL)");
+    assert_ok(&w->attempts[1], "1");
+    world_close(w);
+}
+
+/* Of two that it has read one times out: the other one is lost through no fault of its own. Its own end is its own. */
+static void what_is_lost_because_of_another_request_says_so(void **state)
+{
+    struct world *w = world_of_one("max_in_flight=2", 2);
+
+    (void)state;
+    put(w, "swallow", "0");
+    put(w, "swallow", "1");
+    await_lines(w, 2);
+    w->ex->ops->cancel(w->ex, &w->attempts[0]);
+    await(w, 2);
+    assert_ended(&w->attempts[1], WEIR_OUTCOME_LOST, WEIR_REASON_WORKER_LOST,
+                 "was killed, for another request to it was cancelled or timed out");
+    assert_true(w->attempts[1].answer.bystander);
+    put(w, "exit", "3");
+    await(w, 3);
+    assert_false(w->attempts[2].answer.bystander);
+    world_close(w);
+}
+
 /* ---- what one worker does to the others ---- */
 
 static void a_worker_that_stops_reading_blocks_nobody(void **state)
@@ -493,8 +572,7 @@ static void a_worker_that_stops_reading_blocks_nobody(void **state)
     w->options.crew.order = CREW_FIFO;
     set_program(w, "max_in_flight=2", NULL);
     world_start(w);
-    while (counts(w).ready_once < 2)
-        turn(w);
+    await_ready(w, 2);
     put(w, "hang", "0");
     put(w, "hang", "0");
     put_large(w, "length", 60 << 20); /* behind one that is not over: only its beginning is taken */
@@ -649,29 +727,6 @@ static void a_pool_can_be_closed_while_its_workers_start(void **state)
 }
 
 /* ---- kills, descriptors ---- */
-
-struct pick_one {
-    uint64_t skip;
-    int64_t pid;
-};
-
-static void nth_worker(void *ctx, const struct worker *w)
-{
-    struct pick_one *p = ctx;
-
-    if (p->skip-- == 0)
-        p->pid = w->pid;
-}
-
-/* Whoever it hits: starting, idle, busy, or ending already. */
-static bool kill_any(struct world *w, uint64_t dice)
-{
-    size_t workers = counts(w).workers;
-    struct pick_one p = {.skip = workers ? dice % workers : 0};
-
-    crew_each(w->crew, nth_worker, &p);
-    return p.pid > 0 && kill((pid_t)p.pid, SIGKILL) == 0;
-}
 
 static void kills_at_random_lose_no_row_and_double_none(void **state)
 {
@@ -901,6 +956,10 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_could_not_be_given_goes_elsewhere_and_does_not_count),
         cmocka_unit_test(a_cancel_kills_the_worker_and_reports_at_once),
         cmocka_unit_test(the_others_of_a_killed_worker_are_lost_or_go_elsewhere),
+        cmocka_unit_test(what_is_lost_because_of_another_request_says_so),
+        cmocka_unit_test(what_was_not_sent_is_taken_back_and_costs_nobody_anything),
+        cmocka_unit_test(a_stop_tells_a_busy_worker_and_gives_it_its_grace),
+        cmocka_unit_test(a_busy_worker_that_stays_after_a_stop_is_killed_when_its_grace_is_over),
         cmocka_unit_test(a_worker_that_stops_reading_blocks_nobody),
         cmocka_unit_test(a_flood_on_standard_error_starves_nobody),
         cmocka_unit_test(standard_error_is_told_line_by_line),
