@@ -196,12 +196,14 @@ enum crew_pick {
     CREW_TAKE, /* *ret has room for it */
     CREW_NONE, /* no worker has room: nothing without a bound session can go */
     CREW_WAIT, /* its session's worker, *ret, has no room: park it there */
+    CREW_SPREAD, /* its session is new, and waits for workers that start: crew_spreads(). All others may go */
 };
 /* s: the task's session, or NULL. Changes nothing. */
 enum crew_pick crew_pick(struct crew *c, const struct session *s, struct worker **ret);
 /*
  * Whether new sessions wait for workers that get ready for the first time: else the first one to be ready, by some
  * milliseconds, would get all sessions of a batch, and keep them. Ends by itself: crew_run() says when at the latest.
+ * A worker without a session takes the next new one meanwhile.
  */
 bool crew_spreads(const struct crew *c);
 /* A worker that could be taken instead, by a task that is not bound: not the one with that id. NULL: there is none. */
