@@ -31,8 +31,8 @@
  *
  * Retiring. A worker that is to be recycled takes nothing more, loses its sessions, and ends when it has nothing in hand:
  * by the command `shutdown`, SIGTERM, SIGKILL, each after its grace. Its replacement starts when it retires, not when it is
- * gone, so that a crew of one is not without a worker for long: for that CREW_SPARE processes more than size + overflow may be
- * there. By age workers retire one at a time, the next when the replacement of the one before is ready: those that were
+ * gone: for that CREW_SPARE processes more than size + overflow may be there. It is not started before, so a crew of one is
+ * without a worker that takes work for as long as its program takes to get ready. By age workers retire one at a time, the next when the replacement of the one before is ready: those that were
  * started together are not away together. An extra worker with sessions does not end by being idle: they expire first.
  *
  * Sessions. A bound session's task goes to its worker; when that has no room the task is parked with the worker
