@@ -9,7 +9,7 @@ WORKERS = 2
 SMALL, LARGE = 100, 65536
 ONE, SIXTEEN, BIG = 100_000, 400_000, 15_000  # messages of a run: 100 B one by one, 16 at once, 64 KiB
 PACE_PER_S, PACED = 1000, 3000
-KILLS, LOOK_UPS = 100, 1_000_000
+KILLS, LOOK_UPS, REQUESTS = 100, 1_000_000, 50_000
 
 
 def erlang(kit, echo, size, count):
@@ -52,7 +52,9 @@ def bench(kit):
                "another takes. The loop, Erlang and Python pass frames as they are.",
                "paced: 1,000 rows a second; the times are from adding a row to having its result in hand.",
                "killed: from the request of which a worker dies to the next one served; added is beside what the program "
-               "takes from its start to its first answer."],
+               "takes from its start to its first answer.",
+               "sessions: a look-up alone, at random, where most of what 100,000 cost is waiting for memory; and what a user "
+               "sees of it: a request of a session at random, one at a time, with the CPU time that is weir's."],
         sides=[
             *three("100 B", SMALL, ONE, 1), erlang(kit, echo, SMALL, ONE // 4), python(SMALL, ONE // 20),
             *three("16 in flight", SMALL, SIXTEEN, 16),
@@ -62,6 +64,8 @@ def bench(kit):
             Side("weir, killed", one + [weir, echo, "kill", KILLS], prints=True),
             Side("10 sessions", one + [weir, echo, "sessions", 10, LOOK_UPS], prints=True),
             Side("100,000 sessions", one + [weir, echo, "sessions", 100_000, LOOK_UPS], prints=True),
+            Side("request, 10 sessions", one + [weir, echo, "talk", 10, REQUESTS], prints=True),
+            Side("request, 100,000 sessions", one + [weir, echo, "talk", 100_000, REQUESTS], prints=True),
         ],
         goals=[
             Goal("weir, 100 B", "rows_per_s", ">=", 0.5, beside="loop, 100 B"),
@@ -76,4 +80,6 @@ def bench(kit):
             Goal("weir, paced", "p99_us", "<=", 1000),
             Goal("weir, killed", "added_p99_ms", "<=", 500),
             Goal("100,000 sessions", "look_up_ns", "", 0, beside="10 sessions"),
+            Goal("request, 100,000 sessions", "p50_us", "<=", 1.1, beside="request, 10 sessions"),
+            Goal("request, 100,000 sessions", "cpu_us_per_row", "", 0, beside="request, 10 sessions"),
         ])

@@ -4,11 +4,13 @@
  *     workers_inside ECHO rows BYTES ROWS WORKERS DEPTH [PER_S]
  *     workers_inside ECHO kill ROUNDS
  *     workers_inside ECHO sessions COUNT LOOK_UPS
+ *     workers_inside ECHO talk COUNT REQUESTS
  *
  * rows: one thread adds, another takes, in order; each row's args are a JSON string of BYTES bytes, and its result must be
  * the same. With PER_S a row is added each so often, and the time from there to its result in hand is told. kill: a worker
  * dies of a request; how long until the next one is served, beside how long the same program takes to start and answer.
- * sessions: finds one of so many bound sessions.
+ * sessions: finds one of so many bound sessions. talk: what a whole request costs of which each is of one of so many, taken
+ * at random, one request at a time.
  */
 #include "benchkit.h"
 
@@ -30,15 +32,18 @@ extern char **environ;
 /* More rows than there can be at once, so that their memory can be used again. */
 #define ROWS_AT_ONCE    (2 * BATCH_WINDOW_ROWS)
 #define LOOKED_AT_BYTES 256
+#define DICE            UINT64_C(88172645463325252)
 
 struct row {
     struct core_task task;
     struct process_request request;
+    char session[32];
 };
 
 struct run {
     char *echo;
     uint64_t bytes, rows, per_s;
+    uint64_t sessions, dice; /* sessions: 0, none; dice: of random numbers */
     size_t workers, depth;
     char *args;
     struct row *memory;
@@ -113,6 +118,24 @@ static void row_release(struct core_task *task)
     task_clear(task);
 }
 
+static uint64_t roll(uint64_t *dice)
+{
+    *dice ^= *dice << 13;
+    *dice ^= *dice >> 7;
+    *dice ^= *dice << 17;
+    return *dice;
+}
+
+/* The first rows are one of each session, so that all are bound. */
+static void name_session(struct run *r, struct row *row, uint64_t i)
+{
+    if (r->sessions == 0)
+        return;
+    snprintf(row->session, sizeof row->session, "user-%" PRIu64,
+             i < r->sessions ? i : roll(&r->dice) % r->sessions);
+    row->task.session = row->session;
+}
+
 static void add_row(struct run *r, uint64_t i, const char *command)
 {
     struct row *row = &r->memory[i % ROWS_AT_ONCE];
@@ -124,6 +147,7 @@ static void add_row(struct run *r, uint64_t i, const char *command)
     row->task.key = "row";
     row->task.payload = &row->request;
     row->task.release = row_release;
+    name_session(r, row, i);
     if (engine_batch_add(r->batch, &row->task, true, &err) != WEIR_OK)
         bench_die(err.message);
 }
@@ -307,7 +331,7 @@ static void run_sessions(uint64_t count, uint64_t look_ups)
     struct affinity *a;
     struct weir_error err;
     struct instant now = loop_clock();
-    uint64_t dice = 88172645463325252;
+    uint64_t dice = DICE;
     char name[32];
     double start_s;
 
@@ -327,10 +351,7 @@ static void run_sessions(uint64_t count, uint64_t look_ups)
         struct session *s;
         int len;
 
-        dice ^= dice << 13;
-        dice ^= dice >> 7;
-        dice ^= dice << 17;
-        len = snprintf(name, sizeof name, "user-%" PRIu64, dice % count);
+        len = snprintf(name, sizeof name, "user-%" PRIu64, roll(&dice) % count);
         s = affinity_find(a, name, (size_t)len, now);
         if (!s || s->worker != w)
             bench_die("a session is not bound as it must be");
@@ -341,6 +362,49 @@ static void run_sessions(uint64_t count, uint64_t look_ups)
     affinity_drop_worker(a, w, now);
     affinity_free(a);
     free(w);
+}
+
+static void *bind_all(void *arg)
+{
+    struct run *r = arg;
+
+    for (uint64_t i = 0; i < r->sessions; i++)
+        add_row(r, i, NULL);
+    return NULL;
+}
+
+static double cpu_now_s(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static void run_talk(struct run *r, uint64_t requests)
+{
+    double *took_s = calloc(requests, sizeof *took_s), start_s, cpu_s;
+    uint64_t taken = 0;
+    pthread_t binder;
+
+    open_all(r);
+    if (!took_s || pthread_create(&binder, NULL, bind_all, r))
+        bench_die("no thread, or no memory");
+    while (taken < r->sessions)
+        taken = take_some(r, taken);
+    pthread_join(binder, NULL);
+    cpu_s = cpu_now_s();
+    for (uint64_t i = 0; i < requests; i++) {
+        start_s = bench_now_s();
+        add_row(r, taken, NULL);
+        taken = take_some(r, taken);
+        took_s[i] = bench_now_s() - start_s;
+    }
+    /* Of weir alone: its workers are other processes. */
+    bench_tell("cpu_us_per_row", (cpu_now_s() - cpu_s) / (double)requests * 1e6);
+    tell_percentiles(took_s, requests);
+    close_all(r);
+    free(took_s);
 }
 
 int main(int argc, char **argv)
@@ -355,6 +419,11 @@ int main(int argc, char **argv)
         run_kill(&r, bench_number(argc, argv, 3));
     } else if (strcmp(what, "sessions") == 0) {
         run_sessions(bench_number(argc, argv, 3), bench_number(argc, argv, 4));
+    } else if (strcmp(what, "talk") == 0) {
+        r.workers = 2;
+        r.dice = DICE;
+        r.sessions = bench_number(argc, argv, 3);
+        run_talk(&r, bench_number(argc, argv, 4));
     } else {
         r.bytes = bench_number(argc, argv, 3);
         r.rows = bench_number(argc, argv, 4);

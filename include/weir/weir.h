@@ -234,11 +234,22 @@ struct weir_result {
 
 /* ---- a batch in one call ---- */
 
+/* What a batch does when many of its rows fail the same way: five in a row, or ten in all. */
+enum weir_alike {
+    WEIR_ALIKE_GO_ON,
+    WEIR_ALIKE_STOP,             /* stops it, as by weir_batch_stop(batch, false) */
+    WEIR_ALIKE_STOP_AFTER_SHARE, /* ... once that share of its finished rows has failed */
+};
+
 struct weir_batch_options {
     /* 1 to 16,777,216: rows between add and the end of their result's loan; default 16384 */
     uint32_t window_rows;
     uint64_t window_bytes; /* >= 1: of their data and outputs, softly; default 256 MiB */
     int64_t deadline_ms;   /* >= 0: from opening; 0 (default): none */
+    /* Results come as they are done, in whatever order; not with weir_run(). Default: in the order of the rows */
+    bool unordered;
+    enum weir_alike when_alike; /* default GO_ON */
+    double alike_share;         /* of STOP_AFTER_SHARE: more than 0, 1 at most */
 };
 
 /* Fills in the defaults. NULL is ignored. */
@@ -252,7 +263,7 @@ struct weir_results {
 
 /*
  * Runs rows and waits for all of them. Every row has its result, in order; that some failed is not an error of the
- * call, nor that the engine was shut down meanwhile (the rows that are left then end as cancelled). options may be NULL.
+ * call, nor that the engine was shut down or the batch stopped meanwhile (the rows that are left then end as cancelled). options may be NULL.
  * count 0 returns at once. *ret is to be freed with weir_results_free. WEIR_E_INVALID: a row is wrong; the message
  * has its number, and the rows before it may have been run. WEIR_E_SHUTDOWN: the engine was shut down before.
  */

@@ -18,7 +18,8 @@
  *
  * Processes are started in process groups of their own, with descriptors 0, 1 and 2 only. None outlives its pool: not
  * when the engine is closed, nor when the program that has it is killed. No signal handler is installed, and only
- * weir's own children are waited for. Linux 5.4 and later.
+ * weir's own children are waited for. A program that ignores SIGCHLD, or waits for any child (waitpid(-1)), takes their
+ * exit statuses from weir: such a command has failed, and its message says so. Linux 5.4 and later.
  */
 #ifndef WEIR_WORKERS_H
 #define WEIR_WORKERS_H

@@ -173,8 +173,8 @@ const struct option_spec run_command_specs[] = {
      .min = 1,
      .max = OUTPUT_BYTES_MAX,
      COMMAND,
-     .help = "most that a command may write to standard output, and to standard error (default "
-             "64MiB)"},
+     .help = "most that a command may write to standard output, and to standard error (448MiB "
+             "at most; default 64MiB)"},
 };
 
 _Static_assert(sizeof(run_command_specs) / sizeof(run_command_specs[0]) == RUN_COMMAND_OPTION_COUNT,

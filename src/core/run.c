@@ -47,7 +47,7 @@ void run_init(struct core_pool *p)
 bool dispatcher_takes_runs(const struct core_batch *b)
 {
     return b->pool->takes_runs && !b->options.durable && !b->options.unordered &&
-           instant_is_never(b->deadline);
+           b->options.on_failures == FAILURES_GO_ON && instant_is_never(b->deadline);
 }
 
 /* ---- runs that are ready ---- */

@@ -50,6 +50,14 @@ static enum weir_status check_options(const struct weir_batch_options *o, struct
     if (o->deadline_ms < 0)
         return error_set(err, WEIR_E_INVALID,
                          "deadline_ms is %" PRId64 "; it must be 0 (none) or more", o->deadline_ms);
+    if ((unsigned)o->when_alike > WEIR_ALIKE_STOP_AFTER_SHARE)
+        return error_set(err, WEIR_E_INVALID, "when_alike is %d; it must be one of enum weir_alike",
+                         (int)o->when_alike);
+    if (o->when_alike == WEIR_ALIKE_STOP_AFTER_SHARE &&
+        !(o->alike_share > 0 && o->alike_share <= 1))
+        return error_set(err, WEIR_E_INVALID,
+                         "alike_share is %g; it must be more than 0, and 1 at most",
+                         o->alike_share);
     return WEIR_OK;
 }
 
@@ -72,6 +80,9 @@ enum weir_status weir_batch_open(struct weir_pool *pool, const struct weir_batch
     core_batch_options_init(&o.core);
     o.core.window_rows = options->window_rows;
     o.core.deadline_ns = duration_from_ms(options->deadline_ms);
+    o.core.unordered = options->unordered;
+    o.core.on_failures = (enum core_failure_policy)options->when_alike;
+    o.core.failure_share = options->alike_share;
     o.window_bytes = options->window_bytes;
     b = mem_calloc(1, sizeof *b);
     if (!b)
@@ -404,9 +415,9 @@ static enum weir_status collect(struct weir_batch *b, struct run_results *r, boo
     return status == WEIR_E_AGAIN || status == WEIR_E_END ? WEIR_OK : status;
 }
 
-/* The engine was shut down before these rows could be added: that is their result. */
+/* The engine was shut down, or the batch stopped, before these rows could run: that is their result. */
 static enum weir_status keep_refused(struct run_results *r, const struct weir_row *rows,
-                                     size_t count, struct weir_error *err)
+                                     size_t count, bool stopped, struct weir_error *err)
 {
     enum weir_status status = WEIR_OK;
 
@@ -418,7 +429,8 @@ static enum weir_status keep_refused(struct run_results *r, const struct weir_ro
             .complete_index = r->public.count,
             .outcome = WEIR_OUTCOME_CANCELLED,
             .reason = WEIR_REASON_SHUTDOWN_REQUESTED,
-            .message = "the engine was shut down before the row could be added",
+            .message = stopped ? "the batch was stopped before the row could run"
+                               : "the engine was shut down before the row could be added",
             .key = row->key ? row->key : index,
             .output = "",
             .error_output = "",
@@ -434,7 +446,7 @@ static enum weir_status keep_refused(struct run_results *r, const struct weir_ro
 static enum weir_status run_rows(struct weir_batch *b, const struct weir_row *rows, size_t count,
                                  struct run_results *r, struct weir_error *err)
 {
-    enum weir_status status = WEIR_OK;
+    enum weir_status status = WEIR_OK, ended;
     size_t added = 0;
 
     while (added < count && status == WEIR_OK) {
@@ -450,9 +462,10 @@ static enum weir_status run_rows(struct weir_batch *b, const struct weir_row *ro
     /* At an end that was not asked for the batch has failed; taking results says why. */
     if (status != WEIR_OK && status != WEIR_E_SHUTDOWN && status != WEIR_E_END)
         return status;
+    ended = status;
     engine_batch_end(b->batch);
     status = collect(b, r, true, true, err);
-    return status == WEIR_OK ? keep_refused(r, rows, count, err) : status;
+    return status == WEIR_OK ? keep_refused(r, rows, count, ended != WEIR_E_SHUTDOWN, err) : status;
 }
 
 enum weir_status weir_run(struct weir_pool *pool, const struct weir_row *rows, size_t count,
@@ -465,6 +478,10 @@ enum weir_status weir_run(struct weir_pool *pool, const struct weir_row *rows, s
 
     if (!pool || !ret || (!rows && count > 0))
         return public_null(err, !pool ? "pool" : !ret ? "ret" : "rows");
+    if (options && options->unordered)
+        return error_set(
+            err, WEIR_E_INVALID,
+            "weir_run() gives results in the order of the rows; for unordered ones open a batch");
     if (count > (SIZE_MAX - sizeof *r) / sizeof r->items[0])
         return error_nomem(err);
     r = mem_calloc(1, sizeof *r + count * sizeof r->items[0]);

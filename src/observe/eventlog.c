@@ -213,6 +213,13 @@ static bool put_dropped(struct eventlog *log, int64_t wall_ns)
     return true;
 }
 
+/* A program that writes without end must not push the steps of rows out of the record. */
+static size_t room_for(const struct eventlog *log, const struct core_event *ev)
+{
+    return ev->kind == EVENT_WORKER_SAID ? log->buffer_bytes / EVENTLOG_SAID_PARTS
+                                         : log->buffer_bytes;
+}
+
 static void on_event(struct core_observer *o, const struct core_event *ev)
 {
     struct eventlog *log = list_entry(o, struct eventlog, base);
@@ -221,7 +228,7 @@ static void on_event(struct core_observer *o, const struct core_event *ev)
 
     pthread_mutex_lock(&log->lock);
     before = log->filling.len;
-    if (before < log->buffer_bytes && put_dropped(log, ev->at.ns + log->wall_offset_ns)) {
+    if (before < room_for(log, ev) && put_dropped(log, ev->at.ns + log->wall_offset_ns)) {
         mark = log->filling.len;
         put_event(&log->filling, ev, log->wall_offset_ns);
         kept = keep_line(&log->filling, mark);

@@ -31,6 +31,8 @@
 
 #define EVENTLOG_FLUSH_NS     NS_PER_S
 #define EVENTLOG_BUFFER_BYTES ((size_t)16 << 20)
+/* What workers write to their standard error may take so much of that, one part of: */
+#define EVENTLOG_SAID_PARTS 4
 
 struct eventlog;
 

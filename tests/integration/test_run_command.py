@@ -202,6 +202,15 @@ class TestRows(CommandCase):
         done = self.weir("--shell", "--", "echo `echo {}`", ":::", *rows, status=2)
         self.assertIn("{} stands in backquotes", done.text)
 
+    def test_a_line_for_a_shell_is_told_from_a_program(self):
+        for line in ("echo {}", "echo x | cat"):
+            done = self.weir("--", line, ":::", "a", status=2)
+            self.assertIn(f'"{line}" is one word', done.text)
+            self.assertIn("--shell", done.text)
+        self.script("echo $1", "a b")
+        self.assertEqual(self.weir("--", "./a b", ":::", "x", status=0).out, b"x\n")
+        self.assertEqual(self.weir("--", "./a {}", ":::", "b", status=0).out, b"\n")
+
     def test_fields_of_a_row_are_arguments_and_variables(self):
         rows = self.write("rows", json.dumps({"file": "a b.txt", "n": 1.5, "in": {"er": [1, 2]}, "no-name": 1}) + "\n")
         done = self.weir(rows, "--", "sh", "-c", 'printf "%s|" "$@" "$WEIR_ROW_file" "$WEIR_ROW_n" "$WEIR_ROW_in"', "x",

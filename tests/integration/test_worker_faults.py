@@ -347,7 +347,7 @@ class TestLives(FaultCase):
         cls.begin("polite", "-j", 2, worker=worker_of(), fed=30)
         cls.begin("forks", "-j", 2, worker=first_call("fork-and-exit", FAULT))
         cls.begin("leaves", "-j", 2, "--recycle-after", 5, worker=worker_of("leave-child"))
-        cls.begin("shouts", "-j", 2, "--worker-log", "/dev/null", worker=worker_of("flood-stderr"), rows=3000, events=False)
+        cls.begin("shouts", "-j", 2, "--worker-log", "/dev/null", worker=worker_of("flood-stderr"), fed=3000, events=False)
         cls.begin("shouts-some", "-j", 1, "--worker-log", "{folder}/shouts", worker=worker_of("flood-stderr=100000"), rows=50)
         cls.begin("hangs-at-start", "-j", 1, "--init-timeout", "2s", worker=first_life("hang-at-start"), rows=30)
         cls.begin("eats", "-j", 2, "--recycle-memory", "64M", worker=worker_of(f"eat-memory={2 * MIB}", "work=0.02"),
@@ -429,7 +429,7 @@ class TestLives(FaultCase):
         self.check_rows(run, 40)
 
     def test_standard_error_without_end_blocks_nobody(self):
-        run = self.run_of("shouts", status=0)
+        run = self.run_of("shouts", status=0, rows=3000)
         self.check_rows(run, 3000)
         self.assertLess(run.peak_bytes(), 200 * MIB if VARIANT else 60 * MIB)
 

@@ -283,7 +283,7 @@ class TestFailuresAlike(PoolCase):
     @classmethod
     def prepare(cls):
         bad = worker_of("fail=the model knows no such label", BAD)
-        cls.begin("goes-on", "-j", 2, worker=bad, rows=rows_with(200, *range(100, 200)))
+        cls.begin("goes-on", "-j", 1, worker=bad, rows=rows_with(200, *range(100, 200)))
         cls.begin("stops", "-j", 1, "--on-same-failure", "stop", worker=bad, rows=rows_with(400, *range(100, 400)))
         cls.begin("share", "-j", 1, "--on-same-failure", "stop=25%", worker=bad, rows=rows_with(900, *range(300, 900)))
         cls.begin("below", "-j", 1, "--on-same-failure", "stop=25%", worker=bad, rows=rows_with(200, *range(0, 200, 5)))

@@ -97,7 +97,7 @@ class Run:
         self.name, self.folder = name, os.path.join(folder, name)
         os.makedirs(self.folder, exist_ok=True)
         self.mark = f"{os.getpid()}-{next(numbers)}"
-        self.status = self.usage = None
+        self.status = None
         self.peak_kib = 0
         words = [WEIR, "run", "--progress", "none", *map(str, options)]
         if worker is not None:
@@ -132,7 +132,7 @@ class Run:
 
     def start(self):
         """Starts it; once more after a kill, to go on."""
-        self.status = self.usage = None
+        self.status = None
         fed = self._rows is None
         with open(self.path("err"), "ab") as err, open(self.path("spill" if self._output else "out"), "ab") as out:
             self.process = subprocess.Popen(
@@ -155,7 +155,7 @@ class Run:
             return sum(piece.count(b"\n") for piece in iter(lambda: f.read(1 << 20), b""))
 
     def wait_results(self, count, deadline_s=60):
-        wait_until(lambda: self.count_results() >= count or self.poll() is not None, deadline_s,
+        wait_until(lambda: self.poll() is not None or self.count_results() >= count, deadline_s,
                    f"{count} results of {self.name}")
         if self.count_results() < count:
             raise AssertionError(f"{self.name} ended with {self.count_results()} of {count} results: {self.said()[-2000:]}")
@@ -173,10 +173,9 @@ class Run:
     def poll(self):
         if self.status is None:
             self.peak_kib = max(self.peak_kib, status_kib(self.pid, "VmHWM"))
-            pid, status, usage = os.wait4(self.pid, os.WNOHANG)
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
                 self.status = self.process.returncode = os.waitstatus_to_exitcode(status)
-                self.usage = usage
         return self.status
 
     def finish(self, deadline_s=60):
@@ -305,9 +304,11 @@ class Run:
         return sorted(found)
 
     def peak_bytes(self):
-        """The most memory that it had: as seen when it was looked at last; if it never was, the kernel's figure at its end,
-        which counts this program's own memory too (it is what the new process began as)."""
-        return (self.peak_kib or self.usage.ru_maxrss) * 1024
+        """The most memory that it had, as seen when it was looked at last. The kernel's figure at its end would count what
+        the new process began as, which is a copy of this program."""
+        if not self.peak_kib:
+            raise AssertionError(f"{self.name} had ended before anybody looked at its memory")
+        return self.peak_kib * 1024
 
 
 def whole_lines(text):

@@ -44,15 +44,38 @@ static enum weir_status compile(struct run *r, struct weir_error *err)
     return status;
 }
 
+/* One word that is a line for a shell, which GNU parallel would ask one for: its first part is a program. */
+static enum weir_status refuse_line(const struct run_options *o, struct weir_error *err)
+{
+    const char *line = o->command.words.items[0];
+    size_t len = strcspn(line, " \t\n");
+    struct buf first = {0};
+    bool found = false;
+
+    if (o->command.words.count > 1 || len == 0 || !line[len])
+        return WEIR_OK;
+    buf_put(&first, line, len);
+    if (!first.failed)
+        found = find_program(first.data, o->workdir, NULL) == WEIR_OK;
+    buf_free(&first);
+    if (!found || find_program(line, o->workdir, NULL) == WEIR_OK)
+        return WEIR_OK;
+    return error_set(err, WEIR_E_INVALID,
+                     "\"%.80s\" is one word, and no program's name; give --shell to have it run by "
+                     "a shell, or write its words without quotes around them all",
+                     line);
+}
+
 /* Unless a row decides which program it is. */
 static enum weir_status check_program(const struct run *r, struct weir_error *err)
 {
     const struct run_options *o = &r->options;
     const char *program = o->command.words.items[0];
+    enum weir_status status = o->shell ? WEIR_OK : refuse_line(o, err);
 
-    if (o->shell || strchr(program, '{') ||
+    if (status != WEIR_OK || o->shell || strchr(program, '{') ||
         (o->command.replace && strstr(program, o->command.replace)))
-        return WEIR_OK;
+        return status;
     return find_program(program, o->workdir, err);
 }
 

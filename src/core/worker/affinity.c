@@ -1,9 +1,7 @@
 /*
- * Sessions: a hash table that finds them by name, and two lists by last use, of those that are bound and of those that
- * are lost. A session with users is on neither list, so whatever is in front may end.
- *
- * The table grows by linear hashing: with each session beyond one per chain, one chain is split in two. With n chains,
- * 2^k <= n < 2^(k+1), the chain of a hash is its lower k + 1 bits when there is such a chain, else its lower k bits.
+ * Sessions: a table that finds them by name, those that are bound in the order of their last use, and those that are lost in
+ * the order in which they were. A bound session that is in use may be in its order still, from before, or not: whoever asks
+ * for the first one takes it out, and affinity_leave() puts it back. A lost one is listed while it has no users.
  */
 #include "core/worker/affinity.h"
 
@@ -11,20 +9,23 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "core/worker/crew.h"
+#include "core/worker/session_order.h"
+#include "core/worker/session_table.h"
 
 #include <assert.h>
 #include <string.h>
 
-#define CHAINS_MIN 16
-
 struct affinity {
     struct affinity_options options;
     uint64_t key[2];
-    struct session **chains;
-    size_t chain_count, chain_cap; /* chain_cap: that there is memory for */
-    struct list bound, lost;       /* without users, by last use */
+    size_t idle; /* bound, without users */
+    struct session_table table;
     struct instant swept_at;
+    struct instant oldest_at; /* no idle one was used more than a tick of the order before */
+    bool sweeping;            /* a sweep has more to look at */
     struct affinity_counts counts;
+    struct list lost; /* without users, by when they were lost */
+    struct session_order order;
 };
 
 /* ---- SipHash-1-3 (Aumasson and Bernstein 2012) ---- */
@@ -80,114 +81,33 @@ static uint64_t hash_of(const struct affinity *a, const char *name, size_t len)
     return s.v0 ^ s.v1 ^ s.v2 ^ s.v3;
 }
 
-/* ---- the table ---- */
-
-/* The largest power of two that is not above n; n >= 1. */
-static size_t power_below(size_t n)
-{
-    return (size_t)1 << (63 - __builtin_clzll(n));
-}
-
-static struct session **chain_of(const struct affinity *a, uint64_t hash)
-{
-    size_t low = power_below(a->chain_count);
-    size_t at = hash & (2 * low - 1);
-
-    return &a->chains[at < a->chain_count ? at : at & (low - 1)];
-}
-
-/* One chain more, when there are more sessions than chains. Without memory the chains only get longer. */
-static void grow(struct affinity *a)
-{
-    struct session **from, **to, *s;
-    size_t low;
-
-    if (a->counts.known <= a->chain_count)
-        return;
-    if (a->chain_count == a->chain_cap) {
-        struct session **chains = mem_realloc(a->chains, 2 * a->chain_cap * sizeof *chains);
-
-        if (!chains)
-            return;
-        a->chains = chains;
-        a->chain_cap *= 2;
-    }
-    low = power_below(a->chain_count);
-    from = &a->chains[a->chain_count - low];
-    to = &a->chains[a->chain_count];
-    *to = NULL;
-    a->chain_count++;
-    while ((s = *from)) {
-        if (s->hash & low) {
-            *from = s->next;
-            s->next = *to;
-            *to = s;
-        } else {
-            from = &s->next;
-        }
-    }
-}
-
-static struct session *look_up(struct affinity *a, const char *name, size_t len, uint64_t hash)
-{
-    for (struct session *s = *chain_of(a, hash); s; s = s->next) {
-        a->counts.probes++;
-        if (s->hash == hash && s->name_len == len && memcmp(s->name, name, len) == 0)
-            return s;
-    }
-    return NULL;
-}
+/* ---- bindings ---- */
 
 static void forget(struct affinity *a, struct session *s)
 {
-    struct session **at = chain_of(a, s->hash);
+    assert(!s->worker && s->users == 0 && !s->listed && list_empty(&s->queue));
+    session_table_remove(&a->table, hash_of(a, session_name(s), s->name_len), s);
+}
 
-    assert(!s->worker && s->users == 0 && list_empty(&s->queue));
-    while (*at != s)
-        at = &(*at)->next;
-    *at = s->next;
+static void unlist_lost(struct affinity *a, struct session *s)
+{
     list_remove(&s->by_use);
-    a->counts.known--;
-    mem_free(s);
-}
-
-static struct session *make(struct affinity *a, const char *name, size_t len, uint64_t hash)
-{
-    struct session *s = mem_alloc(sizeof *s + len + 1);
-    struct session **chain;
-
-    if (!s)
-        return NULL;
-    *s = (struct session){.used_at = INSTANT_NONE, .hash = hash, .name_len = len};
-    list_init(&s->queue);
-    list_init(&s->by_use);
-    list_init(&s->of_worker);
-    memcpy(s->name, name, len);
-    s->name[len] = '\0';
-    chain = chain_of(a, hash);
-    s->next = *chain;
-    *chain = s;
-    a->counts.known++;
-    grow(a);
-    return s;
-}
-
-/* ---- bindings ---- */
-
-static struct session *session_by_use(struct list *node)
-{
-    return list_entry(node, struct session, by_use);
+    s->listed = false;
+    a->counts.lost--;
 }
 
 /* It is lost, and nobody refers to it. */
 static void remember_lost(struct affinity *a, struct session *s)
 {
     list_push_back(&a->lost, &s->by_use);
+    s->listed = true;
     a->counts.lost++;
     while (a->counts.lost > a->options.lost_max) {
-        a->counts.lost--;
+        struct session *oldest = list_entry(list_front(&a->lost), struct session, by_use);
+
+        unlist_lost(a, oldest);
         a->counts.forgotten++;
-        forget(a, session_by_use(list_front(&a->lost)));
+        forget(a, oldest);
     }
 }
 
@@ -197,11 +117,36 @@ static void end_binding(struct affinity *a, struct session *s)
     s->worker->sessions--;
     s->worker = NULL;
     list_remove(&s->of_worker);
-    list_remove(&s->by_use);
+    session_order_drop(s);
     a->counts.bound--;
     s->lost = true;
-    if (s->users == 0)
-        remember_lost(a, s);
+    if (s->users > 0)
+        return;
+    a->idle--;
+    remember_lost(a, s);
+}
+
+/* The idle one that was used the longest ago; there is one when any is idle. NULL: no looks are left. */
+static struct session *oldest(struct affinity *a, size_t *looks)
+{
+    size_t had = *looks;
+    struct session *s = session_order_first(&a->order, looks);
+
+    a->counts.looks += had - *looks;
+    if (s)
+        a->oldest_at = s->used_at;
+    return s;
+}
+
+/* Room for one more, unless all are in use. */
+static void evict(struct affinity *a)
+{
+    while (a->counts.bound >= a->options.bound_max && a->idle > 0) {
+        size_t looks = SIZE_MAX;
+
+        a->counts.evictions++;
+        end_binding(a, oldest(a, &looks));
+    }
 }
 
 void affinity_options_init(struct affinity_options *o)
@@ -233,9 +178,7 @@ enum weir_status affinity_new(const struct affinity_options *o, struct instant n
     struct affinity *a = mem_calloc(1, sizeof *a);
     struct rng rng;
 
-    if (a)
-        a->chains = mem_calloc(CHAINS_MIN, sizeof(struct session *));
-    if (!a || !a->chains) {
+    if (!a || !session_table_init(&a->table)) {
         mem_free(a);
         return error_nomem(err);
     }
@@ -243,28 +186,27 @@ enum weir_status affinity_new(const struct affinity_options *o, struct instant n
     rng_seed(&rng, o->seed);
     a->key[0] = rng_u64(&rng);
     a->key[1] = rng_u64(&rng);
-    a->chain_count = a->chain_cap = CHAINS_MIN;
-    list_init(&a->bound);
     list_init(&a->lost);
+    session_order_init(&a->order, now);
     a->swept_at = now;
+    a->oldest_at = now;
     *ret = a;
     return WEIR_OK;
+}
+
+static const char *check_unused(void *ctx, const struct session *s, uint32_t hash)
+{
+    (void)ctx;
+    (void)hash;
+    return s->users > 0 ? "a session has tasks" : NULL;
 }
 
 struct affinity *affinity_free(struct affinity *a)
 {
     if (!a)
         return NULL;
-    for (size_t i = 0; i < a->chain_count; i++) {
-        struct session *s;
-
-        while ((s = a->chains[i])) {
-            assert(s->users == 0);
-            a->chains[i] = s->next;
-            mem_free(s);
-        }
-    }
-    mem_free(a->chains);
+    assert(!session_table_check(&a->table, check_unused, NULL));
+    session_table_clear(&a->table);
     return mem_free(a);
 }
 
@@ -276,15 +218,16 @@ struct session *affinity_find(struct affinity *a, const char *name, size_t len, 
     assert(len >= 1 && len <= AFFINITY_NAME_BYTES_MAX);
     (void)now;
     hash = hash_of(a, name, len);
-    s = look_up(a, name, len, hash);
+    s = session_table_find(&a->table, hash, name, len);
     if (!s)
-        s = make(a, name, len, hash);
+        s = session_table_add(&a->table, hash, name, len);
     if (!s)
         return NULL;
     if (s->users++ == 0) {
-        if (s->lost && !s->worker)
-            a->counts.lost--;
-        list_remove(&s->by_use);
+        if (s->worker)
+            a->idle--;
+        else if (s->listed)
+            unlist_lost(a, s);
     }
     return s;
 }
@@ -296,23 +239,22 @@ void affinity_leave(struct affinity *a, struct session *s, struct instant now)
         return;
     s->used_at = now;
     s->telling = false;
-    if (s->worker)
-        list_push_back(&a->bound, &s->by_use);
-    else if (s->lost)
+    if (s->worker) {
+        if (a->idle++ == 0)
+            a->oldest_at = now;
+        if (!s->listed)
+            session_order_put(&a->order, s);
+    } else if (s->lost) {
         remember_lost(a, s);
-    else
+    } else {
         forget(a, s);
+    }
 }
 
 void affinity_bind(struct affinity *a, struct session *s, struct worker *w, struct instant now)
 {
-    struct list *oldest;
-
     assert(!s->worker && s->users > 0);
-    while (a->counts.bound >= a->options.bound_max && (oldest = list_front(&a->bound))) {
-        a->counts.evictions++;
-        end_binding(a, session_by_use(oldest));
-    }
+    evict(a);
     if (s->lost)
         a->counts.rebinds++;
     else
@@ -358,7 +300,7 @@ bool affinity_release(struct affinity *a, const char *name, size_t len, struct i
 
     (void)now;
     if (len >= 1 && len <= AFFINITY_NAME_BYTES_MAX)
-        s = look_up(a, name, len, hash_of(a, name, len));
+        s = session_table_find(&a->table, hash_of(a, name, len), name, len);
     if (!s || !s->worker)
         return false;
     a->counts.releases++;
@@ -380,100 +322,107 @@ void affinity_drop_worker(struct affinity *a, struct worker *w, struct instant n
 
 struct instant affinity_when(const struct affinity *a)
 {
-    const struct session *oldest;
-
-    if (list_empty(&a->bound))
+    if (a->idle == 0)
         return INSTANT_NEVER;
-    oldest = list_entry(a->bound.next, const struct session, by_use);
+    if (a->sweeping)
+        return a->swept_at;
     return instant_max(instant_add(a->swept_at, a->options.sweep_ns),
-                       instant_add(oldest->used_at, a->options.idle_ns));
+                       instant_add(a->oldest_at, a->options.idle_ns));
 }
 
 void affinity_sweep(struct affinity *a, struct instant now)
 {
-    struct list *node;
+    size_t looks = AFFINITY_SWEEP_LOOKS;
+    struct session *s;
 
     a->swept_at = now;
-    while ((node = list_front(&a->bound))) {
-        struct session *s = session_by_use(node);
-
+    while ((s = oldest(a, &looks))) {
         if (instant_before(now, instant_add(s->used_at, a->options.idle_ns)))
             break;
         a->counts.expiries++;
         end_binding(a, s);
     }
+    a->sweeping = !s && looks == 0;
 }
 
 struct affinity_counts affinity_counts(const struct affinity *a)
 {
-    return a->counts;
+    struct affinity_counts counts = a->counts;
+
+    counts.known = a->table.known;
+    counts.probes = a->table.probes;
+    return counts;
 }
 
 /* ---- checking ---- */
 
 struct tallied {
-    size_t known, bound, bound_idle, lost_idle;
+    const struct affinity *a;
+    size_t bound, idle, lost, bound_listed;
+    size_t in_order;
 };
 
-static const char *check_session(const struct affinity *a, const struct session *s,
-                                 struct tallied *t)
+static const char *check_session(void *ctx, const struct session *s, uint32_t hash)
 {
-    bool listed = !list_empty(&s->by_use);
+    struct tallied *t = ctx;
 
-    t->known++;
     t->bound += s->worker != NULL;
-    if (hash_of(a, s->name, s->name_len) != s->hash)
+    t->bound_listed += s->worker && s->listed;
+    if ((uint32_t)hash_of(t->a, session_name(s), s->name_len) != hash)
         return "a session's hash is not its name's";
     if ((s->worker != NULL) == list_empty(&s->of_worker))
         return "a session is bound, and not in its worker's list, or the reverse";
+    if (s->listed == list_empty(&s->by_use))
+        return "a session says that it is on a list, and is on none, or the reverse";
     if (s->users > 0)
-        return listed ? "a session with tasks could be forgotten" : NULL;
+        return s->listed && !s->worker ? "a session with tasks could be forgotten" : NULL;
     if (!s->worker && !s->lost)
         return "a session that says nothing is remembered";
-    t->bound_idle += s->worker != NULL;
-    t->lost_idle += s->lost && !s->worker;
-    return listed ? NULL : "a session without tasks is on no list";
+    t->idle += s->worker != NULL;
+    t->lost += s->lost && !s->worker;
+    if (s->worker && instant_before(instant_add(s->used_at, ORDER_TICK_NS), t->a->oldest_at))
+        return "a session was used before the oldest one";
+    return s->listed ? NULL : "a session without tasks is on no list";
 }
 
-static const char *check_list(const struct list *head, bool bound, size_t expected)
+static const char *check_in_order(void *ctx, const struct session *s)
 {
-    struct instant before = INSTANT_NONE;
+    struct tallied *t = ctx;
+
+    t->in_order++;
+    return s->worker ? NULL : "a session that is not bound is among those that are";
+}
+
+static const char *check_lost(const struct affinity *a, size_t expected)
+{
     size_t n = 0;
 
-    list_foreach (node, head) {
+    list_foreach (node, &a->lost) {
         const struct session *s = list_entry(node, const struct session, by_use);
 
         n++;
-        if ((s->worker != NULL) != bound || s->users > 0)
-            return "a session is on the wrong list";
-        if (bound && instant_before(s->used_at, before))
-            return "the sessions are not in the order of their last use";
-        before = s->used_at;
+        if (s->worker || s->users > 0 || !s->lost)
+            return "a session that is not lost is among those that are";
     }
-    return n == expected ? NULL : "a list of sessions has another length than there are such";
+    return n == expected ? NULL : "the list of lost sessions has another length than there are";
 }
 
 const char *affinity_check(const struct affinity *a)
 {
-    struct tallied t = {0};
-    const char *wrong = NULL;
+    struct tallied t = {.a = a};
+    const char *wrong = session_table_check(&a->table, check_session, &t);
 
-    for (size_t i = 0; i < a->chain_count && !wrong; i++) {
-        for (const struct session *s = a->chains[i]; s && !wrong; s = s->next) {
-            if (chain_of(a, s->hash) != &a->chains[i])
-                return "a session is in the wrong chain";
-            wrong = check_session(a, s, &t);
-        }
-    }
     if (!wrong)
-        wrong = check_list(&a->bound, true, t.bound_idle);
+        wrong = session_order_check(&a->order, check_in_order, &t);
     if (!wrong)
-        wrong = check_list(&a->lost, false, t.lost_idle);
+        wrong = check_lost(a, t.lost);
     if (wrong)
         return wrong;
-    if (t.known != a->counts.known || t.bound != a->counts.bound || t.lost_idle != a->counts.lost)
+    if (t.in_order != t.bound_listed)
+        return "the order by use has another number of sessions than say that they are there";
+    if (t.bound != a->counts.bound || t.idle != a->idle || t.lost != a->counts.lost)
         return "the counts of sessions are not what there is";
-    if (t.lost_idle > a->options.lost_max)
+    if (t.lost > a->options.lost_max)
         return "more lost sessions are remembered than may be";
     return NULL;
 }

@@ -11,13 +11,16 @@
  * worker ends. The session is then remembered as lost, and the next task of it is told so (affinity_take_lost()). A session
  * with tasks (`users` > 0) does not expire and is not forgotten; its idle time begins when the last one leaves.
  *
- * Limits (I8): `bound_max` bindings; beyond it the least recently used idle one ends (when none is idle there are more,
- * by as many at most as there are tasks). `lost_max` sessions without tasks that are remembered as lost; beyond it the
- * oldest is forgotten, and its next task is not told. A name has 1 to AFFINITY_NAME_BYTES_MAX bytes.
+ * Limits (I8): `bound_max` bindings; beyond it the least recently used idle one ends (to a millisecond; when none is idle
+ * there are more, by as many at most as there are tasks). `lost_max` sessions without tasks that are remembered as lost;
+ * beyond it the oldest is forgotten, and its next task is not told. A name has 1 to AFFINITY_NAME_BYTES_MAX bytes.
  *
- * A look-up is O(1) whatever the number of sessions: a hash table with chains (SipHash, keyed by the seed, so that names
- * cannot be chosen to collide) that grows by one chain at a time, so that no single look-up pays for the growth; and one
- * list by last use. Pure. Owner: its crew; one thread.
+ * A look-up is O(1), and touches two cache lines that are not at hand, however many sessions there are: one of the table
+ * (session_table.h; SipHash, keyed by the seed, so that names cannot be chosen to collide) and the session's first one. To
+ * use a session writes used_at there, and no more: which is the least recently used one is found out when that is asked
+ * (session_order.h). The table grows by one line at a time, and a sweep looks at AFFINITY_SWEEP_LOOKS sessions at the most
+ * and is then due again at once. What may take long, some 0.1 us for each session, is the end of a worker with many, and the
+ * first binding that ends at the bound when many were last used at about the same time. Pure. Owner: its crew; one thread.
  */
 #ifndef CORE_WORKER_AFFINITY_H
 #define CORE_WORKER_AFFINITY_H
@@ -33,6 +36,9 @@
 #define AFFINITY_NAME_BYTES_MAX 512
 #define AFFINITY_BOUND_MAX      1000000
 #define AFFINITY_LOST_MAX       100000
+#define AFFINITY_SWEEP_LOOKS    1000 /* about 0.2 ms */
+
+#define SESSION_NAME_BYTES_INSIDE 48
 
 struct core_task;
 struct worker;
@@ -44,24 +50,30 @@ struct affinity_options {
     size_t bound_max, lost_max;
 };
 
-/* What a look-up touches comes first: among many sessions each cache line of it is a wait for memory. */
+/*
+ * Two cache lines (session_table.c sees to it). All that a task of a bound session needs is in the first one, with the first
+ * 32 bytes of the name: among many sessions each line is a wait for memory.
+ */
 struct session {
-    struct session *next; /* in the hash chain */
-    uint64_t hash;
-    size_t name_len;
     struct worker *worker; /* NULL: not bound */
-    struct list by_use;    /* without users: among the bound ones, or the lost ones, by last use */
     struct instant used_at;
-    uint32_t users; /* tasks that refer to it; it is not freed before they are gone */
-    bool taken; /* a task of it is under way: whoever dispatches sets it, one task at a time goes */
-    bool lost;  /* it was bound, and the next task is to be told that it no longer is */
-    bool
-        telling; /* a request that says so is under way; affinity_untold() when it was never sent */
     struct core_task *holder; /* the task under way; the dispatcher's */
-    struct list
-        queue; /* tasks that wait for the one under way, in their order; the dispatcher's links */
+    uint32_t users;           /* tasks that refer to it; it is not freed before they are gone */
+    uint16_t name_len;
+    /* A task of it is under way: whoever dispatches sets it, and one task at a time goes. */
+    bool taken : 1;
+    bool waited : 1; /* the dispatcher's: there may be tasks in the queue */
+    bool lost : 1;   /* it was bound, and the next task is to be told that it no longer is */
+    /* A request that says so is under way; affinity_untold() when it was never sent. */
+    bool telling : 1;
+    bool listed : 1; /* by_use is on a list */
+    union {
+        char name[SESSION_NAME_BYTES_INSIDE]; /* session_name(); no NUL */
+        char *far_name;                       /* a longer one */
+    };
+    struct list queue;     /* tasks that wait for the one under way, in order; the dispatcher's */
+    struct list by_use;    /* among the bound ones, or without users among the lost ones */
     struct list of_worker; /* in its worker's list of sessions */
-    char name[];           /* with a NUL */
 };
 
 struct affinity_counts {
@@ -72,11 +84,17 @@ struct affinity_counts {
     uint64_t releases, worker_losses, evictions;
     uint64_t forgotten; /* lost ones, beyond lost_max */
     uint64_t probes;    /* sessions that look-ups have compared: what they cost */
+    uint64_t looks;     /* sessions that sweeps and evictions have looked at */
     size_t bound, lost; /* now; lost: without tasks */
     size_t known;       /* all that are in memory */
 };
 
 struct affinity;
+
+static inline const char *session_name(const struct session *s)
+{
+    return s->name_len > SESSION_NAME_BYTES_INSIDE ? s->far_name : s->name;
+}
 
 void affinity_options_init(struct affinity_options *o);
 WEIR_MUST_CHECK enum weir_status affinity_options_check(const struct affinity_options *o,
@@ -103,9 +121,12 @@ void affinity_told(struct session *s);
 bool affinity_release(struct affinity *a, const char *name, size_t len, struct instant now);
 /* All bindings to w end. */
 void affinity_drop_worker(struct affinity *a, struct worker *w, struct instant now);
-/* When the next sweep is due; INSTANT_NEVER: nothing can expire. */
+/*
+ * When the next sweep is due; INSTANT_NEVER: nothing can expire. It may find nothing, where the session that was used the
+ * longest ago has been used again since the sweep before.
+ */
 struct instant affinity_when(const struct affinity *a);
-/* Ends the bindings that have expired, and looks at no others. */
+/* Ends the bindings that have expired, all or some: then it is due again at once. */
 void affinity_sweep(struct affinity *a, struct instant now);
 struct affinity_counts affinity_counts(const struct affinity *a);
 /* NULL: all is sound; else what is not. O(everything). */

@@ -92,7 +92,7 @@ bool talk_put(struct peer *p, struct core_attempt *a)
     uint64_t size;
 
     if (a->session)
-        r.session = (struct slice){a->session->name, a->session->name_len};
+        r.session = (struct slice){session_name(a->session), a->session->name_len};
     call = put(p, CALL_REQUEST, &r, &size);
     if (!call) {
         if (size > p->x->options.frame_max_bytes)

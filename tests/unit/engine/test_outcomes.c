@@ -588,6 +588,81 @@ static void statistics_say_how_the_throttle_runs(void **state)
     house_close(&h);
 }
 
+static void refuse_all(void *ctx, const struct weir_row *row, struct weir_answer *answer)
+{
+    (void)ctx;
+    (void)row;
+    say_never(answer);
+}
+
+/* More rows than are ever handed over before the first of them is reported. */
+#define ROWS 2000
+static void a_batch_may_stop_when_rows_fail_alike(void **state)
+{
+    struct house h = house_open(1, refuse_all, NULL);
+    struct weir_row *rows = rows_make(ROWS);
+    struct weir_batch_options o;
+    struct weir_results *r = NULL;
+
+    (void)state;
+    weir_batch_options_init(&o);
+    o.when_alike = WEIR_ALIKE_STOP;
+    ok(weir_run(h.pool, rows, ROWS, &o, &r, &err));
+    assert_int_equal(r->count, ROWS);
+    assert_int_equal(r->items[0].reason, WEIR_REASON_CALLBACK);
+    assert_int_equal(r->items[ROWS - 1].outcome, WEIR_OUTCOME_CANCELLED);
+    assert_string_equal(r->items[ROWS - 1].message,
+                        "the batch was stopped before the row could run");
+    assert_int_equal(r->items[ROWS - 1].attempts, 0);
+    weir_results_free(r);
+    o.when_alike = WEIR_ALIKE_GO_ON;
+    ok(weir_run(h.pool, rows, ROWS, &o, &r, &err));
+    assert_int_equal(r->items[ROWS - 1].reason, WEIR_REASON_CALLBACK);
+    weir_results_free(r);
+    o.when_alike = WEIR_ALIKE_STOP_AFTER_SHARE;
+    says(WEIR_E_INVALID, "alike_share is 0; it must be more than 0, and 1 at most",
+         weir_run(h.pool, rows, ROWS, &o, &r, &err));
+    o.alike_share = 1;
+    ok(weir_run(h.pool, rows, ROWS, &o, &r, &err));
+    assert_int_equal(r->items[ROWS - 1].outcome, WEIR_OUTCOME_CANCELLED);
+    weir_results_free(r);
+    o.unordered = true;
+    says(WEIR_E_INVALID, "for unordered ones open a batch",
+         weir_run(h.pool, rows, ROWS, &o, &r, &err));
+    free(rows);
+    house_close(&h);
+}
+
+#undef ROWS
+
+static void an_unordered_batch_gives_results_as_they_come(void **state)
+{
+    struct script script = {.say = say_retry, .times = 2, .only = 0};
+    struct house h = house_open(1, follow, &script);
+    struct weir_row *rows = rows_make(3);
+    const struct weir_result *one;
+    struct weir_batch_options o;
+    struct weir_batch *b;
+
+    (void)state;
+    weir_batch_options_init(&o);
+    o.unordered = true;
+    ok(weir_batch_open(h.pool, &o, &b, &err));
+    ok(weir_batch_add_many(b, rows, 3, true, NULL, &err));
+    ok(weir_batch_end(b, &err));
+    ok(weir_batch_next(b, -1, &one, &err));
+    assert_int_equal(one->submit_index, 1); /* the first row is tried again meanwhile */
+    ok(weir_batch_next(b, -1, &one, &err));
+    assert_int_equal(one->submit_index, 2);
+    ok(weir_batch_next(b, -1, &one, &err));
+    assert_int_equal(one->submit_index, 0);
+    assert_int_equal(one->attempts, 3);
+    assert_int_equal(weir_batch_next(b, -1, &one, NULL), WEIR_E_END);
+    weir_batch_close(b);
+    free(rows);
+    house_close(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -607,6 +682,8 @@ int main(void)
         cmocka_unit_test(closing_waits_for_a_callback_that_was_left_behind),
         cmocka_unit_test(a_batchs_deadline_ends_all_its_rows),
         cmocka_unit_test(a_rows_deadline_is_its_own),
+        cmocka_unit_test(a_batch_may_stop_when_rows_fail_alike),
+        cmocka_unit_test(an_unordered_batch_gives_results_as_they_come),
         cmocka_unit_test(dispatches_are_spaced),
         cmocka_unit_test(statistics_say_how_the_throttle_runs),
         cmocka_unit_test(statistics_have_the_names_and_values_of_the_design),

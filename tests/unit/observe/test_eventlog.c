@@ -428,6 +428,39 @@ static void a_reader_that_is_too_slow_is_told_what_is_missing(void **state)
     buf_free(&r.text);
 }
 
+/* The reader is slow, and the worker does not stop: nothing of the rows is missing for that. */
+static void a_worker_that_writes_without_end_pushes_no_row_out_of_the_record(void **state)
+{
+    enum { ROWS = 300 };
+    struct core_event said = {
+        .kind = EVENT_WORKER_SAID, .at = AT, .pool = "p", .worker = 1, .detail = "again and again"};
+    struct fixture *f = *state;
+    struct reading r = {.text = {0}};
+    struct weir_error err = {0};
+    struct eventlog *log;
+    pthread_t reader;
+    uint64_t rows = 0;
+
+    assert_int_equal(mkfifo(f->path, 0600), 0);
+    r.fd = open(f->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    assert_true(r.fd >= 0 && fcntl(r.fd, F_SETPIPE_SZ, 4096) > 0);
+    log = open_log(f->path, 100000);
+    for (uint64_t i = 0; i < 20000; i++)
+        tell(log, &said);
+    for (uint64_t i = 0; i < ROWS; i++) {
+        tell_row(log, i);
+        tell(log, &said);
+    }
+    assert_int_equal(pthread_create(&reader, NULL, read_to_end, &r), 0);
+    assert_int_equal(eventlog_close(log, &err), WEIR_E_IO);
+    pthread_join(reader, NULL);
+    close(r.fd);
+    for (const char *at = r.text.data; (at = strstr(at, "task.accepted")); at++)
+        rows++;
+    assert_int_equal(rows, ROWS);
+    buf_free(&r.text);
+}
+
 static void a_reader_that_goes_away_is_an_error_and_no_signal(void **state)
 {
     struct fixture *f = *state;
@@ -511,6 +544,7 @@ int main(void)
         T(a_full_disk_is_counted_and_told_once_at_the_end),
         T(a_disk_that_fills_up_leaves_no_half_line),
         T(a_reader_that_is_too_slow_is_told_what_is_missing),
+        T(a_worker_that_writes_without_end_pushes_no_row_out_of_the_record),
         T(a_reader_that_goes_away_is_an_error_and_no_signal),
         T(without_memory_events_are_missing_but_whole),
         T(opening_survives_the_lack_of_memory),
