@@ -513,7 +513,9 @@ static void but_no_longer_than_the_first_one_took(void **state)
     crew_bench_ok(cb, 0);
     crew_bench_advance(cb, NS_PER_S - 1);
     assert_int_equal(cb->b.running_count, 0);
-    crew_bench_advance(cb, 1);
+    cb->b.now = instant_add(cb->b.now, 1);
+    assert_int_equal(instant_diff(cb->b.wake, cb->b.now), 0);
+    bench_run(&cb->b); /* nothing else may come that would make it look again */
     assert_int_equal(cb->b.running_count, 1);
     cb->sleepy = false;
     end(cb, batch);
