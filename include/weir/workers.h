@@ -48,14 +48,16 @@ struct weir_process_options {
 
     /* Durations as in weir_pool_options: milliseconds, a year at most. A request's own limit is timeout_ms there; for a
      * pool of workers its 0 means 60,000. */
-    int64_t init_timeout_ms;   /* > 0, default 30,000: from the start to the first answer */
-    int64_t ping_every_ms;     /* >= 0, default 30,000: asks an idle worker; 0: only after errors */
-    int64_t ping_deadline_ms;  /* > 0, default 5,000: for its answer */
-    int64_t ping_recheck_ms;   /* > 0, default 5,000: after a failed one */
-    uint32_t ping_failures;    /* >= 1, default 3: in a row, that end the worker */
-    int64_t overflow_idle_ms;  /* > 0, default 10,000: an extra worker that is idle so long ends */
-    uint64_t recycle_requests; /* a worker is replaced after so many; 0 (default): never */
-    int64_t recycle_age_ms;    /* after so long; 0 (default): never */
+    int64_t init_timeout_ms;  /* > 0, default 30,000: from the start to the first answer */
+    int64_t ping_every_ms;    /* >= 0, default 30,000: asks an idle worker; 0: only after errors */
+    int64_t ping_deadline_ms; /* > 0, default 5,000: for its answer */
+    int64_t ping_recheck_ms;  /* > 0, default 5,000: after a failed one */
+    uint32_t ping_failures;   /* >= 1, default 3: in a row, that end the worker */
+    int64_t overflow_idle_ms; /* > 0, default 10,000: an extra worker that is idle so long ends */
+    /* Replaced in good order: the next worker starts when the old one goes, not before. One worker alone is missing for as
+     * long as its program takes to get ready. */
+    uint64_t recycle_requests;     /* a worker is replaced after so many; 0 (default): never */
+    int64_t recycle_age_ms;        /* after so long; 0 (default): never */
     uint64_t recycle_memory_bytes; /* when its resident set is larger; 0 (default): never */
     int64_t shutdown_grace_ms;     /* >= 0, default 5,000: from the `shutdown` command to SIGTERM */
     int64_t term_grace_ms;         /* >= 0, default 5,000: from SIGTERM to SIGKILL */

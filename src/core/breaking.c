@@ -40,7 +40,7 @@ static void unpark_all(struct core_pool *p)
         list_foreach_safe (queued, &b->queued) {
             struct core_task *t = list_entry(queued, struct core_task, link);
 
-            if (t->parked && task_pool(t) == p)
+            if (session_is_parked(t) && task_pool(t) == p)
                 session_unpark(t);
         }
     }

@@ -163,10 +163,12 @@ static const char *check_session(const struct core_task *t)
         return t->state == TASK_QUEUED && !t->parked ? "I2: a task is queued for no session" : NULL;
     if (s->taken != (s->holder != NULL))
         return "I4: a session is taken by no task";
+    if (session_is_parked(t) && !t->parked)
+        return s->worker ? "P5: a task waits for others to start, and has its worker" : NULL;
     if (t->state == TASK_QUEUED && !t->parked && !s->waited)
         return "P5: a task waits for a session whose queue is not looked at";
     if (t->state == TASK_QUEUED && !t->parked)
-        return s->holder && s->holder != t ? NULL : "P5: a task waits for a session that is free";
+        return s->holder ? NULL : "P5: a task waits for a session that is free";
     /* While it waits to begin in the fallback pool it has not asked for its session there yet. */
     if (s->holder != t && !(t->away && t->state == TASK_WAITING))
         return "I4: a task goes on while another one of its session does";

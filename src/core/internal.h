@@ -74,8 +74,9 @@ struct core_pool {
     bool held;             /* by hand: nothing starts */
     bool guests_next;      /* it is the turn of `guests` */
     bool short_of_workers; /* the last look ended because no worker had room */
-    bool called_last;      /* what was started last was parked with its worker */
+    bool called_last;      /* what was started last was parked */
     struct crew *crew;     /* the executor's; NULL: it has none */
+    struct list spreading; /* tasks whose new sessions wait for workers that start; with a crew */
     struct breaker breaker;
     struct instant breaker_since; /* of the state that the observer was told of last */
     enum breaker_state breaker_told;
@@ -250,6 +251,10 @@ bool session_find(struct core_pool *p, struct core_task *t, struct instant now);
 void session_admit(struct core_task *t);
 /* A READY row's worker has no room. */
 void session_park(struct core_task *t, struct worker *w, struct instant now);
+/* A READY row's session is new, and waits for workers that start (CREW_SPREAD). */
+void session_spread(struct core_task *t);
+/* Whether the row waits for a worker, by one of these two, and not for its session. */
+bool session_is_parked(const struct core_task *t);
 /* A parked row is READY again. */
 void session_unpark(struct core_task *t);
 /* Takes a QUEUED row off all lists. */
@@ -268,7 +273,7 @@ void workers_init(struct core_pool *p);
 /* Whether rows have become ready by it. */
 bool workers_settle(struct core_pool *p, struct instant now);
 void workers_settle_all(struct dispatcher *d, struct instant now);
-/* The row to be started next; READY, or parked with a worker that has room. NULL: none may. */
+/* The row to be started next; READY, or parked though there is a worker with room for it. NULL: none may. */
 struct core_task *workers_next(struct core_pool *p);
 /* True: it is READY, and *ret is its worker. False: it is parked now, or the pool is short_of_workers. */
 bool workers_place(struct core_pool *p, struct core_task *t, struct worker **ret,

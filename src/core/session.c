@@ -8,11 +8,12 @@
  *     session_find()      before the task is accepted, so that nothing can fail later
  *     session_admit()     it would be ready: ready, or behind the others
  *     session_park()      its worker has no room;   session_unpark(): that is over
+ *     session_spread()    it has no worker yet, and waits for one that starts;   session_unpark(): that is over
  *     session_leave()     it has ended: the next one's turn has come
  *
- * A QUEUED task is on its batch's list `queued`, and by in_line on the session's queue or the worker's parked list. It
- * holds no permit and no worker (I4). A task that goes to the fallback pool keeps its session at home, so that none
- * overtakes it, and has one of the same name there.
+ * A QUEUED task is on its batch's list `queued`, and by in_line on the session's queue, the worker's parked list or the
+ * pool's list `spreading`. It holds no permit and no worker (I4). A task that goes to the fallback pool keeps its session
+ * at home, so that none overtakes it, and has one of the same name there.
  *
  * In pools without workers a session says nothing.
  */
@@ -88,6 +89,18 @@ void session_park(struct core_task *t, struct worker *w, struct instant now)
     t->parked = w;
     crew_park(p->crew, w, &t->in_line);
     queue(t);
+}
+
+void session_spread(struct core_task *t)
+{
+    choose_unready(t);
+    list_push_back(&task_pool(t)->spreading, &t->in_line);
+    queue(t);
+}
+
+bool session_is_parked(const struct core_task *t)
+{
+    return t->state == TASK_QUEUED && (t->parked || t->bound->holder == t);
 }
 
 void session_unpark(struct core_task *t)

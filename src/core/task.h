@@ -131,7 +131,7 @@ struct core_task {
     /* in pools of workers; see session.c */
     struct session *bound; /* its session in the pool that it is in; NULL: none */
     struct session *home;  /* the one in its batch's pool, which it keeps while it is away */
-    struct list in_line;   /* behind its session, or parked with a worker */
+    struct list in_line;   /* behind its session, parked with a worker, or for one that starts */
     struct worker *parked; /* that worker */
     struct instant
         checkout_until; /* it waits for a worker until then; NEVER: not, or for as long as it takes */

@@ -10,6 +10,9 @@
  *
  * What is parked comes first, but not twice in a row while another batch has rows ready: a batch with many sessions
  * must not keep all others from the workers.
+ *
+ * While a crew starts, rows with new sessions are on the pool's list `spreading`, so that each costs one step however often
+ * the pool is looked at: a worker without a session takes the first, and workers_settle() makes all ready at the end.
  */
 #include "core/internal.h"
 
@@ -20,6 +23,7 @@ void workers_init(struct core_pool *p)
 {
     p->crew = p->executor->crew;
     p->dispatcher->crew_count += p->crew != NULL;
+    list_init(&p->spreading);
 }
 
 bool workers_settle(struct core_pool *p, struct instant now)
@@ -37,6 +41,10 @@ bool workers_settle(struct core_pool *p, struct instant now)
         assert(t->state == TASK_QUEUED && t->parked);
         t->parked = NULL; /* it is on no worker's list any more */
         session_unpark(t);
+        changed = true;
+    }
+    while (!list_empty(&p->spreading) && !crew_spreads(p->crew)) {
+        session_unpark(list_entry(list_front(&p->spreading), struct core_task, in_line));
         changed = true;
     }
     return changed;
@@ -81,10 +89,30 @@ static struct core_task *called(struct core_pool *p)
     return NULL;
 }
 
+/* The first task that waits for the crew to start, if there is a worker for it by now, and it may start; NULL: none. */
+static struct core_task *spread(struct core_pool *p)
+{
+    struct list *node;
+    struct worker *w;
+
+    while ((node = list_front(&p->spreading))) {
+        struct core_task *t = list_entry(node, struct core_task, in_line);
+
+        if (crew_pick(p->crew, t->bound, &w) != CREW_TAKE)
+            return NULL;
+        if (choose_has_room_for_output(t))
+            return t;
+        session_unpark(t);
+    }
+    return NULL;
+}
+
 struct core_task *workers_next(struct core_pool *p)
 {
     struct core_task *t = called(p), *other = NULL;
 
+    if (!t)
+        t = spread(p);
     if (t && p->called_last && others_are_ready(p, t->batch))
         other = choose_next(p);
     if (!t)
@@ -100,7 +128,7 @@ static bool is_bound(const struct core_task *t)
 bool workers_place(struct core_pool *p, struct core_task *t, struct worker **ret,
                    struct instant now)
 {
-    bool was_parked = t->parked != NULL;
+    bool was_parked = t->state == TASK_QUEUED;
     enum crew_pick pick = crew_pick(p->crew, t->bound, ret);
 
     if (pick == CREW_NONE) {
@@ -120,8 +148,10 @@ bool workers_place(struct core_pool *p, struct core_task *t, struct worker **ret
         session_unpark(t);
     if (pick == CREW_WAIT)
         session_park(t, *ret, now);
+    if (pick == CREW_SPREAD)
+        session_spread(t);
     p->called_last = was_parked;
-    return pick != CREW_WAIT;
+    return pick != CREW_WAIT && pick != CREW_SPREAD;
 }
 
 /* Tasks that are ready in the pool; counted no further than to the most workers that there can be. */
@@ -144,15 +174,24 @@ static size_t count_ready(const struct core_pool *p)
     return ready < CREW_WORKERS_MAX ? (size_t)ready : CREW_WORKERS_MAX;
 }
 
+/* The same of those that wait for the crew to start. */
+static size_t count_spreading(const struct core_pool *p)
+{
+    size_t n = 0;
+
+    list_foreach (node, &p->spreading)
+        if (++n == CREW_WORKERS_MAX)
+            break;
+    return n;
+}
+
 struct instant workers_run(struct core_pool *p, bool *ret_again, struct instant now)
 {
-    bool spread = crew_spreads(p->crew);
     struct instant wake;
 
-    crew_want(p->crew, p->short_of_workers ? count_ready(p) : 0, now);
+    crew_want(p->crew, (p->short_of_workers ? count_ready(p) : 0) + count_spreading(p), now);
     wake = crew_run(p->crew, now);
     *ret_again |= workers_settle(p, now);
-    *ret_again |= spread && !crew_spreads(p->crew);
     return wake;
 }
 
@@ -199,7 +238,7 @@ static void say_who_holds(const struct core_task *t, char *buf, size_t bytes)
                  "%g s: it is %s and %s",
                  (unsigned long long)w->id, (long long)w->pid, t->session, waited_s,
                  worker_state_name(w->life.state), worker_health_name(w->health.health));
-    else if (t->state == TASK_QUEUED)
+    else if (t->state == TASK_QUEUED && !session_is_parked(t))
         snprintf(buf, bytes,
                  "the session \"%.64s\" was not free within %g s: its earlier work is under way",
                  t->session, waited_s);

@@ -141,7 +141,7 @@ class TestKillsOfWeir(Torture):
     def test_kills_of_weir_and_its_workers_lose_nothing(self):
         rng, count = random.Random(SEED + 2), 4000
         self.worker_line = echo_worker()
-        run = self.begin("crash", "-j", 4, "--breaker", "off", "--retries", 10, "--throttle", "none", "--rate", 2500,
+        run = self.begin("crash", "-j", 4, "--breaker", "off", "--retries", 10, "--throttle", "none", "--rate", 1000,
                          worker=[echo_worker()], rows=count, events=False, output=True)
         crashes, pause = 0, threading.Event()
         while run.poll() is None and crashes < CRASHES:

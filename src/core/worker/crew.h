@@ -31,8 +31,8 @@
  *
  * Retiring. A worker that is to be recycled takes nothing more, loses its sessions, and ends when it has nothing in hand:
  * by the command `shutdown`, SIGTERM, SIGKILL, each after its grace. Its replacement starts when it retires, not when it is
- * gone, so that a crew of one is not without a worker for long: for that CREW_SPARE processes more than size + overflow may be
- * there. By age workers retire one at a time, the next when the replacement of the one before is ready: those that were
+ * gone: for that CREW_SPARE processes more than size + overflow may be there. It is not started before, so a crew of one is
+ * without a worker that takes work for as long as its program takes to get ready. By age workers retire one at a time, the next when the replacement of the one before is ready: those that were
  * started together are not away together. An extra worker with sessions does not end by being idle: they expire first.
  *
  * Sessions. A bound session's task goes to its worker; when that has no room the task is parked with the worker
@@ -196,12 +196,14 @@ enum crew_pick {
     CREW_TAKE, /* *ret has room for it */
     CREW_NONE, /* no worker has room: nothing without a bound session can go */
     CREW_WAIT, /* its session's worker, *ret, has no room: park it there */
+    CREW_SPREAD, /* its session is new, and waits for workers that start: crew_spreads(). All others may go */
 };
 /* s: the task's session, or NULL. Changes nothing. */
 enum crew_pick crew_pick(struct crew *c, const struct session *s, struct worker **ret);
 /*
  * Whether new sessions wait for workers that get ready for the first time: else the first one to be ready, by some
  * milliseconds, would get all sessions of a batch, and keep them. Ends by itself: crew_run() says when at the latest.
+ * A worker without a session takes the next new one meanwhile.
  */
 bool crew_spreads(const struct crew *c);
 /* A worker that could be taken instead, by a task that is not bound: not the one with that id. NULL: there is none. */

@@ -104,7 +104,7 @@ enum crew_pick crew_pick(struct crew *c, const struct session *s, struct worker 
         least_sessions(&c->idle, &w);
         least_sessions(&c->partly, &w);
         if (w && w->sessions > 0 && crew_spreads(c))
-            return CREW_NONE;
+            return CREW_SPREAD;
     } else {
         node = list_front(&c->idle);
         if (!node)

@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -38,32 +39,64 @@ static size_t count(char *const *texts)
     return n;
 }
 
-/* Of "NAME=value", or of "NAME". */
-static bool same_name(const char *a, const char *b)
+/* Of "NAME=value", or of "NAME": the order of names. */
+static int compare_names(const char *a, const char *b)
 {
     while (*a == *b && *a && *a != '=') {
         a++;
         b++;
     }
-    return (!*a || *a == '=') && (!*b || *b == '=');
+    return (*a == '=' ? 0 : (unsigned char)*a) - (*b == '=' ? 0 : (unsigned char)*b);
 }
 
 static bool is_named(char *const *texts, const char *name)
 {
     for (; texts && *texts; texts++)
-        if (same_name(*texts, name))
+        if (compare_names(*texts, name) == 0)
             return true;
     return false;
 }
 
-/* Room for all of both is there. Of additions with the same name the last one counts. */
-static void merge_env(char *const *additions, char **ret)
+/* Additions by name; those of one name in the order in which they were given. */
+static int compare_additions(const void *a, const void *b)
 {
+    char *const *x = *(char *const *const *)a, *const *y = *(char *const *const *)b;
+    int order = compare_names(*x, *y);
+
+    return order ? order : (x > y) - (x < y);
+}
+
+/* The last addition with the name; NULL: there is none. */
+static char *const *last_named(char *const *const *sorted, size_t n, const char *name)
+{
+    size_t low = 0, high = n; /* the first that is beyond the name is from low to high */
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (compare_names(*sorted[middle], name) <= 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low > 0 && compare_names(*sorted[low - 1], name) == 0 ? sorted[low - 1] : NULL;
+}
+
+/* Room for all of both is there, and in `sorted` for the additions: a row of many fields makes many thousands. Of additions
+ * with the same name the last one counts. */
+static void merge_env(char *const *additions, char *const **sorted, char **ret)
+{
+    size_t n = count(additions);
+
+    for (size_t i = 0; i < n; i++)
+        sorted[i] = additions + i;
+    if (n > 1)
+        qsort(sorted, n, sizeof *sorted, compare_additions);
     for (char *const *e = environ; e && *e; e++)
-        if (!is_named(additions, *e))
+        if (!last_named(sorted, n, *e))
             *ret++ = *e;
     for (char *const *a = additions; a && *a; a++)
-        if (strchr(*a, '=') && !is_named(a + 1, *a))
+        if (strchr(*a, '=') && last_named(sorted, n, *a) == a)
             *ret++ = *a;
     *ret = NULL;
 }
@@ -118,14 +151,15 @@ static size_t candidates_bytes(const char *file, const char *path)
 /* Lays out environment, arguments for a shell and candidates in one piece, which the caller frees. NULL: no memory. */
 static void *lay_out(const struct child_options *o, struct launch *l)
 {
-    size_t env_count = count(environ) + count(o->env) + 1, argv_count = count(o->argv) + 3;
+    size_t additions = count(o->env), env_count = count(environ) + additions + 1;
+    size_t argv_count = count(o->argv) + 3;
     const char *path = path_of(is_named(o->env, "PATH") ? o->env : environ);
-    size_t pointers = (env_count + argv_count) * sizeof(char *);
+    size_t pointers = (env_count + argv_count + additions) * sizeof(char *);
     char **block = mem_alloc(pointers + candidates_bytes(o->file, path));
 
     if (!block)
         return NULL;
-    merge_env(o->env, block);
+    merge_env(o->env, (char *const **)(block + env_count + argv_count), block);
     lay_candidates(o->file, path, (char *)block + pointers);
     l->envp = block;
     l->sh_argv = block + env_count;

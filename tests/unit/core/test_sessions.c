@@ -444,21 +444,37 @@ static void a_released_session_is_bound_anew_while_its_row_is_parked(void **stat
     end(cb, batch);
 }
 
-/* One of two workers is ready; the other one takes its time. */
-static struct core_batch *begin_staggered(struct crew_bench *cb, struct worker **ret_slow)
+/* One of those that start is ready. */
+static void wake_one(struct crew_bench *cb)
 {
-    struct core_batch *batch;
-    struct worker *w;
+    struct worker *w = cb->spawning[0];
 
-    crew_bench_init(cb, NULL, NULL);
+    crew_bench_forget(cb->spawning, &cb->spawning_count, w);
+    crew_spawned(cb->crew, w, (int64_t)w->id, cb->b.now);
+    crew_bench_run(cb);
+}
+
+/* One of so many workers is ready; the others take their time. */
+static struct core_batch *begin_sleepy(struct crew_bench *cb, size_t workers)
+{
+    struct crew_options crew;
+    struct core_pool_options pool;
+
+    crew_bench_crew_options(&crew, workers);
+    crew_bench_pool_options(&pool, workers);
+    crew_bench_init(cb, &crew, &pool);
     cb->sleepy = true;
     crew_bench_run(cb);
-    assert_int_equal(cb->spawning_count, 2);
-    w = cb->spawning[0];
-    crew_bench_forget(cb->spawning, &cb->spawning_count, w);
-    crew_spawned(cb->crew, w, 1, cb->b.now);
-    crew_bench_run(cb);
-    batch = bench_open(&cb->b, NULL);
+    assert_int_equal(cb->spawning_count, workers);
+    wake_one(cb);
+    return bench_open(&cb->b, NULL);
+}
+
+/* The same of two workers, with four sessions. */
+static struct core_batch *begin_staggered(struct crew_bench *cb, struct worker **ret_slow)
+{
+    struct core_batch *batch = begin_sleepy(cb, 2);
+
     for (uint64_t i = 0; i < 4; i++) {
         static const char *const names[] = {"a", "b", "c", "d"};
 
@@ -497,8 +513,85 @@ static void but_no_longer_than_the_first_one_took(void **state)
     crew_bench_ok(cb, 0);
     crew_bench_advance(cb, NS_PER_S - 1);
     assert_int_equal(cb->b.running_count, 0);
-    crew_bench_advance(cb, 1);
+    cb->b.now = instant_add(cb->b.now, 1);
+    assert_int_equal(instant_diff(cb->b.wake, cb->b.now), 0);
+    bench_run(&cb->b); /* nothing else may come that would make it look again */
     assert_int_equal(cb->b.running_count, 1);
+    cb->sleepy = false;
+    end(cb, batch);
+}
+
+static void all_others_pass_new_sessions_that_wait_for_workers(void **state)
+{
+    struct crew_bench *cb = &bench;
+    struct core_batch *batch = begin_sleepy(cb, 2), *other = bench_open(&cb->b, NULL);
+
+    (void)state;
+    crew_bench_add(cb, batch, 0, "a");
+    crew_bench_add(cb, batch, 1, "b");
+    crew_bench_add(cb, batch, 2, "c");
+    crew_bench_add(cb, batch, 3, NULL);
+    crew_bench_add(cb, batch, 4, "a");
+    dispatcher_end(cb->b.d, batch, cb->b.now);
+    crew_bench_run(cb);
+    crew_bench_ok(cb, 0);
+    crew_bench_ok(cb, 3); /* without a session */
+    crew_bench_ok(cb, 4); /* bound already */
+    assert_int_equal(cb->b.running_count, 0);
+    assert_int_equal(bench_stats(batch).queued, 2);
+    crew_bench_add(cb, other, 0, NULL);
+    dispatcher_end(cb->b.d, other, cb->b.now);
+    crew_bench_run(cb);
+    assert_int_equal(cb->b.running_count, 1);
+    crew_bench_end_as(cb, cb->b.running[0], WEIR_OUTCOME_OK, false);
+    bench_free(&cb->b, other);
+    crew_bench_advance(cb, NS_PER_S); /* the other worker is not waited for any longer */
+    assert_int_not_equal(crew_bench_worker_of(cb, 1), 0);
+    cb->sleepy = false;
+    end(cb, batch);
+}
+
+static void each_worker_that_gets_ready_takes_one_new_session_meanwhile(void **state)
+{
+    struct crew_bench *cb = &bench;
+    struct core_batch *batch = begin_sleepy(cb, 3);
+    uint64_t second;
+
+    (void)state;
+    crew_bench_add(cb, batch, 0, "a");
+    crew_bench_add(cb, batch, 1, "b");
+    crew_bench_add(cb, batch, 2, "c");
+    crew_bench_add(cb, batch, 3, "d");
+    dispatcher_end(cb->b.d, batch, cb->b.now);
+    crew_bench_run(cb);
+    crew_bench_ok(cb, 0);
+    assert_int_equal(bench_stats(batch).queued, 3);
+    wake_one(cb);
+    second = crew_bench_worker_of(cb, 1);
+    assert_true(second > 1);
+    crew_bench_ok(cb, 1);
+    assert_int_equal(bench_stats(batch).queued, 2);
+    assert_int_equal(cb->b.running_count, 0);
+    wake_one(cb);
+    assert_true(crew_bench_worker_of(cb, 2) > 1 && crew_bench_worker_of(cb, 2) != second);
+    assert_int_not_equal(crew_bench_worker_of(cb, 3), 0);
+    cb->sleepy = false;
+    end(cb, batch);
+}
+
+static void a_row_that_waits_for_workers_is_dropped_with_its_batch(void **state)
+{
+    struct crew_bench *cb = &bench;
+    struct worker *slow;
+    struct core_batch *batch = begin_staggered(cb, &slow);
+
+    (void)state;
+    crew_bench_ok(cb, 0);
+    assert_int_equal(bench_stats(batch).queued, 3);
+    dispatcher_stop(cb->b.d, batch, true, cb->b.now);
+    crew_bench_run(cb);
+    assert_int_equal(bench_stats(batch).queued, 0);
+    assert_int_equal(cb->b.result_count, 1);
     cb->sleepy = false;
     end(cb, batch);
 }
@@ -551,6 +644,9 @@ int main(void)
         cmocka_unit_test(a_released_session_is_bound_anew_while_its_row_is_parked),
         cmocka_unit_test(new_sessions_wait_a_little_for_workers_that_get_ready_just_then),
         cmocka_unit_test(but_no_longer_than_the_first_one_took),
+        cmocka_unit_test(all_others_pass_new_sessions_that_wait_for_workers),
+        cmocka_unit_test(each_worker_that_gets_ready_takes_one_new_session_meanwhile),
+        cmocka_unit_test(a_row_that_waits_for_workers_is_dropped_with_its_batch),
         cmocka_unit_test(in_a_pool_without_workers_a_session_says_nothing),
     };
 

@@ -22,6 +22,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <setjmp.h>
@@ -168,6 +169,33 @@ static void the_environment_is_ours_with_changes(void **state)
     unsetenv("WEIR_TEST_A");
     unsetenv("WEIR_TEST_B");
     unsetenv("WEIR_TEST_D");
+    stage_close(s);
+}
+
+#define MANY_VARIABLES 25000
+
+/* Compared each with each they would take several seconds. */
+static void many_variables_cost_no_time(void **state)
+{
+    struct stage *s = stage_open();
+    static char texts[MANY_VARIABLES + 1][48], *changes[MANY_VARIABLES + 2];
+    char *argv[] = {(char[]){"printenv"}, (char[]){"WEIR_TEST_OF_SO_MANY_VARIABLES_7"}, NULL};
+    struct child_options o = options_of(argv);
+    struct child_end end;
+    struct timespec from, to;
+
+    (void)state;
+    for (int i = 0; i < MANY_VARIABLES; i++) {
+        snprintf(texts[i], sizeof texts[i], "WEIR_TEST_OF_SO_MANY_VARIABLES_%d=1", i);
+        changes[i] = texts[i];
+    }
+    snprintf(texts[MANY_VARIABLES], sizeof texts[0], "%s=the last", argv[1]);
+    changes[MANY_VARIABLES] = texts[MANY_VARIABLES];
+    o.env = changes;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &from);
+    assert_string_equal(output_of(s, &o, &end), "the last\n");
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &to);
+    assert_true((double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) * 1e-9 < 1);
     stage_close(s);
 }
 
@@ -789,6 +817,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(arguments_arrive_as_they_are),
         cmocka_unit_test(the_environment_is_ours_with_changes),
+        cmocka_unit_test(many_variables_cost_no_time),
         cmocka_unit_test(a_program_is_looked_up_in_the_path_it_gets),
         cmocka_unit_test(it_runs_in_the_folder_that_is_given),
         cmocka_unit_test(a_script_without_a_first_line_is_run_by_the_shell),

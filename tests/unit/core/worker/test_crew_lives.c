@@ -420,6 +420,7 @@ static void dispatch(struct life *l)
             crew_park(l->crew, w, &t->link);
             break;
         case CREW_NONE:
+        case CREW_SPREAD:
             wanted++;
             break;
         }
