@@ -123,8 +123,8 @@ class TestLimits(RunCase):
     def test_a_soft_limit_on_files_is_raised_for_outputs_that_go_into_files_too(self):
         jobs = 50
         # All have written both of their outputs before the first one ends.
-        script = ("head -c 1100000 /dev/zero; head -c 1100000 /dev/zero >&2; echo x >>marks; "
-                  f"until [ $(wc -l <marks) -ge {jobs} ]; do sleep 0.02; done #")
+        script = ("head -c 1100000 /dev/zero; head -c 1100000 /dev/zero >&2; echo {} >>marks; "
+                  f"until [ $(wc -l <marks) -ge {jobs} ]; do sleep 0.02; done")
         self.weir("--shell", "-j", jobs, "--timeout", "60s", "--", script, ":::", *range(jobs), status=0,
                   before=self.files(64, 4096))
 
