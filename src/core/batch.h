@@ -42,6 +42,12 @@ struct core_batch_options {
      */
     bool (*halts)(void *ctx);
     void *halts_ctx;
+    /*
+     * Each row is one attempt, given by dispatcher_offer(), and ends with it, whatever the outcome: who gives it decides what follows. After a
+     * refusal answer.advice and core_task.advised_ns say how long the pool's throttle would have it wait.
+     * Goes with `unordered`.
+     */
+    bool single;
     bool durable; /* results are delivered only after dispatcher_committed() */
 };
 

@@ -18,6 +18,7 @@
 #define CORE_DISPATCHER_H
 
 #include "core/batch.h"
+#include "core/permits.h"
 #include "core/pool.h"
 #include "core/ports/executor.h"
 #include "core/ports/observer.h"
@@ -43,6 +44,8 @@ struct dispatcher_host {
     void (*deliver_run)(struct dispatcher_host *h, struct core_batch *b, struct core_run *r);
     /* Nothing more will be delivered. Once per batch. */
     void (*closed)(struct dispatcher_host *h, struct core_batch *b);
+    /* A pool that was removed is gone: it is not to be used any more. May be NULL. */
+    void (*pool_gone)(struct dispatcher_host *h, struct core_pool *p);
 };
 
 struct dispatcher_options {
@@ -110,6 +113,59 @@ WEIR_MUST_CHECK enum weir_status dispatcher_submit_run(struct dispatcher *d, str
                                                        struct weir_error *err);
 /* No more rows come. */
 void dispatcher_end(struct dispatcher *d, struct core_batch *b, struct instant now);
+
+/* ---- rows that are one attempt each, of batches with options.single: the desk's (core/desk.h) ---- */
+
+enum core_offer_result {
+    OFFER_STARTED,
+    OFFER_LIMIT,     /* block says which */
+    OFFER_HELD,      /* the pool is, by hand, or it is going */
+    OFFER_GATE,      /* throttle, pacer, budget or breaker: not before `when` (NEVER: until something of the pool ends) */
+    OFFER_NO_WORKER, /* none has room: until one has */
+    OFFER_WORKER,    /* the one that holds its session's state has none: `worker` */
+    OFFER_NEVER,     /* it can never be started there (more tokens than a whole budget, a bad session name): err says why */
+};
+
+struct core_offer {
+    enum core_offer_result result;
+    enum permit_block block;
+    struct instant when;
+    uint64_t worker;
+};
+
+/*
+ * Starts the row now, in its batch's pool, if everything allows it: takes the permit with all that it needs, passes the
+ * gate and the breaker, takes its worker. Or nothing has happened, the task is still the caller's, and *ret says why. A started one is the
+ * dispatcher's as after dispatcher_submit(); whatever its attempt's outcome (capacity too), the row then ends with it,
+ * through host->finished() and deliver(). WEIR_OK unless memory is out or the batch takes no rows.
+ * need: NULL: nothing beside a place. The numbers of its slots are in *ret_slots (PERMIT_SLOTS_MAX of them; may be NULL) before the executor's
+ * start() is called.
+ */
+WEIR_MUST_CHECK enum weir_status dispatcher_offer(struct dispatcher *d, struct core_batch *b, struct core_task *t,
+                                                  const struct permit_need *need, struct instant now,
+                                                  struct core_offer *ret, struct weir_error *err);
+/*
+ * Ends the attempt of a running row, which then has this answer whatever the executor reports (that is counted as late): by hand, because its
+ * heartbeats have stopped, or its own time is up. False: it does not run (any more), or is ended already.
+ */
+bool dispatcher_end_attempt(struct dispatcher *d, struct core_task *t, enum weir_outcome outcome,
+                            enum weir_reason reason, const char *message, struct instant now);
+
+/* ---- limits that change ---- */
+
+/* size: 1 .. POOL_SIZE_MAX. Of a pool with a crew its workers follow. WEIR_E_INVALID, WEIR_E_NOMEM: nothing has changed. */
+WEIR_MUST_CHECK enum weir_status dispatcher_set_pool_limit(struct dispatcher *d, struct core_pool *pool, size_t size,
+                                                           struct instant now, struct weir_error *err);
+/* 0: none. */
+void dispatcher_set_global_limit(struct dispatcher *d, size_t limit);
+/* The pool's permits: where its quotas, reserve and burst are set, and what runs is counted. */
+struct permit_account *core_pool_permits(struct core_pool *pool);
+struct permits *dispatcher_permits(struct dispatcher *d);
+/*
+ * Takes a pool away: nothing starts in it any more; when nothing of it runs, its batches are freed and its workers are gone,
+ * it is closed. Until then it is like any other. host->pool_gone() tells when.
+ */
+void dispatcher_remove_pool(struct dispatcher *d, struct core_pool *pool, struct instant now);
 
 /* An executor reports one attempt. A second report of the same attempt is counted and ignored (I5). */
 void dispatcher_report(struct dispatcher *d, struct core_attempt *a, struct instant now);

@@ -106,12 +106,17 @@ struct core_task {
     duration_ns deadline_ns;   /* from its submission; 0: none of its own */
     uint64_t hash_hi, hash_lo; /* of the row's bytes, for the store; 0 without one */
     uint32_t generation;       /* see core/ports/store.h */
+    duration_ns timeout_ns;    /* of an attempt, in place of its pool's; 0: as the pool says */
+    /* For what works on it: NULL-terminated, "NAME=value"; a command has them in its environment, a worker in its
+     * request. NULL: none. */
+    const char *const *env;
     bool is_call; /* somebody waits for it alone: the pool's checkout timeout holds for it */
     const char
         *session; /* of pools with a crew: binds it to the worker with its state; NULL: none */
     void (*release)(struct core_task *task);
 
     /* the engine's own */
+    duration_ns advised_ns;    /* of single rows that were refused: how long to wait */
     uint32_t failures;         /* attempts that count against max_attempts */
     uint32_t spared;           /* attempts that were lost for another row, and do not count */
     duration_ns backoff_ns;    /* the last wait after a failure */

@@ -12,6 +12,7 @@
 #ifndef CORE_PORTS_EXECUTOR_H
 #define CORE_PORTS_EXECUTOR_H
 
+#include "base/slice.h"
 #include "core/answer.h"
 #include "core/ports/observer.h"
 #include "core/task.h"
@@ -34,6 +35,7 @@ struct core_attempt {
     struct worker *worker;
     struct session *session; /* NULL: none */
     bool session_lost; /* the worker that held the session's state is gone: the request says so */
+    const char *const *env; /* core_task.env */
     /* set by cancel()'s caller: the work may look at it and stop early */
     atomic_bool cancelled;
     /* set with it: the engine or the batch stops, and nothing is wrong with the attempt: who works on it may be given the
@@ -47,6 +49,20 @@ struct core_attempt {
     void *edge;
     /* chains attempts that are handed over together */
     struct core_attempt *next;
+};
+
+/* What an attempt runs as. */
+struct core_attempt_began {
+    uint64_t token;     /* the attempt's */
+    int64_t pid;
+    uint64_t pid_start; /* its start time in the kernel's ticks, field 22 of /proc/PID/stat; 0: not known */
+};
+
+/* A sign of life of an attempt, with what it says of how far it is. */
+struct core_heartbeat {
+    uint64_t token;  /* the attempt's */
+    double progress; /* 0 to 1; negative: it does not say */
+    struct slice text; /* one line; may be empty */
 };
 
 /* The engine, as an executor sees it. */
@@ -63,6 +79,10 @@ struct core_executor_host {
     struct instant (*now)(struct core_executor_host *host);
     /* Tells the observer, if there is one. The engine's thread only. */
     void (*tell)(struct core_executor_host *host, const struct core_event *ev);
+    /* The attempt has begun as a process of its own. Copies; any thread; NULL: nobody wants to know. */
+    void (*began)(struct core_executor_host *host, const struct core_attempt_began *b);
+    /* The attempt says that it is alive. Copies; any thread; NULL: nobody wants to know. */
+    void (*beat)(struct core_executor_host *host, const struct core_heartbeat *b);
 };
 
 struct core_executor;

@@ -1,0 +1,195 @@
+/*
+ * The desk: tasks of the registry, from ready to ended.
+ *
+ * Between three that know nothing of each other: the registry (core/ports/registry.h), which remembers every task, the schedule
+ * (core/schedule/schedule.h), which chooses, and the dispatcher (core/dispatcher.h), which runs attempts in pools. The desk keeps a
+ * window of the ready tasks in memory, offers what is chosen to its pool, judges what came of it, and writes each step to the registry:
+ *
+ *     registry ──take──► window: schedule ──choose──► offer ──► attempt ──outcome──► judge
+ *        ▲                    ▲                                                        │
+ *        └────── start ───────┼────────── end: done, failed, ready or scheduled ◄──────┘
+ *                             └──── refused (capacity): again, at its old place, after its wait
+ *
+ * It stands on one dispatcher, whose thread is its own. What it has to write it gives to its host as ops, in an order
+ * that must be kept; what comes back of them it is told by desk_written():
+ *
+ *     desk_add_pool(desk, pool, &options, &desk_pool, &err);
+ *     desk_begin(desk, lines ...);            // what the registry has ready
+ *     wake = desk_run(desk, now);             // before each dispatcher_run()
+ *     desk_written(desk, op, now);            // an op is durable, or has failed
+ *     desk_finished(desk, task, now);         // the dispatcher's host->deliver(), of the desk's batches
+ *
+ * An attempt may run before its START is durable: waiting for it would cost a sync of the disk for each task. What is
+ * lost by a crash then is that it had begun: the task is ready again, as if it had not. A task's END is written
+ * behind its START, or with it; its result is seen only when it is durable. While more than DESK_UNWRITTEN_MAX ops are not written (the store is slow, full or
+ * gone), nothing starts.
+ *
+ * Pure; one thread.
+ */
+#ifndef CORE_DESK_H
+#define CORE_DESK_H
+
+#include "core/dispatcher.h"
+#include "core/ports/registry.h"
+#include "core/schedule/schedule.h"
+
+struct desk;
+struct desk_pool;
+
+/* Ops that are not durable yet, beyond which nothing starts. */
+#define DESK_UNWRITTEN_MAX 8192
+/* Ready tasks of one line in memory: at first, and at most where they go fast. */
+#define DESK_WINDOW_MIN 64
+#define DESK_WINDOW_MAX 8192
+/* Payloads of ready tasks in memory, in all; beyond it a line has one task at a time. */
+#define DESK_WINDOW_BYTES (64u << 20)
+/* Names of slots. */
+#define DESK_SLOTS_MAX 256
+/* Of one attempt, events of heartbeats are this far apart. */
+#define DESK_HEARTBEAT_EVENT_NS (10 * NS_PER_S)
+
+/* An attempt that runs, for who makes its payload and for who looks. */
+struct desk_attempt {
+    const struct registry_task *task;
+    const struct registry_line *line;
+    uint64_t token;
+    uint32_t number;
+    uint32_t slots[PERMIT_SLOTS_MAX]; /* in the order of the line's names; 0: none */
+    struct desk_pool *pool;
+    struct instant started_at, beat_at; /* beat_at: of its last heartbeat; NONE: it has sent none */
+    struct registry_runner runner;
+    double progress; /* negative: not told */
+    const char *progress_text; /* or NULL */
+};
+
+struct desk_pool_ops {
+    /*
+     * Makes what the executor expects out of the task's payload, and its environment. Valid until discard(). An error is
+     * the task's: it fails for good, with the message (bad_row).
+     */
+    enum weir_status (*prepare)(void *ctx, const struct desk_attempt *a, struct core_task *t, struct weir_error *err);
+    /* t->payload and t->env are used up. */
+    void (*discard)(void *ctx, struct core_task *t);
+    /* The pool is gone. */
+    void (*gone)(void *ctx);
+};
+
+struct desk_pool_options {
+    const struct desk_pool_ops *ops;
+    void *ctx;
+    const char *const *skills;
+    size_t skill_count;
+    uint64_t cpu_milli, memory_mib; /* quotas; 0: none */
+    struct permit_reserve reserve;
+    size_t burst_places;
+    double burst_seconds;
+    uint32_t max_attempts;          /* of tasks that say nothing else; >= 1 */
+    struct backoff_options backoff; /* the same */
+    duration_ns heartbeat_timeout_ns; /* after the first heartbeat; 0: none */
+};
+
+struct desk_host {
+    /* Has an op written, behind all those given before. It is the host's until desk_written(). */
+    void (*write)(struct desk_host *h, struct registry_op *op);
+    const struct registry_line *(*line)(struct desk_host *h, uint32_t id);
+    /* Wall-clock time of now. */
+    int64_t (*wall_ns)(struct desk_host *h, struct instant now);
+    /* A pool's workers, limits, breaker ... have something to tell that belongs into the record. May be NULL. */
+    void (*tell)(struct desk_host *h, const struct registry_event *e);
+};
+
+struct desk_options {
+    struct dispatcher *dispatcher;
+    struct desk_host *host;
+    struct schedule_options schedule;
+    uint64_t seed;         /* of the jitter of waits */
+    uint64_t first_token;  /* of the attempts: above all that a predecessor has given */
+    uint32_t deaths_max;   /* a task whose attempts were lost that often with their worker or runner is quarantined; 0: never */
+};
+
+WEIR_MUST_CHECK enum weir_status desk_new(const struct desk_options *o, struct desk **ret, struct weir_error *err);
+/* Nothing runs, and nothing is with the host. Frees what is in the window. NULL-safe. */
+void desk_free(struct desk *d);
+
+/* A resource with places, that tasks may ask for by name; changed if it is there. WEIR_E_LIMIT: DESK_SLOTS_MAX. */
+WEIR_MUST_CHECK enum weir_status desk_set_slots(struct desk *d, const char *name, uint32_t count, struct weir_error *err);
+/* False: no such pool has been added; then what names none waits. */
+bool desk_set_default_pool(struct desk *d, const char *name);
+void desk_set_schedule(struct desk *d, const struct schedule_options *o, struct instant now);
+bool desk_set_weight(struct desk *d, struct slice tenant, double weight);
+void desk_set_deaths_max(struct desk *d, uint32_t deaths_max);
+
+/* pool: of the desk's dispatcher, used by nobody else. The options are copied (ctx is not). */
+WEIR_MUST_CHECK enum weir_status desk_add_pool(struct desk *d, struct core_pool *pool, const struct desk_pool_options *o,
+                                               struct instant now, struct desk_pool **ret, struct weir_error *err);
+/* New options for a pool: what runs goes on with the old ones. ops and ctx stay. */
+WEIR_MUST_CHECK enum weir_status desk_change_pool(struct desk *d, struct desk_pool *p, const struct desk_pool_options *o,
+                                                  struct instant now, struct weir_error *err);
+WEIR_MUST_CHECK enum weir_status desk_set_limit(struct desk *d, struct desk_pool *p, size_t limit, struct instant now,
+                                                struct weir_error *err);
+void desk_set_global_limit(struct desk *d, size_t limit, struct instant now);
+void desk_enable_pool(struct desk *d, struct desk_pool *p, bool enabled, struct instant now);
+bool desk_pool_enabled(const struct desk_pool *p);
+/* Nothing starts in it any more; when nothing runs, ops->gone(). */
+void desk_remove_pool(struct desk *d, struct desk_pool *p, struct instant now);
+struct desk_pool *desk_find_pool(struct desk *d, const char *name);
+struct core_pool *desk_core_pool(const struct desk_pool *p);
+
+/* The registry has ready tasks of that line, which were not handed over. */
+void desk_line_ready(struct desk *d, uint32_t line, struct instant now);
+/* Ready tasks, handed over (chain through next); they are the desk's. */
+void desk_ready(struct desk *d, struct registry_task *chain, struct instant now);
+/* What it wrote is durable, or (op->err.status) has failed for good. Frees it. */
+void desk_written(struct desk *d, struct registry_op *op, struct instant now);
+
+/*
+ * Somebody wants to change a task that may be here: to be called before the op is given to the registry. What waits is taken out of the
+ * window, and is handed back by what the op makes ready; DESK_RUNS: it is left as it is.
+ */
+enum desk_found { DESK_NOT_HERE, DESK_WAITED, DESK_RUNS };
+enum desk_found desk_forget(struct desk *d, uint64_t task, struct instant now);
+/* Ends the attempt of a task that runs: cancelled, for the task too. False: it does not run. */
+bool desk_cancel(struct desk *d, uint64_t task, const char *why, struct instant now);
+/* Ends the attempt with that token as lost (killed by hand): the task is tried again. False: it does not run. */
+bool desk_kill(struct desk *d, uint64_t token, const char *why, struct instant now);
+/* False: no such attempt runs. */
+bool desk_beat(struct desk *d, const struct core_heartbeat *b, struct instant now);
+void desk_began(struct desk *d, const struct core_attempt_began *b, struct instant now);
+
+/* Starts what may start. Returns when to come again at the latest. Then dispatcher_run(). */
+struct instant desk_run(struct desk *d, struct instant now);
+/* host->deliver() of the dispatcher, for a task of a batch of the desk's. */
+bool desk_owns(const struct desk *d, const struct core_batch *b);
+void desk_finished(struct desk *d, struct core_task *t, struct instant now);
+/* Nothing starts any more; for a shutdown. */
+void desk_stop(struct desk *d);
+/* Attempts that run are ended: their tasks are ready again, the attempts recorded as cancelled. at_once: no time to wind up. */
+void desk_end_running(struct desk *d, struct instant now);
+size_t desk_running(const struct desk *d);
+/* Ops that are with the host. */
+size_t desk_unwritten(const struct desk *d);
+
+/* ---- looking ---- */
+
+typedef void (*desk_attempt_fn)(void *ctx, const struct desk_attempt *a);
+void desk_attempts(const struct desk *d, desk_attempt_fn fn, void *ctx);
+typedef void (*desk_pool_fn)(void *ctx, struct desk_pool *p);
+void desk_pools(struct desk *d, desk_pool_fn fn, void *ctx);
+const struct desk_pool_options *desk_pool_get_options(const struct desk_pool *p);
+struct desk_slots {
+    const char *name;
+    uint32_t count, taken;
+};
+size_t desk_slots(const struct desk *d, struct desk_slots *ret, size_t max);
+struct schedule *desk_schedule(struct desk *d);
+/* Why a task that is in the window waits; SCHEDULE_MAY_RUN: it is not there, or does not. */
+enum schedule_why desk_why(const struct desk *d, uint64_t task, enum permit_block *ret_block);
+/* What has happened since the start, for metrics: attempts by outcome, of each pool. */
+struct desk_counts {
+    uint64_t started, outcomes[6], retries, late, quarantined, heartbeats;
+};
+const struct desk_counts *desk_pool_counts(const struct desk_pool *p);
+/* NULL: all holds. O(everything). */
+const char *desk_check(const struct desk *d);
+
+#endif

@@ -1,0 +1,502 @@
+/*
+ * Port: what remembers tasks. The registry of the dispatcher: every task that was accepted, in the state it is in, and
+ * the record of every step.
+ *
+ *      submit ──► BLOCKED ──last dependency──► READY ◄──its time──  SCHEDULED
+ *                    │            ┌──────────► │  ▲                    ▲
+ *                    │            │ lost place │  │ again at once      │ again later (backoff)
+ *                    │            │          START └────── END ────────┘
+ *                    │            │            ▼            │
+ *                    │         (restart)    RUNNING ────────┴──► DONE | FAILED | CANCELLED
+ *                    └─────────────────────── cancel, deadline, failed dependency ────► CANCELLED | FAILED
+ *      FAILED, CANCELLED ──retry by hand──► READY
+ *
+ * One thread writes (the clerk, engine/clerk.h). It gathers what the engine, the API and the executors have to say as
+ * *ops*, hands a chain of them to apply(), which is one transaction: when it returns WEIR_OK all of it is durable, else
+ * none of it. What one op could not do (no such task, a cycle) is the op's own status, and costs the others nothing.
+ *
+ *     struct registry_op op = {.kind = REGISTRY_SUBMIT, .submit = {...}};
+ *     status = r->ops->apply(r, &op, now_ns, &err);
+ *
+ * Events of tasks (task.submitted, .ready, .assigned, .retry_scheduled, .done, .failed, .cancelled) and of runners are
+ * written by the registry itself, with the transition, in the same transaction; what does not come from an op about a task is a
+ * REGISTRY_TELL. Each event gets the next number; numbers never go back, and have no gaps but by retention.
+ *
+ * Any number of readers, each on a connection of its own, see what was committed and never hold up the writer.
+ *
+ * All times are nanoseconds since the Unix epoch (wall clock), as the writer was told; 0: none. Durations are measured by
+ * a steady clock. Names (pool, tenant, ...) have at most REGISTRY_NAME_BYTES_MAX bytes; the empty one is none.
+ */
+#ifndef CORE_PORTS_REGISTRY_H
+#define CORE_PORTS_REGISTRY_H
+
+#include "base/buf.h"
+#include "base/slice.h"
+#include "base/time.h"
+#include "weir/outcome.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define REGISTRY_NAME_BYTES_MAX    255
+#define REGISTRY_PAYLOAD_BYTES_MAX (64u << 20)
+#define REGISTRY_PRIORITY_MIN      (-1000)
+#define REGISTRY_PRIORITY_MAX      1000
+#define REGISTRY_SLOTS_MAX         4     /* kinds of slots that one task may ask for */
+#define REGISTRY_AFTER_MAX         10000 /* tasks that one task may depend on */
+#define REGISTRY_SUBMIT_MAX        100000 /* tasks in one op */
+/* Ready tasks of one line that the engine has been handed without asking, and of all lines together. */
+#define REGISTRY_HANDED_MAX        1024
+#define REGISTRY_HANDED_ALL_MAX    65536
+
+enum registry_state {
+    REGISTRY_BLOCKED,   /* has dependencies that are not done */
+    REGISTRY_SCHEDULED, /* not before a time */
+    REGISTRY_READY,
+    REGISTRY_RUNNING, /* an attempt runs */
+    REGISTRY_DONE,
+    REGISTRY_FAILED, /* its attempts are used up, or it can never run: the dead letters */
+    REGISTRY_CANCELLED,
+    REGISTRY_STATES
+};
+
+/*
+ * What the choice looks at. Tasks that agree in all of it stand in one line, first come first served; the registry
+ * numbers lines from 1, and knows of each which ready tasks it has, in order.
+ */
+struct registry_line {
+    uint32_t id;
+    int32_t priority; /* REGISTRY_PRIORITY_MIN .. MAX */
+    uint32_t cpu_milli;
+    uint32_t memory_mib;
+    struct slice pool;    /* or: */
+    struct slice skill;   /* neither: the default pool */
+    struct slice tenant;
+    struct slice session;
+    struct slice slots;   /* names, in order, each once, with commas between */
+};
+
+/* A dependency: a task of the registry, or one of the same op by its place there. */
+struct registry_after {
+    uint64_t id;      /* 0: a sibling */
+    uint32_t sibling;
+};
+
+/* A task as it is submitted. Nothing that it points to is kept after the op. */
+struct registry_spec {
+    struct registry_line line; /* id is not looked at */
+    struct slice key;          /* may be empty, and need not be unique */
+    struct slice payload;
+    struct slice idempotency_key; /* a second submit with it gives the first task back; empty: none */
+    uint64_t batch;               /* 0: none */
+    uint64_t place;               /* in the batch, from 0 */
+    const struct registry_after *after;
+    uint32_t after_count;
+    bool run_after_failure; /* a dependency that fails counts as done; else it fails this one, with the reason */
+    uint32_t max_attempts;  /* 0: as its pool says */
+    int64_t timeout_ns;     /* of one attempt; 0: as its pool says */
+    int64_t backoff_initial_ns, backoff_ceiling_ns; /* 0: as its pool says */
+    double backoff_factor;                          /* 0: as its pool says */
+    int64_t deadline_ns, not_before_ns;             /* when; 0: none */
+};
+
+/*
+ * A task as the engine needs it to choose and run it: of one piece of memory, which mem_free() frees. Who has it owns it.
+ */
+struct registry_task {
+    struct registry_task *next; /* chains those of one op */
+    uint64_t id;
+    uint32_t line; /* registry_line.id */
+    /* Its place in the line, and since when it is ready: nanoseconds since the Unix epoch, made larger where it must be
+     * so that no two are the same. The order of the line, and over all lines that of the coming. */
+    int64_t rank;
+    uint64_t batch, place;
+    uint32_t attempts; /* started so far */
+    uint32_t failures; /* of these, that count against max_attempts */
+    uint32_t deaths;   /* of these, that were lost with their worker or runner */
+    uint32_t max_attempts;
+    uint32_t capacity_retries;
+    int64_t first_start_ns; /* of its first attempt; 0: none */
+    int64_t timeout_ns, backoff_initial_ns, backoff_ceiling_ns, last_wait_ns;
+    double backoff_factor;
+    int64_t deadline_ns;
+    const char *key; /* never NULL; and so on: */
+    const char *payload;
+    size_t payload_len;
+    void *user; /* whoever has it: its own */
+};
+
+/* ---- events ---- */
+
+enum registry_event_kind {
+    REGISTRY_TASK_SUBMITTED = 1, /* the numbers are stored: new ones come at the end */
+    REGISTRY_TASK_READY,
+    REGISTRY_TASK_ASSIGNED,
+    REGISTRY_RUNNER_STARTED,
+    REGISTRY_RUNNER_HEARTBEAT, /* sampled */
+    REGISTRY_RUNNER_COMPLETED,
+    REGISTRY_RUNNER_FAILED,
+    REGISTRY_RUNNER_TIMEOUT,
+    REGISTRY_RUNNER_LOST,
+    REGISTRY_RUNNER_CANCELLED,
+    REGISTRY_RUNNER_CAPACITY,
+    REGISTRY_RUNNER_LATE, /* a report of an attempt that had been judged: recorded and ignored */
+    REGISTRY_TASK_RETRY_SCHEDULED,
+    REGISTRY_TASK_DONE,
+    REGISTRY_TASK_FAILED,
+    REGISTRY_TASK_CANCELLED,
+    REGISTRY_TASK_CHANGED, /* by hand: priority, dependencies */
+    REGISTRY_TASK_DELETED,
+    REGISTRY_TASK_QUARANTINED, /* it has killed too many workers; task.failed follows */
+    REGISTRY_POOL_CHANGED,
+    REGISTRY_LIMIT_CHANGED,
+    REGISTRY_BREAKER_OPENED,
+    REGISTRY_BREAKER_CLOSED,
+    REGISTRY_WORKER_TRANSITION,
+    REGISTRY_DEADLOCK_DETECTED,
+    REGISTRY_DISPATCHER_STARTED,
+    REGISTRY_DISPATCHER_STOPPING,
+    REGISTRY_DISPATCHER_STOPPED,
+    REGISTRY_CONFIG_CHANGED,
+    REGISTRY_SKILL_UNOFFERED, /* a task waits for a skill that no pool offers; once for each skill */
+    REGISTRY_BATCH_ENDED,
+    REGISTRY_EVENT_KINDS
+};
+
+/* "task.submitted", "runner.started", ...; NULL for any other number. */
+const char *registry_event_name(enum registry_event_kind kind);
+/* "blocked", "scheduled", ...; "unknown" for any other value. */
+const char *registry_state_name(enum registry_state state);
+/* False: no such name, *ret is untouched. */
+bool registry_state_from_name(struct slice name, enum registry_state *ret);
+bool registry_event_from_name(struct slice name, enum registry_event_kind *ret);
+
+struct registry_event {
+    uint64_t seq; /* given by the registry, from 1 */
+    int64_t at_ns;
+    enum registry_event_kind kind;
+    uint64_t task;    /* 0: none */
+    uint32_t attempt; /* number; 0: none */
+    struct slice pool;
+    uint64_t worker;     /* 0: none */
+    uint32_t slot;       /* number of the first slot, from 1; 0: none */
+    int64_t duration_ns; /* of what the event ends, or how long a wait is; 0: none */
+    struct slice detail; /* JSON object, or empty */
+};
+
+/* ---- ops ---- */
+
+enum registry_op_kind {
+    REGISTRY_SUBMIT,
+    REGISTRY_TAKE,
+    REGISTRY_START,
+    REGISTRY_END,
+    REGISTRY_CANCEL,
+    REGISTRY_RETRY,
+    REGISTRY_EDIT,
+    REGISTRY_DELETE,
+    REGISTRY_RESOLVE,
+    REGISTRY_WAKE,
+    REGISTRY_TELL,
+    REGISTRY_BATCH_OPEN,
+    REGISTRY_BATCH_END,
+    REGISTRY_CHECK,
+    REGISTRY_PURGE,
+    REGISTRY_SET,
+    REGISTRY_SAMPLE,
+    REGISTRY_OP_KINDS
+};
+
+/* All or none: status says why not, and the whole op is without effect. */
+struct registry_submit {
+    const struct registry_spec *specs;
+    size_t count;       /* 1 .. REGISTRY_SUBMIT_MAX */
+    uint64_t *ret_ids;  /* count of them: the caller's memory; or NULL */
+    bool *ret_existing; /* the same: the idempotency key was known; or NULL */
+};
+
+/* Up to `max` ready tasks of a line behind `after_rank`, in order, together at most max_bytes of payload (but at least one). */
+struct registry_take {
+    uint32_t line;
+    uint32_t max;
+    int64_t after_rank;
+    uint64_t max_bytes;
+    bool ret_more; /* there are more behind them */
+    struct registry_task *ret_tasks;
+};
+
+/* What runs an attempt, so that whoever comes after a crash can find it. */
+struct registry_runner {
+    int64_t pid;         /* 0: none of its own */
+    uint64_t pid_start;  /* its start time, in the kernel's ticks (field 22 of /proc/PID/stat) */
+    uint64_t worker;     /* 0: none */
+    uint32_t slots[REGISTRY_SLOTS_MAX]; /* numbers from 1, in the order of the line's names; 0: none */
+};
+
+/* READY -> RUNNING. The token is the attempt's own: what ends it must show it. */
+struct registry_start {
+    uint64_t task, token;
+    uint32_t attempt;
+    struct slice pool;
+    struct registry_runner runner;
+};
+
+/*
+ * RUNNING -> next. WEIR_E_CONFLICT: no attempt of this token runs (it was ended, or another one runs); then only the late
+ * report is recorded. `started`: its START is part of this op, because both came before either was written.
+ */
+struct registry_end {
+    uint64_t task, token;
+    uint32_t attempt;
+    bool started;
+    struct registry_start start; /* of `started` */
+    enum registry_state next;    /* DONE, FAILED, CANCELLED, READY (again, at its old rank) or SCHEDULED */
+    int64_t wake_ns;             /* of SCHEDULED: when */
+    enum weir_outcome outcome;
+    enum weir_reason reason;
+    int status;
+    bool counts;      /* as a failure, against max_attempts */
+    bool death;       /* its worker or runner died of it, or with it */
+    bool quarantined; /* of FAILED: because of its deaths */
+    int64_t started_ns;
+    int64_t run_ns, wait_ns; /* how long the attempt ran; how long the task waited for it since it was ready */
+    uint64_t worker;
+    struct slice pool;
+    struct slice message; /* one line for a person */
+    struct slice output, errput; /* kept where the task has ended */
+};
+
+/* BLOCKED, SCHEDULED, READY -> CANCELLED. One that runs is not touched (WEIR_E_BUSY): its attempt is to be ended. */
+struct registry_cancel {
+    uint64_t task;  /* or: */
+    uint64_t batch; /* all of a batch that do not run */
+    uint64_t ret_count;
+};
+
+/* FAILED, CANCELLED -> READY (or SCHEDULED, BLOCKED), with all its attempts before it again. */
+struct registry_retry {
+    uint64_t task;
+    uint64_t batch; /* all of a batch that have failed */
+    uint64_t ret_count;
+};
+
+/* Of a task that does not run and has not ended. */
+struct registry_edit {
+    uint64_t task;
+    const int32_t *priority;     /* NULL: as it is; and so on */
+    const int64_t *not_before_ns;
+    const struct registry_after *after; /* dependencies to be added; siblings do not make sense */
+    uint32_t after_count;
+};
+
+/* What to do with a task that waits for what can never be: found by REGISTRY_CHECK, left to a person. */
+enum registry_resolve { REGISTRY_RESOLVE_RUN, REGISTRY_RESOLVE_CANCEL };
+
+/* SCHEDULED -> READY of all whose time has come (at most max), and waiting ones whose deadline has passed -> FAILED. */
+struct registry_wake {
+    uint32_t max;
+    uint32_t ret_count;
+    int64_t ret_next_ns; /* when the next is due; 0: none */
+};
+
+/* Tasks that can never run: in a cycle, or behind a task that was cancelled or is gone. Told as deadlock.detected, once each. */
+struct registry_check {
+    uint64_t ret_stuck; /* how many there are */
+    uint64_t ret_new;   /* of these, that were not known */
+};
+
+/* What has ended before that time, and events older than that or beyond that count, go: at most `max` rows at a time. */
+struct registry_purge {
+    int64_t tasks_before_ns, failed_before_ns, events_before_ns;
+    uint64_t events_max;
+    uint32_t max;
+    bool ret_more;
+};
+
+/* One sample of the history, see registry_reader_ops.history. */
+struct registry_sample {
+    int64_t at_ns;
+    uint32_t resolution_s; /* 10, 300, 3600 */
+    struct slice pool;     /* empty: over all */
+    double running, limit, utilisation; /* means */
+    uint64_t started, finished, failed;
+};
+
+struct registry_op {
+    struct registry_op *next;
+    enum registry_op_kind kind;
+    struct weir_error err; /* of this op alone; status WEIR_OK: done */
+    int64_t at_ns;         /* when it happened: of its events */
+    union {
+        struct registry_submit submit;
+        struct registry_take take;
+        struct registry_start start;
+        struct registry_end end;
+        struct registry_cancel cancel;
+        struct registry_retry retry;
+        struct registry_edit edit;
+        struct { uint64_t task; } remove; /* REGISTRY_DELETE: of one that has ended */
+        struct { uint64_t task; enum registry_resolve how; } resolve;
+        struct registry_wake wake;
+        struct registry_event tell;
+        struct { struct slice name; uint64_t ret_id; } batch_open;
+        struct { uint64_t batch; } batch_end; /* no more tasks come */
+        struct registry_check check;
+        struct registry_purge purge;
+        struct { struct slice name, value; } set; /* a fact; an empty value takes it away */
+        struct registry_sample sample;
+    };
+    /*
+     * What has become ready by this op, in the order of rank. The registry keeps in mind how far the engine has taken each
+     * line. A task is handed over as it is (ret_ready) when the engine has everything before it in its line and
+     * holds fewer than REGISTRY_HANDED_MAX of it, or when its rank is one that the engine has passed; else only the line's number is told
+     * (ret_lines, each once): there is something to TAKE. Both are the receiver's, mem_free() frees them. A task that goes
+     * back to READY by an END is not handed over: the engine has it.
+     */
+    struct registry_task *ret_ready;
+    uint32_t *ret_lines;
+    size_t ret_line_count;
+    void (*done)(struct registry_op *op); /* of the clerk; on its thread, after the commit or the failure */
+    void *user;
+};
+
+/* ---- reading ---- */
+
+/* A task as somebody sees it. Slices point into `hold` of the call. */
+struct registry_view {
+    uint64_t id;
+    enum registry_state state;
+    struct registry_line line;
+    struct slice key, idempotency_key;
+    uint64_t batch, place;
+    int64_t submitted_ns, ready_ns, not_before_ns, deadline_ns, started_ns, ended_ns; /* started: first attempt */
+    uint32_t attempts, failures, deaths, max_attempts, capacity_retries;
+    int64_t timeout_ns;
+    uint32_t blocked_by; /* dependencies that are not done */
+    bool run_after_failure, stuck; /* stuck: found by the last check */
+    struct slice pool;             /* of the attempt that runs, or of the last */
+    enum weir_outcome outcome;     /* of the last attempt, when there was one */
+    enum weir_reason reason;
+    int status;
+    struct slice message;
+    bool has_result;               /* output and errput are asked for and there */
+    struct slice payload, output, errput;
+};
+
+struct registry_filter {
+    unsigned states; /* bits 1 << enum registry_state; 0: all */
+    struct slice pool, skill, tenant, session, key; /* empty: any */
+    uint64_t batch;  /* 0: any */
+    bool stuck;
+    bool newest_first;
+    bool with_payload, with_result;
+};
+
+struct registry_event_filter {
+    uint64_t task, worker; /* 0: any */
+    struct slice pool;
+    uint64_t kinds; /* bits 1 << kind; 0: all */
+    bool newest_first;
+};
+
+struct registry_batch {
+    uint64_t id;
+    struct slice name;
+    int64_t opened_ns, ended_ns;
+    bool ended; /* no more tasks come */
+    uint64_t total, states[REGISTRY_STATES];
+};
+
+/* Tasks by state, for one target: a pool's name, "skill:NAME", or empty for those that named neither. */
+struct registry_tally {
+    struct slice target;
+    uint64_t states[REGISTRY_STATES];
+};
+
+struct core_registry;
+struct registry_reader;
+
+/* Called for each row; false: enough. */
+typedef bool (*registry_task_fn)(void *ctx, const struct registry_view *v);
+typedef bool (*registry_event_fn)(void *ctx, const struct registry_event *e);
+typedef bool (*registry_batch_fn)(void *ctx, const struct registry_batch *b);
+typedef bool (*registry_tally_fn)(void *ctx, const struct registry_tally *t);
+typedef bool (*registry_sample_fn)(void *ctx, const struct registry_sample *s);
+typedef bool (*registry_line_fn)(void *ctx, const struct registry_line *l);
+
+struct registry_reader_ops {
+    /* WEIR_E_END: no such task. with: payload and result too. v's slices live until the next call on the reader. */
+    enum weir_status (*task)(struct registry_reader *r, uint64_t id, bool with, struct registry_view *ret,
+                             struct weir_error *err);
+    /* Tasks with id > after (< after when the newest come first; 0: from the end), at most max. Stable while tasks come
+     * and go: an id is never given twice. */
+    enum weir_status (*tasks)(struct registry_reader *r, const struct registry_filter *f, uint64_t after, uint32_t max,
+                              registry_task_fn fn, void *ctx, struct weir_error *err);
+    /* What a task depends on, or what depends on it (`up`). */
+    enum weir_status (*dependencies)(struct registry_reader *r, uint64_t id, bool up, registry_task_fn fn, void *ctx,
+                                     struct weir_error *err);
+    enum weir_status (*events)(struct registry_reader *r, const struct registry_event_filter *f, uint64_t after,
+                               uint32_t max, registry_event_fn fn, void *ctx, struct weir_error *err);
+    enum weir_status (*batch)(struct registry_reader *r, uint64_t id, struct registry_batch *ret, struct weir_error *err);
+    enum weir_status (*batches)(struct registry_reader *r, uint64_t after, uint32_t max, registry_batch_fn fn, void *ctx,
+                                struct weir_error *err);
+    /* Tasks of a batch from a place on, in order, up to the first that has not ended; payload and result if asked. */
+    enum weir_status (*results)(struct registry_reader *r, uint64_t batch, uint64_t from, uint32_t max, bool with_payload,
+                                registry_task_fn fn, void *ctx, struct weir_error *err);
+    enum weir_status (*tallies)(struct registry_reader *r, registry_tally_fn fn, void *ctx, struct weir_error *err);
+    /* pool NULL: over all. Oldest first. */
+    enum weir_status (*history)(struct registry_reader *r, const char *pool, uint32_t resolution_s, int64_t from_ns,
+                                int64_t to_ns, registry_sample_fn fn, void *ctx, struct weir_error *err);
+    /* The value of a fact, appended. WEIR_E_END: none. */
+    enum weir_status (*fact)(struct registry_reader *r, struct slice name, struct buf *out, struct weir_error *err);
+    void (*close)(struct registry_reader *r);
+};
+
+struct registry_reader {
+    const struct registry_reader_ops *ops;
+};
+
+/* ---- the registry ---- */
+
+/* A task that a predecessor left running. */
+struct registry_left {
+    uint64_t task, token;
+    uint32_t attempt;
+    struct slice pool;
+    struct registry_runner runner;
+    int64_t started_ns;
+};
+typedef bool (*registry_left_fn)(void *ctx, const struct registry_left *l);
+
+struct core_registry_ops {
+    const char *name; /* "memory", "sqlite" */
+    /* One transaction for the chain (through next), in its order. On failure every op is without effect, and the call may be
+     * repeated with the same chain; *err and each op's err say why. Events that were written: numbers up to last_event(). */
+    enum weir_status (*apply)(struct core_registry *r, struct registry_op *chain, struct weir_error *err);
+    /*
+     * At a start, before anything is applied: tells what ran when the predecessor ended. After fn has seen them, and their
+     * processes have been ended, put_back makes them READY at their old rank, with their attempts recorded as lost
+     * (the dispatcher was killed), in one transaction. A task that was so lost deaths_max times is quarantined; 0: never.
+     */
+    enum weir_status (*left_running)(struct core_registry *r, registry_left_fn fn, void *ctx, struct weir_error *err);
+    enum weir_status (*put_back)(struct core_registry *r, int64_t now_ns, uint32_t deaths_max, uint64_t *ret_count,
+                                 struct weir_error *err);
+    /* Every line that has a ready task. */
+    enum weir_status (*lines)(struct core_registry *r, registry_line_fn fn, void *ctx, struct weir_error *err);
+    /* The line of that number; its slices are the registry's, and stay. NULL: none. Any thread. */
+    const struct registry_line *(*line)(struct core_registry *r, uint32_t id);
+    /* The number of the last event that is durable. Any thread. */
+    uint64_t (*last_event)(struct core_registry *r);
+    /* Any thread; each reader is used by one at a time. */
+    enum weir_status (*reader)(struct core_registry *r, struct registry_reader **ret, struct weir_error *err);
+    /* Readers are closed before. */
+    void (*close)(struct core_registry *r);
+};
+
+/* First member of every registry. */
+struct core_registry {
+    const struct core_registry_ops *ops;
+};
+
+#endif

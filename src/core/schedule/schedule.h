@@ -1,0 +1,185 @@
+/*
+ * The schedule: which task runs next, and in which pool.
+ *
+ * It knows the ready tasks that are in memory, line by line (core/ports/registry.h has what a line is), and the pools with
+ * their permits (core/permits.h). It decides; it starts nothing and takes no permit:
+ *
+ *     while (schedule_choose(s, now, &task, &pool)) {
+ *         if (started(task, pool))
+ *             schedule_start(s, task, pool, now);        // it is out of the schedule; its session is taken
+ *         else
+ *             schedule_close_pool(s, pool) or schedule_set_aside(s, task, key);
+ *     }
+ *     ...
+ *     schedule_end(s, line, pool, work_ns, now);         // what ran has ended: its permit is back
+ *
+ * The choice, in words, which tests/unit/core/schedule/model.c says again, slowly: of all tasks that could run now, the
+ * first in the policy's order. A task can run in a pool that is open and enabled, and whose permit_check() for its needs is
+ * PERMIT_FREE, when no other task of its session runs and it is not set aside. Its pools are: the one that it names; or those
+ * that offer its skill, the least utilised first (running / limit, then in the order in which they were added), and where no pool
+ * offers it the default pool; or, if it names neither, the default pool. The orders:
+ *
+ *     fifo         by rank
+ *     priority     by priority + ageing * minutes since it was ready, the highest first; then by rank
+ *     skill        the same
+ *     fair-share   by what its tenant has had for its weight, the least first (then the tenant that was seen first); within the tenant as
+ *                  priority
+ *
+ * What a tenant has had is the time its attempts have run, over its weight. An attempt is charged when it starts with the
+ * mean of the tenant's last run times (of all tenants', or 1 s, as long as it has none), and at its end with the difference. A tenant that comes
+ * back after it had nothing ready and nothing running starts level: with the least of those that have, if that is more
+ * than its own.
+ *
+ * A decision costs O(kinds + log tasks), whatever is queued, where a *kind* is what cannot be told apart by what blocks
+ * it: the same target, needs, slots, and side of the reserve. Kinds that are found blocked are not looked at again until
+ * something that they wait for has changed.
+ *
+ * Pure; one thread.
+ */
+#ifndef CORE_SCHEDULE_SCHEDULE_H
+#define CORE_SCHEDULE_SCHEDULE_H
+
+#include "base/list.h"
+#include "base/time.h"
+#include "core/permits.h"
+#include "core/ports/registry.h"
+
+struct schedule;
+struct schedule_pool;
+struct schedule_line;
+
+enum schedule_policy {
+    SCHEDULE_FIFO,
+    SCHEDULE_PRIORITY,
+    SCHEDULE_SKILL,
+    SCHEDULE_FAIR_SHARE,
+    SCHEDULE_POLICIES
+};
+
+/* "fifo", "priority", "skill", "fair-share". */
+const char *schedule_policy_name(enum schedule_policy p);
+bool schedule_policy_from_name(const char *name, enum schedule_policy *ret);
+
+/* Lines in memory, ready ones and those kept because something of them runs. */
+#define SCHEDULE_LINES_MAX 1000000
+/* Weights of tenants. */
+#define SCHEDULE_WEIGHT_MIN 0.001
+#define SCHEDULE_WEIGHT_MAX 1e6
+
+struct schedule_options {
+    enum schedule_policy policy;
+    double ageing; /* priority per minute, 0 to 1000 */
+};
+
+/* A ready task, as part of whoever's own struct. */
+struct schedule_task {
+    uint64_t id;
+    int64_t rank;               /* registry_task.rank: its order, and since when it is ready */
+    struct schedule_line *line; /* set by schedule_add() */
+    bool aside;                 /* by schedule_set_aside() */
+    struct list link;
+};
+
+/* False from new: no memory. */
+struct schedule *schedule_new(const struct schedule_options *o);
+/* Nothing in it is freed that is not its own. NULL-safe. */
+void schedule_free(struct schedule *s);
+
+/* Takes effect with the next choice. Costs O(lines). */
+void schedule_set_policy(struct schedule *s, const struct schedule_options *o);
+/* SCHEDULE_WEIGHT_MIN to _MAX; 1 unless it was set. False: no memory. */
+bool schedule_set_weight(struct schedule *s, struct slice tenant, double weight);
+
+/* ---- pools ---- */
+
+/* skills: copied. The account is whose permits are looked at; it stays the caller's. NULL: no memory. */
+struct schedule_pool *schedule_add_pool(struct schedule *s, const char *name, struct permit_account *account,
+                                        const char *const *skills, size_t skill_count, void *owner);
+/* Nothing of it runs. Tasks that named it wait until there is a pool of that name again. */
+void schedule_remove_pool(struct schedule *s, struct schedule_pool *p);
+/* False: no memory, nothing has changed. */
+bool schedule_set_skills(struct schedule *s, struct schedule_pool *p, const char *const *skills, size_t skill_count);
+/* NULL: none. */
+void schedule_set_default_pool(struct schedule *s, struct schedule_pool *p);
+void *schedule_pool_owner(const struct schedule_pool *p);
+/* Disabled pools take nothing. */
+void schedule_enable_pool(struct schedule *s, struct schedule_pool *p, bool enabled);
+/* For now nothing can start in it (its gate, breaker or workers): until schedule_open_pool(). */
+void schedule_close_pool(struct schedule *s, struct schedule_pool *p);
+void schedule_open_pool(struct schedule *s, struct schedule_pool *p);
+/* A permit of the pool was taken or returned by somebody else, or a limit of it, a quota, slots or the global limit (p NULL) were changed. */
+void schedule_pool_changed(struct schedule *s, struct schedule_pool *p);
+
+/* ---- tasks ---- */
+
+/*
+ * The line of that number, made if it is new; slots are the resources that its `slots` names, resolved by the caller. *ret is valid as
+ * long as it has tasks, or runs, or is held (hold counts). WEIR_E_NOMEM, WEIR_E_LIMIT (SCHEDULE_LINES_MAX).
+ */
+WEIR_MUST_CHECK enum weir_status schedule_line(struct schedule *s, const struct registry_line *l,
+                                               struct permit_slots *const slots[PERMIT_SLOTS_MAX],
+                                               struct schedule_line **ret, struct weir_error *err);
+/* NULL: it is not there. */
+struct schedule_line *schedule_find_line(struct schedule *s, uint32_t id);
+uint32_t schedule_line_id(const struct schedule_line *l);
+/* Ready tasks that it has in memory. */
+size_t schedule_line_count(const struct schedule_line *l);
+/* The caller's own: how far it was taken, whether there is more (core/desk.c). */
+struct schedule_supply {
+    int64_t last_rank; /* of what was added last in order */
+    bool more;         /* the registry has more */
+    bool asked;        /* and was asked for it */
+    uint32_t window;   /* how many to have in memory */
+};
+struct schedule_supply *schedule_line_supply(struct schedule_line *l);
+/* A line without tasks is kept while it is held. */
+void schedule_hold_line(struct schedule *s, struct schedule_line *l, bool hold);
+
+/* By its rank: mostly at the end, which is O(1). Cannot fail once its line is made. */
+void schedule_add(struct schedule *s, struct schedule_line *l, struct schedule_task *t, struct instant now);
+void schedule_remove(struct schedule *s, struct schedule_task *t, struct instant now);
+
+/* ---- choosing ---- */
+
+/* wall_ns: now, on the clock of the ranks; for ageing. False: none can run. */
+bool schedule_choose(struct schedule *s, struct instant now, struct schedule_task **ret_task,
+                     struct schedule_pool **ret_pool);
+/* The chosen task runs in the pool: its permit has been taken. It is out of the schedule. */
+void schedule_start(struct schedule *s, struct schedule_task *t, struct schedule_pool *p, struct instant now);
+/* An attempt of the line has ended, and its permit was returned. */
+void schedule_end(struct schedule *s, struct schedule_line *l, struct schedule_pool *p, duration_ns work_ns,
+                  struct instant now);
+/*
+ * The task cannot be started for a reason of its own (its session's worker is busy, its own wait is not over). It keeps its place, and is passed over
+ * until schedule_bring_back(); with a session, so are the others of its session.
+ */
+void schedule_set_aside(struct schedule *s, struct schedule_task *t);
+void schedule_bring_back(struct schedule *s, struct schedule_task *t, struct instant now);
+
+/* ---- looking ---- */
+
+/* Why the first task of the line does not run now; for people ("weir task"). PERMIT_FREE with *ret_why: another reason. */
+enum schedule_why {
+    SCHEDULE_MAY_RUN,
+    SCHEDULE_NO_POOL,       /* the pool that it names is not there, or no pool offers the skill and there is no default */
+    SCHEDULE_POOL_DISABLED,
+    SCHEDULE_POOL_CLOSED,
+    SCHEDULE_LIMIT,         /* *ret_block says which */
+    SCHEDULE_SESSION_TAKEN,
+    SCHEDULE_ASIDE,
+};
+enum schedule_why schedule_why(const struct schedule *s, const struct schedule_line *l, enum permit_block *ret_block);
+/* Skills that tasks wait for and nobody offers, with no default pool; each is told once, until it is offered again. NULL: none (more). */
+const char *schedule_take_unoffered(struct schedule *s);
+/* For metrics: of each tenant that is known. */
+struct schedule_share {
+    struct slice tenant;
+    double weight, had; /* had: seconds over weight */
+    size_t ready, running;
+};
+typedef void (*schedule_share_fn)(void *ctx, const struct schedule_share *share);
+void schedule_shares(const struct schedule *s, schedule_share_fn fn, void *ctx);
+/* NULL: all holds; else what does not. O(everything). */
+const char *schedule_check(const struct schedule *s);
+
+#endif
