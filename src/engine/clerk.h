@@ -1,0 +1,53 @@
+/*
+ * The clerk: the thread that writes the registry. It gathers ops in the order in which they come and has them applied in
+ * groups: while one transaction is being written, the next group gathers, so the slower the disk, the larger the
+ * groups.
+ *
+ *     clerk_new(registry, &options, &c, &err)
+ *     clerk_send(c, op)            // any thread; op->done(op) is called on the clerk's thread, when it is durable or has failed
+ *     clerk_free(c)                // after everything that was sent is done
+ *
+ * An op of the engine (START, END, WAKE, TELL, ...: what has happened, and must be recorded) is tried until the store takes
+ * it; what it would have told is meanwhile in the spill file, if there is one, so that it outlives a crash. An op of a user
+ * (SUBMIT, CANCEL, ...) fails with the store's error: nothing was accepted.
+ */
+#ifndef ENGINE_CLERK_H
+#define ENGINE_CLERK_H
+
+#include "core/ports/registry.h"
+
+/* Ops in one transaction, at most; a SUBMIT counts as many as it has tasks. */
+#define CLERK_GROUP_OPS 4096
+/* Between two tries of what must be recorded: at first, and at most. */
+#define CLERK_RETRY_MIN_NS (50 * NS_PER_MS)
+#define CLERK_RETRY_MAX_NS (2 * NS_PER_S)
+
+struct clerk;
+
+struct clerk_options {
+    const char *spill_path; /* NULL: none */
+    /* A group is durable: the number of the last event. On the clerk's thread, before the ops' done(). May be NULL. */
+    void (*committed)(void *ctx, uint64_t last_event);
+    void *ctx;
+};
+
+struct clerk_stats {
+    uint64_t groups, ops, failures; /* failures: of transactions */
+    uint64_t events_spilled, events_dropped; /* written to the spill file, and lost because that failed too */
+    duration_ns commit_ns, commit_ns_max;    /* spent in apply(), in all, and the longest */
+    uint64_t commit_buckets[16];             /* how many took at most 2^i * 64 us; the last: longer */
+    uint64_t waiting;                        /* ops that are not durable yet */
+    bool failing;                            /* the last try failed: message says why */
+    char message[WEIR_ERROR_MESSAGE_BYTES];
+};
+
+WEIR_MUST_CHECK enum weir_status clerk_new(struct core_registry *r, const struct clerk_options *o, struct clerk **ret,
+                                           struct weir_error *err);
+void clerk_send(struct clerk *c, struct registry_op *op);
+void clerk_get_stats(struct clerk *c, struct clerk_stats *ret);
+/* Gives up on what the store does not take: those ops fail. For a shutdown. */
+void clerk_give_up(struct clerk *c);
+/* NULL-safe. */
+void clerk_free(struct clerk *c);
+
+#endif
