@@ -59,7 +59,7 @@ struct desk_attempt {
     struct desk_pool *pool;
     struct instant started_at, beat_at; /* beat_at: of its last heartbeat; NONE: it has sent none */
     struct registry_runner runner;
-    double progress; /* negative: not told */
+    double progress;           /* negative: not told */
     const char *progress_text; /* or NULL */
 };
 
@@ -68,7 +68,8 @@ struct desk_pool_ops {
      * Makes what the executor expects out of the task's payload, and its environment. Valid until discard(). An error is
      * the task's: it fails for good, with the message (bad_row).
      */
-    enum weir_status (*prepare)(void *ctx, const struct desk_attempt *a, struct core_task *t, struct weir_error *err);
+    enum weir_status (*prepare)(void *ctx, const struct desk_attempt *a, struct core_task *t,
+                                struct weir_error *err);
     /* t->payload and t->env are used up. */
     void (*discard)(void *ctx, struct core_task *t);
     /* The pool is gone. */
@@ -84,8 +85,8 @@ struct desk_pool_options {
     struct permit_reserve reserve;
     size_t burst_places;
     double burst_seconds;
-    uint32_t max_attempts;          /* of tasks that say nothing else; >= 1 */
-    struct backoff_options backoff; /* the same */
+    uint32_t max_attempts;            /* of tasks that say nothing else; >= 1 */
+    struct backoff_options backoff;   /* the same */
     duration_ns heartbeat_timeout_ns; /* after the first heartbeat; 0: none */
     /* Each attempt is told by desk_began() once its process runs: its START is written then, so that the record has the process. */
     bool tells_began;
@@ -105,17 +106,20 @@ struct desk_options {
     struct dispatcher *dispatcher;
     struct desk_host *host;
     struct schedule_options schedule;
-    uint64_t seed;         /* of the jitter of waits */
-    uint64_t first_token;  /* of the attempts: above all that a predecessor has given */
-    uint32_t deaths_max;   /* a task whose attempts were lost that often with their worker or runner is quarantined; 0: never */
+    uint64_t seed;        /* of the jitter of waits */
+    uint64_t first_token; /* of the attempts: above all that a predecessor has given */
+    uint32_t
+        deaths_max; /* a task whose attempts were lost that often with their worker or runner is quarantined; 0: never */
 };
 
-WEIR_MUST_CHECK enum weir_status desk_new(const struct desk_options *o, struct desk **ret, struct weir_error *err);
+WEIR_MUST_CHECK enum weir_status desk_new(const struct desk_options *o, struct desk **ret,
+                                          struct weir_error *err);
 /* Nothing runs, and nothing is with the host. Frees what is in the window. NULL-safe. */
 void desk_free(struct desk *d);
 
 /* A resource with places, that tasks may ask for by name; changed if it is there. WEIR_E_LIMIT: DESK_SLOTS_MAX. */
-WEIR_MUST_CHECK enum weir_status desk_set_slots(struct desk *d, const char *name, uint32_t count, struct weir_error *err);
+WEIR_MUST_CHECK enum weir_status desk_set_slots(struct desk *d, const char *name, uint32_t count,
+                                                struct weir_error *err);
 /* False: no such pool has been added; then what names none waits. */
 bool desk_set_default_pool(struct desk *d, const char *name);
 void desk_set_schedule(struct desk *d, const struct schedule_options *o, struct instant now);
@@ -123,13 +127,16 @@ bool desk_set_weight(struct desk *d, struct slice tenant, double weight);
 void desk_set_deaths_max(struct desk *d, uint32_t deaths_max);
 
 /* pool: of the desk's dispatcher, used by nobody else. The options are copied (ctx is not). */
-WEIR_MUST_CHECK enum weir_status desk_add_pool(struct desk *d, struct core_pool *pool, const struct desk_pool_options *o,
-                                               struct instant now, struct desk_pool **ret, struct weir_error *err);
+WEIR_MUST_CHECK enum weir_status desk_add_pool(struct desk *d, struct core_pool *pool,
+                                               const struct desk_pool_options *o,
+                                               struct instant now, struct desk_pool **ret,
+                                               struct weir_error *err);
 /* New options for a pool: what runs goes on with the old ones. ops and ctx stay. */
-WEIR_MUST_CHECK enum weir_status desk_change_pool(struct desk *d, struct desk_pool *p, const struct desk_pool_options *o,
+WEIR_MUST_CHECK enum weir_status desk_change_pool(struct desk *d, struct desk_pool *p,
+                                                  const struct desk_pool_options *o,
                                                   struct instant now, struct weir_error *err);
-WEIR_MUST_CHECK enum weir_status desk_set_limit(struct desk *d, struct desk_pool *p, size_t limit, struct instant now,
-                                                struct weir_error *err);
+WEIR_MUST_CHECK enum weir_status desk_set_limit(struct desk *d, struct desk_pool *p, size_t limit,
+                                                struct instant now, struct weir_error *err);
 void desk_set_global_limit(struct desk *d, size_t limit, struct instant now);
 void desk_enable_pool(struct desk *d, struct desk_pool *p, bool enabled, struct instant now);
 bool desk_pool_enabled(const struct desk_pool *p);
@@ -142,6 +149,8 @@ struct core_pool *desk_core_pool(const struct desk_pool *p);
 void desk_line_ready(struct desk *d, uint32_t line, struct instant now);
 /* Ready tasks, handed over (chain through next); they are the desk's. */
 void desk_ready(struct desk *d, struct registry_task *chain, struct instant now);
+/* What an op of somebody else has made ready (op->ret_ready, ret_lines): it is taken out of the op. */
+void desk_made_ready(struct desk *d, struct registry_op *op, struct instant now);
 /* What it wrote is durable, or (op->err.status) has failed for good. Frees it. */
 void desk_written(struct desk *d, struct registry_op *op, struct instant now);
 

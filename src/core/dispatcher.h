@@ -118,12 +118,12 @@ void dispatcher_end(struct dispatcher *d, struct core_batch *b, struct instant n
 
 enum core_offer_result {
     OFFER_STARTED,
-    OFFER_LIMIT,     /* block says which */
-    OFFER_HELD,      /* the pool is, by hand, or it is going */
-    OFFER_GATE,      /* throttle, pacer, budget or breaker: not before `when` (NEVER: until something of the pool ends) */
+    OFFER_LIMIT, /* block says which */
+    OFFER_HELD,  /* the pool is, by hand, or it is going */
+    OFFER_GATE, /* throttle, pacer, budget or breaker: not before `when` (NEVER: until something of the pool ends) */
     OFFER_NO_WORKER, /* none has room: until one has */
     OFFER_WORKER,    /* the one that holds its session's state has none: `worker` */
-    OFFER_NEVER,     /* it can never be started there (more tokens than a whole budget, a bad session name): err says why */
+    OFFER_NEVER, /* it can never be started there (more tokens than a whole budget, a bad session name): err says why */
 };
 
 struct core_offer {
@@ -141,9 +141,11 @@ struct core_offer {
  * need: NULL: nothing beside a place. The numbers of its slots are in *ret_slots (PERMIT_SLOTS_MAX of them; may be NULL) before the executor's
  * start() is called.
  */
-WEIR_MUST_CHECK enum weir_status dispatcher_offer(struct dispatcher *d, struct core_batch *b, struct core_task *t,
-                                                  const struct permit_need *need, struct instant now,
-                                                  struct core_offer *ret, struct weir_error *err);
+WEIR_MUST_CHECK enum weir_status dispatcher_offer(struct dispatcher *d, struct core_batch *b,
+                                                  struct core_task *t,
+                                                  const struct permit_need *need,
+                                                  struct instant now, struct core_offer *ret,
+                                                  struct weir_error *err);
 /*
  * Ends the attempt of a running row, which then has this answer whatever the executor reports (that is counted as late): by hand, because its
  * heartbeats have stopped, or its own time is up. False: it does not run (any more), or is ended already.
@@ -154,8 +156,10 @@ bool dispatcher_end_attempt(struct dispatcher *d, struct core_task *t, enum weir
 /* ---- limits that change ---- */
 
 /* size: 1 .. POOL_SIZE_MAX. Of a pool with a crew its workers follow. WEIR_E_INVALID, WEIR_E_NOMEM: nothing has changed. */
-WEIR_MUST_CHECK enum weir_status dispatcher_set_pool_limit(struct dispatcher *d, struct core_pool *pool, size_t size,
-                                                           struct instant now, struct weir_error *err);
+WEIR_MUST_CHECK enum weir_status dispatcher_set_pool_limit(struct dispatcher *d,
+                                                           struct core_pool *pool, size_t size,
+                                                           struct instant now,
+                                                           struct weir_error *err);
 /* 0: none. */
 void dispatcher_set_global_limit(struct dispatcher *d, size_t limit);
 /* The pool's permits: where its quotas, reserve and burst are set, and what runs is counted. */

@@ -36,10 +36,11 @@ struct permits {
 
 /* A named resource with `count` places, each of which one attempt has to itself. */
 struct permit_slots {
-    uint32_t count;   /* places that may be taken, from 1 to count */
+    uint32_t count; /* places that may be taken, from 1 to count */
     uint32_t taken;
-    uint32_t cap;     /* bits that `used` has room for */
-    uint64_t *used;   /* a bit for each place; those above count may still be taken after it was lowered */
+    uint32_t cap; /* bits that `used` has room for */
+    uint64_t
+        *used; /* a bit for each place; those above count may still be taken after it was lowered */
 };
 
 /* What an attempt needs beside a place. Zeroed: nothing. */
@@ -65,7 +66,7 @@ struct permit_reserve {
 struct permit_burst {
     size_t places;
     double seconds;
-    double used;          /* place-seconds that are owed */
+    double used; /* place-seconds that are owed */
     bool paying;
     struct instant since; /* of the last settlement */
 };
@@ -73,12 +74,13 @@ struct permit_burst {
 /* One pool's share; `all` is where it counts too. */
 struct permit_account {
     struct permits *all;
-    size_t limit;      /* as it was set; see permit_limit() */
+    size_t limit;                               /* as it was set; see permit_limit() */
     uint64_t cpu_milli_limit, memory_mib_limit; /* quotas; 0: none */
     struct permit_reserve reserve;
     struct permit_burst burst;
     size_t running;
-    size_t running_low; /* of these, by tasks below the reserve's priority, as it was when they started */
+    size_t
+        running_low; /* of these, by tasks below the reserve's priority, as it was when they started */
     uint64_t cpu_milli, memory_mib; /* in use */
     size_t peak;
 };
@@ -136,6 +138,7 @@ bool permit_take(struct permit_account *a, const struct permit_need *need, struc
 /* Returns one that is out (asserted). */
 void permit_return(struct permit *p);
 /* Sums the permits that are out against the counts, for checks: false when they differ. slots may be NULL. */
-bool permit_account_agrees(const struct permit_account *a, const struct permit *const *out, size_t count);
+bool permit_account_agrees(const struct permit_account *a, const struct permit *const *out,
+                           size_t count);
 
 #endif

@@ -33,16 +33,17 @@ struct clerk_options {
 
 struct clerk_stats {
     uint64_t groups, ops, failures; /* failures: of transactions */
-    uint64_t events_spilled, events_dropped; /* written to the spill file, and lost because that failed too */
-    duration_ns commit_ns, commit_ns_max;    /* spent in apply(), in all, and the longest */
-    uint64_t commit_buckets[16];             /* how many took at most 2^i * 64 us; the last: longer */
-    uint64_t waiting;                        /* ops that are not durable yet */
-    bool failing;                            /* the last try failed: message says why */
+    uint64_t events_spilled,
+        events_dropped; /* written to the spill file, and lost because that failed too */
+    duration_ns commit_ns, commit_ns_max; /* spent in apply(), in all, and the longest */
+    uint64_t commit_buckets[16];          /* how many took at most 2^i * 64 us; the last: longer */
+    uint64_t waiting;                     /* ops that are not durable yet */
+    bool failing;                         /* the last try failed: message says why */
     char message[WEIR_ERROR_MESSAGE_BYTES];
 };
 
-WEIR_MUST_CHECK enum weir_status clerk_new(struct core_registry *r, const struct clerk_options *o, struct clerk **ret,
-                                           struct weir_error *err);
+WEIR_MUST_CHECK enum weir_status clerk_new(struct core_registry *r, const struct clerk_options *o,
+                                           struct clerk **ret, struct weir_error *err);
 void clerk_send(struct clerk *c, struct registry_op *op);
 void clerk_get_stats(struct clerk *c, struct clerk_stats *ret);
 /* Gives up on what the store does not take: those ops fail. For a shutdown. */

@@ -53,15 +53,16 @@ struct core_attempt {
 
 /* What an attempt runs as. */
 struct core_attempt_began {
-    uint64_t token;     /* the attempt's */
+    uint64_t token; /* the attempt's */
     int64_t pid;
-    uint64_t pid_start; /* its start time in the kernel's ticks, field 22 of /proc/PID/stat; 0: not known */
+    uint64_t
+        pid_start; /* its start time in the kernel's ticks, field 22 of /proc/PID/stat; 0: not known */
 };
 
 /* A sign of life of an attempt, with what it says of how far it is. */
 struct core_heartbeat {
-    uint64_t token;  /* the attempt's */
-    double progress; /* 0 to 1; negative: it does not say */
+    uint64_t token;    /* the attempt's */
+    double progress;   /* 0 to 1; negative: it does not say */
     struct slice text; /* one line; may be empty */
 };
 
