@@ -98,8 +98,6 @@ struct desk_host {
     const struct registry_line *(*line)(struct desk_host *h, uint32_t id);
     /* Wall-clock time of now. */
     int64_t (*wall_ns)(struct desk_host *h, struct instant now);
-    /* A pool's workers, limits, breaker ... have something to tell that belongs into the record. May be NULL. */
-    void (*tell)(struct desk_host *h, const struct registry_event *e);
 };
 
 struct desk_options {
@@ -149,6 +147,12 @@ struct core_pool *desk_core_pool(const struct desk_pool *p);
 void desk_line_ready(struct desk *d, uint32_t line, struct instant now);
 /* Ready tasks, handed over (chain through next); they are the desk's. */
 void desk_ready(struct desk *d, struct registry_task *chain, struct instant now);
+/*
+ * Writes an event that is part of no op about a task; detail is copied. p: whose name it has; NULL: none. Lost when there
+ * is no memory.
+ */
+void desk_record(struct desk *d, const struct registry_event *e, struct desk_pool *p,
+                 struct instant now);
 /* What an op of somebody else has made ready (op->ret_ready, ret_lines): it is taken out of the op. */
 void desk_made_ready(struct desk *d, struct registry_op *op, struct instant now);
 /* What it wrote is durable, or (op->err.status) has failed for good. Frees it. */

@@ -518,14 +518,14 @@ static void tell_beat(struct attempt *a, struct instant now)
     if (detail.len > 0)
         buf_putc(&detail, '}');
     if (!detail.failed)
-        desk_tell_of(a->desk,
-                     &(struct registry_event){.kind = REGISTRY_RUNNER_HEARTBEAT,
-                                              .task = a->t->task->id,
-                                              .attempt = a->shown.number,
-                                              .worker = a->shown.runner.worker,
-                                              .slot = a->shown.slots[0],
-                                              .detail = buf_slice(&detail)},
-                     a->pool, now);
+        desk_record(a->desk,
+                    &(struct registry_event){.kind = REGISTRY_RUNNER_HEARTBEAT,
+                                             .task = a->t->task->id,
+                                             .attempt = a->shown.number,
+                                             .worker = a->shown.runner.worker,
+                                             .slot = a->shown.slots[0],
+                                             .detail = buf_slice(&detail)},
+                    a->pool, now);
     buf_free(&detail);
 }
 

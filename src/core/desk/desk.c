@@ -95,8 +95,8 @@ struct told {
     char detail[];
 };
 
-void desk_tell_of(struct desk *d, const struct registry_event *e, const struct desk_pool *p,
-                  struct instant now)
+void desk_record(struct desk *d, const struct registry_event *e, struct desk_pool *p,
+                 struct instant now)
 {
     struct told *t = mem_calloc(1, sizeof *t + e->detail.len + 1);
 
@@ -108,17 +108,17 @@ void desk_tell_of(struct desk *d, const struct registry_event *e, const struct d
     if (e->detail.len > 0)
         memcpy(t->detail, e->detail.data, e->detail.len);
     if (p) {
-        t->pool = (struct desk_pool *)p;
+        t->pool = p;
         t->pool->unwritten++;
         t->op.tell.pool = slice_of(p->name);
     }
     desk_write(d, &t->op, now);
 }
 
-void desk_tell(struct desk *d, enum registry_event_kind kind, const struct desk_pool *p,
+void desk_tell(struct desk *d, enum registry_event_kind kind, struct desk_pool *p,
                const char *detail, struct instant now)
 {
-    desk_tell_of(d, &(struct registry_event){.kind = kind, .detail = slice_of(detail)}, p, now);
+    desk_record(d, &(struct registry_event){.kind = kind, .detail = slice_of(detail)}, p, now);
 }
 
 void desk_made_ready(struct desk *d, struct registry_op *op, struct instant now)

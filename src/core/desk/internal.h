@@ -120,10 +120,8 @@ struct desk {
 void desk_write(struct desk *d, struct registry_op *op, struct instant now);
 /* An op of the desk's own memory: freed when it is written. NULL: no memory. */
 struct registry_op *desk_new_op(enum registry_op_kind kind);
-/* Tells an event that is part of no other op; lost when there is no memory. p: whose name it has; NULL: none. */
-void desk_tell_of(struct desk *d, const struct registry_event *e, const struct desk_pool *p,
-                  struct instant now);
-void desk_tell(struct desk *d, enum registry_event_kind kind, const struct desk_pool *p,
+/* The same as desk_record(), for most. */
+void desk_tell(struct desk *d, enum registry_event_kind kind, struct desk_pool *p,
                const char *detail, struct instant now);
 
 /* pools.c */

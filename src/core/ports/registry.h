@@ -329,6 +329,8 @@ struct registry_sample {
     uint64_t started, finished, failed;
 };
 
+struct registry_note;
+
 struct registry_op {
     struct registry_op *next;
     enum registry_op_kind kind;
@@ -375,13 +377,16 @@ struct registry_op {
     struct registry_task *ret_ready;
     uint32_t *ret_lines;
     size_t ret_line_count;
-    /* of the clerk (engine/clerk.h), and not looked at by a registry: */
-    void (*done)(struct registry_op *op); /* on its thread, after the commit or the failure */
+    /* of whoever sends it (engine/tasks.h) and of the clerk (engine/clerk.h); not looked at by a registry: */
+    void (*done)(
+        struct registry_op *op); /* on the clerk's thread, after the commit or the failure */
     void *user;
+    struct registry_note *note; /* what the engine's thread is to know afterwards */
     struct registry_op
-        *start_op;  /* of an END: its START, which is part of it if both are written together */
+        *start_op;  /* of an END: its START, part of it if both are written together */
     uint64_t group; /* of the transaction that it is in; 0: it waits */
     bool folded;    /* a START that is part of its END */
+    bool spilled;   /* what it tells is in the spill file */
 };
 
 /* ---- reading ---- */
