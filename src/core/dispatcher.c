@@ -65,6 +65,11 @@ enum weir_status dispatcher_new(const struct dispatcher_options *o, struct dispa
     return WEIR_OK;
 }
 
+void dispatcher_set_observer(struct dispatcher *d, struct core_observer *observer)
+{
+    d->options.observer = observer;
+}
+
 static void free_memory(struct core_pool *p)
 {
     mem_free(p->times);

@@ -60,6 +60,9 @@ WEIR_MUST_CHECK enum weir_status dispatcher_new(const struct dispatcher_options 
 /* Closes the executors. All batches are freed and nothing runs (asserted). NULL-safe. */
 void dispatcher_free(struct dispatcher *d);
 
+/* Tells another one from now on; NULL: nobody. */
+void dispatcher_set_observer(struct dispatcher *d, struct core_observer *observer);
+
 /* The options are checked. On success the executor is the pool's; it is closed with the dispatcher. */
 WEIR_MUST_CHECK enum weir_status
 dispatcher_add_pool(struct dispatcher *d, const struct core_pool_options *o,

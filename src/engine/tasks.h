@@ -30,6 +30,8 @@ struct engine_tasks_options {
     void (*committed)(void *ctx, uint64_t last_event);
     /* A process of a predecessor that may still run; its process group is ended before its task is put back. May be NULL. */
     void (*left)(void *ctx, const struct registry_left *l);
+    /* An event for a person: the store fails, the store works again, ... On any thread. May be NULL. */
+    void (*log)(void *ctx, const char *line);
     void *ctx;
 };
 

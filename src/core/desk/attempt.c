@@ -308,8 +308,7 @@ static bool offer(struct desk *d, struct desk_task *t, struct desk_pool *p, stru
         }
         a->prepared = true;
     }
-    status = dispatcher_offer(d->dispatcher, p->batch, &a->core, &need, now, &what, a->shown.slots,
-                              &err);
+    status = dispatcher_offer(d->dispatcher, p->batch, &a->core, &need, now, &what, &err);
     if (status != WEIR_OK) {
         unmake(a);
         return false;

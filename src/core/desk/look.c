@@ -9,6 +9,14 @@ void desk_attempts(const struct desk *d, desk_attempt_fn fn, void *ctx)
         fn(ctx, &list_entry(node, struct attempt, link)->shown);
 }
 
+bool desk_owns(const struct desk *d, const struct core_batch *b)
+{
+    list_foreach (node, &d->pools)
+        if (list_entry(node, struct desk_pool, link)->batch == b)
+            return true;
+    return false;
+}
+
 struct schedule *desk_schedule(struct desk *d)
 {
     return d->schedule;
