@@ -494,7 +494,7 @@ static void tell_worker(struct engine_tasks *t, const struct core_event *ev, str
     struct buf detail = {0};
 
     buf_printf(&detail, "{\"from\":\"%s\",\"to\":\"%s\",\"why\":\"%s\"", worker_state_name(w->from),
-               worker_state_name(w->to), worker_cause_name(w->cause));
+               worker_state_name(w->to), w->reason);
     if (w->detail[0]) {
         buf_puts(&detail, ",\"detail\":");
         json_put_string(&detail, slice_of(w->detail));
