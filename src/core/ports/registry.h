@@ -357,8 +357,12 @@ struct registry_op {
     struct registry_task *ret_ready;
     uint32_t *ret_lines;
     size_t ret_line_count;
-    void (*done)(struct registry_op *op); /* of the clerk; on its thread, after the commit or the failure */
+    /* of the clerk (engine/clerk.h), and not looked at by a registry: */
+    void (*done)(struct registry_op *op); /* on its thread, after the commit or the failure */
     void *user;
+    struct registry_op *start_op; /* of an END: its START, which is part of it if both are written together */
+    uint64_t group;               /* of the transaction that it is in; 0: it waits */
+    bool folded;                  /* a START that is part of its END */
 };
 
 /* ---- reading ---- */
