@@ -285,6 +285,8 @@ enum permit_block permit_check(const struct permit_account *a, const struct perm
 
 static void count_in(struct permit_account *a, size_t places)
 {
+    a->granted = permit_limit(a);
+    a->all->granted = a->all->limit;
     a->running += places;
     a->all->running += places;
     if (a->running > a->peak)

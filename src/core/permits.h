@@ -31,6 +31,7 @@
 /* All pools together. */
 struct permits {
     size_t limit;
+    size_t granted; /* the limit when the last one was taken: what runs is no more (P3) */
     size_t running;
 };
 
@@ -80,6 +81,7 @@ struct permit_account {
     uint64_t cpu_milli_limit, memory_mib_limit; /* quotas; 0: none */
     struct permit_reserve reserve;
     struct permit_burst burst;
+    size_t granted; /* as in struct permits; of the limit in force */
     size_t running;
     size_t unheld; /* of these, in no struct permit: see permit_take_many() */
     size_t
