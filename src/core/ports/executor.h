@@ -66,7 +66,11 @@ struct core_attempt_began {
 struct core_heartbeat {
     uint64_t token;    /* the attempt's */
     double progress;   /* 0 to 1; negative: it does not say */
+<<<<<<< HEAD
     struct slice text; /* one line of UTF-8; may be empty */
+=======
+    struct slice text; /* one line; may be empty */
+>>>>>>> offer
 };
 
 /* The engine, as an executor sees it. */
@@ -124,6 +128,11 @@ struct core_executor_ops {
      * that are being worked on an early end is asked, as by cancel(). Goes with start_run.
      */
     void (*recall)(struct core_executor *ex, const struct core_batch *cancelled);
+    /*
+     * The pool's size is another one from now on. Called before anything is handed over beyond the old one; when it is
+     * less, what runs goes on, and is more for a while. NULL: no matter. An error: it can't be, and nothing has changed.
+     */
+    enum weir_status (*resize)(struct core_executor *ex, size_t size, struct weir_error *err);
     /* Asks for an early end. The report still follows, exactly once. */
     void (*cancel)(struct core_executor *ex, struct core_attempt *attempt);
     /* All of this turn's start() calls have been made; wake whoever works. May be NULL. */
