@@ -92,8 +92,9 @@ void ahead_call_in(struct core_pool *p, const struct core_batch *of)
     }
 }
 
-bool ahead_pass_permit(struct core_pool *p, struct instant now)
+bool ahead_pass_permit(struct core_attempt_slot *from, struct instant now)
 {
+    struct core_pool *p = from->pool;
     struct list *first = list_pop_front(&p->ahead);
     struct core_attempt_slot *s;
 
@@ -102,6 +103,7 @@ bool ahead_pass_permit(struct core_pool *p, struct instant now)
     s = list_entry(first, struct core_attempt_slot, link);
     p->ahead_count--;
     list_push_back(&p->busy_slots, &s->link);
+    permit_pass(&from->permit, &s->permit);
     slot_placed(s, now);
     return true;
 }

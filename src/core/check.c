@@ -39,7 +39,7 @@ static const char *check_pool(const struct core_pool *p, size_t *running, uint64
         const struct core_attempt_slot *s = list_entry(node, struct core_attempt_slot, link);
 
         busy++;
-        if (!s->running || !s->permit)
+        if (!s->running || !s->permit.account)
             return "I1: a slot that does not run holds a permit";
         if (s->task && (s->task->slot != s || s->task->state != TASK_RUNNING))
             return "I2: a slot and its task disagree";
@@ -73,7 +73,7 @@ static const char *check_ahead(const struct core_pool *p, uint64_t *ret_ahead)
         const struct core_attempt_slot *s = list_entry(node, struct core_attempt_slot, link);
 
         ahead++;
-        if (!s->running || s->permit || !s->task || s->task->slot != s ||
+        if (!s->running || s->permit.account || !s->task || s->task->slot != s ||
             s->task->state != TASK_RUNNING)
             return "I2: a slot that is ahead and its task disagree";
     }

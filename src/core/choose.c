@@ -219,7 +219,6 @@ void slot_placed(struct core_attempt_slot *s, struct instant now)
 {
     struct core_batch *b = s->batch;
 
-    s->permit = true;
     b->places++;
     if (b->places > b->stats.max_concurrent_reached)
         b->stats.max_concurrent_reached = b->places;
@@ -297,15 +296,17 @@ void choose_learn(struct core_pool *p, const struct core_answer *a, struct insta
     }
 }
 
-/* Hands the row over; with a permit that was taken for it, or ahead of one. w: of a pool that has workers. */
-static void start(struct core_pool *p, struct core_task *t, struct gate_ticket ticket, bool permit,
+/* Hands the row over in a slot that is free; with the permit that was taken for it there, or ahead of one. w: of a pool
+ * that has workers. */
+static void start(struct core_attempt_slot *s, struct core_task *t, struct gate_ticket ticket,
                   struct worker *w, struct instant now)
 {
+    struct core_pool *p = s->pool;
     struct core_batch *b = t->batch;
-    struct core_attempt_slot *s =
-        list_entry(list_pop_front(&p->free_slots), struct core_attempt_slot, link);
+    bool permit = s->permit.account != NULL;
 
     choose_unready(t);
+    list_remove(&s->link);
     list_push_back(permit ? &p->busy_slots : &p->ahead, &s->link);
     p->ahead_count += !permit;
     list_push_back(&b->running, &t->link);
@@ -314,7 +315,7 @@ static void start(struct core_pool *p, struct core_task *t, struct gate_ticket t
     s->task = t;
     s->abandoned_task = NULL;
     s->running = true;
-    s->permit = s->called_in = s->told = false;
+    s->called_in = s->told = false;
     s->ended_by = WEIR_REASON_NONE;
     s->ticket = t->ticket = ticket;
     s->worker = t->worker = w ? w->id : 0;
@@ -364,6 +365,7 @@ static struct instant start_rows(struct core_pool *p, size_t most, struct instan
 {
     while (most > 0) {
         bool permit = permit_available(&p->permits);
+        struct core_attempt_slot *s;
         struct core_task *t = NULL;
         struct worker *w = NULL;
         struct gate_ticket ticket;
@@ -382,11 +384,12 @@ static struct instant start_rows(struct core_pool *p, size_t most, struct instan
                 return INSTANT_NEVER;
             continue; /* it is parked, and others may go */
         }
-        if (permit && !permit_take(&p->permits))
+        s = list_entry(list_front(&p->free_slots), struct core_attempt_slot, link);
+        if (permit && !permit_take(&p->permits, NULL, &s->permit))
             return INSTANT_NEVER;
         ticket = gate_take(&p->gate, now, in_flight, t->tokens);
         take_turn(p, t);
-        start(p, t, ticket, permit, w, now);
+        start(s, t, ticket, w, now);
         tell_throttle(p, now);
         most--;
     }
@@ -397,6 +400,7 @@ struct instant choose_and_start(struct core_pool *p, size_t most, struct instant
 {
     struct instant wake = INSTANT_NEVER;
 
+    permit_settle(&p->permits, now);
     p->short_of_workers = false;
     if (p->breaker.options.on)
         breaking_drain(p, now);

@@ -486,17 +486,19 @@ static void take_answer(struct core_attempt_slot *s, struct core_task *t)
 static void free_slot(struct core_attempt_slot *s, struct instant now)
 {
     struct core_pool *p = s->pool;
-    bool permit = s->permit;
+    bool permit = s->permit.account != NULL;
 
     if (s->task && permit)
         s->batch->places--;
     p->ahead_count -= !permit;
-    s->running = s->permit = false;
+    s->running = false;
     s->task = NULL;
     list_remove(&s->link);
     list_push_front(&p->free_slots, &s->link);
-    if (permit && !ahead_pass_permit(p, now))
-        permit_return(&p->permits);
+    if (!permit || ahead_pass_permit(s, now))
+        return;
+    permit_settle(&p->permits, now);
+    permit_return(&s->permit);
 }
 
 /*
@@ -618,7 +620,7 @@ void finish_abandon(struct core_attempt_slot *s, struct instant now)
     struct core_batch *b = s->batch;
     struct breaking_word word;
 
-    assert(s->running && s->permit && t);
+    assert(s->running && s->permit.account && t);
     b->places--;
     s->task = NULL;
     s->abandoned_task = t;

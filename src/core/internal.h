@@ -35,7 +35,7 @@ struct core_attempt_slot {
     struct core_task *task; /* NULL while running: abandoned, its row has been judged without it */
     struct core_task *abandoned_task; /* whose payload it still reads */
     bool running;                     /* handed over, and not reported yet */
-    bool permit;                      /* false while it is ahead */
+    struct permit permit;             /* none while it is ahead */
     bool called_in;                   /* ahead, and asked to come back */
     bool told;                        /* the observer knows that it has begun */
     bool broken_in;                   /* the breaker is owed a word about it: breaker_ticket */
@@ -65,7 +65,7 @@ struct core_pool {
     struct list turn;    /* batches that have a row ready; the first is served next */
     bool takes_runs;     /* rows may go in runs here; see run.c for this and what follows */
     uint64_t run_rows;   /* with the executor, in runs */
-    size_t run_permits;  /* permits that these hold */
+    size_t run_permits;  /* permits that these hold, counted only */
     uint64_t run_round;  /* the number of the present look, see run_watch() */
     uint64_t run_young;  /* rows started since the last look ... */
     uint64_t run_old; /* ... and between the one before and it; those called back are in neither */
@@ -185,8 +185,8 @@ bool ahead_suits(const struct core_task *t);
 void ahead_learn(struct core_pool *p, const struct core_answer *a);
 /* What has not begun is to come back. of: of this batch only; NULL: all. */
 void ahead_call_in(struct core_pool *p, const struct core_batch *of);
-/* A place has become free: true if an attempt that was ahead has taken it over. */
-bool ahead_pass_permit(struct core_pool *p, struct instant now);
+/* A slot's place has become free: true if an attempt that was ahead has taken over its permit. */
+bool ahead_pass_permit(struct core_attempt_slot *from, struct instant now);
 /* Whether the report says that the attempt has come back without having begun. */
 bool ahead_came_back(const struct core_attempt_slot *s);
 

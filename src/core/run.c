@@ -177,14 +177,16 @@ void run_release(struct core_run *r)
 /* Gives back the permits that the rows with the executor cannot use. */
 static void return_permits(struct core_pool *p)
 {
-    for (; p->run_permits > p->run_rows; p->run_permits--)
-        permit_return(&p->permits);
+    if (p->run_permits <= p->run_rows)
+        return;
+    permit_return_many(&p->permits, p->run_permits - (size_t)p->run_rows);
+    p->run_permits = (size_t)p->run_rows;
 }
 
 void run_take_permits(struct core_pool *p)
 {
-    while (p->run_permits < p->run_rows && permit_take(&p->permits))
-        p->run_permits++;
+    if (p->run_permits < p->run_rows)
+        p->run_permits += permit_take_many(&p->permits, (size_t)(p->run_rows - p->run_permits));
 }
 
 /* Whether all that is ready in the pool is in runs, and may be started so. */
