@@ -25,10 +25,15 @@
  *     fair-share   by what its tenant has had for its weight, the least first (then the tenant that was seen first); within the tenant as
  *                  priority
  *
- * What a tenant has had is the time its attempts have run, over its weight. An attempt is charged when it starts with the
- * mean of the tenant's last run times (of all tenants', or 1 s, as long as it has none), and at its end with the difference. A tenant that comes
- * back after it had nothing ready and nothing running starts level: with the least of those that have, if that is more
- * than its own.
+ * The first ones by `priority + ageing * minutes` stay the first as time passes, for all grow older alike: so time plays no part.
+ *
+ * What a tenant has had is the time its attempts have run, over its weight; an attempt counts for SCHEDULE_WORK_MIN_NS at least. It is
+ * charged when it starts with the mean of the tenant's last run times (of all tenants', or 1 s, as long as it has none), and at
+ * its end with the difference. A tenant that comes back after it had nothing ready and nothing running starts level: with
+ * what the tenant that was chosen last in its task's pool had had before that, if that is more than its own. (Of several pools: the
+ * least. That is the usual rule of start-time fair queueing; not the least of all that wait, for a tenant may wait for days for a
+ * pool that is disabled, and whoever comes then would go before all others for as long.) A tenant of weight 1 without lines is
+ * forgotten when SCHEDULE_TENANTS_GONE_MAX others have gone after it.
  *
  * A decision costs O(kinds + log tasks), whatever is queued, where a *kind* is what cannot be told apart by what blocks
  * it: the same target, needs, slots, and side of the reserve. Kinds that are found blocked are not looked at again until
@@ -62,13 +67,17 @@ bool schedule_policy_from_name(const char *name, enum schedule_policy *ret);
 
 /* Lines in memory, ready ones and those kept because something of them runs. */
 #define SCHEDULE_LINES_MAX 1000000
+/* Tenants without lines that are remembered. */
+#define SCHEDULE_TENANTS_GONE_MAX 100000
+/* So that nobody has attempts for nothing: about what one costs the dispatcher. */
+#define SCHEDULE_WORK_MIN_NS (10 * NS_PER_US)
 /* Weights of tenants. */
 #define SCHEDULE_WEIGHT_MIN 0.001
 #define SCHEDULE_WEIGHT_MAX 1e6
 
 struct schedule_options {
     enum schedule_policy policy;
-    double ageing; /* priority per minute, 0 to 1000 */
+    double ageing; /* priority per minute, 0 to 1000; below 0.00006 (one in 11 days) as if it were that */
 };
 
 /* A ready task, as part of whoever's own struct. */
@@ -144,7 +153,7 @@ void schedule_remove(struct schedule *s, struct schedule_task *t, struct instant
 
 /* ---- choosing ---- */
 
-/* wall_ns: now, on the clock of the ranks; for ageing. False: none can run. */
+/* now: for limits that change by themselves (bursts), which are settled. False: none can run. */
 bool schedule_choose(struct schedule *s, struct instant now, struct schedule_task **ret_task,
                      struct schedule_pool **ret_pool);
 /* The chosen task runs in the pool: its permit has been taken. It is out of the schedule. */
