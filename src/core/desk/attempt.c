@@ -65,6 +65,9 @@ static void fill_row(struct attempt *a, const struct registry_line *line, struct
     c->payload = r->payload;
     c->payload_len = r->payload_len;
     c->timeout_ns = r->timeout_ns;
+    c->capacity_retries = r->capacity_retries;
+    c->spared = r->spared;
+    c->worker = r->last_worker;
     if (line->session.len > 0)
         c->session = mem_copy(line->session.data, line->session.len);
     if (r->deadline_ns != 0)
@@ -118,18 +121,21 @@ static void unmake(struct attempt *a)
     free_attempt(a);
 }
 
-/*
- * The payload is made before the offer, and says which slots the attempt has: they are those that a permit would get now, and
- * will be the same ones a moment later.
- */
-static void foresee_slots(struct attempt *a, const struct permit_need *need)
+/* The attempt has its permit, and with it its slots: its payload can be made. */
+enum weir_status attempt_prepare(void *ctx, struct core_task *t, const uint32_t numbers[],
+                                 struct weir_error *err)
 {
-    struct permit permit = {0};
+    struct attempt *a = t->user;
+    struct desk_pool *p = ctx;
+    enum weir_status status;
 
-    if (!need->slots[0] || !permit_take(core_pool_permits(a->pool->core), need, &permit))
-        return;
-    memcpy(a->shown.slots, permit.numbers, sizeof a->shown.slots);
-    permit_return(&permit);
+    memcpy(a->shown.slots, numbers, sizeof a->shown.slots);
+    if (!p->options.ops->prepare)
+        return WEIR_OK;
+    status = p->options.ops->prepare(p->options.ctx, &a->shown, t, err);
+    a->prepared = status == WEIR_OK;
+    a->short_of_memory = status == WEIR_E_NOMEM;
+    return status;
 }
 
 /* ---- what is written ---- */
@@ -265,7 +271,7 @@ static void not_begun(struct attempt *a, const struct core_offer *offer,
         return;
     }
     unmake(a);
-    if (offer->result == OFFER_WORKER)
+    if (offer->result == OFFER_WORKER && offer->worker != 0)
         window_aside_for(d, t, p, offer->worker);
     else if (offer->result == OFFER_GATE && !instant_is_never(offer->when))
         pool_close(p, offer->when);
@@ -273,10 +279,8 @@ static void not_begun(struct attempt *a, const struct core_offer *offer,
         pool_close(p, INSTANT_NONE);
 }
 
-static void fill_need(const struct schedule_line *l, const struct registry_line *line,
-                      struct permit_need *ret, struct desk *d)
+static void fill_need(struct desk *d, const struct registry_line *line, struct permit_need *ret)
 {
-    (void)l;
     *ret = (struct permit_need){
         .priority = line->priority, .cpu_milli = line->cpu_milli, .memory_mib = line->memory_mib};
     (void)slots_resolve(d, line->slots, ret->slots); /* they were, when the line was made */
@@ -294,22 +298,9 @@ static bool offer(struct desk *d, struct desk_task *t, struct desk_pool *p, stru
 
     if (!a)
         return false;
-    fill_need(t->place.line, line, &need, d);
-    foresee_slots(a, &need);
-    if (p->options.ops->prepare) {
-        status = p->options.ops->prepare(p->options.ctx, &a->shown, &a->core, &err);
-        if (status == WEIR_E_NOMEM) {
-            unmake(a);
-            return false;
-        }
-        if (status != WEIR_OK) {
-            end_unbegun(a, WEIR_REASON_BAD_ROW, &err, now);
-            return true;
-        }
-        a->prepared = true;
-    }
+    fill_need(d, line, &need);
     status = dispatcher_offer(d->dispatcher, p->batch, &a->core, &need, now, &what, &err);
-    if (status != WEIR_OK) {
+    if (status != WEIR_OK || a->short_of_memory) {
         unmake(a);
         return false;
     }
@@ -372,6 +363,7 @@ static void finish(struct attempt *a, struct instant now)
     duration_ns wait_ns = 0;
 
     answer_move(&a->answer, &a->core.answer);
+    t->task->last_worker = worker;
     a->ended = true;
     heap_remove(&d->silences, &a->silence);
     list_remove(&a->link);

@@ -76,7 +76,8 @@ struct attempt {
     char *text;               /* shown.progress_text */
     struct instant silent_at; /* without a heartbeat until then it is lost; NEVER */
     struct instant beat_told_at;
-    bool prepared; /* its payload was made, and is to be discarded */
+    bool short_of_memory; /* its payload could not be made now */
+    bool prepared;        /* its payload was made, and is to be discarded */
     bool start_sent, start_written, end_sent, ended;
     bool refused;  /* the registry would not have its START: it is not to run */
     bool by_desk;  /* ended from here: */
@@ -154,6 +155,9 @@ void window_free(struct desk *d);
 /* attempt.c */
 /* Starts what may start. */
 void attempts_start(struct desk *d, struct instant now);
+/* core_batch_options.prepare of a pool's batch. */
+enum weir_status attempt_prepare(void *ctx, struct core_task *t, const uint32_t numbers[],
+                                 struct weir_error *err);
 /* What the dispatcher has finished since the last time. */
 void attempts_judge(struct desk *d, struct instant now);
 /* Those that were silent for too long. Returns when to look again. */

@@ -146,6 +146,8 @@ static enum weir_status open_batch(struct desk_pool *p, struct instant now, stru
 
     core_batch_options_init(&o);
     o.unordered = o.single = true;
+    o.prepare = attempt_prepare;
+    o.prepare_ctx = p;
     if (size > o.window_rows / 2)
         o.window_rows =
             size < BATCH_WINDOW_ROWS_MAX / 2 ? (uint32_t)size * 2 : BATCH_WINDOW_ROWS_MAX;

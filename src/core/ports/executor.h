@@ -66,11 +66,7 @@ struct core_attempt_began {
 struct core_heartbeat {
     uint64_t token;    /* the attempt's */
     double progress;   /* 0 to 1; negative: it does not say */
-<<<<<<< HEAD
     struct slice text; /* one line of UTF-8; may be empty */
-=======
-    struct slice text; /* one line; may be empty */
->>>>>>> offer
 };
 
 /* The engine, as an executor sees it. */
