@@ -4,7 +4,7 @@
  *     static const struct http_route routes[] = {
  *         {.method = "GET", .pattern = "/v1/tasks/{id}", .role = HTTP_ROLE_READ, .handler = get_task, .query = with_names}, ...
  *     };
- *     struct http_options o = {.routes = routes, .route_count = n, .ctx = api};
+ *     struct http_server_options o = {.routes = routes, .route_count = n, .ctx = api};
  *     http_server_new(&o, &server, &err);
  *     http_server_listen_unix(server, "/run/weir/weir.sock", 0660, &err);      // as often as one likes
  *     http_server_start(server, &err);
@@ -26,6 +26,8 @@
  *
  * Threads: handlers, begin, on_data, producers and `then` run on the server's threads (options.threads), for one
  * request never two at once. They hold up the other requests of their thread, so what takes long is suspended.
+ *
+ * (`struct http_request` is not defined here: exec/http has one of that name, for what it sends.)
  *
  * Who owns what: a request, and all strings that it gives, live until its answer has been sent and, if it was
  * suspended, until http_resume() has been called as well: a client that goes away in between takes nothing from under
@@ -190,7 +192,7 @@ void http_wake(struct http_stream *stream);
 
 /* ---- the server ---- */
 
-struct http_options {
+struct http_server_options {
     const struct http_route *routes; /* must outlive the server */
     size_t route_count;
     void *ctx; /* of all handlers */
@@ -202,7 +204,8 @@ struct http_options {
     size_t url_bytes_max;        /* 8 KiB; more: 414 */
     uint64_t memory_bytes_max;   /* 512 MiB of bodies and answers in memory; more: 503 */
     duration_ns idle_timeout_ns; /* 60 s between requests on a connection */
-    duration_ns head_timeout_ns; /* 10 s from the first byte of a head to its last */
+    duration_ns
+        head_timeout_ns; /* 10 s until the head is there, from the connection or from its first line on */
     duration_ns body_timeout_ns; /* 30 s for each 16 KiB of a body */
     duration_ns
         send_timeout_ns; /* 60 s in which a client takes nothing of an answer; 5 times that of one in parts */
@@ -223,7 +226,7 @@ struct http_finished {
 };
 
 /* Zeroes in the options stand for what is said there. */
-WEIR_MUST_CHECK enum weir_status http_server_new(const struct http_options *o,
+WEIR_MUST_CHECK enum weir_status http_server_new(const struct http_server_options *o,
                                                  struct http_server **ret, struct weir_error *err);
 
 /* Before http_server_start(). A socket that a dead predecessor left is replaced; one that somebody answers on is
