@@ -14,6 +14,17 @@
 
 #include <pthread.h>
 
+/* What an executor says of an attempt that runs: that it has begun, or that it is alive. Owns itself. */
+struct sign {
+    struct sign *next;
+    bool is_beat;
+    union {
+        struct core_attempt_began began;
+        struct core_heartbeat beat; /* its text lies behind */
+    };
+    char text[];
+};
+
 /* Something to be done on the engine's thread. Whoever posts it owns it until it has run. */
 struct mail {
     void (*run)(struct engine *e, struct mail *m);
@@ -35,15 +46,17 @@ struct engine {
     struct mail *mails, **mails_tail;
     struct core_attempt *reports, **reports_tail;
     struct core_run *runs, **runs_tail; /* reported */
-    bool asleep;                        /* no turn is under way nor due: it must be woken */
-    size_t running;                     /* attempts, at the end of the last turn */
-    size_t workers;                     /* the same; counted once the engine is shut down */
+    struct sign *signs, **signs_tail;
+    bool asleep;    /* no turn is under way nor due: it must be woken */
+    size_t running; /* attempts, at the end of the last turn */
+    size_t workers; /* the same; counted once the engine is shut down */
 
     /* engine's thread only */
-    struct instant now;           /* of this turn */
-    struct engine_batch *touched; /* batches with something to flush at the end of the turn */
-    struct list open;             /* batches whose core side exists */
-    size_t closing;               /* of these, the ones that somebody wants to close */
+    struct instant now;              /* of this turn */
+    struct engine_receiver receiver; /* of signs */
+    struct engine_batch *touched;    /* batches with something to flush at the end of the turn */
+    struct list open;                /* batches whose core side exists */
+    size_t closing;                  /* of these, the ones that somebody wants to close */
     bool shut_down;
     bool quit;
 
