@@ -206,6 +206,9 @@ struct desk_slots {
 };
 size_t desk_slots(const struct desk *d, struct desk_slots *ret, size_t max);
 struct schedule *desk_schedule(struct desk *d);
+const struct schedule_options *desk_get_schedule(const struct desk *d);
+/* All that runs in the dispatcher, and how much may. */
+const struct permits *desk_permits(const struct desk *d);
 /* Why a task that is in the window waits; SCHEDULE_MAY_RUN: it is not there, or does not. */
 enum schedule_why desk_why(const struct desk *d, uint64_t task, enum permit_block *ret_block);
 /* What has happened since the start, for metrics: attempts by outcome, of each pool. */

@@ -231,6 +231,8 @@ void dispatcher_free_batch(struct dispatcher *d, struct core_batch *b);
 void dispatcher_batch_stats(const struct core_batch *b, struct core_stats *ret);
 void dispatcher_pool_stats(const struct core_pool *p, struct core_stats *ret);
 const struct core_pool_options *core_pool_get_options(const struct core_pool *p);
+/* "http", "process", ...: of its executor. */
+const char *core_pool_kind(const struct core_pool *p);
 /* How the pool's throttle limits it now, and why; valid as long as the pool. */
 const struct throttle_state *core_pool_throttle(const struct core_pool *p);
 /* Until when the service itself asked the pool to pause; INSTANT_NONE: it did not. */
