@@ -3,7 +3,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
-#include "cli/command/shell.h"
+#include "exec/template/shell.h"
 #include "cli/options.h"
 
 #include <stddef.h>

@@ -9,8 +9,8 @@
  *
  * Words hold no NUL (whoever adds them sees to that). What argvec_argv() gives is valid until the next call. One owner.
  */
-#ifndef CLI_COMMAND_ARGVEC_H
-#define CLI_COMMAND_ARGVEC_H
+#ifndef EXEC_TEMPLATE_ARGVEC_H
+#define EXEC_TEMPLATE_ARGVEC_H
 
 #include "base/buf.h"
 #include "base/slice.h"

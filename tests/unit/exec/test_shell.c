@@ -3,7 +3,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
-#include "cli/command/shell.h"
+#include "exec/template/shell.h"
 
 static struct weir_error err;
 

@@ -1,5 +1,5 @@
 /* See argvec.h. Pointers are made at the end: the bytes move while they grow. */
-#include "cli/command/argvec.h"
+#include "exec/template/argvec.h"
 
 #include "base/mem.h"
 

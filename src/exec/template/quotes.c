@@ -1,5 +1,5 @@
 /* See quotes.h. Each kind of thing that can be open has a letter; one byte after the other opens and closes them. */
-#include "cli/command/quotes.h"
+#include "exec/template/quotes.h"
 
 #include <ctype.h>
 #include <string.h>

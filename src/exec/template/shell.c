@@ -1,5 +1,5 @@
 /* See shell.h. */
-#include "cli/command/shell.h"
+#include "exec/template/shell.h"
 
 #include "base/error.h"
 

@@ -4,8 +4,8 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "cli/command/columns.h"
-#include "cli/command/shell.h"
-#include "cli/command/template.h"
+#include "exec/template/shell.h"
+#include "exec/template/template.h"
 
 #define WORDS_MAX 16
 

@@ -1,10 +1,10 @@
 /* See template.h. A word is a chain of pieces; each is literal text or one placeholder. */
-#include "cli/command/template.h"
+#include "exec/template/template.h"
 
 #include "base/error.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "cli/command/shell.h"
+#include "exec/template/shell.h"
 
 #include <ctype.h>
 #include <inttypes.h>

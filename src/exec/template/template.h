@@ -26,11 +26,11 @@
  *
  * Owner: the caller. A compiled template does not change: threads may share it. It refers to the words it was made of.
  */
-#ifndef CLI_COMMAND_TEMPLATE_H
-#define CLI_COMMAND_TEMPLATE_H
+#ifndef EXEC_TEMPLATE_TEMPLATE_H
+#define EXEC_TEMPLATE_TEMPLATE_H
 
 #include "base/slice.h"
-#include "cli/command/argvec.h"
+#include "exec/template/argvec.h"
 #include "weir/status.h"
 
 #include <stdbool.h>

@@ -12,8 +12,8 @@
  *
  * Owner: the caller; nothing is to be freed.
  */
-#ifndef CLI_COMMAND_QUOTES_H
-#define CLI_COMMAND_QUOTES_H
+#ifndef EXEC_TEMPLATE_QUOTES_H
+#define EXEC_TEMPLATE_QUOTES_H
 
 #include "base/slice.h"
 

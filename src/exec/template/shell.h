@@ -7,13 +7,13 @@
  *
  * Pure. The words are the caller's (argvec.h).
  */
-#ifndef CLI_COMMAND_SHELL_H
-#define CLI_COMMAND_SHELL_H
+#ifndef EXEC_TEMPLATE_SHELL_H
+#define EXEC_TEMPLATE_SHELL_H
 
 #include "base/buf.h"
 #include "base/slice.h"
-#include "cli/command/argvec.h"
-#include "cli/command/quotes.h"
+#include "exec/template/argvec.h"
+#include "exec/template/quotes.h"
 #include "weir/status.h"
 
 /*
