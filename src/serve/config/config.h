@@ -139,7 +139,6 @@ struct config_pool {
 
     struct config_words command; /* a template; empty: each task says its own */
     bool shell;
-    bool stdin_payload;
     duration_ns kill_after_ns;
     int64_t output_max_bytes;
     struct config_numbers capacity_exits;

@@ -236,7 +236,6 @@ static const struct config_field pool_fields[] = {
 
     {"command", LINE(config_pool, command), ON(COMMAND)},
     {"shell", FLAG(config_pool, shell), .otherwise = "false", ON(COMMAND)},
-    {"stdin", FLAG(config_pool, stdin_payload), .otherwise = "false", ON(COMMAND)},
     {"kill_after", DURATION(config_pool, kill_after_ns), .otherwise = "10s", ON(COMMAND)},
     {"output_max", SIZE(config_pool, output_max_bytes), .otherwise = "16MiB", .min = 1,
      .max = 256.0 * 1024 * 1024, ON(COMMAND)},
