@@ -43,8 +43,8 @@ static void wrong(struct rules *s, const char *list, size_t number, const char *
     char path[PATH_BYTES_MAX], what[WEIR_ERROR_MESSAGE_BYTES];
     va_list args;
 
-    (void)snprintf(path, sizeof path, "%s[%zu]%s%s", list, number, *field && *field != '[' ? "." : "",
-                   field);
+    (void)snprintf(path, sizeof path, "%s[%zu]%s%s", list, number,
+                   *field && *field != '[' ? "." : "", field);
     va_start(args, format);
     (void)vsnprintf(what, sizeof what, format, args);
     va_end(args);
@@ -62,7 +62,7 @@ static void set_text(struct rules *s, char **to, const char *text)
 
 bool config_names_secret(const char *name)
 {
-    static const char *const parts[] = {"auth", "key",    "token",  "secret",
+    static const char *const parts[] = {"auth", "key",    "token",   "secret",
                                         "pass", "cookie", "credent", "signature"};
 
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
@@ -79,7 +79,7 @@ static bool is_variable_char(char c)
 
 enum weir_status config_secret(const char *value, struct buf *out, struct weir_error *err)
 {
-    const char *at = strncmp(value, "env:", 4) == 0          ? value
+    const char *at = strncmp(value, "env:", 4) == 0           ? value
                      : strncmp(value, "Bearer env:", 11) == 0 ? value + 7
                                                               : NULL;
     const char *secret;
@@ -221,8 +221,10 @@ static const struct config_pool *find_pool(const struct config *c, const char *n
     return NULL;
 }
 
-_Static_assert(offsetof(struct config_token, name) == 0 && offsetof(struct config_tenant, name) == 0 &&
-                   offsetof(struct config_slot, name) == 0 && offsetof(struct config_pool, name) == 0,
+_Static_assert(offsetof(struct config_token, name) == 0 &&
+                   offsetof(struct config_tenant, name) == 0 &&
+                   offsetof(struct config_slot, name) == 0 &&
+                   offsetof(struct config_pool, name) == 0,
                "check_names() looks at the first member");
 
 static void check_all_names(struct rules *s)
@@ -292,6 +294,7 @@ static void settle_files(struct rules *s)
         buf_puts(&text, "weir.db");
         set_text(s, &c->store, buf_slice(&text).data);
     }
+    s->nomem = s->nomem || text.failed;
     buf_clear(&text);
     if (!c->spill && c->store) {
         buf_printf(&text, "%s.spill", c->store);
@@ -321,22 +324,26 @@ static void check_listen(struct rules *s, size_t number)
 
     if (strncmp(text, "unix:", 5) == 0) {
         if (!text[5])
-            wrong(s, "listen", number, "", "the socket's path is missing; write unix:/run/weir/weir.sock");
+            wrong(s, "listen", number, "",
+                  "the socket's path is missing; write unix:/run/weir/weir.sock");
         else if (strlen(text + 5) > UNIX_PATH_BYTES_MAX)
-            wrong(s, "listen", number, "", "a socket's path has at most %d bytes", UNIX_PATH_BYTES_MAX);
+            wrong(s, "listen", number, "", "a socket's path has at most %d bytes",
+                  UNIX_PATH_BYTES_MAX);
         return;
     }
     port = colon ? strtol(colon + 1, NULL, 10) : 0;
     if (!colon || colon == text || digits == 0 || digits > 5 || colon[1 + digits] || port > 65535) {
         wrong(s, "listen", number, "",
-              "\"%.100s\" is no address; write unix:/PATH, or HOST:PORT such as 127.0.0.1:7333", text);
+              "\"%.100s\" is no address; write unix:/PATH, or HOST:PORT such as 127.0.0.1:7333",
+              text);
         return;
     }
     if (!is_loopback(text, (size_t)(colon - text)) && s->c->tokens.count == 0)
-        wrong(s, "listen", number, "",
-              "%.100s can be reached from other machines, and there are no tokens: whoever connects "
-              "could do everything; add tokens, or listen on 127.0.0.1",
-              text);
+        wrong(
+            s, "listen", number, "",
+            "%.100s can be reached from other machines, and there are no tokens: whoever connects "
+            "could do everything; add tokens, or listen on 127.0.0.1",
+            text);
 }
 
 static void settle_slots(struct rules *s)
@@ -450,8 +457,8 @@ static void check_limits(struct rules *s, size_t number)
     if (p->follow.target < 0)
         wrong(s, "pools", number, "follow", "its target is missing");
     if (p->follow.min > p->follow.max)
-        wrong(s, "pools", number, "follow.min", "is %lld, above max (%lld)", (long long)p->follow.min,
-              (long long)p->follow.max);
+        wrong(s, "pools", number, "follow.min", "is %lld, above max (%lld)",
+              (long long)p->follow.min, (long long)p->follow.max);
     if (p->follow.what == FOLLOW_QUEUE && p->kind != CONFIG_PROCESS)
         wrong(s, "pools", number, "follow.what",
               "queue is for pools of workers: a command or request costs nothing while none runs");
@@ -507,7 +514,8 @@ static void check_pairs(struct rules *s, size_t number, const char *field,
 
         (void)snprintf(path, sizeof path, "%s.%.250s", field, pair->name);
         if (header ? strspn(pair->name, token) != strlen(pair->name) : !!strchr(pair->name, '='))
-            wrong(s, "pools", number, path, "no %s has such a name", header ? "header" : "variable");
+            wrong(s, "pools", number, path, "no %s has such a name",
+                  header ? "header" : "variable");
         if (config_secret(pair->value, &value, &err) != WEIR_OK)
             wrong(s, "pools", number, path, "%s", err.message);
         else if (header && strpbrk(buf_slice(&value).data, "\r\n"))
@@ -561,7 +569,8 @@ enum weir_status rules_settle(struct config *c, struct config_reader *r, struct 
     for (size_t i = 0; i < c->listen.count; i++)
         check_listen(&s, i);
     if (c->defaults.backoff.ceiling_ns < c->defaults.backoff.initial_ns)
-        config_reader_fault(r, "defaults.backoff", "its ceiling (%gs) is below its initial wait (%gs)",
+        config_reader_fault(r, "defaults.backoff",
+                            "its ceiling (%gs) is below its initial wait (%gs)",
                             duration_seconds(c->defaults.backoff.ceiling_ns),
                             duration_seconds(c->defaults.backoff.initial_ns));
     for (size_t i = 0; i < c->pools.count; i++) {
