@@ -112,8 +112,8 @@ struct config_pool {
     int64_t max_concurrency; /* of a process pool: its workers */
     bool enabled;
     struct config_words skills;
-    double cpu;            /* cores; 0: no quota */
-    int64_t memory_bytes;  /* 0: no quota */
+    double cpu;           /* cores; 0: no quota */
+    int64_t memory_bytes; /* 0: no quota */
     struct config_reserve reserve;
     struct config_burst burst;
     struct config_follow follow;
@@ -122,11 +122,12 @@ struct config_pool {
     duration_ns timeout_ns, heartbeat_timeout_ns; /* 0: none */
     duration_ns max_capacity_retry_ns;
     int throttle; /* enum throttle_kind, as choices has it: 0 none, 1 aimd, 2 adaptive */
-    double waste;                                                            /* adaptive */
-    duration_ns min_dispatch_delay_ns, max_dispatch_delay_ns, recovery_step_ns; /* aimd, but for min */
-    double backoff_multiplier;                                               /* aimd */
-    double rate;                                                             /* per second; 0: no limit */
-    int64_t requests_per_minute, tokens_per_minute;                          /* 0: no limit */
+    double waste; /* adaptive */
+    duration_ns min_dispatch_delay_ns, max_dispatch_delay_ns,
+        recovery_step_ns;                           /* aimd, but for min */
+    double backoff_multiplier;                      /* aimd */
+    double rate;                                    /* per second; 0: no limit */
+    int64_t requests_per_minute, tokens_per_minute; /* 0: no limit */
     duration_ns retry_after_max_ns;
     struct config_breaker breaker;
     char *fallback; /* a pool's name */
@@ -139,7 +140,6 @@ struct config_pool {
 
     struct config_words command; /* a template; empty: each task says its own */
     bool shell;
-    bool stdin_payload;
     duration_ns kill_after_ns;
     int64_t output_max_bytes;
     struct config_numbers capacity_exits;
@@ -195,7 +195,7 @@ struct config_limits {
 enum config_level { CONFIG_ERROR, CONFIG_WARNING, CONFIG_INFO, CONFIG_DEBUG };
 
 struct config_log {
-    int level; /* enum config_level */
+    int level;  /* enum config_level */
     char *file; /* NULL: standard error */
 };
 
@@ -289,11 +289,11 @@ enum weir_status config_default_listen(struct buf *out);
 /* ---- changes ---- */
 
 enum config_how {
-    CONFIG_APPLY,        /* a reload does it */
-    CONFIG_RESTART,      /* only a restart does */
-    CONFIG_POOL_ADDED,   /* a reload, for pools */
+    CONFIG_APPLY,      /* a reload does it */
+    CONFIG_RESTART,    /* only a restart does */
+    CONFIG_POOL_ADDED, /* a reload, for pools */
     CONFIG_POOL_REMOVED,
-    CONFIG_POOL_CHANGED, /* while it runs: limits, quotas, skills, retries */
+    CONFIG_POOL_CHANGED,  /* while it runs: limits, quotas, skills, retries */
     CONFIG_POOL_REPLACED, /* what runs ends with the old one, the next starts in a new one */
 };
 

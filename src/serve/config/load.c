@@ -33,7 +33,8 @@ static const cyaml_schema_value_t word = {
     CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED)};
 static const cyaml_schema_value_t number = {CYAML_VALUE_INT(CYAML_FLAG_DEFAULT, int64_t)};
 static const cyaml_schema_field_t pair_fields[] = {
-    CYAML_FIELD_STRING_PTR("name", CYAML_FLAG_POINTER, struct config_pair, name, 0, CYAML_UNLIMITED),
+    CYAML_FIELD_STRING_PTR("name", CYAML_FLAG_POINTER, struct config_pair, name, 0,
+                           CYAML_UNLIMITED),
     CYAML_FIELD_STRING_PTR("value", CYAML_FLAG_POINTER, struct config_pair, value, 0,
                            CYAML_UNLIMITED),
     CYAML_FIELD_END};
@@ -69,9 +70,8 @@ static const cyaml_schema_value_t *make_entry(const struct config_group *g)
     static size_t count;
 
     assert(count < sizeof entries / sizeof *entries);
-    entries[count] = (cyaml_schema_value_t){.type = CYAML_MAPPING,
-                                            .data_size = (uint32_t)g->size,
-                                            .mapping = {make_fields(g)}};
+    entries[count] = (cyaml_schema_value_t){
+        .type = CYAML_MAPPING, .data_size = (uint32_t)g->size, .mapping = {make_fields(g)}};
     return &entries[count++];
 }
 
@@ -125,8 +125,8 @@ static const cyaml_schema_field_t *make_fields(const struct config_group *g)
     cyaml_field_count += g->count + 1; /* the end is zeroed already */
     assert(cyaml_field_count <= CYAML_FIELDS_MAX);
     for (size_t i = 0; i < g->count; i++) {
-        fields[i] = (cyaml_schema_field_t){.key = g->fields[i].key,
-                                           .data_offset = g->fields[i].offset};
+        fields[i] =
+            (cyaml_schema_field_t){.key = g->fields[i].key, .data_offset = g->fields[i].offset};
         make_value(&fields[i], &g->fields[i]);
         fields[i].value.flags |= CYAML_FLAG_OPTIONAL;
     }
@@ -169,7 +169,8 @@ static cyaml_config_t cyaml_how(char *text)
                             .flags = CYAML_CFG_NO_ALIAS};
 }
 
-static enum weir_status make_structs(struct slice plain, struct config **ret, struct weir_error *err)
+static enum weir_status make_structs(struct slice plain, struct config **ret,
+                                     struct weir_error *err)
 {
     char text[WEIR_ERROR_MESSAGE_BYTES] = "";
     cyaml_config_t how = cyaml_how(text);
@@ -185,7 +186,8 @@ static enum weir_status make_structs(struct slice plain, struct config **ret, st
     }
     if (result == CYAML_ERR_OOM)
         return error_nomem(err);
-    return error_set(err, WEIR_E_INTERNAL, "the configuration was read, and libcyaml refuses it: %s (%s)",
+    return error_set(err, WEIR_E_INTERNAL,
+                     "the configuration was read, and libcyaml refuses it: %s (%s)",
                      cyaml_strerror(result), text);
 }
 
@@ -261,8 +263,8 @@ static enum weir_status read_bytes(const char *path, char **ret, size_t *ret_len
     if (ferror(file))
         status = error_set_errno(err, WEIR_E_IO, errno, "cannot read %s", path);
     else if (*ret_len > CONFIG_FILE_BYTES_MAX)
-        status = error_set(err, WEIR_E_LIMIT, "%s: is larger than %zu bytes: no configuration", path,
-                           CONFIG_FILE_BYTES_MAX);
+        status = error_set(err, WEIR_E_LIMIT, "%s: is larger than %zu bytes: no configuration",
+                           path, CONFIG_FILE_BYTES_MAX);
     (void)fclose(file);
     if (status == WEIR_OK)
         *ret = bytes;

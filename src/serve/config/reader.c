@@ -19,7 +19,7 @@
 #include <yaml.h>
 
 /* Fields of one group, at most. */
-#define FIELDS_MAX 128
+#define FIELDS_MAX     128
 #define WHAT_BYTES_MAX 1024
 
 /* What the file says of a field. */
@@ -401,12 +401,13 @@ static void unknown_field(struct config_reader *r, const struct config_group *g,
     for (size_t i = 0; i < g->count; i++)
         names[i] = g->fields[i].key;
     nearest = nearest_name(key, names);
-    if (nearest)
-        fault(r, line, "there is no such field; did you mean %s?", nearest);
-    else if (g != &config_pool_schema && config_field_find(&config_pool_schema, key))
+    /* One that stands a level too high or too low is right to the letter, and nearer than any other. */
+    if (g != &config_pool_schema && config_field_find(&config_pool_schema, key))
         fault(r, line, "there is no such field here; it is one of a pool");
     else if (g != &config_schema && config_field_find(&config_schema, key))
         fault(r, line, "there is no such field here; it is one of the whole file");
+    else if (nearest)
+        fault(r, line, "there is no such field; did you mean %s?", nearest);
     else
         fault(r, line, "there is no such field");
     leave(r, before);
@@ -445,9 +446,8 @@ static unsigned selected(const struct config_group *g, const struct given *given
 {
     const struct config_field *f = g->selector ? config_field_find(g, g->selector) : NULL;
     const yaml_node_t *node = f ? given[f - g->fields].node : NULL;
-    int choice = node && node->type == YAML_SCALAR_NODE
-                     ? config_choice(f->choices, text_of(node))
-                     : -1;
+    int choice =
+        node && node->type == YAML_SCALAR_NODE ? config_choice(f->choices, text_of(node)) : -1;
 
     *ret = f;
     return choice < 0 ? 0 : 1U << choice;
@@ -539,8 +539,9 @@ static bool read_group(struct config_reader *r, const struct config_group *g,
 
     assert(g->count <= FIELDS_MAX);
     if (node && node->type != YAML_MAPPING_NODE) {
-        fault(r, line, is_null(node) ? "has no value; leave it out, or give its fields"
-                                     : "must be lines of \"field: value\"");
+        fault(r, line,
+              is_null(node) ? "has no value; leave it out, or give its fields"
+                            : "must be lines of \"field: value\"");
         return false;
     }
     if (node)

@@ -21,9 +21,9 @@
 #include <assert.h>
 #include <string.h>
 
-#define YEAR_S  (366 * 86400.0)
-#define TINY_S  1e-9
-#define MOST    1e15 /* counts of no particular limit */
+#define YEAR_S         (366 * 86400.0)
+#define TINY_S         1e-9
+#define MOST           1e15                  /* counts of no particular limit */
 #define SIZE_MAX_BYTES 4611686018427387904.0 /* 2^62 */
 #define WORD_BYTES_MAX 65536.0
 
@@ -50,17 +50,16 @@
 #define LINE(s, f)                                                                                 \
     .type = CONFIG_LINE, .max = WORD_BYTES_MAX, .offset = AT(s, f, struct config_words)
 #define NUMBERS(s, f) .type = CONFIG_NUMBERS, .offset = AT(s, f, struct config_numbers)
-#define PAIRS(s, f)   .type = CONFIG_PAIRS, .offset = AT(s, f, struct config_pairs)
-#define GROUP(s, f, g)                                                                             \
-    .type = CONFIG_GROUP, .group = &(g), .offset = offsetof(struct s, f)
-#define GROUPS(s, f, g)                                                                            \
-    .type = CONFIG_GROUPS, .group = &(g), .offset = offsetof(struct s, f)
+#define PAIRS(s, f)                                                                                \
+    .type = CONFIG_PAIRS, .max = WORD_BYTES_MAX, .offset = AT(s, f, struct config_pairs)
+#define GROUP(s, f, g)  .type = CONFIG_GROUP, .group = &(g), .offset = offsetof(struct s, f)
+#define GROUPS(s, f, g) .type = CONFIG_GROUPS, .group = &(g), .offset = offsetof(struct s, f)
 
 #define GROUP_OF(table, s, ...)                                                                    \
-    {.fields = (table),                                                                            \
-     .count = sizeof(table) / sizeof *(table),                                                     \
-     .size = sizeof(struct s),                                                                     \
-     __VA_ARGS__}
+    {                                                                                              \
+        .fields = (table), .count = sizeof(table) / sizeof *(table), .size = sizeof(struct s),     \
+        __VA_ARGS__                                                                                \
+    }
 
 /* ---- texts ---- */
 
@@ -83,7 +82,8 @@ static enum weir_status check_name(const char *text, struct weir_error *err)
 /* Part of a variable's name: WEIR_SLOT_NAME. */
 static enum weir_status check_slot_name(const char *text, struct weir_error *err)
 {
-    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.";
+    static const char allowed[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.";
     enum weir_status status = check_name(text, err);
 
     if (status == WEIR_OK && strspn(text, allowed) != strlen(text))
@@ -177,10 +177,12 @@ static const struct config_field breaker_fields[] = {
     {"successes", COUNT(config_breaker, successes), .otherwise = "3", .min = 1, .max = 1e6},
 };
 
-static const struct config_group token_group = GROUP_OF(token_fields, config_token, .item_name = "token");
+static const struct config_group token_group =
+    GROUP_OF(token_fields, config_token, .item_name = "token");
 static const struct config_group tenant_group =
     GROUP_OF(tenant_fields, config_tenant, .item_name = "tenant");
-static const struct config_group slot_group = GROUP_OF(slot_fields, config_slot, .item_name = "slot");
+static const struct config_group slot_group =
+    GROUP_OF(slot_fields, config_slot, .item_name = "slot");
 static const struct config_group backoff_group = GROUP_OF(backoff_fields, config_backoff, );
 static const struct config_group default_backoff_group =
     GROUP_OF(default_backoff_fields, config_backoff, );
@@ -190,12 +192,13 @@ static const struct config_group burst_group = GROUP_OF(burst_fields, config_bur
 static const struct config_group follow_group = GROUP_OF(follow_fields, config_follow, );
 static const struct config_group breaker_group = GROUP_OF(breaker_fields, config_breaker, );
 
-#define REPLACES .change = CHANGE_REPLACES
+#define REPLACES  .change = CHANGE_REPLACES
 #define ON(kinds) .only = (kinds), REPLACES
 
 static const struct config_field pool_fields[] = {
     {"name", TEXT(config_pool, name), .required = true, .check = check_name},
-    {"kind", CHOICE(config_pool, kind), .required = true, .choices = "command|process|http", REPLACES},
+    {"kind", CHOICE(config_pool, kind), .required = true, .choices = "command|process|http",
+     REPLACES},
     {"max_concurrency", COUNT(config_pool, max_concurrency), .otherwise = "1", .min = 1,
      .max = POOL_SIZE_MAX},
     {"enabled", FLAG(config_pool, enabled), .otherwise = "true"},
@@ -215,7 +218,8 @@ static const struct config_field pool_fields[] = {
     {"throttle", CHOICE(config_pool, throttle), .choices = "none|aimd|adaptive", REPLACES},
     {"waste", SHARE(config_pool, waste), .min = ADAPTIVE_WASTE_MIN, .max = ADAPTIVE_WASTE_MAX,
      REPLACES},
-    {"min_dispatch_delay", DURATION(config_pool, min_dispatch_delay_ns), .otherwise = "0", REPLACES},
+    {"min_dispatch_delay", DURATION(config_pool, min_dispatch_delay_ns), .otherwise = "0",
+     REPLACES},
     {"max_dispatch_delay", DURATION(config_pool, max_dispatch_delay_ns), .min = 1e-6, REPLACES},
     {"recovery_step", DURATION(config_pool, recovery_step_ns), REPLACES},
     {"backoff_multiplier", NUMBER(config_pool, backoff_multiplier), .min = 1, .max = 1e6, REPLACES},
@@ -224,8 +228,8 @@ static const struct config_field pool_fields[] = {
      .max = (double)BUDGET_LIMIT_MAX, REPLACES},
     {"tokens_per_minute", COUNT(config_pool, tokens_per_minute), .otherwise = "0", .min = 0,
      .max = (double)BUDGET_LIMIT_MAX, ON(HTTP)},
-    {"retry_after_max", DURATION(config_pool, retry_after_max_ns), .otherwise = "120s", .min = 0.001,
-     ON(HTTP)},
+    {"retry_after_max", DURATION(config_pool, retry_after_max_ns), .otherwise = "120s",
+     .min = 0.001, ON(HTTP)},
     {"breaker", GROUP(config_pool, breaker, breaker_group), REPLACES},
     {"fallback", TEXT(config_pool, fallback), .check = check_name, ON(PROCESS)},
 
@@ -236,16 +240,16 @@ static const struct config_field pool_fields[] = {
 
     {"command", LINE(config_pool, command), ON(COMMAND)},
     {"shell", FLAG(config_pool, shell), .otherwise = "false", ON(COMMAND)},
-    {"stdin", FLAG(config_pool, stdin_payload), .otherwise = "false", ON(COMMAND)},
     {"kill_after", DURATION(config_pool, kill_after_ns), .otherwise = "10s", ON(COMMAND)},
     {"output_max", SIZE(config_pool, output_max_bytes), .otherwise = "16MiB", .min = 1,
      .max = 256.0 * 1024 * 1024, ON(COMMAND)},
-    {"capacity_exits", NUMBERS(config_pool, capacity_exits), .otherwise = "75", .min = 1, .max = 255,
-     ON(COMMAND)},
+    {"capacity_exits", NUMBERS(config_pool, capacity_exits), .otherwise = "75", .min = 1,
+     .max = 255, ON(COMMAND)},
     {"retry_exits", FLAG(config_pool, retry_exits), .otherwise = "true", ON(COMMAND)},
 
     {"process", LINE(config_pool, process), ON(PROCESS)},
-    {"request", TEXT(config_pool, request), .otherwise = "process", .check = check_given, ON(PROCESS)},
+    {"request", TEXT(config_pool, request), .otherwise = "process", .check = check_given,
+     ON(PROCESS)},
     {"max_in_flight", COUNT(config_pool, max_in_flight), .otherwise = "1", .min = 1,
      .max = CREW_IN_FLIGHT_MAX, ON(PROCESS)},
     {"overflow", COUNT(config_pool, overflow), .otherwise = "0", .min = 0, .max = CREW_WORKERS_MAX,
@@ -278,7 +282,8 @@ static const struct config_field pool_fields[] = {
     {"restart", GROUP(config_pool, restart, restart_group), ON(PROCESS)},
 
     {"url", TEXT(config_pool, url), .check = http_url_check, ON(HTTP)},
-    {"method", TEXT(config_pool, method), .otherwise = "POST", .check = http_method_check, ON(HTTP)},
+    {"method", TEXT(config_pool, method), .otherwise = "POST", .check = http_method_check,
+     ON(HTTP)},
     {"headers", PAIRS(config_pool, headers), .secret = true, ON(HTTP)},
     {"connect_timeout", DURATION(config_pool, connect_timeout_ns), .otherwise = "10s", .min = 0.001,
      ON(HTTP)},
@@ -293,7 +298,8 @@ static const struct config_field pool_fields[] = {
     {"key_file", TEXT(config_pool, key_file), .check = check_given, ON(HTTP)},
     {"insecure", FLAG(config_pool, insecure), .otherwise = "false", ON(HTTP)},
     {"unix_socket", TEXT(config_pool, unix_socket), .check = check_given, ON(HTTP)},
-    {"capacity_statuses", NUMBERS(config_pool, capacity_statuses), .min = 300, .max = 599, ON(HTTP)},
+    {"capacity_statuses", NUMBERS(config_pool, capacity_statuses), .min = 300, .max = 599,
+     ON(HTTP)},
 };
 
 const struct config_group config_pool_schema =
@@ -314,13 +320,15 @@ static const struct config_field retention_fields[] = {
     {"done", DURATION(config_retention, done_ns), .otherwise = "7d"},
     {"failed", DURATION(config_retention, failed_ns), .otherwise = "30d"},
     {"events", DURATION(config_retention, events_ns), .otherwise = "30d"},
-    {"events_max", COUNT(config_retention, events_max), .otherwise = "10_000_000", .min = 0, .max = MOST},
+    {"events_max", COUNT(config_retention, events_max), .otherwise = "10_000_000", .min = 0,
+     .max = MOST},
 };
 
 static const struct config_field shutdown_fields[] = {
     {"grace", DURATION(config_shutdown, grace_ns), .otherwise = "300s"},
     {"kill", DURATION(config_shutdown, kill_ns), .otherwise = "10s"},
-    {"submits", CHOICE(config_shutdown, submits), .otherwise = "accept", .choices = "accept|refuse"},
+    {"submits", CHOICE(config_shutdown, submits), .otherwise = "accept",
+     .choices = "accept|refuse"},
 };
 
 static const struct config_field limits_fields[] = {
@@ -333,7 +341,8 @@ static const struct config_field limits_fields[] = {
 };
 
 static const struct config_field log_fields[] = {
-    {"level", CHOICE(config_log, level), .otherwise = "info", .choices = "error|warning|info|debug"},
+    {"level", CHOICE(config_log, level), .otherwise = "info",
+     .choices = "error|warning|info|debug"},
     {"file", TEXT(config_log, file), .check = check_given, .change = CHANGE_RESTARTS},
 };
 
@@ -351,7 +360,8 @@ static const struct config_field fields[] = {
     {"listen", WORDS(config, listen), .change = CHANGE_RESTARTS},
     {"unix_mode", MODE(config, unix_mode), .otherwise = "0660", .change = CHANGE_RESTARTS},
     {"tokens", GROUPS(config, tokens, token_group)},
-    {"policy", CHOICE(config, policy), .otherwise = "fifo", .choices = "fifo|priority|skill|fair-share"},
+    {"policy", CHOICE(config, policy), .otherwise = "fifo",
+     .choices = "fifo|priority|skill|fair-share"},
     {"ageing", NUMBER(config, ageing), .otherwise = "0", .min = 0, .max = 1000},
     {"max_global_concurrency", COUNT(config, max_global_concurrency), .otherwise = "10", .min = 1,
      .max = POOL_SIZE_MAX},

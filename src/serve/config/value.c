@@ -65,9 +65,8 @@ static enum weir_status read_number(const struct config_field *f, const char *te
                                     struct weir_error *err)
 {
     double n;
-    enum weir_status status = f->type == CONFIG_SHARE
-                                  ? parse_share(text, f->min, f->max, &n, err)
-                                  : parse_number(text, f->min, f->max, &n, err);
+    enum weir_status status = f->type == CONFIG_SHARE ? parse_share(text, f->min, f->max, &n, err)
+                                                      : parse_number(text, f->min, f->max, &n, err);
 
     if (status == WEIR_OK)
         put_double(n, out);
@@ -168,8 +167,8 @@ void config_text_put(const char *text, struct buf *out)
                                 "_./@%+=:-";
     static const char *const words[] = {"null", "Null", "NULL", "~", "."};
     size_t len = strlen(text);
-    bool quote = len == 0 || strspn(text, plain) != len || strchr("@%:=-", *text) ||
-                 text[len - 1] == ':';
+    bool quote =
+        len == 0 || strspn(text, plain) != len || strchr("@%:=-", *text) || text[len - 1] == ':';
 
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         quote = quote || strcmp(text, words[i]) == 0;
