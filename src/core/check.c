@@ -103,7 +103,7 @@ static const char *check_ahead(const struct core_pool *p, uint64_t *ret_ahead)
             return "I2: a slot that is ahead and its task disagree";
     }
     if (ahead != p->ahead_count || ahead > p->ahead_max ||
-        (ahead > 0 && p->permits.running < p->options.size))
+        (ahead > 0 && p->permits.running < p->options.size && permit_available(&p->permits)))
         return "P3: attempts are ahead although there are places, or too many are";
     *ret_ahead += ahead;
     return NULL;
