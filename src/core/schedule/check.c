@@ -24,6 +24,8 @@ static const char *check_line(const struct schedule *s, const struct schedule_li
             rank = t->rank;
             count++;
         }
+        if (i == 0 && count > 0 && rank != l->last_rank)
+            return "a line does not know the rank of its last task";
     }
     if (count != l->count)
         return "a line's count is not that of its tasks";
@@ -43,7 +45,7 @@ static const char *check_line(const struct schedule *s, const struct schedule_li
 static const char *check_queue(const struct schedule *s, const struct queue *q)
 {
     const struct order_entry *first = order_first(&q->lines);
-    struct order_key key;
+    struct order_key key, has;
 
     if (!order_is_valid(&q->lines))
         return "the lines of a queue are not in order";
@@ -53,9 +55,9 @@ static const char *check_queue(const struct schedule *s, const struct queue *q)
         return "a queue is not where it must be";
     if (!first)
         return NULL;
+    has = q->kind->queues.entries[q->item.at].key;
     key = is_fair(s) ? tenant_key(q->tenant) : first->key;
-    if (q->kind->queues.entries[q->item.at].key.first != key.first ||
-        q->kind->queues.entries[q->item.at].key.second != key.second)
+    if (has.first != key.first || has.second != key.second)
         return "a queue's key is not that of its tenant or its first line";
     return NULL;
 }

@@ -91,11 +91,14 @@ struct schedule_line {
     struct order_item item; /* queue.lines */
     int32_t priority;
     uint32_t id;
-    struct list ready, aside; /* by rank */
+    struct list ready;      /* by rank; those set aside are in `aside` */
     struct queue *queue;
     struct session *session; /* NULL: none */
+    int64_t last_rank;       /* of the last one in `ready`, so that it needs not be looked at */
     uint32_t count;          /* of both lists */
     uint32_t running;
+    /* What follows is not looked at for a plain task. */
+    struct list aside;
     bool held;
     struct schedule_supply supply;
     struct list session_link; /* session.lines */
@@ -113,14 +116,14 @@ struct session {
 
 struct tenant {
     double had; /* seconds over weight, never negative */
-    double weight;
     uint64_t seq; /* when it was first seen */
-    struct list queues;
-    size_t ready, running;
+    double weight;
     double charged; /* of had, that is an estimate: for those that run */
     double mean_s;
     uint32_t mean_of;
     uint32_t lines;
+    size_t ready, running;
+    struct list queues;
     bool weighted;    /* schedule_set_weight() gave it another weight than 1: it is not forgotten */
     struct list link; /* schedule.gone, where it has no lines and may be forgotten */
     struct map_node node;
