@@ -17,7 +17,7 @@
  *     desk_begin(desk, lines ...);            // what the registry has ready
  *     wake = desk_run(desk, now);             // before each dispatcher_run()
  *     desk_written(desk, op, now);            // an op is durable, or has failed
- *     desk_finished(desk, task, now);         // the dispatcher's host->deliver(), of the desk's batches
+ *     desk_finished(desk, task);              // the dispatcher's host->deliver(), of the desk's batches
  *
  * An attempt may run before its START is durable: waiting for it would cost a sync of the disk for each task. What is
  * lost by a crash then is that it had begun: the task is ready again, as if it had not. A task's END is written
@@ -36,8 +36,9 @@
 struct desk;
 struct desk_pool;
 
-/* Ops that are not durable yet, beyond which nothing starts. */
-#define DESK_UNWRITTEN_MAX 8192
+/* Ops that are not durable yet, and bytes of results in them, beyond which nothing starts. */
+#define DESK_UNWRITTEN_MAX       8192
+#define DESK_UNWRITTEN_BYTES_MAX (256u << 20)
 /* Ready tasks of one line in memory: at first, and at most where they go fast. */
 #define DESK_WINDOW_MIN 64
 #define DESK_WINDOW_MAX 8192
@@ -86,6 +87,8 @@ struct desk_pool_options {
     uint32_t max_attempts;          /* of tasks that say nothing else; >= 1 */
     struct backoff_options backoff; /* the same */
     duration_ns heartbeat_timeout_ns; /* after the first heartbeat; 0: none */
+    /* Each attempt is told by desk_began() once its process runs: its START is written then, so that the record has the process. */
+    bool tells_began;
 };
 
 struct desk_host {
@@ -148,8 +151,14 @@ void desk_written(struct desk *d, struct registry_op *op, struct instant now);
  */
 enum desk_found { DESK_NOT_HERE, DESK_WAITED, DESK_RUNS };
 enum desk_found desk_forget(struct desk *d, uint64_t task, struct instant now);
+/* A task is no longer ready, or is gone: an op has made it so. What is here of it goes; an attempt is ended. */
+void desk_gone(struct desk *d, uint64_t task, struct instant now);
+/* Something is due by then (wall clock): a task's time, or its deadline. */
+void desk_wake_by(struct desk *d, int64_t wall_ns);
 /* Ends the attempt of a task that runs: cancelled, for the task too. False: it does not run. */
 bool desk_cancel(struct desk *d, uint64_t task, const char *why, struct instant now);
+/* All of a batch: what waits here is forgotten, what runs is cancelled. Returns how many run. */
+size_t desk_cancel_batch(struct desk *d, uint64_t batch, const char *why, struct instant now);
 /* Ends the attempt with that token as lost (killed by hand): the task is tried again. False: it does not run. */
 bool desk_kill(struct desk *d, uint64_t token, const char *why, struct instant now);
 /* False: no such attempt runs. */
@@ -160,7 +169,9 @@ void desk_began(struct desk *d, const struct core_attempt_began *b, struct insta
 struct instant desk_run(struct desk *d, struct instant now);
 /* host->deliver() of the dispatcher, for a task of a batch of the desk's. */
 bool desk_owns(const struct desk *d, const struct core_batch *b);
-void desk_finished(struct desk *d, struct core_task *t, struct instant now);
+void desk_finished(struct desk *d, struct core_task *t);
+/* Whether something has finished since the last desk_run(). */
+bool desk_is_due(const struct desk *d);
 /* Nothing starts any more; for a shutdown. */
 void desk_stop(struct desk *d);
 /* Attempts that run are ended: their tasks are ready again, the attempts recorded as cancelled. at_once: no time to wind up. */

@@ -22,6 +22,23 @@
  * written by the registry itself, with the transition, in the same transaction; what does not come from an op about a task is a
  * REGISTRY_TELL. Each event gets the next number; numbers never go back, and have no gaps but by retention.
  *
+ * What the fine points are, tests/contract/test_registry.c shows, which every registry passes:
+ *
+ * - Ids of tasks, batches and lines count from 1, without gaps; a refused op uses none. They are never given twice.
+ * - A rank is given when a task becomes ready by coming, by its time, by its dependencies or by hand: the greater one of the
+ *   op's time and the last rank + 1. A task that is ready again by END or after a crash, or has changed its line, keeps it.
+ * - A dependency is met once and for all: when the task is done, or has failed and run_after_failure says so. It is not met by
+ *   one that is cancelled, deleted or purged: what waits for that stays BLOCKED until a person helps (REGISTRY_RETRY of that task,
+ *   REGISTRY_RESOLVE), and REGISTRY_CHECK finds it.
+ * - A task that fails fails what is BLOCKED behind it, and so on, in the same op: reason dependency, with a message that names the
+ *   task directly before. Retrying it later does not bring those back; they are retried by hand, too.
+ * - A task whose last dependency is met before its not_before_ns is SCHEDULED.
+ * - What an op about one task (CANCEL, RETRY, EDIT, DELETE, RESOLVE) leaves READY is handed over anew, also when the op was refused:
+ *   whoever asked has let go of it (desk_forget()). So an EDIT that changes nothing gives a task back.
+ *
+ * Statuses of ops: WEIR_E_END: no such task, batch or line. WEIR_E_BUSY: it runs, or has not ended. WEIR_E_CONFLICT: it is in a state
+ * for which the op makes no sense; a cycle; END and START without the right to it. WEIR_E_INVALID, WEIR_E_LIMIT: the op itself is wrong.
+ *
  * Any number of readers, each on a connection of its own, see what was committed and never hold up the writer.
  *
  * All times are nanoseconds since the Unix epoch (wall clock), as the writer was told; 0: none. Durations are measured by
@@ -172,6 +189,36 @@ const char *registry_state_name(enum registry_state state);
 bool registry_state_from_name(struct slice name, enum registry_state *ret);
 bool registry_event_from_name(struct slice name, enum registry_event_kind *ret);
 
+/*
+ * What each op writes, in this order; every event has the op's time. Of a task each has `task`; those of an attempt (assigned,
+ * runner.*, and what END says of the task) also attempt, pool, worker and the first slot.
+ *
+ *   SUBMIT   of each new task, in their order: task.submitted. Then, in the same order, what became of each: task.ready, or
+ *            task.failed (a dependency has failed), or nothing (blocked, scheduled)
+ *   START    task.assigned (duration: since it was ready), runner.started (detail: {"pid":N} if there is one)
+ *   END      with `started`, first those of START, at started_ns (duration: wait_ns). Then runner.completed | .capacity | .failed | .timeout |
+ *            .lost | .cancelled, by the outcome (duration: run_ns; detail unless it was ok: {"reason":"..","status":N,"message":".."},
+ *            without those that are none). Then task.done | [task.quarantined] task.failed | task.cancelled | task.ready |
+ *            task.retry_scheduled (duration: how long), those of an ended task with duration since it was submitted, task.failed with
+ *            detail {"reason":"..","message":".."}. With WEIR_E_CONFLICT only runner.late, with what the op says (detail: {"outcome":".."})
+ *   CANCEL   task.cancelled (duration: since it was submitted), of a batch in the order of ids
+ *   RETRY    of each, in the order of ids, task.changed {"retry":true}; then, in the same order, task.ready of those that are
+ *   EDIT     task.changed with what was given: {"priority":N,"not_before_ns":N,"after":[ids]}; nothing was given: no event.
+ *            Then task.ready if it has become so, or task.failed
+ *   DELETE   task.deleted
+ *   RESOLVE  task.changed {"resolve":"run"|"cancel"}, then task.ready or task.cancelled
+ *   WAKE     of each that is due, in the order of when (its deadline or, if earlier and it is SCHEDULED, its not_before), then id:
+ *            task.failed if its deadline has passed, else task.ready
+ *   TELL     what it says; at its own at_ns if it has one
+ *   CHECK    deadlock.detected in the order of ids, detail {"waits_for":ID,"why":"cancelled"|"failed"|"gone"|"blocked"}: the
+ *            first of its dependencies that can never be met
+ *   put_back of each, in the order of ids: runner.lost (duration: since its start; detail as of END, reason dispatcher_lost), then task.ready, or
+ *            task.quarantined and task.failed
+ *
+ * Behind what ends a task, at once: what follows for those that depend on it, in the order of ids, and of those that depend on these,
+ * breadth first: task.ready, or task.failed. Behind all events of an op: batch.ended of each batch that has ended by it, in the order
+ * of ids, detail {"batch":ID,"done":N,"failed":N,"cancelled":N}; again after a retry.
+ */
 struct registry_event {
     uint64_t seq; /* given by the registry, from 1 */
     int64_t at_ns;
@@ -208,7 +255,12 @@ enum registry_op_kind {
     REGISTRY_OP_KINDS
 };
 
-/* All or none: status says why not, and the whole op is without effect. */
+/*
+ * All or none: status says why not, and the whole op is without effect. A dependency on a task that is done is met; on one that has
+ * failed: fails this one, too, or is met, as it says; on one that is cancelled: refused (WEIR_E_CONFLICT); unknown: refused
+ * (WEIR_E_END). A spec with a known idempotency key (also of an earlier spec of the same op) is nothing but that task: the rest of it is not
+ * looked at. A batch that has ended takes only such (WEIR_E_CONFLICT).
+ */
 struct registry_submit {
     const struct registry_spec *specs;
     size_t count;       /* 1 .. REGISTRY_SUBMIT_MAX */
@@ -216,7 +268,10 @@ struct registry_submit {
     bool *ret_existing; /* the same: the idempotency key was known; or NULL */
 };
 
-/* Up to `max` ready tasks of a line behind `after_rank`, in order, together at most max_bytes of payload (but at least one). */
+/*
+ * Up to `max` ready tasks of a line, in order, together at most max_bytes of payload (but at least one): those behind `after_rank` and
+ * behind what was handed over before, so that none is given twice when it was handed over while this op was on its way.
+ */
 struct registry_take {
     uint32_t line;
     uint32_t max;
@@ -267,21 +322,34 @@ struct registry_end {
     struct slice output, errput; /* kept where the task has ended */
 };
 
-/* BLOCKED, SCHEDULED, READY -> CANCELLED. One that runs is not touched (WEIR_E_BUSY): its attempt is to be ended. */
+/*
+ * BLOCKED, SCHEDULED, READY -> CANCELLED. One that runs is not touched (WEIR_E_BUSY): its attempt is to be ended. One that has ended:
+ * WEIR_E_CONFLICT. What depends on it stays BLOCKED.
+ */
 struct registry_cancel {
     uint64_t task;  /* or: */
     uint64_t batch; /* all of a batch that do not run */
     uint64_t ret_count;
 };
 
-/* FAILED, CANCELLED -> READY (or SCHEDULED, BLOCKED), with all its attempts before it again. */
+/*
+ * FAILED, CANCELLED -> READY, or BLOCKED if it has dependencies that are not met (also one that has failed: that is retried by hand, too), or
+ * SCHEDULED if its first attempt was not to be before a time that has not come. `attempts` goes on counting (numbers of
+ * attempts are given once); failures, deaths, capacity_retries, first_start_ns and last_wait_ns begin anew, and what the
+ * last attempt said is forgotten. A deadline that has passed fails it again.
+ */
 struct registry_retry {
     uint64_t task;
     uint64_t batch; /* all of a batch that have failed */
     uint64_t ret_count;
 };
 
-/* Of a task that does not run and has not ended. */
+/*
+ * Of a task that does not run (WEIR_E_BUSY) and has not ended (WEIR_E_CONFLICT). A new priority moves it to another line, where it has
+ * its old rank. A not_before in the future makes READY SCHEDULED; one that has passed makes SCHEDULED READY. Dependencies that are not met make
+ * it BLOCKED; one that has failed fails it, unless run_after_failure. Refused as a whole: a dependency that is cancelled
+ * (WEIR_E_CONFLICT), is unknown (WEIR_E_END), or would close a cycle (WEIR_E_CONFLICT, the message tells its path).
+ */
 struct registry_edit {
     uint64_t task;
     const int32_t *priority;     /* NULL: as it is; and so on */
@@ -290,23 +358,36 @@ struct registry_edit {
     uint32_t after_count;
 };
 
-/* What to do with a task that waits for what can never be: found by REGISTRY_CHECK, left to a person. */
+/*
+ * What to do with a task that waits for what can never be: found by REGISTRY_CHECK, left to a person. Of BLOCKED ones only
+ * (WEIR_E_CONFLICT). RUN: dependencies that are not met are dropped.
+ */
 enum registry_resolve { REGISTRY_RESOLVE_RUN, REGISTRY_RESOLVE_CANCEL };
 
-/* SCHEDULED -> READY of all whose time has come (at most max), and waiting ones whose deadline has passed -> FAILED. */
+/*
+ * BLOCKED, SCHEDULED, READY whose deadline has passed (<= the op's time) -> FAILED (outcome timeout, reason deadline), and SCHEDULED whose
+ * time has come -> READY; at most max in all, what follows for dependents not counted. A READY one may be with the engine, which
+ * knows the deadline too: it starts it no more, and leaves the rest to this.
+ */
 struct registry_wake {
     uint32_t max;
     uint32_t ret_count;
     int64_t ret_next_ns; /* when the next is due; 0: none */
 };
 
-/* Tasks that can never run: in a cycle, or behind a task that was cancelled or is gone. Told as deadlock.detected, once each. */
+/*
+ * Tasks that can never run: BLOCKED in a cycle, or behind a task that was cancelled, has failed (and was not to be waited for so), or is gone, or
+ * behind one that can never run itself. Told as deadlock.detected, once each, until they are found to be no longer so.
+ */
 struct registry_check {
     uint64_t ret_stuck; /* how many there are */
     uint64_t ret_new;   /* of these, that were not known */
 };
 
-/* What has ended before that time, and events older than that or beyond that count, go: at most `max` rows at a time. */
+/*
+ * What has ended before that time (DONE and CANCELLED; FAILED), and events older than that or beyond that count, go, without an event: at most
+ * `max` rows at a time. 0: those stay. A batch goes with the last of its tasks, once it has ended before tasks_before_ns.
+ */
 struct registry_purge {
     int64_t tasks_before_ns, failed_before_ns, events_before_ns;
     uint64_t events_max;
@@ -314,7 +395,11 @@ struct registry_purge {
     bool ret_more;
 };
 
-/* One sample of the history, see registry_reader_ops.history. */
+/*
+ * One sample of the history, see registry_reader_ops.history. Another one of the same pool, resolution and time takes its
+ * place. Of a pool and resolution, those at least REGISTRY_SAMPLES_MAX * resolution_s older than the newest go.
+ */
+#define REGISTRY_SAMPLES_MAX 8640
 struct registry_sample {
     int64_t at_ns;
     uint32_t resolution_s; /* 10, 300, 3600 */
@@ -357,8 +442,12 @@ struct registry_op {
     struct registry_task *ret_ready;
     uint32_t *ret_lines;
     size_t ret_line_count;
-    void (*done)(struct registry_op *op); /* of the clerk; on its thread, after the commit or the failure */
+    /* of the clerk (engine/clerk.h), and not looked at by a registry: */
+    void (*done)(struct registry_op *op); /* on its thread, after the commit or the failure */
     void *user;
+    struct registry_op *start_op; /* of an END: its START, which is part of it if both are written together */
+    uint64_t group;               /* of the transaction that it is in; 0: it waits */
+    bool folded;                  /* a START that is part of its END */
 };
 
 /* ---- reading ---- */
@@ -370,23 +459,24 @@ struct registry_view {
     struct registry_line line;
     struct slice key, idempotency_key;
     uint64_t batch, place;
-    int64_t submitted_ns, ready_ns, not_before_ns, deadline_ns, started_ns, ended_ns; /* started: first attempt */
+    /* ready: its rank, the last that it had; not_before: of the next attempt, too; started: first attempt (since a retry by hand) */
+    int64_t submitted_ns, ready_ns, not_before_ns, deadline_ns, started_ns, ended_ns;
     uint32_t attempts, failures, deaths, max_attempts, capacity_retries;
     int64_t timeout_ns;
-    uint32_t blocked_by; /* dependencies that are not done */
+    uint32_t blocked_by; /* dependencies that are not met */
     bool run_after_failure, stuck; /* stuck: found by the last check */
     struct slice pool;             /* of the attempt that runs, or of the last */
-    enum weir_outcome outcome;     /* of the last attempt, when there was one */
+    enum weir_outcome outcome;     /* of the last attempt, or how the task ended without one; OK: there is none yet, too */
     enum weir_reason reason;
     int status;
     struct slice message;
-    bool has_result;               /* output and errput are asked for and there */
+    bool has_result;               /* output and errput are asked for, and it has ended by END */
     struct slice payload, output, errput;
 };
 
 struct registry_filter {
     unsigned states; /* bits 1 << enum registry_state; 0: all */
-    struct slice pool, skill, tenant, session, key; /* empty: any */
+    struct slice pool, skill, tenant, session, key; /* of the line (pool: that it named), its key; empty: any */
     uint64_t batch;  /* 0: any */
     bool stuck;
     bool newest_first;
@@ -403,9 +493,9 @@ struct registry_event_filter {
 struct registry_batch {
     uint64_t id;
     struct slice name;
-    int64_t opened_ns, ended_ns;
+    int64_t opened_ns, ended_ns; /* ended: when no more came and all had ended, as batch.ended tells; 0: not (any more) */
     bool ended; /* no more tasks come */
-    uint64_t total, states[REGISTRY_STATES];
+    uint64_t total, states[REGISTRY_STATES]; /* of tasks that are still there; total: their sum */
 };
 
 /* Tasks by state, for one target: a pool's name, "skill:NAME", or empty for those that named neither. */
@@ -433,7 +523,7 @@ struct registry_reader_ops {
      * and go: an id is never given twice. */
     enum weir_status (*tasks)(struct registry_reader *r, const struct registry_filter *f, uint64_t after, uint32_t max,
                               registry_task_fn fn, void *ctx, struct weir_error *err);
-    /* What a task depends on, or what depends on it (`up`). */
+    /* What a task depends on, or what depends on it (`up`), as far as it is there, in the order of ids. */
     enum weir_status (*dependencies)(struct registry_reader *r, uint64_t id, bool up, registry_task_fn fn, void *ctx,
                                      struct weir_error *err);
     enum weir_status (*events)(struct registry_reader *r, const struct registry_event_filter *f, uint64_t after,
@@ -441,11 +531,13 @@ struct registry_reader_ops {
     enum weir_status (*batch)(struct registry_reader *r, uint64_t id, struct registry_batch *ret, struct weir_error *err);
     enum weir_status (*batches)(struct registry_reader *r, uint64_t after, uint32_t max, registry_batch_fn fn, void *ctx,
                                 struct weir_error *err);
-    /* Tasks of a batch from a place on, in order, up to the first that has not ended; payload and result if asked. */
+    /* Tasks of a batch from a place on, in order (of place, then id), up to the first that has not ended; with their results, and payload if
+     * asked. */
     enum weir_status (*results)(struct registry_reader *r, uint64_t batch, uint64_t from, uint32_t max, bool with_payload,
                                 registry_task_fn fn, void *ctx, struct weir_error *err);
+    /* In the order of their names; those with no task at all may be left out. */
     enum weir_status (*tallies)(struct registry_reader *r, registry_tally_fn fn, void *ctx, struct weir_error *err);
-    /* pool NULL: over all. Oldest first. */
+    /* from <= at < to. pool NULL: over all. Oldest first. */
     enum weir_status (*history)(struct registry_reader *r, const char *pool, uint32_t resolution_s, int64_t from_ns,
                                 int64_t to_ns, registry_sample_fn fn, void *ctx, struct weir_error *err);
     /* The value of a fact, appended. WEIR_E_END: none. */
