@@ -28,8 +28,8 @@
 /* Bytes of an event without its detail, at most: kind and bits, eight varints, and the length of the detail. */
 #define EVENT_BYTES_MAX (2 + 9 * 10)
 
-static enum weir_status gone_put(struct sqlite_registry *r, uint64_t task, uint64_t event,
-                                 struct weir_error *err)
+enum weir_status event_gone(struct sqlite_registry *r, uint64_t task, uint64_t event,
+                            struct weir_error *err)
 {
     return registry_do(r, RS_GONE_PUT, 2, (int64_t[]){(int64_t)task, (int64_t)event},
                        "writing the record", err);
@@ -159,38 +159,45 @@ static enum weir_status gone_get(struct sqlite_registry *r, uint64_t task, uint6
     return status;
 }
 
-enum weir_status op_tell(struct sqlite_registry *r, struct registry_op *op, struct weir_error *err)
+enum weir_status event_tell(struct sqlite_registry *r, const struct registry_event *e,
+                            struct weir_error *err)
 {
-    struct registry_event e = op->tell;
     struct task_row row = {0};
     enum weir_status status;
     uint64_t prev = 0;
     bool found = false;
     uint32_t pool = 0;
 
+    status = registry_name_id(r, e->pool, &pool, err);
+    if (status == WEIR_OK && e->task)
+        status = row_load(r, e->task, &row, &found, err);
+    if (status == WEIR_OK && e->task && !found)
+        status = gone_get(r, e->task, &prev, err);
+    if (found)
+        prev = row.event;
+    if (status == WEIR_OK)
+        status = event_put(r, e, pool, &prev, err);
+    if (status == WEIR_OK && found)
+        status = registry_do(r, RS_TASK_EVENT, 2, (int64_t[]){(int64_t)prev, (int64_t)e->task},
+                             "writing the record", err);
+    else if (status == WEIR_OK && e->task)
+        status = event_gone(r, e->task, prev, err);
+    return status;
+}
+
+enum weir_status op_tell(struct sqlite_registry *r, struct registry_op *op, struct weir_error *err)
+{
+    struct registry_event e = op->tell;
+
     if (e.kind <= 0 || e.kind >= REGISTRY_EVENT_KINDS || e.pool.len > REGISTRY_NAME_BYTES_MAX ||
         e.task > INT64_MAX) {
-        error_set(&op->err, WEIR_E_INVALID, "there is no event of kind %d, or its pool's name is too long",
-                  (int)e.kind);
+        error_set(&op->err, WEIR_E_INVALID,
+                  "there is no event of kind %d, or what it is about is out of range", (int)e.kind);
         return WEIR_OK;
     }
     if (e.at_ns == 0)
         e.at_ns = op->at_ns;
-    status = registry_name_id(r, e.pool, &pool, err);
-    if (status == WEIR_OK && e.task)
-        status = row_load(r, e.task, &row, &found, err);
-    if (status == WEIR_OK && e.task && !found)
-        status = gone_get(r, e.task, &prev, err);
-    if (found)
-        prev = row.event;
-    if (status == WEIR_OK)
-        status = event_put(r, &e, pool, &prev, err);
-    if (status == WEIR_OK && found)
-        status = registry_do(r, RS_TASK_EVENT, 2, (int64_t[]){(int64_t)prev, (int64_t)e.task},
-                             "writing the record", err);
-    else if (status == WEIR_OK && e.task)
-        status = gone_put(r, e.task, prev, err);
-    return status;
+    return event_tell(r, &e, err);
 }
 
 /* ---- reading ---- */

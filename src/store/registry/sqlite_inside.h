@@ -4,9 +4,10 @@
  *      sqlite_open      the file: whose it is, its lock, its tables
  *      sqlite_apply     a chain of ops as one transaction, and taking it all back
  *      sqlite_submit    SUBMIT           sqlite_take    TAKE, and what is handed over
- *      sqlite_move      START, END, and by hand: CANCEL, RETRY, EDIT, DELETE, RESOLVE
- *      sqlite_depend    who waits for whom
- *      sqlite_sweep     WAKE, CHECK, PURGE, and what a predecessor left
+ *      sqlite_attempt   START, END, and what a predecessor left
+ *      sqlite_hand      by hand: CANCEL, RETRY, EDIT, DELETE, RESOLVE
+ *      sqlite_moves     what follows from what
+ *      sqlite_sweep     WAKE, PURGE      sqlite_check   CHECK
  *      sqlite_row       a task's row       sqlite_pack  what is packed in it
  *      sqlite_intern    lines and names    sqlite_count tallies and batches
  *      sqlite_event     the record         sqlite_read* readers
@@ -21,6 +22,7 @@
 #include "store/registry/sqlite_registry.h"
 
 #include "base/buf.h"
+#include "base/idmap.h"
 
 #include <sqlite3.h>
 
@@ -61,6 +63,8 @@ void intern_cut(struct intern *t, uint32_t count);
 void intern_free(struct intern *t);
 uint64_t intern_hash(struct slice key);
 
+#define LINE_SLOTS_BYTES_MAX (REGISTRY_SLOTS_MAX * (REGISTRY_NAME_BYTES_MAX + 1))
+
 struct counts {
     struct counts *next_dirty;
     struct interned *of;    /* a name: the target */
@@ -78,10 +82,10 @@ struct line_entry {
     struct interned in;
     struct registry_line line;
     struct name_entry *target;
-    /* What the engine has of it: all that is ready up to this rank, so many of them; there may be others behind it. */
+    /* What the engine has of it: all that is ready up to this rank, so many of them; and how many are behind it
+     * (LINE_BEHIND_UNKNOWN and more: at the start nobody counts them). */
     int64_t passed;
-    uint32_t held;
-    bool behind;
+    uint64_t held, behind;
     uint64_t touched; /* transaction in which its old values were put aside */
     uint64_t told;    /* op in which it was told */
 };
@@ -89,9 +93,10 @@ struct line_entry {
 struct line_before {
     struct line_entry *line;
     int64_t passed;
-    uint32_t held;
-    bool behind;
+    uint64_t held, behind;
 };
+
+#define LINE_BEHIND_UNKNOWN (UINT64_MAX / 4)
 
 /* ---- a task's row ---- */
 
@@ -111,7 +116,14 @@ struct task_run {
     int64_t first_start_ns, ended_ns, last_wait_ns;
     uint32_t pool, outcome, reason; /* names */
     int32_t status;
+    uint32_t result; /* RESULT_* */
+    int64_t wake_ns; /* of SCHEDULED after an attempt: when; 0: as the task itself says */
 };
+
+/* It has ended by END; and there is a row with what that gave. */
+#define RESULT_ENDED 1u
+#define RESULT_ROW   2u
+
 
 struct task_row {
     uint64_t id;
@@ -127,7 +139,7 @@ struct task_row {
 };
 
 #define OPTS_BYTES_MAX 80
-#define RUN_BYTES_MAX  128
+#define RUN_BYTES_MAX  144
 /* Packed; 0: there is nothing to say, NULL in the table. */
 size_t opts_pack(const struct task_opts *o, int64_t submitted_ns, unsigned char *to);
 size_t run_pack(const struct task_run *r, int64_t submitted_ns, unsigned char *to);
@@ -169,15 +181,15 @@ enum registry_statement {
     RS_LINE_PUT,
     RS_TASK_PUT,
     RS_TASK_GET,
-    RS_TASK_MOVE, /* what changes with each attempt */
-    RS_TASK_SET,  /* all that may change */
+    RS_TASK_MOVE,
+    RS_TASK_SET,
     RS_TASK_EVENT,
+    RS_TASK_FLAG,
     RS_TASK_DROP,
     RS_TASK_BY_KEY,
-    RS_TASK_PAYLOAD,
     RS_TASK_FIELDS,
     RS_TAKE,
-    RS_TAKE_ANY,
+    RS_READY_BEFORE,
     RS_PAYLOAD_PUT,
     RS_PAYLOAD_GET,
     RS_PAYLOAD_DROP,
@@ -187,11 +199,9 @@ enum registry_statement {
     RS_DEP_HAS,
     RS_DEP_OF,
     RS_DEP_ON,
-    RS_DEP_ON_UNMET,
     RS_DEP_MET,
-    RS_DEP_UNMET,
     RS_DEP_DROP,
-    RS_DEP_ON_ANY,
+    RS_DEP_DROP_UNMET,
     RS_RUNNER_PUT,
     RS_RUNNER_GET,
     RS_RUNNER_DROP,
@@ -199,25 +209,26 @@ enum registry_statement {
     RS_BATCH_PUT,
     RS_BATCH_GET,
     RS_BATCH_SET,
+    RS_BATCH_DROP,
     RS_BATCH_TASKS,
     RS_TALLY_PUT,
     RS_EVENT_PUT,
-    RS_EVENT_COUNT,
+    RS_EVENT_FIRST,
     RS_EVENT_DROP,
-    RS_EVENT_OLD,
-    RS_EVENT_NEXT,
     RS_GONE_PUT,
     RS_GONE_GET,
     RS_GONE_DROP,
     RS_FACT_PUT,
     RS_FACT_DROP,
     RS_SAMPLE_PUT,
+    RS_SAMPLE_NEWEST,
+    RS_SAMPLE_DROP,
     RS_DUE,
     RS_DUE_NEXT,
-    RS_BLOCKED,
+    RS_IN_STATE,
     RS_STUCK,
-    RS_ENDED,
-    RS_LINES_READY,
+    RS_LINE_READY,
+    RS_BATCHES_ENDED,
     RS_COUNT
 };
 
@@ -233,11 +244,11 @@ struct batch_entry {
     int64_t ended_ns;
     bool closed; /* no more tasks come */
     bool told;   /* that it has ended */
-    bool dirty;
+    uint64_t touched, changed; /* op and transaction in which that was last noted */
 };
 
-/* Batches that were looked at lately: more than a transaction touches is rare, and costs only their loading. */
-#define BATCH_ENTRIES 256
+/* Batches that were looked at lately, and are kept over transactions; beyond it all are let go. */
+#define BATCH_ENTRIES 1024
 
 /* Numbers that only grow. */
 struct registry_mark {
@@ -266,13 +277,15 @@ struct sqlite_registry {
     uint32_t lines_durable, names_durable;
     struct event_pen pen;
     struct counts *dirty;
-    struct batch_entry *batches[BATCH_ENTRIES * 2];
-    size_t batch_count;
+    struct idmap batches;
+    struct batch_entry **touched, **changed; /* batches, by this op and by this transaction */
+    size_t touched_count, touched_cap, changed_count, changed_cap;
     struct line_before *undo;
     size_t undo_count, undo_cap;
     uint64_t held, held_durable; /* of all lines */
     uint64_t transaction, op_number;
-    bool in_put_back;
+    bool graph_same; /* no dependency has changed since the last CHECK, which found so many: */
+    uint64_t stuck;
     unsigned char opts[OPTS_BYTES_MAX], run[RUN_BYTES_MAX]; /* bound */
     /* What the op that is applied has made ready. */
     struct registry_task **ready_end;
@@ -356,16 +369,32 @@ enum weir_status registry_load_names(struct sqlite_registry *r, struct weir_erro
 void count_move(struct sqlite_registry *r, struct line_entry *line, int from, int to, int64_t n);
 /* from, to: a state, or -1. */
 enum weir_status batch_move(struct sqlite_registry *r, uint64_t batch, int from, int to,
-                            int64_t at_ns, struct weir_error *err);
+                            int64_t n, struct weir_error *err);
 /* NULL in *ret: there is none. */
 enum weir_status batch_load(struct sqlite_registry *r, uint64_t id, struct batch_entry **ret,
                             struct weir_error *err);
 enum weir_status batch_open(struct sqlite_registry *r, struct slice name, int64_t at_ns,
                             uint64_t *ret_id, struct weir_error *err);
-enum weir_status batch_settle(struct sqlite_registry *r, struct batch_entry *b, int64_t at_ns,
-                              struct weir_error *err);
+/* It is written with the transaction, and settled with the op. */
+enum weir_status batch_touch(struct sqlite_registry *r, struct batch_entry *b,
+                             struct weir_error *err);
+/* After an op: tells of the batches that have ended by it. */
+enum weir_status batch_settle(struct sqlite_registry *r, int64_t at_ns, struct weir_error *err);
 enum weir_status count_write(struct sqlite_registry *r, struct weir_error *err);
-void count_forget(struct sqlite_registry *r);
+/* What the transaction has gathered; all: the batches that are kept, too. */
+void count_forget(struct sqlite_registry *r, bool all);
+
+/* ---- sqlite_take: what the engine has of a line ---- */
+
+/* It is ready (and so counted): by a transition, or because whoever had it has let go of it. spec: as it was submitted just now, or NULL. */
+enum weir_status hand_over(struct sqlite_registry *r, const struct task_row *row,
+                           const struct registry_spec *spec, struct weir_error *err);
+/* One of these is ready now, or is so no longer. */
+enum weir_status line_count_ready(struct sqlite_registry *r, struct line_entry *l, int64_t rank,
+                                  bool ready, struct weir_error *err);
+/* Puts a line's old values aside, once a transaction. */
+enum weir_status line_touch(struct sqlite_registry *r, struct line_entry *l, struct weir_error *err);
+void task_chain_free(struct registry_task *chain);
 
 /* ---- sqlite_event ---- */
 
@@ -377,6 +406,12 @@ enum weir_status event_put(struct sqlite_registry *r, const struct registry_even
 /* About a task, of no pool. */
 enum weir_status event_task(struct sqlite_registry *r, enum registry_event_kind kind,
                             struct task_row *row, int64_t at_ns, struct slice detail,
+                            struct weir_error *err);
+/* Not of an op about the task, which may be gone; its pool is looked up. */
+enum weir_status event_tell(struct sqlite_registry *r, const struct registry_event *e,
+                            struct weir_error *err);
+/* The task is gone, that was its last event. */
+enum weir_status event_gone(struct sqlite_registry *r, uint64_t task, uint64_t event,
                             struct weir_error *err);
 enum weir_status event_flush(struct sqlite_registry *r, struct weir_error *err);
 

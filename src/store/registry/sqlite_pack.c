@@ -104,7 +104,7 @@ bool opts_unpack(const void *from, size_t len, int64_t submitted_ns, struct task
     return true;
 }
 
-#define RUN_FIELDS 11
+#define RUN_FIELDS 13
 
 size_t run_pack(const struct task_run *r, int64_t submitted_ns, unsigned char *to)
 {
@@ -120,6 +120,8 @@ size_t run_pack(const struct task_run *r, int64_t submitted_ns, unsigned char *t
         r->outcome,
         r->reason,
         zigzag(r->status),
+        r->result,
+        pack_time(r->wake_ns, submitted_ns),
     };
 
     return pack(values, RUN_FIELDS, to);
@@ -147,6 +149,8 @@ bool run_unpack(const void *from, size_t len, int64_t submitted_ns, struct task_
         .outcome = (uint32_t)values[8],
         .reason = (uint32_t)values[9],
         .status = (int32_t)unzigzag(values[10]),
+        .result = (uint32_t)values[11],
+        .wake_ns = unpack_time(values[12], submitted_ns),
     };
     return true;
 }

@@ -70,7 +70,9 @@ int64_t row_due(const struct task_row *row, enum registry_state state)
     int64_t due = 0;
 
     if (state == REGISTRY_SCHEDULED)
-        due = row->opts.not_before_ns > 0 ? row->opts.not_before_ns : 1;
+        due = row->run.wake_ns ? row->run.wake_ns : row->opts.not_before_ns;
+    if (state == REGISTRY_SCHEDULED && due <= 0)
+        due = 1;
     if (state <= REGISTRY_READY && row->opts.deadline_ns > 0 &&
         (due == 0 || row->opts.deadline_ns < due))
         due = row->opts.deadline_ns;
@@ -78,11 +80,12 @@ int64_t row_due(const struct task_row *row, enum registry_state state)
 }
 
 static enum weir_status count_change(struct sqlite_registry *r, struct task_row *row,
-                                     uint32_t line_before, enum registry_state to, int64_t at_ns,
+                                     uint32_t line_before, enum registry_state to,
                                      struct weir_error *err)
 {
     struct line_entry *before = row_line(r, line_before), *after = row_line(r, row->line);
     enum registry_state from = row->state;
+    enum weir_status status = WEIR_OK;
 
     assert(before && after);
     if (before->target == after->target) {
@@ -92,9 +95,16 @@ static enum weir_status count_change(struct sqlite_registry *r, struct task_row 
         count_move(r, before, (int)from, -1, 1);
         count_move(r, after, -1, (int)to, 1);
     }
+    if (from == REGISTRY_READY && (to != REGISTRY_READY || before != after))
+        status = line_count_ready(r, before, row->rank, false, err);
+    if (status == WEIR_OK && to == REGISTRY_READY &&
+        (from != REGISTRY_READY || before != after))
+        status = line_count_ready(r, after, row->rank, true, err);
+    if (status != WEIR_OK)
+        return status;
     row->state = to;
     return row->batch && from != to
-               ? batch_move(r, row->batch, (int)from, (int)to, at_ns, err)
+               ? batch_move(r, row->batch, (int)from, (int)to, 1, err)
                : WEIR_OK;
 }
 
@@ -125,7 +135,7 @@ enum weir_status row_move(struct sqlite_registry *r, struct task_row *row, enum 
     sqlite3_bind_int64(stmt, 7, (sqlite3_int64)row->id);
     status = registry_run(r, stmt, "changing a task", err);
     if (status == WEIR_OK)
-        status = count_change(r, row, row->line, to, row->run.ended_ns, err);
+        status = count_change(r, row, row->line, to, err);
     return status;
 }
 
@@ -139,6 +149,8 @@ enum weir_status row_set(struct sqlite_registry *r, struct task_row *row, uint32
 
     if (!stmt)
         return registry_fail(r, "changing a task", err);
+    if (to != REGISTRY_BLOCKED)
+        row->flags &= ~TASK_STUCK;
     run_len = run_pack(&row->run, row->submitted_ns, r->run);
     opts_len = opts_pack(&row->opts, row->submitted_ns, r->opts);
     sqlite3_bind_int(stmt, 1, (int)to);
@@ -155,6 +167,6 @@ enum weir_status row_set(struct sqlite_registry *r, struct task_row *row, uint32
     sqlite3_bind_int(stmt, 12, message != NULL);
     status = registry_run(r, stmt, "changing a task", err);
     if (status == WEIR_OK)
-        status = count_change(r, row, line_before, to, row->run.ended_ns, err);
+        status = count_change(r, row, line_before, to, err);
     return status;
 }
