@@ -39,7 +39,7 @@ static const char *check_pool(const struct core_pool *p, size_t *running, uint64
         const struct core_attempt_slot *s = list_entry(node, struct core_attempt_slot, link);
 
         busy++;
-        if (!s->running || !s->permit)
+        if (!s->running || !s->permit.account)
             return "I1: a slot that does not run holds a permit";
         if (s->task && (s->task->slot != s || s->task->state != TASK_RUNNING))
             return "I2: a slot and its task disagree";
@@ -58,7 +58,8 @@ static const char *check_pool(const struct core_pool *p, size_t *running, uint64
     if (busy + p->run_permits != p->permits.running)
         return "I1: permits taken in a pool differ from the attempts that run in it";
     if (busy + idle + p->ahead_count != p->slot_count ||
-        p->slot_count != p->options.size + p->ahead_max || busy > p->options.size)
+        p->slot_count < p->options.size + p->ahead_max || p->permits.running > p->permits.granted ||
+        p->permits.limit != p->options.size)
         return "P3: more places than the pool has";
     *running += busy + p->run_permits;
     return NULL;
@@ -73,12 +74,12 @@ static const char *check_ahead(const struct core_pool *p, uint64_t *ret_ahead)
         const struct core_attempt_slot *s = list_entry(node, struct core_attempt_slot, link);
 
         ahead++;
-        if (!s->running || s->permit || !s->task || s->task->slot != s ||
+        if (!s->running || s->permit.account || !s->task || s->task->slot != s ||
             s->task->state != TASK_RUNNING)
             return "I2: a slot that is ahead and its task disagree";
     }
     if (ahead != p->ahead_count || ahead > p->ahead_max ||
-        (ahead > 0 && p->permits.running != p->options.size))
+        (ahead > 0 && p->permits.running < p->options.size))
         return "P3: attempts are ahead although there are places, or too many are";
     *ret_ahead += ahead;
     return NULL;
@@ -282,7 +283,7 @@ const char *dispatcher_check(const struct dispatcher *d)
         return "I5: attempts that were left behind are miscounted";
     if (running != d->permits.running)
         return "I1: the global count differs from the pools'";
-    if (d->permits.running > d->permits.limit)
+    if (d->permits.running > d->permits.granted)
         return "P3: more attempts run than the global limit allows";
     if (live != d->live)
         return "I2: live tasks are miscounted";
