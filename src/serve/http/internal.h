@@ -155,6 +155,7 @@ struct http_request {
     bool held;          /* between http_suspend() and http_resume() */
     bool suspended;     /* and libmicrohttpd's connection with it */
     bool suspended_now; /* in the call that is under way; of the server's thread */
+    bool ends_now;      /* it was to be, but the server waits no more */
     http_handler_fn then;
 };
 
