@@ -654,7 +654,10 @@ static void move_in(struct engine *e, void *ctx)
 
 static void move_out(struct engine *e, void *ctx)
 {
-    (void)ctx;
+    struct engine_tasks *t = ctx;
+
+    desk_free(t->desk); /* it closes its batches */
+    t->desk = NULL;
     e->lodger = NULL;
     dispatcher_set_observer(e->dispatcher, NULL);
     e->edge_observer = NULL;
@@ -813,6 +816,6 @@ void engine_tasks_close(struct engine_tasks *t)
     }
     engine_set_receiver(t->engine, NULL);
     clerk_free(t->clerk);
-    engine_call(t->engine, move_out, NULL);
+    engine_call(t->engine, move_out, t);
     free_tasks(t);
 }

@@ -65,6 +65,7 @@ static void fill_row(struct attempt *a, const struct registry_line *line, struct
     c->payload = r->payload;
     c->payload_len = r->payload_len;
     c->timeout_ns = r->timeout_ns;
+    c->attempts_before = r->attempts;
     c->capacity_retries = r->capacity_retries;
     c->spared = r->spared;
     c->worker = r->last_worker;
@@ -362,6 +363,7 @@ static void finish(struct attempt *a, struct instant now)
     uint64_t worker = a->core.worker;
     duration_ns wait_ns = 0;
 
+    dispatcher_give_back(d->dispatcher, &a->core); /* first: it counts the answer's bytes */
     answer_move(&a->answer, &a->core.answer);
     t->task->last_worker = worker;
     a->ended = true;
@@ -385,8 +387,7 @@ static void finish(struct attempt *a, struct instant now)
     a->pool->open_at = INSTANT_NONE; /* what closed it may be over */
     send_end(a, now);
     if (e->next == REGISTRY_READY)
-        a->t = NULL;                               /* it has a life of its own again */
-    dispatcher_give_back(d->dispatcher, &a->core); /* may be the end of it */
+        a->t = NULL; /* it has a life of its own again */
 }
 
 void attempts_judge(struct desk *d, struct instant now)
