@@ -145,6 +145,9 @@ static enum weir_status apply(struct house *h, const struct config *now,
             *err = one;
         status = one.status;
     }
+    /* Plans point into the configuration that they are of. */
+    for (size_t i = 0; i < h->planned_count; i++)
+        pools_replan(&h->planned[i].plan, find_config(now, h->planned[i].name));
     daemon_log_level(h->log, (enum config_level)now->log.level);
     return status;
 }
