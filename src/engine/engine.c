@@ -194,10 +194,17 @@ static struct engine_batch *batch_of(struct core_batch *b)
     return core_batch_owner(b);
 }
 
+static bool is_lodgers(struct dispatcher_host *h, const struct core_batch *b)
+{
+    struct engine_lodger *l = list_entry(h, struct engine, dispatcher_host)->lodger;
+
+    return l && l->owns(l, b);
+}
+
 static void host_finished(struct dispatcher_host *h, struct core_batch *b, struct core_task *t)
 {
-    (void)h;
-    batch_finished(batch_of(b), t);
+    if (!is_lodgers(h, b))
+        batch_finished(batch_of(b), t);
 }
 
 static void host_retrying(struct dispatcher_host *h, struct core_batch *b,
@@ -209,8 +216,12 @@ static void host_retrying(struct dispatcher_host *h, struct core_batch *b,
 
 static void host_deliver(struct dispatcher_host *h, struct core_batch *b, struct core_task *t)
 {
-    (void)h;
-    batch_deliver(batch_of(b), t);
+    struct engine_lodger *l = list_entry(h, struct engine, dispatcher_host)->lodger;
+
+    if (is_lodgers(h, b))
+        l->deliver(l, t);
+    else
+        batch_deliver(batch_of(b), t);
 }
 
 static void host_run_finished(struct dispatcher_host *h, struct core_batch *b, struct core_run *r)
@@ -227,8 +238,8 @@ static void host_deliver_run(struct dispatcher_host *h, struct core_batch *b, st
 
 static void host_closed(struct dispatcher_host *h, struct core_batch *b)
 {
-    (void)h;
-    batch_closed(batch_of(b));
+    if (!is_lodgers(h, b))
+        batch_closed(batch_of(b));
 }
 
 /* Takes all that has come since the last time; returns whether there was anything. */
@@ -311,17 +322,23 @@ static struct instant turn(void *ctx)
     do {
         if (!read_mailbox(e))
             e->now = loop_clock();
-        due = dispatcher_run(e->dispatcher, e->now);
+        due = INSTANT_NEVER;
+        if (e->lodger)
+            due = e->lodger->turn(e->lodger, e->now);
+        due = instant_min(due, dispatcher_run(e->dispatcher, e->now));
         flush_touched(e);
         pthread_mutex_lock(&e->lock);
         /* An executor may have reported from within start(). */
-        again = e->mails || e->reports || e->runs || e->signs;
+        again = e->mails || e->reports || e->runs || e->signs ||
+                (e->lodger && e->lodger->is_due(e->lodger));
         e->asleep = !again;
         pthread_mutex_unlock(&e->lock);
     } while (again);
 #ifdef WEIR_DEBUG
     assert(!dispatcher_check(e->dispatcher));
 #endif
+    if (e->lodger)
+        e->lodger->idle(e->lodger);
     pthread_mutex_lock(&e->lock);
     e->running = dispatcher_running(e->dispatcher);
     if (e->shut_down)

@@ -31,8 +31,22 @@ struct mail {
     struct mail *next;
 };
 
+/* Who else lives on the engine's thread, and has batches of its own in its dispatcher: tasks.c. */
+struct engine_lodger {
+    /* Before each dispatcher_run(); returns when to come again at the latest. */
+    struct instant (*turn)(struct engine_lodger *l, struct instant now);
+    /* Whether the turn is to be repeated at once. */
+    bool (*is_due)(struct engine_lodger *l);
+    /* Whether a batch is its own; then it is told of its results. */
+    bool (*owns)(struct engine_lodger *l, const struct core_batch *b);
+    void (*deliver)(struct engine_lodger *l, struct core_task *t);
+    /* After the turn. */
+    void (*idle)(struct engine_lodger *l);
+};
+
 struct engine {
     struct dispatcher_host dispatcher_host;
+    struct engine_lodger *lodger; /* NULL: none */
     struct core_executor_host executor_host;
     struct loop *loop;
     struct dispatcher *dispatcher;
