@@ -77,7 +77,8 @@ bool schedule_policy_from_name(const char *name, enum schedule_policy *ret);
 
 struct schedule_options {
     enum schedule_policy policy;
-    double ageing; /* priority per minute, 0 to 1000; below 0.00006 (one in 11 days) as if it were that */
+    double
+        ageing; /* priority per minute, 0 to 1000; below 0.00006 (one in 11 days) as if it were that */
 };
 
 /* A ready task, as part of whoever's own struct. */
@@ -102,12 +103,14 @@ bool schedule_set_weight(struct schedule *s, struct slice tenant, double weight)
 /* ---- pools ---- */
 
 /* skills: copied. The account is whose permits are looked at; it stays the caller's. NULL: no memory. */
-struct schedule_pool *schedule_add_pool(struct schedule *s, const char *name, struct permit_account *account,
-                                        const char *const *skills, size_t skill_count, void *owner);
+struct schedule_pool *schedule_add_pool(struct schedule *s, const char *name,
+                                        struct permit_account *account, const char *const *skills,
+                                        size_t skill_count, void *owner);
 /* Nothing of it runs. Tasks that named it wait until there is a pool of that name again. */
 void schedule_remove_pool(struct schedule *s, struct schedule_pool *p);
 /* False: no memory, nothing has changed. */
-bool schedule_set_skills(struct schedule *s, struct schedule_pool *p, const char *const *skills, size_t skill_count);
+bool schedule_set_skills(struct schedule *s, struct schedule_pool *p, const char *const *skills,
+                         size_t skill_count);
 /* NULL: none. */
 void schedule_set_default_pool(struct schedule *s, struct schedule_pool *p);
 void *schedule_pool_owner(const struct schedule_pool *p);
@@ -145,7 +148,8 @@ struct schedule_supply *schedule_line_supply(struct schedule_line *l);
 void schedule_hold_line(struct schedule *s, struct schedule_line *l, bool hold);
 
 /* By its rank: mostly at the end, which is O(1). Cannot fail once its line is made. */
-void schedule_add(struct schedule *s, struct schedule_line *l, struct schedule_task *t, struct instant now);
+void schedule_add(struct schedule *s, struct schedule_line *l, struct schedule_task *t,
+                  struct instant now);
 void schedule_remove(struct schedule *s, struct schedule_task *t, struct instant now);
 
 /* ---- choosing ---- */
@@ -154,10 +158,11 @@ void schedule_remove(struct schedule *s, struct schedule_task *t, struct instant
 bool schedule_choose(struct schedule *s, struct instant now, struct schedule_task **ret_task,
                      struct schedule_pool **ret_pool);
 /* The chosen task runs in the pool: its permit has been taken. It is out of the schedule. */
-void schedule_start(struct schedule *s, struct schedule_task *t, struct schedule_pool *p, struct instant now);
+void schedule_start(struct schedule *s, struct schedule_task *t, struct schedule_pool *p,
+                    struct instant now);
 /* An attempt of the line has ended, and its permit was returned. */
-void schedule_end(struct schedule *s, struct schedule_line *l, struct schedule_pool *p, duration_ns work_ns,
-                  struct instant now);
+void schedule_end(struct schedule *s, struct schedule_line *l, struct schedule_pool *p,
+                  duration_ns work_ns, struct instant now);
 /*
  * The task cannot be started for a reason of its own (its session's worker is busy, its own wait is not over). It keeps its place, and is passed over
  * until schedule_bring_back(); with a session, so are the others of its session.
@@ -170,14 +175,15 @@ void schedule_bring_back(struct schedule *s, struct schedule_task *t, struct ins
 /* Why the first task of the line does not run now; for people ("weir task"). PERMIT_FREE with *ret_why: another reason. */
 enum schedule_why {
     SCHEDULE_MAY_RUN,
-    SCHEDULE_NO_POOL,       /* the pool that it names is not there, or no pool offers the skill and there is no default */
+    SCHEDULE_NO_POOL, /* the pool that it names is not there, or no pool offers the skill and there is no default */
     SCHEDULE_POOL_DISABLED,
     SCHEDULE_POOL_CLOSED,
-    SCHEDULE_LIMIT,         /* *ret_block says which */
+    SCHEDULE_LIMIT, /* *ret_block says which */
     SCHEDULE_SESSION_TAKEN,
     SCHEDULE_ASIDE,
 };
-enum schedule_why schedule_why(const struct schedule *s, const struct schedule_line *l, enum permit_block *ret_block);
+enum schedule_why schedule_why(const struct schedule *s, const struct schedule_line *l,
+                               enum permit_block *ret_block);
 /* Skills that tasks wait for and nobody offers, with no default pool; each is told once, until it is offered again. NULL: none (more). */
 const char *schedule_take_unoffered(struct schedule *s);
 /* For metrics: of each tenant that is known. */
