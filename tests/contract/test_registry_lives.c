@@ -453,6 +453,97 @@ static void take_line(struct life *l, uint32_t line)
     registrykit_used(&b);
 }
 
+/* ---- the record ---- */
+
+/* An edit may make a ready one wait, and is told without the state that it leads to: MAY_WAIT. */
+enum told_state { NOT_THERE, WAITS, MAY_WAIT, IS_READY, RUNS, IS_DONE, HAS_FAILED, IS_CANCELLED };
+
+struct record {
+    struct life *l;
+    enum told_state told[TASKS_MAX];
+};
+
+/* What may come next for a task, of which the record has told that. */
+static bool may_follow(enum told_state now, enum registry_event_kind kind)
+{
+    switch (kind) {
+    case REGISTRY_TASK_SUBMITTED:
+        return now == NOT_THERE;
+    case REGISTRY_TASK_READY:
+        return now == WAITS || now == MAY_WAIT || now == RUNS;
+    case REGISTRY_TASK_ASSIGNED:
+        return now == IS_READY || now == MAY_WAIT;
+    case REGISTRY_TASK_RETRY_SCHEDULED:
+    case REGISTRY_TASK_DONE:
+        return now == RUNS;
+    case REGISTRY_TASK_FAILED:
+    case REGISTRY_TASK_CANCELLED:
+        return now >= WAITS && now <= RUNS;
+    case REGISTRY_TASK_CHANGED:
+        return now != NOT_THERE && now != RUNS && now != IS_DONE;
+    case REGISTRY_TASK_DELETED:
+        return now >= IS_DONE;
+    default:
+        return true;
+    }
+}
+
+static bool follow(void *ctx, const struct registry_event *e)
+{
+    static const enum told_state next[REGISTRY_EVENT_KINDS] = {
+        [REGISTRY_TASK_SUBMITTED] = WAITS,        [REGISTRY_TASK_READY] = IS_READY,
+        [REGISTRY_TASK_ASSIGNED] = RUNS,          [REGISTRY_TASK_RETRY_SCHEDULED] = WAITS,
+        [REGISTRY_TASK_DONE] = IS_DONE,           [REGISTRY_TASK_FAILED] = HAS_FAILED,
+        [REGISTRY_TASK_CANCELLED] = IS_CANCELLED,
+    };
+    struct record *r = ctx;
+    enum told_state *now;
+
+    if (e->task == 0 || e->kind == REGISTRY_RUNNER_LATE)
+        return true;
+    now = &r->told[e->task];
+    if (!may_follow(*now, e->kind))
+        differ(r->l, "event %" PRIu64 ": %s of task %" PRIu64 " does not follow", e->seq,
+               registry_event_name(e->kind), e->task);
+    if (next[e->kind])
+        *now = next[e->kind];
+    else if (e->kind == REGISTRY_TASK_DELETED)
+        *now = NOT_THERE;
+    else if (e->kind == REGISTRY_TASK_CHANGED)
+        *now = *now == IS_READY || *now == MAY_WAIT ? MAY_WAIT : WAITS;
+    return true;
+}
+
+static bool is_as_told(void *ctx, const struct registry_view *v)
+{
+    static const enum told_state states[REGISTRY_STATES] = {WAITS,   WAITS,      IS_READY,    RUNS,
+                                                            IS_DONE, HAS_FAILED, IS_CANCELLED};
+    struct record *r = ctx;
+    enum told_state is = states[v->state], told = r->told[v->id];
+
+    if (is != told && !(told == MAY_WAIT && (is == WAITS || is == IS_READY)))
+        differ(r->l, "task %" PRIu64 " is %s, and the record tells another story", v->id,
+               registry_state_name(v->state));
+    if ((v->state == REGISTRY_BLOCKED) != (v->blocked_by > 0) && told < IS_DONE)
+        differ(r->l, "task %" PRIu64 " is %s, behind %" PRIu32, v->id,
+               registry_state_name(v->state), v->blocked_by);
+    return true;
+}
+
+/* The record alone tells which state each task is in, and each step of it is one that there is. */
+static void replay(struct life *l)
+{
+    const struct registry_reader_ops *ops = l->k->reader->ops;
+    static struct record r;
+    struct registry_event_filter any = {0};
+    struct registry_filter all = {0};
+
+    memset(&r, 0, sizeof(r));
+    r.l = l;
+    assert_int_equal(ops->events(l->k->reader, &any, 0, ALL, follow, &r, &l->k->err), WEIR_OK);
+    assert_int_equal(ops->tasks(l->k->reader, &all, 0, ALL, is_as_told, &r, &l->k->err), WEIR_OK);
+}
+
 /* ---- a life ---- */
 
 static void do_chain(struct life *l)
@@ -535,6 +626,7 @@ static void live(struct registrykit *k, uint64_t seed)
             take_line(l, line);
     engine_looks(l); /* it has all that is ready now */
     compare_all(l);
+    replay(l);
     registrykit_close(&l->model);
 }
 
