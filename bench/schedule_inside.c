@@ -47,7 +47,8 @@ static void make_pools(struct run *r)
     permits_init(&r->all, PERMITS_UNLIMITED);
     for (int i = 0; i < POOLS; i++) {
         permit_account_init(&r->accounts[i], &r->all, PLACES);
-        r->pools[i] = schedule_add_pool(r->s, names[i], &r->accounts[i], &skill, 1, &r->accounts[i]);
+        r->pools[i] =
+            schedule_add_pool(r->s, names[i], &r->accounts[i], &skill, 1, &r->accounts[i]);
         if (!r->pools[i])
             bench_die("no memory");
     }
@@ -108,7 +109,8 @@ static void decide(struct run *r)
     r->oldest = (r->oldest + 1) % (POOLS * PLACES);
     r->runs--;
     permit_return(&t->permit);
-    schedule_end(r->s, t->task.line, t->pool, (duration_ns)rng_below(&r->rng, 2 * NS_PER_S), r->now);
+    schedule_end(r->s, t->task.line, t->pool, (duration_ns)rng_below(&r->rng, 2 * NS_PER_S),
+                 r->now);
     add(r, t);
     while (start(r))
         ;

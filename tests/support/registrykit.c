@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "store/registry/memory_registry.h"
+#include "store/registry/sqlite_registry.h"
 #include "support/testkit.h"
 
 #include <inttypes.h>
@@ -25,8 +26,18 @@ static enum weir_status open_memory(const char *path, struct core_registry **ret
     return memory_registry_new(ret, err);
 }
 
+static enum weir_status open_sqlite(const char *path, struct core_registry **ret,
+                                    struct weir_error *err)
+{
+    /* Nobody cuts the power here, and the disk is slow. */
+    const struct sqlite_registry_options o = {.sync = SQLITE_REGISTRY_OFF, .cache_kib = 2048};
+
+    return sqlite_registry_open(path, &o, ret, err);
+}
+
 const struct registrykit_kind registrykit_kinds[] = {
     {"memory", open_memory, memory_registry_crash, memory_registry_check},
+    {"sqlite", open_sqlite, NULL, NULL},
 };
 
 const size_t registrykit_kind_count = sizeof(registrykit_kinds) / sizeof(registrykit_kinds[0]);

@@ -14,7 +14,7 @@ static const char *check_line(const struct schedule *s, const struct schedule_li
     for (int i = 0; i < 2; i++) {
         int64_t rank = INT64_MIN;
 
-        list_foreach(link, lists[i]) {
+        list_foreach (link, lists[i]) {
             const struct schedule_task *t = task_of(link);
 
             if (t->line != l || t->aside != (i == 1))
@@ -93,12 +93,13 @@ static void add_line(struct sums *sums, const struct schedule_line *l)
     sums->ready += l->count;
     sums->running += l->running;
     sums->lines++;
-    list_foreach(link, &l->aside)
+    list_foreach (link, &l->aside)
         sums->aside++;
 }
 
 /* Of the lines of a tenant and a target; NULL: any. */
-static struct sums sum(const struct schedule *s, const struct tenant *t, const struct target *target)
+static struct sums sum(const struct schedule *s, const struct tenant *t,
+                       const struct target *target)
 {
     struct sums sums = {0};
 
@@ -141,7 +142,7 @@ static const char *check_sessions(const struct schedule *s)
         const struct session *each = map_entry(n, struct session, node);
         struct sums sums = {0};
 
-        list_foreach(link, &each->lines)
+        list_foreach (link, &each->lines)
             add_line(&sums, list_entry(link, struct schedule_line, session_link));
         if (sums.running != each->running || sums.aside != each->aside || sums.lines == 0)
             return "a session's counts are not those of its lines";

@@ -43,7 +43,7 @@ static void session_drop_if_unused(struct schedule *s, struct session *n)
 
 void session_settle(struct schedule *s, struct session *n)
 {
-    list_foreach(link, &n->lines)
+    list_foreach (link, &n->lines)
         line_settle(s, list_entry(link, struct schedule_line, session_link));
 }
 

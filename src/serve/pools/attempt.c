@@ -16,28 +16,32 @@
 
 /* ---- environment ---- */
 
-static void put_text(struct texts *t, const char *name, const char *value, size_t len)
+static void put_bytes(struct texts *t, const char *name, struct slice value)
 {
     buf_puts(&t->bytes, name);
     buf_putc(&t->bytes, '=');
     /* A NUL ends it: no variable can hold one. */
-    buf_put(&t->bytes, value, strnlen(value, len));
+    buf_put(&t->bytes, value.data, strnlen(value.data, value.len));
     buf_putc(&t->bytes, '\0');
     t->count++;
+}
+
+static void put_text(struct texts *t, const char *name, const char *value)
+{
+    put_bytes(t, name, slice_of(value));
 }
 
 static void put_slice(struct texts *t, const char *name, struct slice value)
 {
     if (value.len > 0)
-        put_text(t, name, value.data, value.len);
+        put_bytes(t, name, value);
 }
 
 static void put_number(struct texts *t, const char *name, uint64_t n)
 {
     char room[DECIMAL_BYTES];
-    struct slice digits = decimal_of(n, room);
 
-    put_text(t, name, digits.data, digits.len);
+    put_bytes(t, name, decimal_of(n, room));
 }
 
 /* "WEIR_SLOT_" and the name, in capitals. */
@@ -51,7 +55,7 @@ static void name_variable(const char *prefix, struct slice name, char *ret, size
 }
 
 /* Under the lock. NULL: it has none. */
-static const char *slot_path(const struct pools *s, struct slice name, uint32_t number)
+static const char *slot_path(const struct poolset *s, struct slice name, uint32_t number)
 {
     for (size_t i = 0; i < s->slot_count; i++) {
         const struct config_slot *slot = &s->slots[i];
@@ -63,7 +67,7 @@ static const char *slot_path(const struct pools *s, struct slice name, uint32_t 
     return NULL;
 }
 
-static void put_slots(struct texts *t, struct pools *s, const struct desk_attempt *a)
+static void put_slots(struct texts *t, struct poolset *s, const struct desk_attempt *a)
 {
     struct slice rest = a->line->slots;
     char variable[REGISTRY_NAME_BYTES_MAX + 32];
@@ -82,9 +86,9 @@ static void put_slots(struct texts *t, struct pools *s, const struct desk_attemp
         }
         if (path) {
             if (i == 0)
-                put_text(t, "WEIR_SLOT_PATH", path, SIZE_MAX);
+                put_text(t, "WEIR_SLOT_PATH", path);
             name_variable("WEIR_SLOT_PATH_", name, variable, sizeof variable);
-            put_text(t, variable, path, SIZE_MAX);
+            put_text(t, variable, path);
         }
         rest.data += name.len + (comma ? 1 : 0);
         rest.len -= name.len + (comma ? 1 : 0);
@@ -94,19 +98,19 @@ static void put_slots(struct texts *t, struct pools *s, const struct desk_attemp
 
 static void put_runner(struct texts *t, const struct pool_program *g, const struct desk_attempt *a)
 {
-    const struct pools *s = g->pools;
+    const struct poolset *s = g->pools;
 
     put_number(t, "WEIR_RUNNER", a->token);
     buf_puts(&t->bytes, "WEIR_TOKEN=");
-    pools_token_put(s, a->token, &t->bytes);
+    poolset_token_put(s, a->token, &t->bytes);
     buf_putc(&t->bytes, '\0');
     t->count++;
     if (s->api)
-        put_text(t, "WEIR_API", s->api, SIZE_MAX);
+        put_text(t, "WEIR_API", s->api);
     /* Workers have a message for it. */
     if (g->kind == CONFIG_COMMAND && s->run_dir) {
         buf_puts(&t->bytes, "WEIR_HEARTBEAT=");
-        (void)pools_beat_path(s, a->token, &t->bytes);
+        (void)poolset_beat_path(s, a->token, &t->bytes);
         buf_putc(&t->bytes, '\0');
         t->count++;
     }
@@ -121,9 +125,9 @@ static const char *const *make_env(const struct pool_program *g, const struct de
     char *all = NULL, *at;
 
     put_number(&t, "WEIR_TASK", task->id);
-    put_text(&t, "WEIR_KEY", task->key, SIZE_MAX);
+    put_text(&t, "WEIR_KEY", task->key);
     put_number(&t, "WEIR_ATTEMPT", a->number);
-    put_text(&t, "WEIR_POOL", g->name, SIZE_MAX);
+    put_text(&t, "WEIR_POOL", g->name);
     if (task->batch > 0)
         put_number(&t, "WEIR_BATCH", task->batch);
     put_slice(&t, "WEIR_TENANT", a->line->tenant);
@@ -229,7 +233,8 @@ static void discard(void *ctx, struct core_task *t)
 
 static void gone(void *ctx)
 {
-    program_free(ctx);
+    pool_program_free(ctx);
 }
 
-const struct desk_pool_ops program_ops = {.prepare = prepare, .discard = discard, .gone = gone};
+const struct desk_pool_ops pool_program_ops = {
+    .prepare = prepare, .discard = discard, .gone = gone};

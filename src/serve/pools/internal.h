@@ -9,7 +9,7 @@
 #include "exec/http/http.h"
 #include "exec/http/recipe.h"
 #include "exec/process/process.h"
-#include "serve/pools/pools.h"
+#include "serve/pools/poolset.h"
 
 #include <pthread.h>
 
@@ -25,7 +25,7 @@ void texts_add(struct texts *t, const char *text);
 bool texts_end(struct texts *t);
 void texts_free(struct texts *t);
 
-struct pools {
+struct poolset {
     char *run_dir, *api;
     uint8_t key[32];  /* of attempts' tokens: this process's own */
     struct texts own; /* variables that no attempt gets */
@@ -36,7 +36,7 @@ struct pools {
 
 /* What the pool needs as long as it lives. Owned by its desk pool. */
 struct pool_program {
-    struct pools *pools;
+    struct poolset *pools;
     char *name;
     enum config_kind kind;
     size_t size;
@@ -59,16 +59,16 @@ struct pool_program {
     char *texts[8]; /* that http_options points to */
 };
 
-enum weir_status program_new(struct pools *s, const struct config_pool *p,
-                             struct pool_program **ret, struct weir_error *err);
-struct pool_program *program_free(struct pool_program *g);
+enum weir_status pool_program_new(struct poolset *s, const struct config_pool *p,
+                                  struct pool_program **ret, struct weir_error *err);
+struct pool_program *pool_program_free(struct pool_program *g);
 
 /* engine_executor_fn; ctx: the program. */
-enum weir_status program_make(void *ctx, const struct core_pool_options *options,
-                              struct uv_loop_s *loop, struct core_executor_host *host,
-                              struct core_executor **ret, struct weir_error *err);
+enum weir_status pool_program_make(void *ctx, const struct core_pool_options *options,
+                                   struct uv_loop_s *loop, struct core_executor_host *host,
+                                   struct core_executor **ret, struct weir_error *err);
 
 /* desk_pool_ops; ctx: the program. */
-extern const struct desk_pool_ops program_ops;
+extern const struct desk_pool_ops pool_program_ops;
 
 #endif

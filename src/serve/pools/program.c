@@ -117,8 +117,10 @@ static enum weir_status fill_env(struct pool_program *g, const struct config_poo
             if (!names(&p->env, g->pools->own.items[i], strlen(g->pools->own.items[i])))
                 texts_add(&g->env, g->pools->own.items[i]);
     status = add_pairs(&g->env, &p->env, "=", err);
-    if (status != WEIR_OK)
-        return error_prefix(err, "env");
+    if (status != WEIR_OK) {
+        (void)error_prefix(err, "env");
+        return status;
+    }
     return texts_end(&g->env) ? WEIR_OK : error_nomem(err);
 }
 
@@ -198,8 +200,10 @@ static enum weir_status fill_http(struct pool_program *g, const struct config_po
                                 p->cert,   p->key_file, p->unix_socket};
     enum weir_status status = add_pairs(&g->headers, &p->headers, ": ", err);
 
-    if (status != WEIR_OK)
-        return error_prefix(err, "headers");
+    if (status != WEIR_OK) {
+        (void)error_prefix(err, "headers");
+        return status;
+    }
     if (!texts_end(&g->headers))
         return error_nomem(err);
     for (size_t i = 0; i < sizeof from / sizeof *from; i++) {
@@ -251,8 +255,8 @@ static bool copy_common(struct pool_program *g, const struct config_pool *p)
            copy_numbers(g, p->kind == CONFIG_HTTP ? &p->capacity_statuses : &p->capacity_exits);
 }
 
-enum weir_status program_new(struct pools *s, const struct config_pool *p,
-                             struct pool_program **ret, struct weir_error *err)
+enum weir_status pool_program_new(struct poolset *s, const struct config_pool *p,
+                                  struct pool_program **ret, struct weir_error *err)
 {
     struct pool_program *g = mem_calloc(1, sizeof *g);
     enum weir_status status;
@@ -272,11 +276,11 @@ enum weir_status program_new(struct pools *s, const struct config_pool *p,
     if (status == WEIR_OK)
         *ret = g;
     else
-        program_free(g);
+        pool_program_free(g);
     return status;
 }
 
-struct pool_program *program_free(struct pool_program *g)
+struct pool_program *pool_program_free(struct pool_program *g)
 {
     if (!g)
         return NULL;
@@ -317,9 +321,9 @@ static enum weir_status make_command(struct pool_program *g, size_t size,
     return command_executor_new(&o, host, ret, err);
 }
 
-enum weir_status program_make(void *ctx, const struct core_pool_options *options,
-                              struct uv_loop_s *loop, struct core_executor_host *host,
-                              struct core_executor **ret, struct weir_error *err)
+enum weir_status pool_program_make(void *ctx, const struct core_pool_options *options,
+                                   struct uv_loop_s *loop, struct core_executor_host *host,
+                                   struct core_executor **ret, struct weir_error *err)
 {
     struct pool_program *g = ctx;
 

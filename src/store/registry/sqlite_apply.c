@@ -237,6 +237,7 @@ static void registry_undo(struct sqlite_registry *r)
     r->held = r->held_durable;
     r->mark = r->durable;
     r->pen.count = 0;
+    r->graph_same = false;
     intern_cut(&r->lines, r->lines_durable);
     intern_cut(&r->names, r->names_durable);
     memset(r->outcome_names, 0, sizeof(r->outcome_names));
@@ -303,19 +304,60 @@ enum weir_status registry_end(struct sqlite_registry *r, enum weir_status status
     return status;
 }
 
+/* The one task that the op is about, for those that a person asks for; 0: another op. */
+static uint64_t asked_for(const struct registry_op *op)
+{
+    switch (op->kind) {
+    case REGISTRY_CANCEL:
+        return op->cancel.task;
+    case REGISTRY_RETRY:
+        return op->retry.task;
+    case REGISTRY_EDIT:
+        return op->edit.task;
+    case REGISTRY_DELETE:
+        return op->remove.task;
+    case REGISTRY_RESOLVE:
+        return op->resolve.task;
+    default:
+        return 0;
+    }
+}
+
+/* Whoever asked has let go of it: it is handed over again, if this op has not done so. */
+static enum weir_status hand_back(struct sqlite_registry *r, struct registry_op *op,
+                                  struct weir_error *err)
+{
+    uint64_t id = asked_for(op);
+    struct task_row row;
+    bool found;
+    enum weir_status status;
+
+    if (id == 0 || op->ret_ready || op->ret_line_count > 0)
+        return WEIR_OK;
+    status = row_load(r, id, &row, &found, err);
+    if (status != WEIR_OK || !found || row.state != REGISTRY_READY)
+        return status;
+    return hand_over(r, &row, NULL, err);
+}
+
 static enum weir_status apply_one(struct sqlite_registry *r, struct registry_op *op,
                                   struct weir_error *err)
 {
     enum weir_status status;
 
-    assert((unsigned)op->kind < REGISTRY_OP_KINDS);
     r->op = op;
     r->op_number++;
     r->ready_end = &op->ret_ready;
     r->line_cap = 0;
+    if ((unsigned)op->kind >= REGISTRY_OP_KINDS) {
+        error_set(&op->err, WEIR_E_INVALID, "there is no op of kind %d", (int)op->kind);
+        return WEIR_OK;
+    }
     status = op_functions[op->kind](r, op, err);
     if (status == WEIR_OK)
         status = batch_settle(r, op->at_ns, err);
+    if (status == WEIR_OK)
+        status = hand_back(r, op, err);
     r->op = NULL;
     return status;
 }

@@ -20,7 +20,7 @@ struct attempt {
 
 static enum weir_status tell(struct sqlite_registry *r, struct task_row *row,
                              const struct attempt *a, enum registry_event_kind kind, int64_t at_ns,
-                             int64_t duration_ns, const struct buf *detail, struct weir_error *err)
+                             int64_t took_ns, const struct buf *detail, struct weir_error *err)
 {
     struct registry_event e = {.kind = kind,
                                .at_ns = at_ns,
@@ -28,7 +28,7 @@ static enum weir_status tell(struct sqlite_registry *r, struct task_row *row,
                                .attempt = a->number,
                                .worker = a->worker,
                                .slot = a->slot,
-                               .duration_ns = duration_ns > 0 ? duration_ns : 0};
+                               .duration_ns = took_ns > 0 ? took_ns : 0};
 
     if (detail && detail->failed)
         return error_nomem(err);
@@ -435,7 +435,17 @@ enum weir_status registry_put_back(struct core_registry *base, int64_t now_ns, u
     r->op_number++;
     status = put_back_all(r, now_ns, deaths_max, &count, err);
     status = registry_end(r, status, err);
-    if (status == WEIR_OK && ret_count)
-        *ret_count = count;
-    return status;
+    if (status != WEIR_OK)
+        return status;
+    *ret_count = count;
+    /* Nobody has anything yet: it is found by its line. */
+    for (uint32_t id = 1; id <= r->lines_durable; id++) {
+        struct line_entry *l = row_line(r, id);
+
+        l->behind += l->held;
+        l->held = 0;
+        l->passed = INT64_MIN;
+    }
+    r->held = r->held_durable = 0;
+    return WEIR_OK;
 }

@@ -56,8 +56,10 @@ static enum weir_status batch_put(struct sqlite_registry *r, const struct batch_
     sqlite3_bind_int64(stmt, 2, b->ended_ns);
     sqlite3_bind_int(stmt, 3, b->closed);
     sqlite3_bind_int(stmt, 4, b->told);
+    sqlite3_bind_int64(stmt, 5, (sqlite3_int64)b->first);
+    sqlite3_bind_int64(stmt, 6, (sqlite3_int64)b->last);
     for (int i = 0; i < REGISTRY_STATES; i++)
-        sqlite3_bind_int64(stmt, 5 + i, b->n[i]);
+        sqlite3_bind_int64(stmt, 7 + i, b->n[i]);
     return registry_run(r, stmt, "counting", err);
 }
 
@@ -67,9 +69,25 @@ enum weir_status count_write(struct sqlite_registry *r, struct weir_error *err)
 
     for (struct counts *c = r->dirty; c && status == WEIR_OK; c = c->next_dirty)
         status = count_put(r, c, err);
-    for (size_t i = 0; i < r->changed_count && status == WEIR_OK; i++)
+    return status == WEIR_OK ? count_write_batches(r, err) : status;
+}
+
+enum weir_status count_write_batches(struct sqlite_registry *r, struct weir_error *err)
+{
+    enum weir_status status = WEIR_OK;
+
+    for (size_t i = 0; i < r->changed_count && status == WEIR_OK; i++) {
         status = batch_put(r, r->changed[i], err);
+        r->changed[i]->changed = 0;
+    }
+    r->changed_count = 0;
     return status;
+}
+
+enum weir_status batch_drop(struct sqlite_registry *r, uint64_t id, struct weir_error *err)
+{
+    mem_free(idmap_remove(&r->batches, id));
+    return registry_do(r, RS_BATCH_DROP, 1, (int64_t[]){(int64_t)id}, "deleting a batch", err);
 }
 
 static void batches_free(struct sqlite_registry *r)
@@ -138,8 +156,10 @@ static enum weir_status batch_read(struct sqlite_registry *r, sqlite3_stmt *stmt
     b->ended_ns = sqlite3_column_int64(stmt, 0);
     b->closed = sqlite3_column_int(stmt, 1);
     b->told = sqlite3_column_int(stmt, 2);
+    b->first = (uint64_t)sqlite3_column_int64(stmt, 3);
+    b->last = (uint64_t)sqlite3_column_int64(stmt, 4);
     for (int i = 0; i < REGISTRY_STATES; i++)
-        b->n[i] = sqlite3_column_int64(stmt, 3 + i);
+        b->n[i] = sqlite3_column_int64(stmt, 5 + i);
     if (!idmap_put(&r->batches, id, b)) {
         mem_free(b);
         return error_nomem(err);
@@ -186,6 +206,19 @@ enum weir_status batch_move(struct sqlite_registry *r, uint64_t batch, int from,
     if (to >= 0)
         b->n[to] += n;
     return batch_touch(r, b, err);
+}
+
+enum weir_status batch_join(struct sqlite_registry *r, uint64_t batch, uint64_t task,
+                            enum registry_state state, struct weir_error *err)
+{
+    enum weir_status status = batch_move(r, batch, -1, (int)state, 1, err);
+    struct batch_entry *b = idmap_get(&r->batches, batch);
+
+    if (status != WEIR_OK || !b)
+        return status;
+    b->first = b->first == 0 ? task : b->first;
+    b->last = task;
+    return WEIR_OK;
 }
 
 enum weir_status batch_open(struct sqlite_registry *r, struct slice name, int64_t at_ns,

@@ -190,6 +190,7 @@ enum registry_statement {
     RS_TASK_FIELDS,
     RS_TAKE,
     RS_READY_BEFORE,
+    RS_READY_BETWEEN,
     RS_PAYLOAD_PUT,
     RS_PAYLOAD_GET,
     RS_PAYLOAD_DROP,
@@ -226,6 +227,9 @@ enum registry_statement {
     RS_DUE,
     RS_DUE_NEXT,
     RS_IN_STATE,
+    RS_ENDED_DONE,
+    RS_ENDED_FAILED,
+    RS_ENDED_CANCELLED,
     RS_STUCK,
     RS_LINE_READY,
     RS_BATCHES_ENDED,
@@ -241,6 +245,7 @@ extern const char *const registry_sql[RS_COUNT];
 struct batch_entry {
     uint64_t id;
     int64_t n[REGISTRY_STATES];
+    uint64_t first, last; /* of its tasks' ids; other tasks may stand between */
     int64_t ended_ns;
     bool closed; /* no more tasks come */
     bool told;   /* that it has ended */
@@ -370,6 +375,9 @@ void count_move(struct sqlite_registry *r, struct line_entry *line, int from, in
 /* from, to: a state, or -1. */
 enum weir_status batch_move(struct sqlite_registry *r, uint64_t batch, int from, int to,
                             int64_t n, struct weir_error *err);
+/* A new task of it. */
+enum weir_status batch_join(struct sqlite_registry *r, uint64_t batch, uint64_t task,
+                            enum registry_state state, struct weir_error *err);
 /* NULL in *ret: there is none. */
 enum weir_status batch_load(struct sqlite_registry *r, uint64_t id, struct batch_entry **ret,
                             struct weir_error *err);
@@ -381,6 +389,10 @@ enum weir_status batch_touch(struct sqlite_registry *r, struct batch_entry *b,
 /* After an op: tells of the batches that have ended by it. */
 enum weir_status batch_settle(struct sqlite_registry *r, int64_t at_ns, struct weir_error *err);
 enum weir_status count_write(struct sqlite_registry *r, struct weir_error *err);
+/* Only the batches, so that statements see them. */
+enum weir_status count_write_batches(struct sqlite_registry *r, struct weir_error *err);
+/* It goes; it was written and is settled. */
+enum weir_status batch_drop(struct sqlite_registry *r, uint64_t id, struct weir_error *err);
 /* What the transaction has gathered; all: the batches that are kept, too. */
 void count_forget(struct sqlite_registry *r, bool all);
 

@@ -65,13 +65,13 @@ enum weir_status move_outcome(struct sqlite_registry *r, struct task_run *run,
 }
 
 enum weir_status move_tell(struct sqlite_registry *r, struct task_row *row,
-                           enum registry_event_kind kind, int64_t at_ns, int64_t duration_ns,
+                           enum registry_event_kind kind, int64_t at_ns, int64_t took_ns,
                            const struct buf *detail, struct weir_error *err)
 {
     struct registry_event e = {.kind = kind,
                                .at_ns = at_ns,
                                .task = row->id,
-                               .duration_ns = duration_ns > 0 ? duration_ns : 0};
+                               .duration_ns = took_ns > 0 ? took_ns : 0};
 
     if (detail && detail->failed)
         return error_nomem(err);
@@ -179,6 +179,26 @@ enum weir_status move_cancel(struct sqlite_registry *r, struct task_row *row, in
                            err);
     if (status == WEIR_OK)
         status = row_set(r, row, row->line, REGISTRY_CANCELLED, &SLICE(""), err);
+    return status;
+}
+
+enum weir_status move_remove(struct sqlite_registry *r, struct task_row *row, struct weir_error *err)
+{
+    const int64_t id[] = {(int64_t)row->id};
+    enum weir_status status = registry_do(r, RS_TASK_DROP, 1, id, "deleting a task", err);
+
+    if (status == WEIR_OK)
+        status = registry_do(r, RS_DEP_DROP, 1, id, "deleting a task", err);
+    if (status == WEIR_OK && (row->flags & TASK_BIG))
+        status = registry_do(r, RS_PAYLOAD_DROP, 1, id, "deleting a task", err);
+    if (status == WEIR_OK && (row->run.result & RESULT_ROW))
+        status = registry_do(r, RS_RESULT_DROP, 1, id, "deleting a task", err);
+    if (status == WEIR_OK && row->event >= r->mark.event_first)
+        status = event_gone(r, row->id, row->event, err);
+    r->graph_same = r->graph_same && !(row->flags & TASK_NEEDED);
+    count_move(r, row_line(r, row->line), (int)row->state, -1, 1);
+    if (status == WEIR_OK && row->batch)
+        status = batch_move(r, row->batch, (int)row->state, -1, 1, err);
     return status;
 }
 

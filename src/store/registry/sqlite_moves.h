@@ -29,6 +29,9 @@ enum weir_status move_cancel(struct sqlite_registry *r, struct task_row *row, in
 /* It is DONE or FAILED: what follows for those that depend on it. */
 enum weir_status move_spread(struct sqlite_registry *r, const struct task_row *row, int64_t at_ns,
                              struct weir_error *err);
+/* It goes with all that belongs to it; its last event is written. */
+enum weir_status move_remove(struct sqlite_registry *r, struct task_row *row,
+                             struct weir_error *err);
 /* Its words, as numbers of names. */
 enum weir_status move_outcome(struct sqlite_registry *r, struct task_run *run,
                               enum weir_outcome outcome, enum weir_reason reason,

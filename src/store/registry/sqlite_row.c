@@ -102,6 +102,9 @@ static enum weir_status count_change(struct sqlite_registry *r, struct task_row 
         status = line_count_ready(r, after, row->rank, true, err);
     if (status != WEIR_OK)
         return status;
+    if (from != to && ((row->flags & TASK_NEEDED) || from == REGISTRY_BLOCKED ||
+                       to == REGISTRY_BLOCKED))
+        r->graph_same = false;
     row->state = to;
     return row->batch && from != to
                ? batch_move(r, row->batch, (int)from, (int)to, 1, err)

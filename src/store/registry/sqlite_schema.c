@@ -42,9 +42,11 @@ const char *const registry_tables[] = {
     " pid_start INTEGER NOT NULL, worker INTEGER NOT NULL, slots BLOB, started INTEGER NOT NULL)"
     " STRICT",
     "CREATE TABLE batch (id INTEGER PRIMARY KEY, name TEXT NOT NULL, opened INTEGER NOT NULL,"
-    " ended INTEGER NOT NULL, closed INTEGER NOT NULL, told INTEGER NOT NULL, n0 INTEGER NOT NULL,"
+    " ended INTEGER NOT NULL, closed INTEGER NOT NULL, told INTEGER NOT NULL,"
+    " first INTEGER NOT NULL, last INTEGER NOT NULL, n0 INTEGER NOT NULL,"
     " n1 INTEGER NOT NULL, n2 INTEGER NOT NULL, n3 INTEGER NOT NULL, n4 INTEGER NOT NULL,"
     " n5 INTEGER NOT NULL, n6 INTEGER NOT NULL) STRICT",
+    "CREATE INDEX batch_ended ON batch (ended) WHERE told = 1",
     "CREATE TABLE tally (target TEXT NOT NULL PRIMARY KEY, n0 INTEGER NOT NULL,"
     " n1 INTEGER NOT NULL, n2 INTEGER NOT NULL, n3 INTEGER NOT NULL, n4 INTEGER NOT NULL,"
     " n5 INTEGER NOT NULL, n6 INTEGER NOT NULL) STRICT, WITHOUT ROWID",
@@ -52,6 +54,7 @@ const char *const registry_tables[] = {
     " kinds INTEGER NOT NULL, body BLOB NOT NULL) STRICT",
     /* The last event of tasks that are gone, as long as it is there. */
     "CREATE TABLE gone (task INTEGER PRIMARY KEY, event INTEGER NOT NULL) STRICT",
+    "CREATE INDEX gone_event ON gone (event)",
     "CREATE TABLE fact (name TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE sample (resolution INTEGER NOT NULL, pool TEXT NOT NULL, at INTEGER NOT NULL,"
     " running REAL NOT NULL, lim REAL NOT NULL, utilisation REAL NOT NULL,"
@@ -62,6 +65,9 @@ const char *const registry_tables[] = {
 const size_t registry_table_count = sizeof(registry_tables) / sizeof(registry_tables[0]);
 
 /* REGISTRY_STATES numbers of a tally, and how they are added to what is there. */
+#define IN_STATE                                                                                   \
+    "SELECT " ROW_COLUMNS " FROM task INDEXED BY task_state"                                       \
+    " WHERE state NOT IN (2, 3) AND state = ?1 AND id > ?2 ORDER BY id"
 #define TALLY_COLUMNS "n0, n1, n2, n3, n4, n5, n6"
 
 const char *const registry_sql[RS_COUNT] = {
@@ -89,6 +95,8 @@ const char *const registry_sql[RS_COUNT] = {
                 " WHERE line = ?1 AND state = 2 AND rank > ?2 ORDER BY rank LIMIT ?3",
     [RS_READY_BEFORE] = "SELECT 1 FROM task INDEXED BY task_ready WHERE line = ?1 AND state = 2"
                         " AND rank > ?2 AND rank < ?3 LIMIT 1",
+    [RS_READY_BETWEEN] = "SELECT count(*) FROM task INDEXED BY task_ready WHERE line = ?1"
+                         " AND state = 2 AND rank > ?2 AND rank <= ?3",
     [RS_PAYLOAD_PUT] = "INSERT INTO payload VALUES (?1, ?2)",
     [RS_PAYLOAD_GET] = "SELECT bytes FROM payload WHERE id = ?1",
     [RS_PAYLOAD_DROP] = "DELETE FROM payload WHERE id = ?1",
@@ -108,10 +116,11 @@ const char *const registry_sql[RS_COUNT] = {
     [RS_RUNNER_DROP] = "DELETE FROM runner WHERE task = ?1",
     [RS_RUNNER_ALL] = "SELECT task, token, attempt, pool, pid, pid_start, worker, slots, started"
                       " FROM runner ORDER BY task",
-    [RS_BATCH_PUT] = "INSERT INTO batch VALUES (?1, ?2, ?3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
-    [RS_BATCH_GET] = "SELECT ended, closed, told, " TALLY_COLUMNS " FROM batch WHERE id = ?1",
-    [RS_BATCH_SET] = "UPDATE batch SET ended = ?2, closed = ?3, told = ?4, n0 = ?5, n1 = ?6,"
-                     " n2 = ?7, n3 = ?8, n4 = ?9, n5 = ?10, n6 = ?11 WHERE id = ?1",
+    [RS_BATCH_PUT] = "INSERT INTO batch VALUES (?1, ?2, ?3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
+    [RS_BATCH_GET] = "SELECT ended, closed, told, first, last, " TALLY_COLUMNS " FROM batch WHERE id = ?1",
+    [RS_BATCH_SET] = "UPDATE batch SET ended = ?2, closed = ?3, told = ?4, first = ?5, last = ?6,"
+                     " n0 = ?7, n1 = ?8, n2 = ?9, n3 = ?10, n4 = ?11, n5 = ?12, n6 = ?13"
+                     " WHERE id = ?1",
     [RS_BATCH_DROP] = "DELETE FROM batch WHERE id = ?1",
     [RS_BATCH_TASKS] = "SELECT id FROM task INDEXED BY task_batch WHERE batch = ?1 AND batch > 0"
                        " ORDER BY id",
@@ -123,8 +132,8 @@ const char *const registry_sql[RS_COUNT] = {
     [RS_EVENT_DROP] = "DELETE FROM event WHERE first = ?1",
     [RS_GONE_PUT] = "INSERT OR REPLACE INTO gone VALUES (?1, ?2)",
     [RS_GONE_GET] = "SELECT event FROM gone WHERE task = ?1",
-    [RS_GONE_DROP] = "DELETE FROM gone WHERE task IN (SELECT task FROM gone WHERE task > ?1"
-                     " AND event < ?2 LIMIT ?3)",
+    [RS_GONE_DROP] = "DELETE FROM gone WHERE task IN (SELECT task FROM gone WHERE event < ?1"
+                     " ORDER BY event LIMIT ?2)",
     [RS_FACT_PUT] = "INSERT OR REPLACE INTO fact VALUES (?1, ?2)",
     [RS_FACT_DROP] = "DELETE FROM fact WHERE name = ?1",
     [RS_SAMPLE_PUT] = "INSERT OR REPLACE INTO sample VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
@@ -133,12 +142,14 @@ const char *const registry_sql[RS_COUNT] = {
     [RS_DUE] = "SELECT " ROW_COLUMNS " FROM task INDEXED BY task_due WHERE due > 0 AND due <= ?1"
                " ORDER BY due, id LIMIT ?2",
     [RS_DUE_NEXT] = "SELECT due FROM task INDEXED BY task_due WHERE due > 0 ORDER BY due LIMIT 1",
-    [RS_IN_STATE] = "SELECT " ROW_COLUMNS " FROM task INDEXED BY task_state"
-                    " WHERE state NOT IN (2, 3) AND state = ?1 AND id > ?2 ORDER BY id",
+    [RS_IN_STATE] = IN_STATE,
+    [RS_ENDED_DONE] = IN_STATE,
+    [RS_ENDED_FAILED] = IN_STATE,
+    [RS_ENDED_CANCELLED] = IN_STATE,
     [RS_STUCK] = "SELECT id FROM task INDEXED BY task_stuck WHERE flags & 2 ORDER BY id",
     /* From one line that has ready tasks to the next, without looking at the tasks between. */
     [RS_LINE_READY] = "SELECT line FROM task INDEXED BY task_ready WHERE state = 2 AND line > ?1"
                       " ORDER BY line LIMIT 1",
-    [RS_BATCHES_ENDED] = "SELECT id FROM batch WHERE told = 1 AND ended < ?1 AND"
-                         " n0 + n1 + n2 + n3 + n4 + n5 + n6 = 0 ORDER BY id LIMIT ?2",
+    [RS_BATCHES_ENDED] = "SELECT id FROM batch INDEXED BY batch_ended WHERE told = 1 AND ended < ?1"
+                         " AND n0 + n1 + n2 + n3 + n4 + n5 + n6 = 0",
 };

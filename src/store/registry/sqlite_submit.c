@@ -294,6 +294,7 @@ static enum weir_status write_deps(struct submission *s, const struct plan *p,
 {
     enum weir_status status = WEIR_OK;
 
+    s->r->graph_same = false;
     for (size_t k = 0; k < p->dep_count && status == WEIR_OK; k++) {
         const struct plan_dep *d = &s->deps[p->dep_from + k];
 
@@ -387,7 +388,7 @@ static enum weir_status write_task(struct submission *s, size_t i, uint64_t even
         status = write_row(s, &row, spec, err);
     count_move(s->r, memo->line, -1, (int)row.state, 1);
     if (status == WEIR_OK && row.batch)
-        status = batch_move(s->r, row.batch, -1, (int)row.state, 1, err);
+        status = batch_join(s->r, row.batch, row.id, row.state, err);
     if (status == WEIR_OK && s->plans[i].dep_count)
         status = write_deps(s, &s->plans[i], err);
     if (status == WEIR_OK && row.state == REGISTRY_READY)

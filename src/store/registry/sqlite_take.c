@@ -269,6 +269,35 @@ static enum weir_status take_rows(struct sqlite_registry *r, struct registry_tak
     return WEIR_OK;
 }
 
+/* The engine says that it has everything up to there: as a rule no more than is known. */
+static enum weir_status pass_to(struct sqlite_registry *r, struct line_entry *l, int64_t rank,
+                                struct weir_error *err)
+{
+    sqlite3_stmt *stmt;
+    uint64_t count = 0;
+    int rc;
+
+    if (rank <= l->passed)
+        return WEIR_OK;
+    stmt = registry_statement(r, RS_READY_BETWEEN);
+    if (!stmt)
+        return registry_fail(r, "taking tasks", err);
+    sqlite3_bind_int64(stmt, 1, l->in.id);
+    sqlite3_bind_int64(stmt, 2, l->passed);
+    sqlite3_bind_int64(stmt, 3, rank);
+    rc = sqlite3_step(stmt);
+    if (rc == SQLITE_ROW)
+        count = (uint64_t)sqlite3_column_int64(stmt, 0);
+    sqlite3_reset(stmt);
+    if (rc != SQLITE_ROW)
+        return registry_fail(r, "taking tasks", err);
+    l->passed = rank;
+    l->behind -= count;
+    l->held += count;
+    r->held += count;
+    return WEIR_OK;
+}
+
 enum weir_status op_take(struct sqlite_registry *r, struct registry_op *op, struct weir_error *err)
 {
     struct registry_take *t = &op->take;
@@ -285,8 +314,11 @@ enum weir_status op_take(struct sqlite_registry *r, struct registry_op *op, stru
     status = line_touch(r, l, err);
     if (status != WEIR_OK)
         return status;
+    status = pass_to(r, l, t->after_rank, err);
+    if (status != WEIR_OK)
+        return status;
     sqlite3_bind_int64(stmt, 1, l->in.id);
-    sqlite3_bind_int64(stmt, 2, t->after_rank > l->passed ? t->after_rank : l->passed);
+    sqlite3_bind_int64(stmt, 2, l->passed);
     sqlite3_bind_int64(stmt, 3, (sqlite3_int64)t->max + 1);
     status = take_rows(r, t, l, stmt, err);
     sqlite3_reset(stmt);

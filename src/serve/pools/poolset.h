@@ -2,14 +2,14 @@
  * Pools of the engine out of a configuration's: what each is (core and desk options), where its attempts run (an executor),
  * and what an attempt gets of its task (payload, environment).
  *
- *     pools_new(&(struct pools_options){.config = config, .run_dir = "/run/weir", .api = "unix:/run/weir/weir.sock"},
+ *     poolset_new(&(struct poolset_options){.config = config, .run_dir = "/run/weir", .api = "unix:/run/weir/weir.sock"},
  *               &pools, &err);
- *     pools_plan(pools, &config->pools.items[i], &plan, &err);
+ *     poolset_plan(pools, &config->pools.items[i], &plan, &err);
  *     status = engine_tasks_add_pool(tasks, &plan.core, plan.make, plan.desk.ctx, &plan.desk, &err);
- *     if (status != WEIR_OK) pools_forget(&plan);          // else it is the desk's: freed by ops->gone()
+ *     if (status != WEIR_OK) poolset_forget(&plan);          // else it is the desk's: freed by ops->gone()
  *     ...
- *     pools_replan(&plan, other_config_pool);              // for desk_change_pool(), desk_set_limit()
- *     pools_free(pools);                                   // when every pool is gone
+ *     poolset_replan(&plan, other_config_pool);              // for desk_change_pool(), desk_set_limit()
+ *     poolset_free(pools);                                   // when every pool is gone
  *
  * The environment of an attempt, of command and process pools:
  *
@@ -24,35 +24,35 @@
  * A command without slots has the number of its place in WEIR_SLOT, as `weir run` has it. What no attempt gets is what is
  * weir's own: the variables that tokens come from, and systemd's sockets.
  *
- * Threads: pools_new(), _plan(), _replan(), _set_config(), _token_check() any one; the executor's factory, prepare and
+ * Threads: poolset_new(), _plan(), _replan(), _set_config(), _token_check() any one; the executor's factory, prepare and
  * discard are called on the engine's.
  */
-#ifndef SERVE_POOLS_POOLS_H
-#define SERVE_POOLS_POOLS_H
+#ifndef SERVE_POOLS_POOLSET_H
+#define SERVE_POOLS_POOLSET_H
 
 #include "core/desk.h"
 #include "core/follow.h"
 #include "engine/engine.h"
 #include "serve/config/config.h"
 
-struct pools;
+struct poolset;
 struct pool_program;
 
-struct pools_options {
+struct poolset_options {
     const struct config *config; /* of slots' paths and tokens' variables; not kept */
     const char *run_dir;         /* for heartbeat files; NULL: none. It exists */
     const char *api;             /* WEIR_API; NULL: not told */
 };
 
-WEIR_MUST_CHECK enum weir_status pools_new(const struct pools_options *o, struct pools **ret,
-                                           struct weir_error *err);
+WEIR_MUST_CHECK enum weir_status poolset_new(const struct poolset_options *o, struct poolset **ret,
+                                             struct weir_error *err);
 /* After all pools that were planned are gone. NULL-safe. */
-void pools_free(struct pools *s);
+void poolset_free(struct poolset *s);
 /* Another configuration: of slots' paths. Attempts that run have the old ones. WEIR_E_NOMEM: nothing has changed. */
-WEIR_MUST_CHECK enum weir_status pools_set_config(struct pools *s, const struct config *config,
-                                                  struct weir_error *err);
+WEIR_MUST_CHECK enum weir_status poolset_set_config(struct poolset *s, const struct config *config,
+                                                    struct weir_error *err);
 
-struct pool_plan {
+struct poolset_plan {
     struct core_pool_options core;
     struct desk_pool_options desk; /* desk.ctx is the program */
     engine_executor_fn make;
@@ -60,24 +60,30 @@ struct pool_plan {
 };
 
 /* All that the plan points to lives as long as the program. WEIR_E_INVALID: the message says "pools[NAME]: ...". */
-WEIR_MUST_CHECK enum weir_status pools_plan(struct pools *s, const struct config_pool *p,
-                                            struct pool_plan *ret, struct weir_error *err);
+WEIR_MUST_CHECK enum weir_status poolset_plan(struct poolset *s, const struct config_pool *p,
+                                              struct poolset_plan *ret, struct weir_error *err);
 /* Of a plan that did not become a pool. */
-void pools_forget(struct pool_plan *plan);
+void poolset_forget(struct poolset_plan *plan);
 /*
  * New figures for a pool that is there: plan->core.size and plan->desk are those of `p`, program and executor stay. For what
  * config_diff() calls CONFIG_POOL_CHANGED. The skills in plan->desk are p's: copied by desk_change_pool().
  */
-void pools_replan(struct pool_plan *plan, const struct config_pool *p);
+void poolset_replan(struct poolset_plan *plan, const struct config_pool *p);
+
+/*
+ * The limit of a pool (desk_set_limit()) whose max_concurrency is that: of workers, as many requests as all of them, extra
+ * ones included, take at once.
+ */
+size_t poolset_limit(const struct config_pool *p, int64_t max_concurrency);
 
 /* Appends the token of an attempt: "ID.SECRET". Any thread. */
-void pools_token_put(const struct pools *s, uint64_t token, struct buf *out);
+void poolset_token_put(const struct poolset *s, uint64_t token, struct buf *out);
 /* Whether it is that of the attempt. */
-bool pools_token_check(const struct pools *s, uint64_t token, struct slice given);
+bool poolset_token_check(const struct poolset *s, uint64_t token, struct slice given);
 /* run_dir/beat.ID; false: there is no run_dir. */
-bool pools_beat_path(const struct pools *s, uint64_t token, struct buf *out);
+bool poolset_beat_path(const struct poolset *s, uint64_t token, struct buf *out);
 
 /* False: this pool's limit stays. */
-bool pools_follow_options(const struct config_pool *p, struct follow_options *ret);
+bool poolset_follow_options(const struct config_pool *p, struct follow_options *ret);
 
 #endif

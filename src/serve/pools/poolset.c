@@ -1,7 +1,7 @@
 /*
  * What all pools of a daemon share, and a pool's figures out of its configuration.
  */
-#include "serve/pools/pools.h"
+#include "serve/pools/poolset.h"
 
 #include "base/error.h"
 #include "base/mem.h"
@@ -44,8 +44,8 @@ static bool copy_slot(struct config_slot *to, const struct config_slot *from)
     return true;
 }
 
-enum weir_status pools_set_config(struct pools *s, const struct config *config,
-                                  struct weir_error *err)
+enum weir_status poolset_set_config(struct poolset *s, const struct config *config,
+                                    struct weir_error *err)
 {
     size_t count = config->slots.count, old_count;
     struct config_slot *slots = mem_calloc(count + 1, sizeof *slots), *old;
@@ -69,7 +69,7 @@ enum weir_status pools_set_config(struct pools *s, const struct config *config,
 }
 
 /* Where tokens come from, and how systemd speaks with weir: none of it is for what weir runs. */
-static bool list_own_variables(struct pools *s, const struct config *config)
+static bool list_own_variables(struct poolset *s, const struct config *config)
 {
     static const char *const systemds[] = {
         "NOTIFY_SOCKET", "WATCHDOG_USEC",  "WATCHDOG_PID",         "LISTEN_FDS",
@@ -84,10 +84,10 @@ static bool list_own_variables(struct pools *s, const struct config *config)
     return texts_end(&s->own);
 }
 
-enum weir_status pools_new(const struct pools_options *o, struct pools **ret,
-                           struct weir_error *err)
+enum weir_status poolset_new(const struct poolset_options *o, struct poolset **ret,
+                             struct weir_error *err)
 {
-    struct pools *s = mem_calloc(1, sizeof *s);
+    struct poolset *s = mem_calloc(1, sizeof *s);
     enum weir_status status;
 
     if (!s)
@@ -100,15 +100,15 @@ enum weir_status pools_new(const struct pools_options *o, struct pools **ret,
     else if (getrandom(s->key, sizeof s->key, 0) != (ssize_t)sizeof s->key)
         status = error_set_errno(err, WEIR_E_IO, errno, "no random numbers can be had");
     else
-        status = pools_set_config(s, o->config, err);
+        status = poolset_set_config(s, o->config, err);
     if (status == WEIR_OK)
         *ret = s;
     else
-        pools_free(s);
+        poolset_free(s);
     return status;
 }
 
-void pools_free(struct pools *s)
+void poolset_free(struct poolset *s)
 {
     if (!s)
         return;
@@ -124,7 +124,7 @@ void pools_free(struct pools *s)
 /* ---- tokens of attempts ---- */
 
 /* Keyed by what nobody else knows, so nothing has to be remembered of each attempt. */
-static void secret_of(const struct pools *s, uint64_t token, uint8_t ret[SECRET_BYTES])
+static void secret_of(const struct poolset *s, uint64_t token, uint8_t ret[SECRET_BYTES])
 {
     struct hmac_sha256_ctx hmac;
 
@@ -134,7 +134,7 @@ static void secret_of(const struct pools *s, uint64_t token, uint8_t ret[SECRET_
     explicit_bzero(&hmac, sizeof hmac);
 }
 
-void pools_token_put(const struct pools *s, uint64_t token, struct buf *out)
+void poolset_token_put(const struct poolset *s, uint64_t token, struct buf *out)
 {
     uint8_t secret[SECRET_BYTES];
 
@@ -145,13 +145,13 @@ void pools_token_put(const struct pools *s, uint64_t token, struct buf *out)
         buf_printf(out, "%02x", secret[i]);
 }
 
-bool pools_token_check(const struct pools *s, uint64_t token, struct slice given)
+bool poolset_token_check(const struct poolset *s, uint64_t token, struct slice given)
 {
     struct buf expected = {0};
     unsigned differs = 0;
     bool same;
 
-    pools_token_put(s, token, &expected);
+    poolset_token_put(s, token, &expected);
     same = !expected.failed && expected.len == given.len;
     /* All of it is looked at, whatever differs first. */
     for (size_t i = 0; same && i < given.len; i++)
@@ -160,7 +160,7 @@ bool pools_token_check(const struct pools *s, uint64_t token, struct slice given
     return same && differs == 0;
 }
 
-bool pools_beat_path(const struct pools *s, uint64_t token, struct buf *out)
+bool poolset_beat_path(const struct poolset *s, uint64_t token, struct buf *out)
 {
     if (s->run_dir)
         buf_printf(out, "%s/beat.%" PRIu64, s->run_dir, token);
@@ -198,18 +198,16 @@ static void fill_gate(const struct config_pool *p, struct gate_options *o)
     o->retry_after_max_ns = p->retry_after_max_ns;
 }
 
-/* Of workers, as many requests as all of them together take. */
-static size_t size_of(const struct config_pool *p)
+size_t poolset_limit(const struct config_pool *p, int64_t max_concurrency)
 {
-    return p->kind == CONFIG_PROCESS
-               ? (size_t)((p->max_concurrency + p->overflow) * p->max_in_flight)
-               : (size_t)p->max_concurrency;
+    return p->kind == CONFIG_PROCESS ? (size_t)((max_concurrency + p->overflow) * p->max_in_flight)
+                                     : (size_t)max_concurrency;
 }
 
 static void fill_core(const struct config_pool *p, struct core_pool_options *o)
 {
     core_pool_options_init(o);
-    o->size = size_of(p);
+    o->size = poolset_limit(p, p->max_concurrency);
     fill_gate(p, &o->gate);
     o->max_attempts = (uint32_t)p->max_attempts;
     fill_backoff(&p->backoff, &o->backoff);
@@ -246,43 +244,44 @@ static void fill_desk(const struct config_pool *p, struct desk_pool_options *o)
     o->heartbeat_timeout_ns = p->heartbeat_timeout_ns;
 }
 
-enum weir_status pools_plan(struct pools *s, const struct config_pool *p, struct pool_plan *ret,
-                            struct weir_error *err)
+enum weir_status poolset_plan(struct poolset *s, const struct config_pool *p,
+                              struct poolset_plan *ret, struct weir_error *err)
 {
-    struct pool_plan plan = {.make = program_make};
-    enum weir_status status = program_new(s, p, &plan.program, err);
+    struct poolset_plan plan = {.make = pool_program_make};
+    enum weir_status status = pool_program_new(s, p, &plan.program, err);
 
     if (status == WEIR_OK) {
         fill_core(p, &plan.core);
         fill_desk(p, &plan.desk);
         plan.core.name = plan.program->name;
-        plan.desk.ops = &program_ops;
+        plan.desk.ops = &pool_program_ops;
         plan.desk.ctx = plan.program;
         plan.desk.skills = plan.program->skills.items;
         status = core_pool_options_check(&plan.core, err);
     }
     if (status != WEIR_OK) {
-        program_free(plan.program);
-        return error_prefix(err, "pools[%s]", p->name);
+        pool_program_free(plan.program);
+        (void)error_prefix(err, "pools[%s]", p->name);
+        return status;
     }
     *ret = plan;
     return WEIR_OK;
 }
 
-void pools_forget(struct pool_plan *plan)
+void poolset_forget(struct poolset_plan *plan)
 {
-    program_free(plan->program);
-    *plan = (struct pool_plan){0};
+    pool_program_free(plan->program);
+    *plan = (struct poolset_plan){0};
 }
 
-void pools_replan(struct pool_plan *plan, const struct config_pool *p)
+void poolset_replan(struct poolset_plan *plan, const struct config_pool *p)
 {
     assert(strcmp(plan->program->name, p->name) == 0);
-    plan->core.size = size_of(p);
+    plan->core.size = poolset_limit(p, p->max_concurrency);
     fill_desk(p, &plan->desk);
 }
 
-bool pools_follow_options(const struct config_pool *p, struct follow_options *ret)
+bool poolset_follow_options(const struct config_pool *p, struct follow_options *ret)
 {
     if (p->follow.what == FOLLOW_NOTHING)
         return false;
