@@ -45,7 +45,6 @@ void ahead_init(struct core_pool *p)
         gate_is_unpaced(&p->gate))
         p->ahead_max =
             p->options.size < AHEAD_MAX / per_place ? p->options.size * per_place : AHEAD_MAX;
-    p->slot_count = p->options.size + p->ahead_max;
     p->work_ns = AHEAD_WORK_CAP * work_max(p); /* nothing is known yet */
 }
 
@@ -58,7 +57,7 @@ bool ahead_has_room(const struct core_pool *p)
 
 bool ahead_suits(const struct core_task *t)
 {
-    return t->attempts == 0 && !t->away && instant_is_never(t->deadline);
+    return t->attempts == 0 && !t->away && t->timeout_ns == 0 && instant_is_never(t->deadline);
 }
 
 void ahead_learn(struct core_pool *p, const struct core_answer *a)

@@ -31,6 +31,7 @@
 /* All pools together. */
 struct permits {
     size_t limit;
+    size_t granted; /* the limit when the last one was taken: what runs is no more (P3) */
     size_t running;
 };
 
@@ -80,6 +81,7 @@ struct permit_account {
     uint64_t cpu_milli_limit, memory_mib_limit; /* quotas; 0: none */
     struct permit_reserve reserve;
     struct permit_burst burst;
+    size_t granted; /* as in struct permits; of the limit in force */
     size_t running;
     size_t unheld; /* of these, in no struct permit: see permit_take_many() */
     size_t
@@ -149,6 +151,8 @@ void permit_pass(struct permit *from, struct permit *to);
 /* Plain ones, as many as there are, up to `most`; in no struct permit, for rows in runs. Returns how many. */
 size_t permit_take_many(struct permit_account *a, size_t most);
 void permit_return_many(struct permit_account *a, size_t count);
+/* Whether the places that it has are taken. For checks. */
+bool permit_has_its_slots(const struct permit *p);
 /* Sums the permits that are out, all of this account, against the counts, for checks: false when they differ. */
 bool permit_account_agrees(const struct permit_account *a, const struct permit *const *out,
                            size_t count);

@@ -305,7 +305,7 @@ static void learn(struct core_pool *p, duration_ns ran)
 
 /* ---- reports ---- */
 
-static void leave_executor(struct core_run *r)
+static void leave_executor(struct core_run *r, struct instant now)
 {
     struct core_batch *b = r->batch;
     struct core_pool *p = b->pool;
@@ -317,6 +317,7 @@ static void leave_executor(struct core_run *r)
         p->run_young -= r->rows;
     else if (r->round + 1 == p->run_round)
         p->run_old -= r->rows;
+    permit_settle(&p->permits, now);
     return_permits(p);
 }
 
@@ -401,7 +402,7 @@ void dispatcher_report_runs(struct dispatcher *d, struct core_run *chain, struct
 
         chain = r->next;
         r->next = NULL;
-        leave_executor(r);
+        leave_executor(r, now);
         if (!r->begun)
             come_back(r, now);
         else if (r->clean)

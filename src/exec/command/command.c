@@ -239,7 +239,7 @@ static void command_kick(struct core_executor *base)
         list_push_back(&ex->queue, node);
         ex->queued++;
     }
-    room = ex->places - ex->running;
+    room = ex->places > ex->running ? ex->places - ex->running : 0;
     while (count < room && count < ex->queued) {
         struct lane *lane = idlest_lane(ex);
 
@@ -252,6 +252,21 @@ static void command_kick(struct core_executor *base)
     /* Not before: it would wake to a lock that is taken. */
     for (size_t i = 0; i < count; i++)
         lane_wake(roused[i]);
+}
+
+static enum weir_status command_resize(struct core_executor *base, size_t size,
+                                       struct weir_error *err)
+{
+    struct command_executor *ex = of(base);
+
+    if (size > COMMAND_PLACES_MAX)
+        return error_set(err, WEIR_E_INVALID, "%zu commands at once; give 1 to %d", size,
+                         COMMAND_PLACES_MAX);
+    pthread_mutex_lock(&ex->lock);
+    ex->places = size;
+    pthread_mutex_unlock(&ex->lock);
+    command_kick(base);
+    return WEIR_OK;
 }
 
 /* Copes with an executor that is half made. */
@@ -291,6 +306,7 @@ static const struct core_executor_ops command_ops_ahead = {
     .ahead_work_ns = AHEAD_WORK_NS,
     .start = command_start,
     .cancel = command_cancel,
+    .resize = command_resize,
     .kick = command_kick,
     .close = command_close,
 };
@@ -300,6 +316,7 @@ static const struct core_executor_ops command_ops = {
     .cancels_at_once = true,
     .start = command_start,
     .cancel = command_cancel,
+    .resize = command_resize,
     .kick = command_kick,
     .close = command_close,
 };

@@ -295,7 +295,7 @@ static struct command_slot *take_next(struct lane *lane)
     struct command_executor *ex = lane->executor;
     struct command_slot *slot;
 
-    if (list_empty(&ex->queue) || ex->running == ex->places)
+    if (list_empty(&ex->queue) || ex->running >= ex->places)
         return NULL;
     slot = list_entry(list_front(&ex->queue), struct command_slot, link);
     /* Without memory for a place, one that ends makes room for it. */

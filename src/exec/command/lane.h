@@ -61,7 +61,7 @@ struct command_executor {
     pthread_mutex_t lock; /* of what follows */
     struct list staged, queue;
     size_t queued;
-    size_t running; /* processes; no more than places */
+    size_t running; /* processes; no more than places, but when these were made fewer */
     struct command_slot *free;
     uint64_t *taken; /* a bit for each place */
     size_t taken_words;

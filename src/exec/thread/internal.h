@@ -40,6 +40,7 @@ struct worker {
     struct thread_executor *executor;
     struct list link;
     struct core_attempt *attempt; /* what the callback works on; for when it ends the thread */
+    bool surplus;                 /* it ends, for there are to be fewer threads */
 
     /* under the lock */
     struct core_run *run; /* rows that are this thread's to report, from the first; NULL: none */
