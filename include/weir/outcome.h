@@ -50,6 +50,12 @@ enum weir_reason {
     WEIR_REASON_WORKER_ERROR,         /* the worker said that the request failed */
     WEIR_REASON_WORKER_LOST,          /* the worker's process ended before it had answered */
     WEIR_REASON_WORKER_PROTOCOL,      /* the worker wrote what is not the protocol */
+    WEIR_REASON_CANCELLED,            /* somebody cancelled the task */
+    WEIR_REASON_KILLED,               /* somebody ended the attempt */
+    WEIR_REASON_NO_HEARTBEAT,         /* its signs of life have stopped */
+    WEIR_REASON_DISPATCHER_LOST,      /* the dispatcher ended while it ran */
+    WEIR_REASON_QUARANTINED,          /* too many workers died of the task */
+    WEIR_REASON_DEPENDENCY,           /* a task that it depends on has failed */
     WEIR_REASON_INTERNAL,             /* memory ran out, or a defect; the message says which */
     WEIR_REASON_COUNT
 };

@@ -53,6 +53,12 @@ static const char *const reason_names[] = {
     [WEIR_REASON_WORKER_ERROR] = "worker_error",
     [WEIR_REASON_WORKER_LOST] = "worker_lost",
     [WEIR_REASON_WORKER_PROTOCOL] = "worker_protocol",
+    [WEIR_REASON_CANCELLED] = "cancelled",
+    [WEIR_REASON_KILLED] = "killed",
+    [WEIR_REASON_NO_HEARTBEAT] = "no_heartbeat",
+    [WEIR_REASON_DISPATCHER_LOST] = "dispatcher_lost",
+    [WEIR_REASON_QUARANTINED] = "quarantined",
+    [WEIR_REASON_DEPENDENCY] = "dependency",
     [WEIR_REASON_INTERNAL] = "internal",
 };
 

@@ -17,7 +17,7 @@
  *     desk_begin(desk, lines ...);            // what the registry has ready
  *     wake = desk_run(desk, now);             // before each dispatcher_run()
  *     desk_written(desk, op, now);            // an op is durable, or has failed
- *     desk_finished(desk, task, now);         // the dispatcher's host->deliver(), of the desk's batches
+ *     desk_finished(desk, task);              // the dispatcher's host->deliver(), of the desk's batches
  *
  * An attempt may run before its START is durable: waiting for it would cost a sync of the disk for each task. What is
  * lost by a crash then is that it had begun: the task is ready again, as if it had not. A task's END is written
@@ -36,8 +36,9 @@
 struct desk;
 struct desk_pool;
 
-/* Ops that are not durable yet, beyond which nothing starts. */
-#define DESK_UNWRITTEN_MAX 8192
+/* Ops that are not durable yet, and bytes of results in them, beyond which nothing starts. */
+#define DESK_UNWRITTEN_MAX       8192
+#define DESK_UNWRITTEN_BYTES_MAX (256u << 20)
 /* Ready tasks of one line in memory: at first, and at most where they go fast. */
 #define DESK_WINDOW_MIN 64
 #define DESK_WINDOW_MAX 8192
@@ -58,7 +59,7 @@ struct desk_attempt {
     struct desk_pool *pool;
     struct instant started_at, beat_at; /* beat_at: of its last heartbeat; NONE: it has sent none */
     struct registry_runner runner;
-    double progress; /* negative: not told */
+    double progress;           /* negative: not told */
     const char *progress_text; /* or NULL */
 };
 
@@ -67,7 +68,8 @@ struct desk_pool_ops {
      * Makes what the executor expects out of the task's payload, and its environment. Valid until discard(). An error is
      * the task's: it fails for good, with the message (bad_row).
      */
-    enum weir_status (*prepare)(void *ctx, const struct desk_attempt *a, struct core_task *t, struct weir_error *err);
+    enum weir_status (*prepare)(void *ctx, const struct desk_attempt *a, struct core_task *t,
+                                struct weir_error *err);
     /* t->payload and t->env are used up. */
     void (*discard)(void *ctx, struct core_task *t);
     /* The pool is gone. */
@@ -83,9 +85,11 @@ struct desk_pool_options {
     struct permit_reserve reserve;
     size_t burst_places;
     double burst_seconds;
-    uint32_t max_attempts;          /* of tasks that say nothing else; >= 1 */
-    struct backoff_options backoff; /* the same */
+    uint32_t max_attempts;            /* of tasks that say nothing else; >= 1 */
+    struct backoff_options backoff;   /* the same */
     duration_ns heartbeat_timeout_ns; /* after the first heartbeat; 0: none */
+    /* Each attempt is told by desk_began() once its process runs: its START is written then, so that the record has the process. */
+    bool tells_began;
 };
 
 struct desk_host {
@@ -94,25 +98,26 @@ struct desk_host {
     const struct registry_line *(*line)(struct desk_host *h, uint32_t id);
     /* Wall-clock time of now. */
     int64_t (*wall_ns)(struct desk_host *h, struct instant now);
-    /* A pool's workers, limits, breaker ... have something to tell that belongs into the record. May be NULL. */
-    void (*tell)(struct desk_host *h, const struct registry_event *e);
 };
 
 struct desk_options {
     struct dispatcher *dispatcher;
     struct desk_host *host;
     struct schedule_options schedule;
-    uint64_t seed;         /* of the jitter of waits */
-    uint64_t first_token;  /* of the attempts: above all that a predecessor has given */
-    uint32_t deaths_max;   /* a task whose attempts were lost that often with their worker or runner is quarantined; 0: never */
+    uint64_t seed;        /* of the jitter of waits */
+    uint64_t first_token; /* of the attempts: above all that a predecessor has given */
+    uint32_t
+        deaths_max; /* a task whose attempts were lost that often with their worker or runner is quarantined; 0: never */
 };
 
-WEIR_MUST_CHECK enum weir_status desk_new(const struct desk_options *o, struct desk **ret, struct weir_error *err);
+WEIR_MUST_CHECK enum weir_status desk_new(const struct desk_options *o, struct desk **ret,
+                                          struct weir_error *err);
 /* Nothing runs, and nothing is with the host. Frees what is in the window. NULL-safe. */
 void desk_free(struct desk *d);
 
 /* A resource with places, that tasks may ask for by name; changed if it is there. WEIR_E_LIMIT: DESK_SLOTS_MAX. */
-WEIR_MUST_CHECK enum weir_status desk_set_slots(struct desk *d, const char *name, uint32_t count, struct weir_error *err);
+WEIR_MUST_CHECK enum weir_status desk_set_slots(struct desk *d, const char *name, uint32_t count,
+                                                struct weir_error *err);
 /* False: no such pool has been added; then what names none waits. */
 bool desk_set_default_pool(struct desk *d, const char *name);
 void desk_set_schedule(struct desk *d, const struct schedule_options *o, struct instant now);
@@ -120,13 +125,16 @@ bool desk_set_weight(struct desk *d, struct slice tenant, double weight);
 void desk_set_deaths_max(struct desk *d, uint32_t deaths_max);
 
 /* pool: of the desk's dispatcher, used by nobody else. The options are copied (ctx is not). */
-WEIR_MUST_CHECK enum weir_status desk_add_pool(struct desk *d, struct core_pool *pool, const struct desk_pool_options *o,
-                                               struct instant now, struct desk_pool **ret, struct weir_error *err);
+WEIR_MUST_CHECK enum weir_status desk_add_pool(struct desk *d, struct core_pool *pool,
+                                               const struct desk_pool_options *o,
+                                               struct instant now, struct desk_pool **ret,
+                                               struct weir_error *err);
 /* New options for a pool: what runs goes on with the old ones. ops and ctx stay. */
-WEIR_MUST_CHECK enum weir_status desk_change_pool(struct desk *d, struct desk_pool *p, const struct desk_pool_options *o,
+WEIR_MUST_CHECK enum weir_status desk_change_pool(struct desk *d, struct desk_pool *p,
+                                                  const struct desk_pool_options *o,
                                                   struct instant now, struct weir_error *err);
-WEIR_MUST_CHECK enum weir_status desk_set_limit(struct desk *d, struct desk_pool *p, size_t limit, struct instant now,
-                                                struct weir_error *err);
+WEIR_MUST_CHECK enum weir_status desk_set_limit(struct desk *d, struct desk_pool *p, size_t limit,
+                                                struct instant now, struct weir_error *err);
 void desk_set_global_limit(struct desk *d, size_t limit, struct instant now);
 void desk_enable_pool(struct desk *d, struct desk_pool *p, bool enabled, struct instant now);
 bool desk_pool_enabled(const struct desk_pool *p);
@@ -139,6 +147,14 @@ struct core_pool *desk_core_pool(const struct desk_pool *p);
 void desk_line_ready(struct desk *d, uint32_t line, struct instant now);
 /* Ready tasks, handed over (chain through next); they are the desk's. */
 void desk_ready(struct desk *d, struct registry_task *chain, struct instant now);
+/*
+ * Writes an event that is part of no op about a task; detail is copied. p: whose name it has; NULL: none. Lost when there
+ * is no memory.
+ */
+void desk_record(struct desk *d, const struct registry_event *e, struct desk_pool *p,
+                 struct instant now);
+/* What an op of somebody else has made ready (op->ret_ready, ret_lines): it is taken out of the op. */
+void desk_made_ready(struct desk *d, struct registry_op *op, struct instant now);
 /* What it wrote is durable, or (op->err.status) has failed for good. Frees it. */
 void desk_written(struct desk *d, struct registry_op *op, struct instant now);
 
@@ -148,8 +164,14 @@ void desk_written(struct desk *d, struct registry_op *op, struct instant now);
  */
 enum desk_found { DESK_NOT_HERE, DESK_WAITED, DESK_RUNS };
 enum desk_found desk_forget(struct desk *d, uint64_t task, struct instant now);
+/* A task is no longer ready, or is gone: an op has made it so. What is here of it goes; an attempt is ended. */
+void desk_gone(struct desk *d, uint64_t task, struct instant now);
+/* Something is due by then (wall clock): a task's time, or its deadline. */
+void desk_wake_by(struct desk *d, int64_t wall_ns);
 /* Ends the attempt of a task that runs: cancelled, for the task too. False: it does not run. */
 bool desk_cancel(struct desk *d, uint64_t task, const char *why, struct instant now);
+/* All of a batch: what waits here is forgotten, what runs is cancelled. Returns how many run. */
+size_t desk_cancel_batch(struct desk *d, uint64_t batch, const char *why, struct instant now);
 /* Ends the attempt with that token as lost (killed by hand): the task is tried again. False: it does not run. */
 bool desk_kill(struct desk *d, uint64_t token, const char *why, struct instant now);
 /* False: no such attempt runs. */
@@ -160,7 +182,9 @@ void desk_began(struct desk *d, const struct core_attempt_began *b, struct insta
 struct instant desk_run(struct desk *d, struct instant now);
 /* host->deliver() of the dispatcher, for a task of a batch of the desk's. */
 bool desk_owns(const struct desk *d, const struct core_batch *b);
-void desk_finished(struct desk *d, struct core_task *t, struct instant now);
+void desk_finished(struct desk *d, struct core_task *t);
+/* Whether something has finished since the last desk_run(). */
+bool desk_is_due(const struct desk *d);
 /* Nothing starts any more; for a shutdown. */
 void desk_stop(struct desk *d);
 /* Attempts that run are ended: their tasks are ready again, the attempts recorded as cancelled. at_once: no time to wind up. */
@@ -182,11 +206,27 @@ struct desk_slots {
 };
 size_t desk_slots(const struct desk *d, struct desk_slots *ret, size_t max);
 struct schedule *desk_schedule(struct desk *d);
+const struct schedule_options *desk_get_schedule(const struct desk *d);
+/* All that runs in the dispatcher, and how much may. */
+const struct permits *desk_permits(const struct desk *d);
 /* Why a task that is in the window waits; SCHEDULE_MAY_RUN: it is not there, or does not. */
 enum schedule_why desk_why(const struct desk *d, uint64_t task, enum permit_block *ret_block);
-/* What has happened since the start, for metrics: attempts by outcome, of each pool. */
+/* How long something took, counted by bounds: what is at most desk_time_bounds_s[i] seconds and above the one before. */
+#define DESK_TIME_BOUNDS 20
+extern const double desk_time_bounds_s[DESK_TIME_BOUNDS];
+struct desk_times {
+    uint64_t counts[DESK_TIME_BOUNDS + 1]; /* the last: longer than all */
+    double sum_s;
+};
+
+/* What has happened in a pool since the start, for metrics. */
 struct desk_counts {
-    uint64_t started, outcomes[6], retries, late, quarantined, heartbeats;
+    uint64_t started;
+    uint64_t outcomes[6];  /* of attempts, by enum weir_outcome */
+    uint64_t done, failed; /* tasks */
+    uint64_t retries, quarantined, heartbeats;
+    struct desk_times wait; /* of attempts, since their task was ready */
+    struct desk_times run;
 };
 const struct desk_counts *desk_pool_counts(const struct desk_pool *p);
 /* NULL: all holds. O(everything). */

@@ -65,6 +65,11 @@ enum weir_status dispatcher_new(const struct dispatcher_options *o, struct dispa
     return WEIR_OK;
 }
 
+void dispatcher_set_observer(struct dispatcher *d, struct core_observer *observer)
+{
+    d->options.observer = observer;
+}
+
 static void free_memory(struct core_pool *p)
 {
     mem_free(p->times);
@@ -580,6 +585,11 @@ void dispatcher_hold_pool(struct core_pool *pool, bool held, struct instant now)
         return;
     ahead_call_in(pool, NULL);
     run_recall(pool, NULL);
+}
+
+const char *core_pool_kind(const struct core_pool *p)
+{
+    return p->executor->ops->kind;
 }
 
 const struct core_pool_options *core_pool_get_options(const struct core_pool *p)

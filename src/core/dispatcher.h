@@ -60,6 +60,9 @@ WEIR_MUST_CHECK enum weir_status dispatcher_new(const struct dispatcher_options 
 /* Closes the executors. All batches are freed and nothing runs (asserted). NULL-safe. */
 void dispatcher_free(struct dispatcher *d);
 
+/* Tells another one from now on; NULL: nobody. */
+void dispatcher_set_observer(struct dispatcher *d, struct core_observer *observer);
+
 /* The options are checked. On success the executor is the pool's; it is closed with the dispatcher. */
 WEIR_MUST_CHECK enum weir_status
 dispatcher_add_pool(struct dispatcher *d, const struct core_pool_options *o,
@@ -241,6 +244,8 @@ void dispatcher_free_batch(struct dispatcher *d, struct core_batch *b);
 void dispatcher_batch_stats(const struct core_batch *b, struct core_stats *ret);
 void dispatcher_pool_stats(const struct core_pool *p, struct core_stats *ret);
 const struct core_pool_options *core_pool_get_options(const struct core_pool *p);
+/* "http", "process", ...: of its executor. */
+const char *core_pool_kind(const struct core_pool *p);
 /* How the pool's throttle limits it now, and why; valid as long as the pool. */
 const struct throttle_state *core_pool_throttle(const struct core_pool *p);
 /* Until when the service itself asked the pool to pause; INSTANT_NONE: it did not. */

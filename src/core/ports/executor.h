@@ -59,11 +59,14 @@ struct core_attempt_began {
         pid_start; /* its start time in the kernel's ticks, field 22 of /proc/PID/stat; 0: not known */
 };
 
+/* Bytes of a heartbeat's text; an executor cuts what is longer. */
+#define CORE_HEARTBEAT_TEXT_MAX 256
+
 /* A sign of life of an attempt, with what it says of how far it is. */
 struct core_heartbeat {
     uint64_t token;    /* the attempt's */
     double progress;   /* 0 to 1; negative: it does not say */
-    struct slice text; /* one line; may be empty */
+    struct slice text; /* one line of UTF-8; may be empty */
 };
 
 /* The engine, as an executor sees it. */
