@@ -45,6 +45,7 @@ static void each_disturbance_is_noticed(void **state)
     NOTICES(l->item.at, 9);
     NOTICES(q->line_count, 0);
     NOTICES(q->item.at, ORDER_ABSENT);
+    NOTICES(q->item.at, 9);
     NOTICES(q->tenant->had, 77.0);
     NOTICES(q->tenant->ready, 3);
     NOTICES(q->tenant->lines, 0);
