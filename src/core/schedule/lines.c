@@ -137,6 +137,7 @@ enum weir_status schedule_line(struct schedule *s, const struct registry_line *r
                                .cpu_milli = r->cpu_milli,
                                .memory_mib = r->memory_mib};
 
+    assert(r->priority >= REGISTRY_PRIORITY_MIN && r->priority <= REGISTRY_PRIORITY_MAX);
     for (int i = 0; slots && i < PERMIT_SLOTS_MAX; i++)
         need.slots[i] = slots[i];
     if (!l && s->lines.count >= SCHEDULE_LINES_MAX)
