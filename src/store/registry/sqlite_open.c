@@ -29,7 +29,7 @@
 #define BUSY_MS_DEFAULT    5000
 #define CACHE_KIB_DEFAULT  65536
 #define PAGE_BYTES_DEFAULT 4096
-#define LOG_PAGES_DEFAULT  4000
+#define LOG_PAGES_DEFAULT  2000
 
 static const char header_magic[16] = "SQLite format 3";
 
