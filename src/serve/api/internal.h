@@ -39,6 +39,8 @@ struct api {
 
 /* The problem document for a status of the registry or the backend. what: of what it is about, for E_END ("task 7"). */
 void reply_failure(struct http_request *req, const struct weir_error *err, const char *what);
+/* The same of a SUBMIT: what it names and is not there is no address, so that is 422 and not 404. */
+void reply_refused(struct http_request *req, const struct weir_error *err);
 /* 400, with all places. */
 void reply_faults(struct http_request *req, const struct faults *f);
 void reply_nomem(struct http_request *req);

@@ -49,6 +49,17 @@ void reply_failure(struct http_request *req, const struct weir_error *err, const
         http_problem(req, status, NULL, "%s", err->message);
 }
 
+void reply_refused(struct http_request *req, const struct weir_error *err)
+{
+    struct weir_error seen = *err;
+
+    if (seen.status == WEIR_E_END)
+        seen.status = WEIR_E_INVALID;
+    if (seen.message[0] == '\0')
+        (void)error_set(&seen, seen.status, "a task that one of these depends on is not there");
+    reply_failure(req, &seen, "task");
+}
+
 void reply_faults(struct http_request *req, const struct faults *f)
 {
     _cleanup_buf_ struct buf errors = {0};

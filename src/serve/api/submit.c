@@ -31,7 +31,9 @@ static void submitted(struct http_request *req, void *ctx)
     struct call *c = http_state(req);
 
     (void)ctx;
-    if (!call_failed(c, "task that one of these depends on"))
+    if (c->op.err.status != WEIR_OK)
+        reply_refused(req, &c->op.err);
+    else
         reply_ids(req, c);
 }
 
@@ -175,7 +177,7 @@ static void reply_batch(struct http_request *req, void *ctx)
 
     (void)ctx;
     if (c->failed) {
-        reply_failure(req, &c->err, "task that one of these depends on");
+        reply_refused(req, &c->err);
         return;
     }
     if (call_failed(c, "such batch"))

@@ -308,7 +308,7 @@ static void reply_failed_group(struct stream *s)
         (void)snprintf(err.message, sizeof(err.message), "lines %llu to %llu: %.400s",
                        (unsigned long long)s->failed_first, (unsigned long long)s->failed_last,
                        s->err.message[0] ? s->err.message : weir_status_name(s->err.status));
-        reply_failure(s->req, &err, "task");
+        reply_refused(s->req, &err);
         problem_put_u64(s->req, "line", s->failed_first);
     } else {
         reply_failure(s->req, &err, "batch");
@@ -415,8 +415,10 @@ static size_t on_data(struct http_request *req, void *ctx, const char *data, siz
     pthread_mutex_lock(&s->lock);
     taken = s->under_way;
     pthread_mutex_unlock(&s->lock);
-    if (taken == 0)
-        (void)take_group(s, ndjson_flush(&s->in, &g), g);
+    if (taken == 0) {
+        status = ndjson_flush(&s->in, &g);
+        (void)take_group(s, status, g);
+    }
     return len;
 }
 
@@ -445,9 +447,12 @@ static void send_rest(struct http_request *req, void *ctx)
 {
     struct stream *s = http_state(req);
     struct ndjson_group *g;
+    enum weir_status status;
 
-    if (!s->wrong && !has_failed(s) && take_batch(s))
-        (void)take_group(s, ndjson_end(&s->in, &g), g);
+    if (!s->wrong && !has_failed(s) && take_batch(s)) {
+        status = ndjson_end(&s->in, &g);
+        (void)take_group(s, status, g);
+    }
     if (!wait_for_room(s, 0, all_written))
         all_written(req, ctx);
 }
