@@ -97,9 +97,7 @@ bool batch_takes_tasks(struct api *a, struct http_request *req, uint64_t id)
     status = r->ops->batch(r, id, &batch, &err);
     ended = status == WEIR_OK && batch.ended;
     reader_give(a, r);
-    if (status == WEIR_E_END)
-        reply_absent(req, "such batch");
-    else if (status != WEIR_OK)
+    if (status != WEIR_OK)
         reply_failure(req, &err, "such batch");
     else if (ended)
         http_problem(req, 409, NULL, "the batch has been ended: it takes no more tasks");
