@@ -158,7 +158,8 @@ static bool read_batch(struct call *c)
     if (f.tasks.len == 0 || json_kind(f.tasks) == JSON_NULL) {
         if (c->open)
             return true;
-        http_problem(c->req, 400, NULL, "a batch needs tasks, unless it is opened with ?open=true to take them later");
+        http_problem(c->req, 400, NULL,
+                     "a batch needs tasks, unless it is opened with ?open=true to take them later");
         return false;
     }
     if (tasks_in_array(&c->in, &tasks, f.tasks, &c->tasks))

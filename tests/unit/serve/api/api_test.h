@@ -110,7 +110,8 @@ static inline void test_status(struct api_backend *b, struct api_status *ret)
     };
 }
 
-static inline void note(struct api_fixture *f, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static inline void note(struct api_fixture *f, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 static inline void note(struct api_fixture *f, const char *format, ...)
 {
     char text[256];
@@ -128,17 +129,19 @@ static inline enum weir_status absent(struct weir_error *err)
     return WEIR_E_END;
 }
 
-static inline enum weir_status test_change_dispatcher(struct api_backend *b, const struct api_dispatcher_change *c,
+static inline enum weir_status test_change_dispatcher(struct api_backend *b,
+                                                      const struct api_dispatcher_change *c,
                                                       struct weir_error *err)
 {
     (void)err;
-    note(fixture_of(b), "policy %s ageing %g max %d;", c->policy ? c->policy : "-", c->ageing ? *c->ageing : -1,
+    note(fixture_of(b), "policy %s ageing %g max %d;", c->policy ? c->policy : "-",
+         c->ageing ? *c->ageing : -1,
          c->max_global_concurrency ? (int)*c->max_global_concurrency : -1);
     return WEIR_OK;
 }
 
-static inline enum weir_status test_pools(struct api_backend *b, const char *name, api_pool_fn fn, void *ctx,
-                                          struct weir_error *err)
+static inline enum weir_status test_pools(struct api_backend *b, const char *name, api_pool_fn fn,
+                                          void *ctx, struct weir_error *err)
 {
     static const char *const skills[] = {"chat", "code"};
     struct api_pool p = {
@@ -179,7 +182,8 @@ static inline enum weir_status test_pools(struct api_backend *b, const char *nam
 }
 
 static inline enum weir_status test_change_pool(struct api_backend *b, const char *name,
-                                                const struct api_pool_change *c, struct weir_error *err)
+                                                const struct api_pool_change *c,
+                                                struct weir_error *err)
 {
     struct api_fixture *f = fixture_of(b);
 
@@ -198,8 +202,8 @@ static inline enum weir_status test_change_pool(struct api_backend *b, const cha
     return WEIR_OK;
 }
 
-static inline enum weir_status test_act_on_pool(struct api_backend *b, const char *name, enum api_pool_act act,
-                                                struct weir_error *err)
+static inline enum weir_status test_act_on_pool(struct api_backend *b, const char *name,
+                                                enum api_pool_act act, struct weir_error *err)
 {
     static const char *const acts[] = {"enable", "disable", "drain", "reset"};
 
@@ -209,10 +213,11 @@ static inline enum weir_status test_act_on_pool(struct api_backend *b, const cha
     return WEIR_OK;
 }
 
-static inline enum weir_status test_workers(struct api_backend *b, const char *pool, api_worker_fn fn, void *ctx,
-                                            struct weir_error *err)
+static inline enum weir_status test_workers(struct api_backend *b, const char *pool,
+                                            api_worker_fn fn, void *ctx, struct weir_error *err)
 {
-    struct api_worker w = {.id = 3, .place = 1, .state = "busy", .health = "healthy", .pid = 4242, .requests = 17};
+    struct api_worker w = {
+        .id = 3, .place = 1, .state = "busy", .health = "healthy", .pid = 4242, .requests = 17};
 
     (void)b;
     if (strcmp(pool, "model") != 0)
@@ -223,7 +228,8 @@ static inline enum weir_status test_workers(struct api_backend *b, const char *p
     return WEIR_OK;
 }
 
-static inline enum weir_status test_runners(struct api_backend *b, api_runner_fn fn, void *ctx, struct weir_error *err)
+static inline enum weir_status test_runners(struct api_backend *b, api_runner_fn fn, void *ctx,
+                                            struct weir_error *err)
 {
     struct api_runner r = {.token = 9007199254740993,
                            .task = 4711,
@@ -243,7 +249,8 @@ static inline enum weir_status test_runners(struct api_backend *b, api_runner_fn
     return WEIR_OK;
 }
 
-static inline enum weir_status test_kill(struct api_backend *b, uint64_t token, struct weir_error *err)
+static inline enum weir_status test_kill(struct api_backend *b, uint64_t token,
+                                         struct weir_error *err)
 {
     if (token != 7)
         return absent(err);
@@ -251,8 +258,8 @@ static inline enum weir_status test_kill(struct api_backend *b, uint64_t token, 
     return WEIR_OK;
 }
 
-static inline enum weir_status test_beat(struct api_backend *b, uint64_t token, const char *secret, double progress,
-                                         struct slice text, struct weir_error *err)
+static inline enum weir_status test_beat(struct api_backend *b, uint64_t token, const char *secret,
+                                         double progress, struct slice text, struct weir_error *err)
 {
     if (token != 7)
         return absent(err);
@@ -262,7 +269,8 @@ static inline enum weir_status test_beat(struct api_backend *b, uint64_t token, 
     return WEIR_OK;
 }
 
-static inline enum weir_status test_tenants(struct api_backend *b, api_tenant_fn fn, void *ctx, struct weir_error *err)
+static inline enum weir_status test_tenants(struct api_backend *b, api_tenant_fn fn, void *ctx,
+                                            struct weir_error *err)
 {
     (void)b;
     (void)err;
@@ -270,7 +278,8 @@ static inline enum weir_status test_tenants(struct api_backend *b, api_tenant_fn
     return WEIR_OK;
 }
 
-static inline enum weir_status test_slots(struct api_backend *b, api_slots_fn fn, void *ctx, struct weir_error *err)
+static inline enum weir_status test_slots(struct api_backend *b, api_slots_fn fn, void *ctx,
+                                          struct weir_error *err)
 {
     (void)b;
     (void)err;
@@ -291,9 +300,11 @@ static inline void test_shut_down(struct api_backend *b, duration_ns grace_ns)
 }
 
 static const struct api_backend_ops test_backend_ops = {
-    test_send,     test_take_reader, test_give_reader, test_last_event, test_now_ns, test_status,
-    test_change_dispatcher, test_pools, test_change_pool, test_act_on_pool, test_workers, test_runners,
-    test_kill,     test_beat,        test_tenants,     test_slots,      test_why,    test_shut_down,
+    test_send,        test_take_reader, test_give_reader,       test_last_event,
+    test_now_ns,      test_status,      test_change_dispatcher, test_pools,
+    test_change_pool, test_act_on_pool, test_workers,           test_runners,
+    test_kill,        test_beat,        test_tenants,           test_slots,
+    test_why,         test_shut_down,
 };
 
 /* ---- the fixture ---- */
@@ -335,14 +346,15 @@ static inline void api_close(struct api_fixture *f)
     buf_free(&f->asked);
 }
 
-static inline struct answer ask_with(struct api_fixture *f, const char *method, const char *path, const char *type,
-                                     const char *headers, struct slice body)
+static inline struct answer ask_with(struct api_fixture *f, const char *method, const char *path,
+                                     const char *type, const char *headers, struct slice body)
 {
     struct buf text = {0};
     struct answer a;
     int fd = dial(&f->http);
 
-    buf_printf(&text, "%s %s HTTP/1.1\r\nHost: localhost\r\n%s", method, path, headers ? headers : "");
+    buf_printf(&text, "%s %s HTTP/1.1\r\nHost: localhost\r\n%s", method, path,
+               headers ? headers : "");
     if (type)
         buf_printf(&text, "Content-Type: %s\r\nContent-Length: %zu\r\n", type, body.len);
     buf_puts(&text, "\r\n");
@@ -387,7 +399,7 @@ static inline void expect(struct answer a, unsigned status, const char *const *t
         body_has(&a, *texts);
     answer_free(&a);
 }
-#define HAS(...) ((const char *const[]){__VA_ARGS__, NULL})
+#define HAS(...)    ((const char *const[]){__VA_ARGS__, NULL})
 #define HAS_NOTHING ((const char *const[]){NULL})
 
 struct applied {
@@ -420,7 +432,8 @@ static inline void apply(struct api_fixture *f, const struct registry_op *op)
 }
 
 /* One attempt of the task, in the pool "model", from beginning to end. */
-static inline void finish(struct api_fixture *f, uint64_t task, enum registry_state next, const char *output)
+static inline void finish(struct api_fixture *f, uint64_t task, enum registry_state next,
+                          const char *output)
 {
     struct registry_op op = {
         .kind = REGISTRY_END,

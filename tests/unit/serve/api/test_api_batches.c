@@ -9,18 +9,20 @@ static void a_batch_is_made_in_one_request(void **state)
 
     (void)state;
     api_open(&f, NULL);
-    expect(post(&f, "/v1/batches", "{\"name\":\"nightly\",\"tasks\":[{\"payload\":1},{\"payload\":2,\"name\":\"b\"},"
-                                   "{\"after\":[\"b\"]}]}"),
+    expect(post(&f, "/v1/batches",
+                "{\"name\":\"nightly\",\"tasks\":[{\"payload\":1},{\"payload\":2,\"name\":\"b\"},"
+                "{\"after\":[\"b\"]}]}"),
            201, HAS("{\"id\":1,\"accepted\":3}"));
     expect(get(&f, "/v1/batches/1"), 200,
-           HAS("{\"id\":1,\"name\":\"nightly\",\"opened_at\":\"", "\"ended\":true,\"finished\":false,\"total\":3",
-               "\"ready\":2", "\"blocked\":1"));
+           HAS("{\"id\":1,\"name\":\"nightly\",\"opened_at\":\"",
+               "\"ended\":true,\"finished\":false,\"total\":3", "\"ready\":2", "\"blocked\":1"));
     expect(get(&f, "/v1/tasks?batch=1"), 200,
            HAS("\"id\":1,\"state\":\"ready\",\"batch\":1,\"place\":0", "\"batch\":1,\"place\":2"));
     expect(post(&f, "/v1/batches/1/tasks", "{}"), 409, HAS("takes no more tasks"));
     expect(post(&f, "/v1/batches/2/tasks", "{}"), 404, HAS("2"));
     expect(get(&f, "/v1/batches/2"), 404, HAS("2"));
-    expect(post(&f, "/v1/batches", "{\"tasks\":[{\"key\":1}]}"), 400, HAS("\"where\":\"tasks[0].key\""));
+    expect(post(&f, "/v1/batches", "{\"tasks\":[{\"key\":1}]}"), 400,
+           HAS("\"where\":\"tasks[0].key\""));
     expect(post(&f, "/v1/batches", "{}"), 400, HAS("?open=true"));
     api_close(&f);
 }
@@ -48,7 +50,8 @@ static void an_open_batch_takes_tasks_until_it_is_ended(void **state)
     expect(stream(&f, "/v1/batches/1/tasks", SLICE("{}\n{}\n")), 201, HAS("\"ranges\":[[4,5]]"));
     expect(get(&f, "/v1/tasks/5"), 200, HAS("\"batch\":1,\"place\":4"));
     expect(stream(&f, "/v1/batches/7/tasks", SLICE("{}\n{}\n")), 404, HAS("7"));
-    expect(post(&f, "/v1/batches/1/end", ""), 200, HAS("\"name\":\"long\"", "\"ended\":true", "\"total\":5"));
+    expect(post(&f, "/v1/batches/1/end", ""), 200,
+           HAS("\"name\":\"long\"", "\"ended\":true", "\"total\":5"));
     expect(stream(&f, "/v1/batches/1/tasks", SLICE("{}\n")), 409, HAS_NOTHING);
     expect(post(&f, "/v1/batches/1/cancel", ""), 200, HAS("{\"cancelled\":5}"));
     expect(get(&f, "/v1/batches/1"), 200, HAS("\"finished\":true", "\"cancelled\":5"));
@@ -67,7 +70,8 @@ static void a_batch_comes_as_a_stream(void **state)
         buf_printf(&lines, "{\"payload\":%d}\n", i);
     expect(stream(&f, "/v1/batches?name=rows", buf_slice(&lines)), 201,
            HAS("{\"id\":1,\"accepted\":3500,\"existing\":0,\"ranges\":[[1,3500]]}"));
-    expect(get(&f, "/v1/batches/1"), 200, HAS("\"name\":\"rows\"", "\"ended\":true", "\"total\":3500"));
+    expect(get(&f, "/v1/batches/1"), 200,
+           HAS("\"name\":\"rows\"", "\"ended\":true", "\"total\":3500"));
     expect(get(&f, "/v1/tasks/3500"), 200, HAS("\"place\":3499"));
     buf_puts(&lines, "nonsense\n");
     expect(stream(&f, "/v1/batches", buf_slice(&lines)), 400,
@@ -105,7 +109,8 @@ static void results_stop_at_the_first_that_has_not_ended(void **state)
 
     (void)state;
     api_open(&f, NULL);
-    expect(post(&f, "/v1/batches", "{\"tasks\":[{\"key\":\"a\"},{\"key\":\"b\"},{\"key\":\"c\"}]}"), 201, HAS_NOTHING);
+    expect(post(&f, "/v1/batches", "{\"tasks\":[{\"key\":\"a\"},{\"key\":\"b\"},{\"key\":\"c\"}]}"),
+           201, HAS_NOTHING);
     finish(&f, 1, REGISTRY_DONE, "{\"n\":\n1}");
     finish(&f, 3, REGISTRY_DONE, "3");
     a = get(&f, "/v1/batches/1/results");
@@ -115,7 +120,8 @@ static void results_stop_at_the_first_that_has_not_ended(void **state)
     expect(a, 200, HAS("{\"id\":1,\"key\":\"a\",\"state\":\"done\"", "\"output\":{\"n\":1}}\n"));
     finish(&f, 2, REGISTRY_FAILED, "");
     expect(get(&f, "/v1/batches/1/results?from=1&with=payload"), 200,
-           HAS("{\"id\":2,\"key\":\"b\",\"state\":\"failed\"", "\n{\"id\":3,", "\"payload\":\"\"", "\"output\":3}\n"));
+           HAS("{\"id\":2,\"key\":\"b\",\"state\":\"failed\"", "\n{\"id\":3,", "\"payload\":\"\"",
+               "\"output\":3}\n"));
     expect(get(&f, "/v1/batches/1/results?from=3&follow=true"), 200, HAS_NOTHING);
     expect(get(&f, "/v1/batches/4/results"), 404, HAS_NOTHING);
     expect(get(&f, "/v1/batches/1/results?from=-1"), 400, HAS("\"where\":\"from\""));

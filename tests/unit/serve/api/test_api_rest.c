@@ -15,19 +15,27 @@ static void pools_are_seen_and_changed(void **state)
 
     (void)state;
     api_open(&f, NULL);
-    expect(post(&f, "/v1/tasks", "[{\"pool\":\"model\"},{},{\"pool\":\"other\"},{\"skill\":\"chat\"}]"), 201, HAS_NOTHING);
-    expect(get(&f, "/v1/pools"), 200, HAS("[{\"name\":\"model\"", "\"queue\":{\"blocked\":0,\"scheduled\":0,\"ready\":2"));
-    expect(get(&f, "/v1/pools/model"), 200,
-           HAS("{\"name\":\"model\",\"kind\":\"http\",\"enabled\":true,\"draining\":false,\"default\":true",
-               "\"max_concurrency\":8,\"limit\":9,\"running\":3,\"utilisation\":0.375,\"skills\":[\"chat\",\"code\"]",
-               "\"cpu\":{\"used\":1.5,\"limit\":4},\"memory\":{\"used\":2097152}",
-               "\"reserve\":{\"min_priority\":50,\"share\":0.2},\"burst\":{\"places\":2,\"seconds\":60}",
-               "\"throttle\":{\"kind\":\"adaptive\",\"rate_per_s\":20,\"reason\":\"refused\"}",
-               "\"breaker\":{\"state\":\"closed\"},\"held_s\":1.5,\"workers\":{\"total\":4,\"idle\":1",
-               "\"attempts\":{\"ok\":7,\"capacity\":1,"));
+    expect(post(&f, "/v1/tasks",
+                "[{\"pool\":\"model\"},{},{\"pool\":\"other\"},{\"skill\":\"chat\"}]"),
+           201, HAS_NOTHING);
+    expect(get(&f, "/v1/pools"), 200,
+           HAS("[{\"name\":\"model\"", "\"queue\":{\"blocked\":0,\"scheduled\":0,\"ready\":2"));
+    expect(
+        get(&f, "/v1/pools/model"), 200,
+        HAS("{\"name\":\"model\",\"kind\":\"http\",\"enabled\":true,\"draining\":false,\"default\":"
+            "true",
+            "\"max_concurrency\":8,\"limit\":9,\"running\":3,\"utilisation\":0.375,\"skills\":["
+            "\"chat\",\"code\"]",
+            "\"cpu\":{\"used\":1.5,\"limit\":4},\"memory\":{\"used\":2097152}",
+            "\"reserve\":{\"min_priority\":50,\"share\":0.2},\"burst\":{\"places\":2,\"seconds\":"
+            "60}",
+            "\"throttle\":{\"kind\":\"adaptive\",\"rate_per_s\":20,\"reason\":\"refused\"}",
+            "\"breaker\":{\"state\":\"closed\"},\"held_s\":1.5,\"workers\":{\"total\":4,\"idle\":1",
+            "\"attempts\":{\"ok\":7,\"capacity\":1,"));
     expect(get(&f, "/v1/pools/none"), 404, HAS("there is no such pool"));
     expect(patch(&f, "/v1/pools/model",
-                 "{\"max_concurrency\":20,\"cpu\":2.5,\"memory\":\"1GiB\",\"reserve\":{\"min_priority\":50,\"share\":0.2},"
+                 "{\"max_concurrency\":20,\"cpu\":2.5,\"memory\":\"1GiB\",\"reserve\":{\"min_"
+                 "priority\":50,\"share\":0.2},"
                  "\"burst\":null}"),
            200, HAS("\"name\":\"model\""));
     asked(&f, "max 20;cpu 2500;memory 1024;reserve 50 0.2;burst 0 0;");
@@ -57,7 +65,8 @@ static void the_dispatcher_is_seen_and_changed(void **state)
     api_open(&f, NULL);
     expect(get(&f, "/v1/dispatcher"), 200,
            HAS("{\"policy\":\"priority\",\"ageing\":0.5,\"max_global_concurrency\":10}"));
-    expect(patch(&f, "/v1/dispatcher", "{\"policy\":\"fair-share\",\"max_global_concurrency\":0}"), 200, HAS_NOTHING);
+    expect(patch(&f, "/v1/dispatcher", "{\"policy\":\"fair-share\",\"max_global_concurrency\":0}"),
+           200, HAS_NOTHING);
     asked(&f, "policy fair-share ageing -1 max 0;");
     expect(patch(&f, "/v1/dispatcher", "{\"policy\":\"random\"}"), 400, HAS("\\\"fair-share\\\""));
     expect(patch(&f, "/v1/dispatcher", "{}"), 400, HAS("nothing is to be changed"));
@@ -77,21 +86,24 @@ static void runners_are_seen_killed_and_beat(void **state)
     (void)state;
     api_open(&f, NULL);
     expect(get(&f, "/v1/runners"), 200,
-           HAS("[{\"id\":\"9007199254740993\",\"task\":4711,\"key\":\"row\",\"attempt\":2,\"pool\":\"model\"",
+           HAS("[{\"id\":\"9007199254740993\",\"task\":4711,\"key\":\"row\",\"attempt\":2,\"pool\":"
+               "\"model\"",
                "\"slots\":[{\"name\":\"license\",\"slot\":1},{\"name\":\"workdir\",\"slot\":3}]",
-               "\"started_at\":\"1970-01-01T00:00:01.000000Z\",\"run_s\":1.5,\"progress\":0.25,\"text\":\"page 1\"}]"));
+               "\"started_at\":\"1970-01-01T00:00:01.000000Z\",\"run_s\":1.5,\"progress\":0.25,"
+               "\"text\":\"page 1\"}]"));
     expect(post(&f, "/v1/runners/7/kill", ""), 204, HAS_NOTHING);
     expect(post(&f, "/v1/runners/8/kill", ""), 404, HAS("there is no such runner"));
     asked(&f, "kill 7;");
     expect(post(&f, "/v1/runners/7/heartbeat", ""), 401, HAS("WEIR_TOKEN"));
-    expect(ask_with(&f, "POST", "/v1/runners/7/heartbeat", "application/json", "Authorization: Bearer other\r\n",
-                    SLICE("{}")),
+    expect(ask_with(&f, "POST", "/v1/runners/7/heartbeat", "application/json",
+                    "Authorization: Bearer other\r\n", SLICE("{}")),
            403, HAS("not that of this attempt"));
-    expect(ask_with(&f, "POST", "/v1/runners/7/heartbeat", "application/json", "Authorization: Bearer secret7\r\n",
+    expect(ask_with(&f, "POST", "/v1/runners/7/heartbeat", "application/json",
+                    "Authorization: Bearer secret7\r\n",
                     SLICE("{\"progress\":0.5,\"text\":\"half\"}")),
            204, HAS_NOTHING);
-    expect(ask_with(&f, "POST", "/v1/runners/7/heartbeat", "application/json", "Authorization: Bearer secret7\r\n",
-                    SLICE("{\"progress\":2}")),
+    expect(ask_with(&f, "POST", "/v1/runners/7/heartbeat", "application/json",
+                    "Authorization: Bearer secret7\r\n", SLICE("{\"progress\":2}")),
            400, HAS("\"where\":\"progress\""));
     asked(&f, "beat 0.5 half;");
     api_close(&f);
@@ -105,11 +117,15 @@ static void events_are_listed(void **state)
     api_open(&f, NULL);
     expect(post(&f, "/v1/tasks", "[{},{}]"), 201, HAS_NOTHING);
     expect(get(&f, "/v1/events"), 200,
-           HAS("{\"events\":[{\"seq\":1,\"at\":\"20", "\"kind\":\"task.submitted\",\"task\":1", "\"next\":null"));
+           HAS("{\"events\":[{\"seq\":1,\"at\":\"20", "\"kind\":\"task.submitted\",\"task\":1",
+               "\"next\":null"));
     expect(get(&f, "/v1/events?limit=1"), 200, HAS("\"seq\":1", "\"next\":\"1\""));
-    expect(get(&f, "/v1/events?after=1&limit=1"), 200, HAS("{\"events\":[{\"seq\":2", "\"next\":\"2\""));
-    expect(get(&f, "/v1/events?order=newest&limit=1"), 200, HAS("{\"events\":[{\"seq\":4", "\"next\":\"4\""));
-    expect(get(&f, "/v1/events?kind=task.ready,task.done&task=2"), 200, HAS("\"kind\":\"task.ready\",\"task\":2"));
+    expect(get(&f, "/v1/events?after=1&limit=1"), 200,
+           HAS("{\"events\":[{\"seq\":2", "\"next\":\"2\""));
+    expect(get(&f, "/v1/events?order=newest&limit=1"), 200,
+           HAS("{\"events\":[{\"seq\":4", "\"next\":\"4\""));
+    expect(get(&f, "/v1/events?kind=task.ready,task.done&task=2"), 200,
+           HAS("\"kind\":\"task.ready\",\"task\":2"));
     expect(get(&f, "/v1/events?kind=task.red"), 400, HAS("\"where\":\"kind\""));
     expect(get(&f, "/v1/tasks/2/events"), 200, HAS("\"kind\":\"task.submitted\",\"task\":2"));
     api_close(&f);
@@ -181,11 +197,14 @@ static void status_and_health_are_told(void **state)
     (void)state;
     api_open(&f, NULL);
     expect(post(&f, "/v1/tasks", "[{},{}]"), 201, HAS_NOTHING);
-    expect(get(&f, "/v1/status"), 200,
-           HAS("{\"version\":\"" WEIR_VERSION "\",\"state\":\"running\",\"started_at\":\"1970-01-01T00:00:01.000000Z\"",
-               "\"uptime_s\":2.5,\"policy\":\"priority\",\"max_global_concurrency\":10,\"running\":3",
-               "\"store\":{\"failing\":false,\"waiting\":0,\"commit_ms\":1.25}", "\"tasks\":{\"blocked\":0",
-               "\"ready\":2", "\"pools\":[{\"name\":\"model\"", "\"last_event\":4}"));
+    expect(
+        get(&f, "/v1/status"), 200,
+        HAS("{\"version\":\"" WEIR_VERSION
+            "\",\"state\":\"running\",\"started_at\":\"1970-01-01T00:00:01.000000Z\"",
+            "\"uptime_s\":2.5,\"policy\":\"priority\",\"max_global_concurrency\":10,\"running\":3",
+            "\"store\":{\"failing\":false,\"waiting\":0,\"commit_ms\":1.25}",
+            "\"tasks\":{\"blocked\":0", "\"ready\":2", "\"pools\":[{\"name\":\"model\"",
+            "\"last_event\":4}"));
     expect(get(&f, "/healthz"), 200, HAS("{\"status\":\"ok\"}"));
     expect(get(&f, "/readyz"), 200, HAS("{\"status\":\"ready\"}"));
     f.failing = true;
@@ -199,7 +218,8 @@ static void status_and_health_are_told(void **state)
 static void history_is_told(void **state)
 {
     struct api_fixture f;
-    struct registry_op op = {.kind = REGISTRY_SAMPLE, .sample = {.resolution_s = 10, .running = 7.5, .limit = 10}};
+    struct registry_op op = {.kind = REGISTRY_SAMPLE,
+                             .sample = {.resolution_s = 10, .running = 7.5, .limit = 10}};
 
     (void)state;
     api_open(&f, NULL);
@@ -211,7 +231,8 @@ static void history_is_told(void **state)
     apply(&f, &op);
     expect(get(&f, "/v1/history"), 200,
            HAS("[{\"at\":\"", "\"running\":7.5,\"limit\":10,\"utilisation\":0.75,\"started\":0"));
-    expect(get(&f, "/v1/history?pool=model&resolution=10"), 200, HAS("\"pool\":\"model\",\"running\":2"));
+    expect(get(&f, "/v1/history?pool=model&resolution=10"), 200,
+           HAS("\"pool\":\"model\",\"running\":2"));
     expect(get(&f, "/v1/history?from=2200-01-01T00:00:00Z"), 200, HAS("[]"));
     expect(get(&f, "/v1/history?resolution=60"), 400, HAS("10, 300 or 3600"));
     expect(get(&f, "/v1/history?from=yesterday"), 400, HAS("is not a time"));
@@ -235,7 +256,8 @@ static enum weir_status reload(void *ctx, struct buf *out, struct weir_error *er
     return error_set(err, WEIR_E_INVALID, "weir.yml:3: there is no pool \"x\"");
 }
 
-static enum weir_status metrics(void *ctx, struct buf *out, bool openmetrics, struct weir_error *err)
+static enum weir_status metrics(void *ctx, struct buf *out, bool openmetrics,
+                                struct weir_error *err)
 {
     (void)ctx;
     (void)err;
@@ -266,8 +288,9 @@ static void configuration_metrics_and_files_come_from_others(void **state)
     a = get(&f, "/metrics");
     assert_true(header_is(&a, "Content-Type", "text/plain; version=0.0.4; charset=utf-8"));
     expect(a, 200, HAS("weir_up 1"));
-    expect(ask_with(&f, "GET", "/metrics", NULL, "Accept: application/openmetrics-text\r\n", (struct slice){0}), 200,
-           HAS("# EOF"));
+    expect(ask_with(&f, "GET", "/metrics", NULL, "Accept: application/openmetrics-text\r\n",
+                    (struct slice){0}),
+           200, HAS("# EOF"));
     expect(get(&f, "/"), 200, HAS("<p>weir"));
     expect(get(&f, "/web/app.js"), 200, HAS("run()"));
     expect(get(&f, "/web/none.js"), 404, HAS_NOTHING);

@@ -67,7 +67,8 @@ static struct heard hear(struct ndjson *n, struct slice text, size_t piece, bool
 
 static void the_cuts_make_no_difference(void **state)
 {
-    static const char text[] = "{\"key\":\"a\"}\n\n  \r\n{\"key\":\"b\"}\r\n {\"key\":\"\\u0063\"}\n{\"key\":\"d\"}";
+    static const char text[] =
+        "{\"key\":\"a\"}\n\n  \r\n{\"key\":\"b\"}\r\n {\"key\":\"\\u0063\"}\n{\"key\":\"d\"}";
 
     (void)state;
     for (size_t piece = 1; piece < sizeof(text); piece++) {
@@ -126,8 +127,10 @@ static void a_wrong_line_ends_it(void **state)
         const char *text, *keys, *fault;
         uint64_t line;
     } cases[] = {
-        {"{\"key\":\"a\"}\n{\"key\":\n{}\n", "a ", "not JSON: at byte 7: the text ends too early", 2},
-        {"{\"key\":\"a\"}\n\n{\"kez\":1}\n{}", "a ", "kez: there is no such field; did you mean \"key\"?", 3},
+        {"{\"key\":\"a\"}\n{\"key\":\n{}\n", "a ", "not JSON: at byte 7: the text ends too early",
+         2},
+        {"{\"key\":\"a\"}\n\n{\"kez\":1}\n{}", "a ",
+         "kez: there is no such field; did you mean \"key\"?", 3},
         {"[]\n{}", "", "it is an array; it must be an object", 1},
         {"{}\n{} {}\n", " ", "not JSON: at byte 3: ", 2},
         {"{\"after\":[\"x\"]}", "", "after[0]: a name stands only for", 1},
@@ -174,7 +177,8 @@ static void a_line_without_end_is_refused(void **state)
 
 static void memory_that_runs_out_ends_it(void **state)
 {
-    static const char text[] = "{\"key\":\"\\u0061\"}\n{\"payload_base64\":\"AAAA\",\"after\":[1]}\n{}";
+    static const char text[] =
+        "{\"key\":\"\\u0061\"}\n{\"payload_base64\":\"AAAA\",\"after\":[1]}\n{}";
     unsigned long at = 0;
 
     (void)state;

@@ -73,7 +73,8 @@ static void each_day_reads_back(void **state)
 
         buf_clear(&out);
         text_put_time(&out, ns);
-        assert_int_equal(text_time((struct slice){out.data + 1, out.len - 2}, 0, &back, NULL), WEIR_OK);
+        assert_int_equal(text_time((struct slice){out.data + 1, out.len - 2}, 0, &back, NULL),
+                         WEIR_OK);
         assert_int_equal(back, ns);
     }
     buf_free(&out);
@@ -107,9 +108,13 @@ static void base64_goes_both_ways(void **state)
     static const struct {
         const char *bytes, *text;
         size_t len;
-    } cases[] = {{"", "\"\"", 0},          {"f", "\"Zg==\"", 1},         {"fo", "\"Zm8=\"", 2},
-                 {"foo", "\"Zm9v\"", 3},   {"\xff\xfe\x00", "\"//4A\"", 3}};
-    static const char *const bad[] = {"a", "ab=", "Zg=", "Zh==", "Zm9=", "Zg==Zg==", "Z g=", "Zm9_", "====", "="};
+    } cases[] = {{"", "\"\"", 0},
+                 {"f", "\"Zg==\"", 1},
+                 {"fo", "\"Zm8=\"", 2},
+                 {"foo", "\"Zm9v\"", 3},
+                 {"\xff\xfe\x00", "\"//4A\"", 3}};
+    static const char *const bad[] = {
+        "a", "ab=", "Zg=", "Zh==", "Zm9=", "Zg==Zg==", "Z g=", "Zm9_", "====", "="};
     _cleanup_buf_ struct buf out = {0};
     char bytes[64];
     size_t len;
@@ -133,8 +138,10 @@ static void bytes_are_json_or_text_or_base64(void **state)
         struct slice bytes;
         const char *json;
     } cases[] = {
-        {{" {\"a\":\r\n1.0} ", 13}, "{\"b\":{\"a\":1.0}}"}, {{"hello\n", 6}, "{\"b\":\"hello\\n\"}"},
-        {{"", 0}, "{\"b\":\"\"}"},                          {{"\x80", 1}, "{\"b_base64\":\"gA==\"}"},
+        {{" {\"a\":\r\n1.0} ", 13}, "{\"b\":{\"a\":1.0}}"},
+        {{"hello\n", 6}, "{\"b\":\"hello\\n\"}"},
+        {{"", 0}, "{\"b\":\"\"}"},
+        {{"\x80", 1}, "{\"b_base64\":\"gA==\"}"},
         {{"1 2", 3}, "{\"b\":\"1 2\"}"},
     };
 
@@ -186,12 +193,16 @@ static void a_task_has_all_that_is_known_of_it(void **state)
     out_task(&out, &whole, OUT_PAYLOAD | OUT_RESULT);
     assert_string_equal(
         out.data,
-        "{\"id\":7,\"key\":\"k\",\"state\":\"running\",\"batch\":4,\"place\":0,\"pool\":\"p\",\"priority\":-3,"
+        "{\"id\":7,\"key\":\"k\",\"state\":\"running\",\"batch\":4,\"place\":0,\"pool\":\"p\","
+        "\"priority\":-3,"
         "\"tenant\":\"t\\\"\",\"session\":\"s\",\"submitted_at\":\"1970-01-01T00:00:01.000000Z\","
-        "\"deadline\":\"1970-01-01T00:00:02.000000Z\",\"attempts\":2,\"failures\":0,\"deaths\":0,\"max_attempts\":3,"
+        "\"deadline\":\"1970-01-01T00:00:02.000000Z\",\"attempts\":2,\"failures\":0,\"deaths\":0,"
+        "\"max_attempts\":3,"
         "\"capacity_retries\":0,\"timeout_s\":0.5,\"on_dependency_failure\":\"run\",\"stuck\":true,"
-        "\"resources\":{\"cpu\":1.5,\"memory\":\"64MiB\",\"slots\":[\"a\",\"b\"]},\"outcome\":\"timeout\","
-        "\"reason\":\"timeout\",\"status\":408,\"message\":\"m\",\"payload_base64\":\"gA==\",\"output\":[1],"
+        "\"resources\":{\"cpu\":1.5,\"memory\":\"64MiB\",\"slots\":[\"a\",\"b\"]},\"outcome\":"
+        "\"timeout\","
+        "\"reason\":\"timeout\",\"status\":408,\"message\":\"m\",\"payload_base64\":\"gA==\","
+        "\"output\":[1],"
         "\"errput\":\"e\"}");
     assert_true(json_check(buf_slice(&out), NULL));
 }
@@ -226,9 +237,10 @@ static void an_events_detail_stands_there_as_it_is(void **state)
 
     (void)state;
     out_event(&out, &e);
-    assert_string_equal(out.data,
-                        "{\"seq\":3,\"at\":\"1970-01-01T00:00:01.000000Z\",\"kind\":\"task.done\",\"task\":7,"
-                        "\"attempt\":1,\"worker\":9,\"slot\":2,\"duration_s\":2.5,\"detail\":{\"why\":\"x\"}}");
+    assert_string_equal(
+        out.data,
+        "{\"seq\":3,\"at\":\"1970-01-01T00:00:01.000000Z\",\"kind\":\"task.done\",\"task\":7,"
+        "\"attempt\":1,\"worker\":9,\"slot\":2,\"duration_s\":2.5,\"detail\":{\"why\":\"x\"}}");
     buf_clear(&out);
     e.detail = SLICE("{broken");
     out_event(&out, &e);
@@ -238,7 +250,8 @@ static void an_events_detail_stands_there_as_it_is(void **state)
 static void memory_that_runs_out_shows_in_the_buffer(void **state)
 {
     static const char *const skills[] = {"a"};
-    struct api_pool pool = {.name = "p", .kind = "k", .skills = skills, .skill_count = 1, .has_workers = true};
+    struct api_pool pool = {
+        .name = "p", .kind = "k", .skills = skills, .skill_count = 1, .has_workers = true};
     uint64_t queue[REGISTRY_STATES] = {0};
     unsigned long n = 0;
 
