@@ -137,6 +137,7 @@ struct config_pool {
     struct config_words wrapper;
     struct config_pairs env; /* a value "env:NAME" is that variable's; see config_secret() */
     bool clear_env;
+    bool wrapper_shell; /* the wrapper hands its words to a shell, as ssh does */
 
     struct config_words command; /* a template; empty: each task says its own */
     bool shell;
@@ -158,7 +159,8 @@ struct config_pool {
     duration_ns shutdown_grace_ns, term_grace_ns, session_idle_ns, checkout_timeout_ns;
     struct config_backoff restart;
 
-    char *url, *method;
+    char *url, *method; /* url NULL: each task says its own */
+    bool allow_any_url;
     struct config_pairs headers; /* as env */
     duration_ns connect_timeout_ns;
     int64_t response_max_bytes;

@@ -548,6 +548,9 @@ static void check_pool(struct rules *s, size_t number)
         break;
     case CONFIG_HTTP:
         check_pairs(s, number, "headers", &p->headers, true);
+        if (!p->url && !p->allow_any_url)
+            wrong(s, "pools", number, "url",
+                  "is missing; or, if whoever submits a task may say where it goes, allow_any_url");
         if (p->key_file && !p->cert)
             wrong(s, "pools", number, "key_file", "is of no use without cert");
         break;

@@ -235,6 +235,8 @@ static const struct config_field pool_fields[] = {
 
     {"cwd", TEXT(config_pool, cwd), .check = check_given, ON(COMMAND | PROCESS)},
     {"wrapper", LINE(config_pool, wrapper), ON(COMMAND | PROCESS)},
+    {"wrapper_shell", FLAG(config_pool, wrapper_shell), .otherwise = "false",
+     ON(COMMAND | PROCESS)},
     {"env", PAIRS(config_pool, env), .secret = true, ON(COMMAND | PROCESS)},
     {"clear_env", FLAG(config_pool, clear_env), .otherwise = "false", ON(COMMAND | PROCESS)},
 
@@ -282,6 +284,7 @@ static const struct config_field pool_fields[] = {
     {"restart", GROUP(config_pool, restart, restart_group), ON(PROCESS)},
 
     {"url", TEXT(config_pool, url), .check = http_url_check, ON(HTTP)},
+    {"allow_any_url", FLAG(config_pool, allow_any_url), .otherwise = "false", ON(HTTP)},
     {"method", TEXT(config_pool, method), .otherwise = "POST", .check = http_method_check,
      ON(HTTP)},
     {"headers", PAIRS(config_pool, headers), .secret = true, ON(HTTP)},

@@ -131,6 +131,7 @@ struct http_request {
 
     struct http_target target;
     char *raw;
+    char *bearer; /* wiped before it is freed */
     const struct http_route *route;
     char method[16];
     char peer[HTTP_PEER_BYTES_MAX];

@@ -31,6 +31,9 @@ void http_request_release(struct http_request *req)
     http_target_free(&req->target);
     buf_free(&req->body);
     mem_free(req->raw);
+    if (req->bearer)
+        explicit_bzero(req->bearer, strlen(req->bearer));
+    mem_free(req->bearer);
     pthread_mutex_destroy(&req->lock);
     mem_free(req);
 }

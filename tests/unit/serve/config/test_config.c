@@ -94,7 +94,7 @@ static void kinds_of_pools_have_defaults_of_their_own(void **state)
 {
     struct config *c = must_parse("pools:\n"
                                   "  - {name: w, kind: process, process: [prog]}\n"
-                                  "  - {name: h, kind: http}\n");
+                                  "  - {name: h, kind: http, url: \"http://127.0.0.1/\"}\n");
 
     (void)state;
     assert_int_equal(c->pools.items[0].timeout_ns, 60 * NS_PER_S);
@@ -425,6 +425,7 @@ static void what_contradicts_is_told(void **state)
         "  - name: c\n"
         "    kind: http\n"
         "    backoff: {ceiling: 20m}\n"
+        "    url: http://127.0.0.1/\n"
         "    max_dispatch_delay: 1s\n"
         "    headers: {\"a b\": c, Idempotency-Key: x, X: env:CONFIG_TEST_NONE}\n"
         "  - name: d\n"
@@ -443,15 +444,15 @@ static void what_contradicts_is_told(void **state)
         "workers; a pool has 4096 at most\n"
         "weir.yml:18: pools[1].follow: its target is missing\n"
         "weir.yml:18: pools[1].follow.min: is 9, above max (5)\n"
-        "weir.yml:22: pools[2].max_dispatch_delay: is of the aimd throttle; this pool has "
+        "weir.yml:23: pools[2].max_dispatch_delay: is of the aimd throttle; this pool has "
         "adaptive\n"
-        "weir.yml:23: pools[2].headers.a b: no header has such a name\n"
-        "weir.yml:23: pools[2].headers.Idempotency-Key: is each task's own: with one for all, "
+        "weir.yml:24: pools[2].headers.a b: no header has such a name\n"
+        "weir.yml:24: pools[2].headers.Idempotency-Key: is each task's own: with one for all, "
         "a service would take them for one\n"
-        "weir.yml:23: pools[2].headers.X: the environment has no variable CONFIG_TEST_NONE; "
+        "weir.yml:24: pools[2].headers.X: the environment has no variable CONFIG_TEST_NONE; "
         "export it first\n"
-        "weir.yml:24: pools[3].process: is missing: the worker's program\n"
-        "weir.yml:27: pools[3].follow.target: nothing is followed; give what\n");
+        "weir.yml:25: pools[3].process: is missing: the worker's program\n"
+        "weir.yml:28: pools[3].follow.target: nothing is followed; give what\n");
 }
 
 static void an_open_door_needs_tokens(void **state)
