@@ -281,8 +281,9 @@ static void a_store_that_fails_is_told(void **state)
 
 static void roles_are_asked_for(void **state)
 {
-    static const struct http_token tokens[] = {{"reader", HTTP_ROLE_READ, "r"},
-                                               {"writer", HTTP_ROLE_SUBMIT, "w"}};
+    static const struct http_token tokens[] = {
+        {.secret = "reader", .role = HTTP_ROLE_READ, .name = "r"},
+        {.secret = "writer", .role = HTTP_ROLE_SUBMIT, .name = "w"}};
     struct api_fixture f;
     struct weir_error err;
 
