@@ -455,6 +455,19 @@ static void what_contradicts_is_told(void **state)
         "weir.yml:28: pools[3].follow.target: nothing is followed; give what\n");
 }
 
+static void where_requests_go_must_be_said_or_left_to_tasks(void **state)
+{
+    (void)state;
+    expect_faults(
+        "pools:\n  - {name: h, kind: http}\n  - {name: i, kind: http, url: \"ftp://x/\"}\n",
+        "weir.yml:3: pools[1].url: the URL's scheme is not http or https\n");
+    expect_faults(
+        "pools:\n  - {name: h, kind: http}\n",
+        "weir.yml:2: pools[0].url: is missing; or, if whoever submits a task may say where it "
+        "goes, allow_any_url\n");
+    config_free(must_parse("pools: [{name: h, kind: http, allow_any_url: true}]\n"));
+}
+
 static void an_open_door_needs_tokens(void **state)
 {
     struct config *c;
@@ -651,6 +664,7 @@ int main(void)
         cmocka_unit_test(a_field_of_another_kind_of_pool_is_told),
         cmocka_unit_test(names_must_be_there_and_be_one_of_a_kind),
         cmocka_unit_test(what_contradicts_is_told),
+        cmocka_unit_test(where_requests_go_must_be_said_or_left_to_tasks),
         cmocka_unit_test(an_open_door_needs_tokens),
         cmocka_unit_test(tokens_that_cannot_be_had_are_told_without_them),
         cmocka_unit_test(what_is_no_yaml_is_told),
