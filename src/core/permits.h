@@ -151,6 +151,8 @@ void permit_pass(struct permit *from, struct permit *to);
 /* Plain ones, as many as there are, up to `most`; in no struct permit, for rows in runs. Returns how many. */
 size_t permit_take_many(struct permit_account *a, size_t most);
 void permit_return_many(struct permit_account *a, size_t count);
+/* Whether the places that it has are taken. For checks. */
+bool permit_has_its_slots(const struct permit *p);
 /* Sums the permits that are out, all of this account, against the counts, for checks: false when they differ. */
 bool permit_account_agrees(const struct permit_account *a, const struct permit *const *out,
                            size_t count);

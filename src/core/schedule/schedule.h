@@ -77,7 +77,8 @@ bool schedule_policy_from_name(const char *name, enum schedule_policy *ret);
 
 struct schedule_options {
     enum schedule_policy policy;
-    double ageing; /* priority per minute, 0 to 1000; below 0.00006 (one in 11 days) as if it were that */
+    double
+        ageing; /* priority per minute, 0 to 1000; below 0.00006 (one in 11 days) as if it were that */
 };
 
 /* A ready task, as part of whoever's own struct. */

@@ -5,7 +5,7 @@
  *     api_new(&o, &api, &err);
  *     server.routes = api_routes(&server.route_count); server.ctx = api;
  *     ... api_committed(api, last_event) after each commit; http_server_start(), http_server_stop() ...
- *     api_free(api);                                  // after http_server_free()
+ *     api_free(api);                                  // after http_server_free(), and when all ops are done
  *
  * docs/openapi.yaml describes each route; docs/api.md is for people. Handlers run on the server's threads: they read by a
  * reader of their own, write by ops that are sent to the backend, and are suspended until these are durable.

@@ -138,7 +138,9 @@ typedef void (*api_slots_fn)(void *ctx, const struct api_slots *s);
 struct api_backend;
 
 struct api_backend_ops {
-    /* As engine_tasks_send(): the op stays the caller's and lives until done(). Never blocks, and keeps the order. */
+    /* As engine_tasks_send(): the op stays the caller's and lives until done(), which is never called from within. Never
+     * blocks, and keeps the order. The clerk's thread may send too. What has become ready (op->ret_ready, ret_lines) has
+     * been taken away before done(). */
     void (*send)(struct api_backend *b, struct registry_op *op);
     /* A reader for a while, of a pool of them: it is the caller's until it gives it back. */
     enum weir_status (*take_reader)(struct api_backend *b, struct registry_reader **ret, struct weir_error *err);

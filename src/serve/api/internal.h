@@ -55,6 +55,8 @@ bool query_u64(struct http_request *req, const char *name, uint64_t min, uint64_
 bool query_bool(struct http_request *req, const char *name, bool *ret);
 bool query_time(struct http_request *req, const char *name, int64_t now_ns, int64_t *ret_ns);
 void query_text(struct http_request *req, const char *name, struct slice *ret);
+/* The same of a name, which has to be one. False: answered. */
+bool query_name(struct http_request *req, const char *name, struct slice *ret);
 /* order=newest|oldest */
 bool query_order(struct http_request *req, bool *ret_newest);
 /* Names with commas between: each is told to fn; false: it is none of these. */
@@ -81,8 +83,11 @@ struct call {
     struct batch_use *use;     /* of a batch that it adds to; left when it ends */
     /* of a batch that is being made */
     struct slice name;
+    struct registry_submit submit;
     bool open, failed;
     struct weir_error err; /* of what failed */
+    /* What comes when the op is done, on the clerk's thread; NULL: the request is resumed. */
+    void (*step)(struct call *c);
     /* of a change */
     int32_t priority;
     int64_t not_before_ns;
@@ -90,10 +95,11 @@ struct call {
 
 /* The request's state; NULL: answered. */
 struct call *call_new(struct api *a, struct http_request *req);
-/* Sends c->op, with kind and all filled in; `then` goes on when it is durable or has failed (c->op.err). */
+/* Sends c->op, with kind and all filled in (a SUBMIT of c->use gets its places here); `then` goes on when it is durable or
+ * has failed (c->op.err). */
 void call_send(struct call *c, http_handler_fn then);
-/* The same for a SUBMIT to a batch: its places are given here. */
-void call_send_to_batch(struct call *c, http_handler_fn then);
+/* In a step: sends the next op, whoever is still there to hear of it. */
+void call_continue(struct call *c, void (*step)(struct call *c));
 /* c->op failed: answers. True: it has. */
 bool call_failed(struct call *c, const char *what);
 
@@ -146,6 +152,8 @@ void post_task_resolve(struct http_request *req, void *ctx);
 void post_tasks(struct http_request *req, void *ctx);
 void post_batch_tasks(struct http_request *req, void *ctx);
 void post_batches(struct http_request *req, void *ctx);
+/* Whether the batch is there and not ended. False: answered. */
+bool batch_takes_tasks(struct api *a, struct http_request *req, uint64_t id);
 /* submit_stream.c */
 void begin_tasks(struct http_request *req, void *ctx);
 void begin_batch_tasks(struct http_request *req, void *ctx);

@@ -112,7 +112,7 @@ static struct http_conn *admit(struct http_server *s, int fd, bool tcp,
     c->tcp = tcp;
     c->generation = ++s->generation;
     c->extra = s->stats.connections_open >= max;
-    c->phase = HTTP_HEAD;
+    c->phase = HTTP_IDLE;
     c->deadline = instant_add(loop_clock(), s->options.head_timeout_ns);
     name_peer(c, addr);
     s->by_fd[fd] = c;

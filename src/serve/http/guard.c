@@ -5,7 +5,7 @@
  * token is asked for, a request by TCP must therefore name this machine as its host (a name of somebody else's that
  * resolves to loopback is refused), and everywhere one that changes something must not come from a page of another site.
  */
-#include "base/json.h"
+#include "base/mem.h"
 #include "loop/loop.h"
 #include "serve/http/internal.h"
 
@@ -287,6 +287,27 @@ static bool body_is_plain(struct http_request *req)
     return true;
 }
 
+/* A copy without the white space that may stand behind it. False: there is no memory. */
+static bool find_bearer(struct http_request *req)
+{
+    const char *value = header_of(req, "Authorization");
+    size_t len = sizeof BEARER - 1;
+
+    if (!value || strncasecmp(value, BEARER, len) != 0 || value[len] != ' ')
+        return true;
+    value += len + strspn(value + len, " ");
+    len = strlen(value);
+    while (len > 0 && (value[len - 1] == ' ' || value[len - 1] == '\t'))
+        len--;
+    if (len == 0)
+        return true;
+    req->bearer = mem_copy(value, len);
+    if (!req->bearer)
+        refuse_for_now(req, MHD_HTTP_SERVICE_UNAVAILABLE, NS_PER_S,
+                       "there is no memory for the request; try again");
+    return req->bearer != NULL;
+}
+
 void http_guard(struct http_request *req)
 {
     bool tokens = false, known;
@@ -298,6 +319,8 @@ void http_guard(struct http_request *req)
                      NULL, "%s", req->target.fault);
         return;
     }
+    if (!find_bearer(req))
+        return;
     known = identify(req, &tokens);
     if (!is_own_page(req, tokens) || !find_route(req) || !may(req, tokens, known) ||
         !query_is_known(req))
@@ -307,11 +330,5 @@ void http_guard(struct http_request *req)
 
 const char *http_bearer(const struct http_request *req)
 {
-    const char *value = header_of(req, "Authorization");
-    size_t len = sizeof BEARER - 1;
-
-    if (!value || strncasecmp(value, BEARER, len) != 0 || value[len] != ' ')
-        return NULL;
-    value += len + strspn(value + len, " ");
-    return value[0] ? value : NULL;
+    return req->bearer;
 }

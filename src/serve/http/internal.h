@@ -131,6 +131,7 @@ struct http_request {
 
     struct http_target target;
     char *raw;
+    char *bearer; /* wiped before it is freed */
     const struct http_route *route;
     char method[16];
     char peer[HTTP_PEER_BYTES_MAX];
@@ -155,6 +156,7 @@ struct http_request {
     bool held;          /* between http_suspend() and http_resume() */
     bool suspended;     /* and libmicrohttpd's connection with it */
     bool suspended_now; /* in the call that is under way; of the server's thread */
+    bool ends_now;      /* it was to be, but the server waits no more */
     http_handler_fn then;
 };
 

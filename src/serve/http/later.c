@@ -17,7 +17,8 @@ void http_suspend(struct http_request *req, http_handler_fn then)
     req->then = then;
     atomic_fetch_add(&req->holders, 1);
     /* When all is over, the connection is not suspended any more: it ends when the handler returns. */
-    if (!atomic_load(&req->server->aborting)) {
+    req->ends_now = atomic_load(&req->server->aborting);
+    if (!req->ends_now) {
         MHD_suspend_connection(req->connection);
         req->suspended = true;
     }

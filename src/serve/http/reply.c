@@ -249,6 +249,9 @@ static bool put_headers(const struct http_request *req, struct MHD_Response *res
              MHD_add_response_header(response, "Content-Type", r->content_type.data) == MHD_YES;
     if (r->etag)
         ok = ok && MHD_add_response_header(response, "ETag", r->etag) == MHD_YES;
+    /* libmicrohttpd 0.9.75 sends the last chunk of an answer in parts to a HEAD, too: nothing may follow it. */
+    if (r->kind == HTTP_REPLY_PARTS && strcmp(req->method, "HEAD") == 0)
+        ok = ok && MHD_add_response_header(response, "Connection", "close") == MHD_YES;
     if (!has_header(r, "Cache-Control"))
         ok = ok && MHD_add_response_header(response, "Cache-Control",
                                            r->etag ? "no-cache" : "no-store") == MHD_YES;

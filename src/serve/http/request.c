@@ -31,6 +31,9 @@ void http_request_release(struct http_request *req)
     http_target_free(&req->target);
     buf_free(&req->body);
     mem_free(req->raw);
+    if (req->bearer)
+        explicit_bzero(req->bearer, strlen(req->bearer));
+    mem_free(req->bearer);
     pthread_mutex_destroy(&req->lock);
     mem_free(req);
 }
@@ -171,13 +174,13 @@ static enum MHD_Result on_head(struct http_request *req, const char *method)
     return MHD_YES;
 }
 
-static enum MHD_Result discard(struct http_request *req, uint64_t before)
+static enum MHD_Result discard(struct http_request *req)
 {
     uint64_t all = req->received_bytes;
 
     if (all <= DISCARD_BYTES)
         return MHD_YES;
-    if (before <= DISCARD_BYTES || !req->early)
+    if (!req->early)
         http_reply_early(req);
     return all <= DISCARD_BYTES + DISCARD_BYTES_AFTER ? MHD_YES : MHD_NO;
 }
@@ -204,14 +207,13 @@ static bool is_suspended(struct http_request *req, enum MHD_Result *ret)
     if (!req->suspended_now)
         return false;
     req->suspended_now = false;
-    *ret = atomic_load(&req->server->aborting) ? MHD_NO : MHD_YES;
+    *ret = req->ends_now ? MHD_NO : MHD_YES;
     return true;
 }
 
 static enum MHD_Result on_part(struct http_request *req, const char *data, size_t *data_len)
 {
     enum MHD_Result ret = MHD_YES;
-    uint64_t before = req->received_bytes;
     size_t len = *data_len, taken = len;
 
     if (!http_answered(req) && req->on_data) {
@@ -230,7 +232,7 @@ static enum MHD_Result on_part(struct http_request *req, const char *data, size_
     req->received_bytes += len;
     *data_len = 0;
     http_conn_progress(req, len);
-    return http_answered(req) ? discard(req, before) : ret;
+    return http_answered(req) ? discard(req) : ret;
 }
 
 /* The request is whole, or goes on after a wait. */

@@ -268,6 +268,7 @@ static void memory_close(struct core_registry *r)
 {
     struct memory_registry *m = memory_self(r);
 
+    heap_free(&m->due); /* while its nodes are there */
     for (uint64_t i = 0; i < m->c.tasks; i++)
         if (m->tasks[i])
             memory_task_free(m->tasks[i]);
@@ -279,7 +280,6 @@ static void memory_close(struct core_registry *r)
     for (uint64_t seq = m->c.event_first; seq <= m->c.event_last; seq++)
         mem_free(m->events[seq - 1]);
     free_kept(m);
-    heap_free(&m->due);
     mem_free(m->tasks);
     mem_free(m->batches);
     mem_free(m->lines);

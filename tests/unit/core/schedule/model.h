@@ -22,7 +22,7 @@ struct model_pool {
     size_t skill_count;
     bool enabled, open;
     bool started;
-    double level; /* what the tenant that was chosen last had had before */
+    double level;   /* what the tenant that was chosen last had had before */
     uint64_t added; /* 0: it is not there */
 };
 
@@ -130,8 +130,7 @@ static inline struct model_pool *model_pool_for(struct model *m, const struct mo
     for (int i = 0; i < MODEL_POOLS; i++) {
         struct model_pool *p = &m->pools[i];
 
-        if (model_is_pool_of(m, p, t) && model_takes(p, t) &&
-            (!best || model_pool_first(p, best)))
+        if (model_is_pool_of(m, p, t) && model_takes(p, t) && (!best || model_pool_first(p, best)))
             best = p;
     }
     return best;

@@ -10,10 +10,10 @@
 
 #include <stdio.h>
 
-#define STEPS 250
-#define SEEDS 2000
-#define LINES 48
-#define SLOTS 3
+#define STEPS      250
+#define SEEDS      2000
+#define LINES      48
+#define SLOTS      3
 #define CHECK_EACH 8 /* of the seeds, one is checked after every step */
 
 static const char *const pool_names[MODEL_POOLS] = {"p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7"};
