@@ -145,19 +145,19 @@ enum weir_status house_add_pool(struct house *h, const struct config_pool *p,
     *to = (struct house_pool){.name = mem_strdup(p->name)};
     if (!to->name)
         return error_nomem(err);
-    status = pools_plan(h->pools, p, &to->plan, err);
+    status = poolset_plan(h->pools, p, &to->plan, err);
     if (status == WEIR_OK) {
         status = engine_tasks_add_pool(h->tasks, &to->plan.core, to->plan.make, to->plan.desk.ctx,
                                        &to->plan.desk, err);
         if (status != WEIR_OK)
-            pools_forget(&to->plan);
+            poolset_forget(&to->plan);
     }
     if (status != WEIR_OK) {
         (void)error_prefix(err, "pool \"%s\"", p->name);
         mem_free(to->name);
         return status;
     }
-    to->follows = pools_follow_options(p, &follow);
+    to->follows = poolset_follow_options(p, &follow);
     if (to->follows)
         follow_init(&to->follow, &follow);
     h->planned_count++;
@@ -217,8 +217,8 @@ static void disable(struct desk *d, struct instant now, void *ctx)
 static enum weir_status build_pools(struct house *h, struct weir_error *err)
 {
     const struct config *c = h->config;
-    enum weir_status status = pools_new(
-        &(struct pools_options){.config = c, .run_dir = h->run_dir, .api = h->api_address},
+    enum weir_status status = poolset_new(
+        &(struct poolset_options){.config = c, .run_dir = h->run_dir, .api = h->api_address},
         &h->pools, err);
 
     for (size_t i = 0; status == WEIR_OK && i < c->pools.count; i++) {
@@ -242,7 +242,7 @@ static void on_shut_down(void *ctx, duration_ns grace_ns)
 
 static bool knows_secret(void *ctx, uint64_t token, const char *secret)
 {
-    return pools_token_check(((struct house *)ctx)->pools, token, slice_of(secret));
+    return poolset_token_check(((struct house *)ctx)->pools, token, slice_of(secret));
 }
 
 /* {"config": "the YAML, as text"} */
@@ -433,7 +433,7 @@ void house_take_down(struct house *h)
     api_free(api);
     backend_free(h->backend);
     engine_free(h->engine);
-    pools_free(h->pools);
+    poolset_free(h->pools);
     if (h->registry)
         h->registry->ops->close(h->registry);
     for (size_t i = 0; i < h->planned_count; i++)

@@ -19,7 +19,7 @@
 #include "serve/daemon/log.h"
 #include "serve/daemon/metrics.h"
 #include "serve/http/http.h"
-#include "serve/pools/pools.h"
+#include "serve/pools/poolset.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -27,7 +27,7 @@
 /* A pool as it was planned. */
 struct house_pool {
     char *name;
-    struct pool_plan plan;
+    struct poolset_plan plan;
     bool follows;
     struct follow follow;
     size_t queued; /* tasks that wait for it, at the last look; of those that follow */
@@ -40,7 +40,7 @@ struct house {
     struct core_registry *registry;
     struct engine *engine;
     struct engine_tasks *tasks;
-    struct pools *pools;
+    struct poolset *pools;
     struct backend *backend;
     _Atomic(struct api *) api; /* the clerk's thread tells it of commits */
     struct http_server *server;

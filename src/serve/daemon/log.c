@@ -79,7 +79,7 @@ void daemon_log_level(struct daemon_log *l, enum config_level level)
 enum weir_status daemon_log_reopen(struct daemon_log *l, struct weir_error *err)
 {
     enum weir_status status = WEIR_OK;
-    int fd;
+    int fd = -1;
 
     pthread_mutex_lock(&l->lock);
     if (l->path && (status = open_file(l, &fd, err)) == WEIR_OK) {

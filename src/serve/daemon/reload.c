@@ -75,9 +75,9 @@ static enum weir_status change_pool_of(struct house *h, const struct config_pool
 
     if (!c.pool)
         return WEIR_OK;
-    pools_replan(&c.pool->plan, p);
+    poolset_replan(&c.pool->plan, p);
     engine_tasks_call(h->tasks, change_in_desk, &c);
-    if (pools_follow_options(p, &follow)) {
+    if (poolset_follow_options(p, &follow)) {
         if (c.pool->follows)
             follow_reconfigure(&c.pool->follow, &follow);
         else
@@ -126,7 +126,7 @@ static enum weir_status apply(struct house *h, const struct config *now,
                               const struct config_changes *c, struct weir_error *err)
 {
     struct weir_error one;
-    enum weir_status status = pools_set_config(h->pools, now, err);
+    enum weir_status status = poolset_set_config(h->pools, now, err);
 
     if (status != WEIR_OK)
         return status;
@@ -147,7 +147,7 @@ static enum weir_status apply(struct house *h, const struct config *now,
     }
     /* Plans point into the configuration that they are of. */
     for (size_t i = 0; i < h->planned_count; i++)
-        pools_replan(&h->planned[i].plan, find_config(now, h->planned[i].name));
+        poolset_replan(&h->planned[i].plan, find_config(now, h->planned[i].name));
     daemon_log_level(h->log, (enum config_level)now->log.level);
     return status;
 }
