@@ -262,6 +262,22 @@ static void an_unknown_field_is_told_with_the_nearest_name(void **state)
         "weir.yml:10: skills: there is no such field here; it is one of a pool\n");
 }
 
+static void what_is_too_much_does_not_hide_what_contradicts(void **state)
+{
+    (void)state;
+    expect_faults("bananas: 1\n"
+                  "default_pool: b\n"
+                  "pools:\n"
+                  "  - {name: a, kind: command, url: \"http://a/\", shell: true}\n"
+                  "  - {name: a, kind: command, name: c}\n",
+                  "weir.yml:1: bananas: there is no such field\n"
+                  "weir.yml:2: default_pool: there is no pool b\n"
+                  "weir.yml:4: pools[0].url: is for kind http; this pool has kind command\n"
+                  "weir.yml:4: pools[0].shell: there is no command that a shell could run\n"
+                  "weir.yml:5: pools[1].name: stands in line 5 already\n"
+                  "weir.yml:5: pools[1].name: pools[0] has the name a already\n");
+}
+
 static void a_field_may_stand_once(void **state)
 {
     (void)state;
@@ -371,10 +387,11 @@ static void a_field_of_another_kind_of_pool_is_told(void **state)
         "    lazy: true\n"
         "  - name: b\n"
         "    kind: http\n"
+        "    url: http://a/\n"
         "    cwd: /tmp\n",
         "weir.yml:4: pools[0].url: is for kind http; this pool has kind command\n"
         "weir.yml:5: pools[0].lazy: is for kind process; this pool has kind command\n"
-        "weir.yml:8: pools[1].cwd: is for kind command or process; this pool has kind http\n");
+        "weir.yml:9: pools[1].cwd: is for kind command or process; this pool has kind http\n");
 }
 
 static void names_must_be_there_and_be_one_of_a_kind(void **state)
@@ -657,6 +674,7 @@ int main(void)
         cmocka_unit_test(tokens_come_from_files_and_the_environment),
         cmocka_unit_test(values_may_stand_for_a_variable),
         cmocka_unit_test(an_unknown_field_is_told_with_the_nearest_name),
+        cmocka_unit_test(what_is_too_much_does_not_hide_what_contradicts),
         cmocka_unit_test(a_field_may_stand_once),
         cmocka_unit_test(values_of_the_wrong_type_are_told),
         cmocka_unit_test(values_out_of_range_are_told),
