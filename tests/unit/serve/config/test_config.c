@@ -472,6 +472,28 @@ static void what_contradicts_is_told(void **state)
         "weir.yml:28: pools[3].follow.target: nothing is followed; give what\n");
 }
 
+static void slots_must_not_share_a_variable(void **state)
+{
+    (void)state;
+    expect_faults(
+        "slots:\n"
+        "  - {name: path, count: 1}\n"
+        "  - {name: Path-x, count: 1}\n"
+        "  - {name: pathology, count: 1}\n"
+        "  - {name: a b, count: 1}\n" POOL,
+        "weir.yml:2: slots[0].name: \"path\": as a variable it would be one of a path; take "
+        "another name\n"
+        "weir.yml:3: slots[1].name: \"Path-x\": as a variable it would be one of a path; take "
+        "another name\n"
+        "weir.yml:5: slots[3].name: \"a b\" holds a space, comma, slash or control character, "
+        "which no name may\n");
+    expect_faults("slots:\n"
+                  "  - {name: a-b, count: 1}\n"
+                  "  - {name: a_bc, count: 1}\n"
+                  "  - {name: A.B, count: 1}\n" POOL,
+                  "weir.yml:4: slots[2].name: is as a variable (WEIR_SLOT_NAME) the same as a-b\n");
+}
+
 static void where_requests_go_must_be_said_or_left_to_tasks(void **state)
 {
     (void)state;
@@ -682,6 +704,7 @@ int main(void)
         cmocka_unit_test(a_field_of_another_kind_of_pool_is_told),
         cmocka_unit_test(names_must_be_there_and_be_one_of_a_kind),
         cmocka_unit_test(what_contradicts_is_told),
+        cmocka_unit_test(slots_must_not_share_a_variable),
         cmocka_unit_test(where_requests_go_must_be_said_or_left_to_tasks),
         cmocka_unit_test(an_open_door_needs_tokens),
         cmocka_unit_test(tokens_that_cannot_be_had_are_told_without_them),
