@@ -192,7 +192,8 @@ struct schedule_supply *schedule_line_supply(struct schedule_line *l)
 
 void schedule_hold_line(struct schedule *s, struct schedule_line *l, bool hold)
 {
-    l->held = hold;
+    assert(hold || l->held > 0);
+    l->held = hold ? l->held + 1 : l->held - 1;
     line_drop_if_unused(s, l);
 }
 

@@ -144,7 +144,7 @@ struct schedule_supply {
     uint32_t window;   /* how many to have in memory */
 };
 struct schedule_supply *schedule_line_supply(struct schedule_line *l);
-/* A line without tasks is kept while it is held. */
+/* A line without tasks is kept while it is held: until it has been let go as often as it was held. */
 void schedule_hold_line(struct schedule *s, struct schedule_line *l, bool hold);
 
 /* By its rank: mostly at the end, which is O(1). Cannot fail once its line is made. */
