@@ -461,6 +461,9 @@ static void a_line_without_tasks_is_kept_only_while_something_needs_it(void **st
     world_end(w, t, 0);
     assert_ptr_equal(schedule_find_line(w->s, 1), l);
     assert_int_equal(schedule_line_supply(l)->window, 64);
+    schedule_hold_line(w->s, l, true); /* twice is held twice */
+    schedule_hold_line(w->s, l, false);
+    assert_ptr_equal(schedule_find_line(w->s, 1), l);
     schedule_hold_line(w->s, l, false);
     assert_null(schedule_find_line(w->s, 1));
     world_free(w);
