@@ -19,8 +19,8 @@ enum weir_status move_unblock(struct sqlite_registry *r, struct task_row *row, i
                               struct weir_error *err);
 /* Ends one that does not run, and what follows. */
 enum weir_status move_fail(struct sqlite_registry *r, struct task_row *row,
-                           enum weir_outcome outcome, enum weir_reason reason,
-                           struct slice message, int64_t at_ns, struct weir_error *err);
+                           enum weir_outcome outcome, enum weir_reason reason, struct slice message,
+                           int64_t at_ns, struct weir_error *err);
 /* The same, because of a task that it depends on. */
 enum weir_status move_fail_behind(struct sqlite_registry *r, struct task_row *row, uint64_t on,
                                   int64_t at_ns, struct weir_error *err);
