@@ -66,15 +66,23 @@ struct query {
     struct buf sql;
 };
 
+#define BATCH_FIRST "(SELECT first FROM batch WHERE batch.id = ?3)"
+#define BATCH_LAST  "(SELECT last FROM batch WHERE batch.id = ?3)"
+
 /* What each list has in common: ?1 the page's beginning, ?2 its length, ?3 the batch, ?4 the key. */
 static void put_conditions(struct query *q)
 {
     const struct registry_filter *f = q->f;
 
-    buf_puts(&q->sql, f->newest_first ? " AND id < ?1" : " AND id > ?1");
-    if (f->batch)
-        buf_puts(&q->sql, " AND batch = ?3 AND id >= (SELECT first FROM batch WHERE batch.id = ?3)"
-                          " AND id <= (SELECT last FROM batch WHERE batch.id = ?3)");
+    /* One bound on each side: of two, SQLite would follow the first and look at each row for the other. */
+    if (!f->batch)
+        buf_puts(&q->sql, f->newest_first ? " AND id < ?1" : " AND id > ?1");
+    else if (f->newest_first)
+        buf_puts(&q->sql,
+                 " AND batch = ?3 AND id < min(?1, " BATCH_LAST " + 1) AND id >= " BATCH_FIRST);
+    else
+        buf_puts(&q->sql,
+                 " AND batch = ?3 AND id > max(?1, " BATCH_FIRST " - 1) AND id <= " BATCH_LAST);
     if (f->key.len)
         buf_puts(&q->sql, " AND key = ?4");
     if (f->stuck)
