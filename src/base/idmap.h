@@ -35,7 +35,10 @@ bool idmap_put(struct idmap *m, uint64_t id, void *value);
 void *idmap_get(const struct idmap *m, uint64_t id);
 /* Returns what was there; NULL: nothing. */
 void *idmap_remove(struct idmap *m, uint64_t id);
-/* Walks over all, in no order: i = 0 at first; NULL: there are no more. Nothing is put or removed meanwhile. */
+/*
+ * Walks over all, in no order: i = 0 at first; NULL: there are no more. Nothing is put meanwhile; what it has just returned may be
+ * removed, if i is counted back by one then. One may be returned twice so.
+ */
 void *idmap_next(const struct idmap *m, size_t *i);
 void idmap_free(struct idmap *m);
 

@@ -3,7 +3,7 @@
  */
 #include "base/error.h"
 #include "base/parse.h"
-#include "cli/command/shell.h"
+#include "exec/template/shell.h"
 #include "cli/run_options_parts.h"
 #include "core/pool.h"
 #include "core/worker/crew.h"

@@ -45,7 +45,6 @@ void ahead_init(struct core_pool *p)
         gate_is_unpaced(&p->gate))
         p->ahead_max =
             p->options.size < AHEAD_MAX / per_place ? p->options.size * per_place : AHEAD_MAX;
-    p->slot_count = p->options.size + p->ahead_max;
     p->work_ns = AHEAD_WORK_CAP * work_max(p); /* nothing is known yet */
 }
 
@@ -58,7 +57,7 @@ bool ahead_has_room(const struct core_pool *p)
 
 bool ahead_suits(const struct core_task *t)
 {
-    return t->attempts == 0 && !t->away && instant_is_never(t->deadline);
+    return t->attempts == 0 && !t->away && t->timeout_ns == 0 && instant_is_never(t->deadline);
 }
 
 void ahead_learn(struct core_pool *p, const struct core_answer *a)
@@ -92,8 +91,9 @@ void ahead_call_in(struct core_pool *p, const struct core_batch *of)
     }
 }
 
-bool ahead_pass_permit(struct core_pool *p, struct instant now)
+bool ahead_pass_permit(struct core_attempt_slot *from, struct instant now)
 {
+    struct core_pool *p = from->pool;
     struct list *first = list_pop_front(&p->ahead);
     struct core_attempt_slot *s;
 
@@ -102,6 +102,7 @@ bool ahead_pass_permit(struct core_pool *p, struct instant now)
     s = list_entry(first, struct core_attempt_slot, link);
     p->ahead_count--;
     list_push_back(&p->busy_slots, &s->link);
+    permit_pass(&from->permit, &s->permit);
     slot_placed(s, now);
     return true;
 }

@@ -19,5 +19,9 @@ enum weir_status core_batch_options_check(const struct core_batch_options *o,
                          o->failure_share);
     if (o->deadline_ns < 0)
         return error_set(err, WEIR_E_INVALID, "deadline is negative; it must be 0 (none) or more");
+    if (o->single && (!o->unordered || o->deadline_ns > 0))
+        return error_set(err, WEIR_E_INVALID,
+                         "rows that are one attempt each are delivered in any order, and have "
+                         "deadlines of their own: set unordered, and no deadline");
     return WEIR_OK;
 }

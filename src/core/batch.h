@@ -15,6 +15,8 @@
 /* The most that may be asked for. */
 #define BATCH_WINDOW_ROWS_MAX (UINT32_C(1) << 24)
 
+struct core_task;
+
 /* When many rows fail the same way (core/alike.h). */
 enum core_failure_policy {
     FAILURES_GO_ON,
@@ -43,11 +45,19 @@ struct core_batch_options {
     bool (*halts)(void *ctx);
     void *halts_ctx;
     /*
-     * Each row is one attempt, given by dispatcher_offer(), and ends with it, whatever the outcome: who gives it decides what follows. After a
-     * refusal answer.advice and core_task.advised_ns say how long the pool's throttle would have it wait.
-     * Goes with `unordered`.
+     * Each row is one attempt, given by dispatcher_offer(), and ends with it, whatever the outcome: who gives it decides
+     * what follows. After a refusal answer.advice and core_task.advised_ns say how long the pool's throttle would have it
+     * wait. Goes with `unordered`, and without a deadline of the batch.
      */
     bool single;
+    /*
+     * Asked for a single row that is about to start, when it has its permit: the numbers of its slots' places (as in
+     * struct permit; 0: none). What it needs to be told of them goes into its payload and env now. Anything but WEIR_OK: it
+     * does not start, and nothing has happened (OFFER_NEVER). Must not call the dispatcher. NULL: nobody is asked.
+     */
+    enum weir_status (*prepare)(void *ctx, struct core_task *t, const uint32_t numbers[],
+                                struct weir_error *err);
+    void *prepare_ctx;
     bool durable; /* results are delivered only after dispatcher_committed() */
 };
 

@@ -28,7 +28,7 @@ static bool is_open(const struct core_pool *p)
 /* Whether ready rows of p go to its fallback pool while p's breaker is open. */
 static bool has_refuge(const struct core_pool *p)
 {
-    return p->fallback && !is_open(p->fallback);
+    return p->fallback && !p->fallback->removed && !is_open(p->fallback);
 }
 
 /* What is parked with workers is to be ready, where it can be moved or failed. */
@@ -167,7 +167,8 @@ bool breaking_may_move(const struct core_task *t)
 {
     const struct core_pool *p = t->batch->pool;
 
-    return !t->away && p->fallback && gate_fits(&p->fallback->gate, t->tokens);
+    return !t->away && p->fallback && !p->fallback->removed &&
+           gate_fits(&p->fallback->gate, t->tokens);
 }
 
 /* A READY row goes to the fallback pool. False: it can never run there. */

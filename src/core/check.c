@@ -39,7 +39,7 @@ static const char *check_pool(const struct core_pool *p, size_t *running, uint64
         const struct core_attempt_slot *s = list_entry(node, struct core_attempt_slot, link);
 
         busy++;
-        if (!s->running || !s->permit)
+        if (!s->running || !s->permit.account)
             return "I1: a slot that does not run holds a permit";
         if (s->task && (s->task->slot != s || s->task->state != TASK_RUNNING))
             return "I2: a slot and its task disagree";
@@ -58,9 +58,34 @@ static const char *check_pool(const struct core_pool *p, size_t *running, uint64
     if (busy + p->run_permits != p->permits.running)
         return "I1: permits taken in a pool differ from the attempts that run in it";
     if (busy + idle + p->ahead_count != p->slot_count ||
-        p->slot_count != p->options.size + p->ahead_max || busy > p->options.size)
+        p->slot_count < p->options.size + p->ahead_max || p->permits.running > p->permits.granted ||
+        p->permits.limit != p->options.size)
         return "P3: more places than the pool has";
     *running += busy + p->run_permits;
+    return NULL;
+}
+
+/* What the attempts that run have beside their places is what is counted. */
+static const char *check_needs(const struct core_pool *p)
+{
+    const struct permit_account *a = &p->permits;
+    uint64_t cpu = 0, memory = 0;
+    size_t low = 0;
+
+    list_foreach (node, &p->busy_slots) {
+        const struct permit *out = &list_entry(node, struct core_attempt_slot, link)->permit;
+
+        if (out->account != a || !permit_has_its_slots(out))
+            return "I1: an attempt runs with another pool's permit, or in a slot's place that is "
+                   "free";
+        cpu += out->cpu_milli;
+        memory += out->memory_mib;
+        low += out->low;
+    }
+    if (cpu != a->cpu_milli || memory != a->memory_mib || low != a->running_low)
+        return "I1: quotas differ from what the attempts that run have of them";
+    if (a->unheld != p->run_permits)
+        return "I1: permits of rows in runs are miscounted";
     return NULL;
 }
 
@@ -73,12 +98,12 @@ static const char *check_ahead(const struct core_pool *p, uint64_t *ret_ahead)
         const struct core_attempt_slot *s = list_entry(node, struct core_attempt_slot, link);
 
         ahead++;
-        if (!s->running || s->permit || !s->task || s->task->slot != s ||
+        if (!s->running || s->permit.account || !s->task || s->task->slot != s ||
             s->task->state != TASK_RUNNING)
             return "I2: a slot that is ahead and its task disagree";
     }
     if (ahead != p->ahead_count || ahead > p->ahead_max ||
-        (ahead > 0 && p->permits.running != p->options.size))
+        (ahead > 0 && p->permits.running < p->options.size && permit_available(&p->permits)))
         return "P3: attempts are ahead although there are places, or too many are";
     *ret_ahead += ahead;
     return NULL;
@@ -110,6 +135,8 @@ static const char *check_counts(const struct core_batch *b, const uint64_t by_st
         return "I2: a task is in the reorder buffer and elsewhere";
     if (!b->stopping && by_state[TASK_DROPPED])
         return "P1: a row was dropped from a batch that was not stopped";
+    if (b->options.single && s->ready + s->waiting + s->queued > 0)
+        return "I4: a row that was offered waits";
     if (s->accepted - s->delivered != b->order.held)
         return "P2: accepted rows are neither delivered nor held";
     if (!b->options.unordered && s->delivered != b->order.next - b->options.first_index)
@@ -259,6 +286,8 @@ const char *dispatcher_check(const struct dispatcher *d)
 
         wrong = check_pool(p, &running, &abandoned);
         if (!wrong)
+            wrong = check_needs(p);
+        if (!wrong)
             wrong = check_ahead(p, &ahead);
         if (!wrong)
             wrong = check_runs(d, p, &ahead);
@@ -282,7 +311,7 @@ const char *dispatcher_check(const struct dispatcher *d)
         return "I5: attempts that were left behind are miscounted";
     if (running != d->permits.running)
         return "I1: the global count differs from the pools'";
-    if (d->permits.running > d->permits.limit)
+    if (d->permits.running > d->permits.granted)
         return "P3: more attempts run than the global limit allows";
     if (live != d->live)
         return "I2: live tasks are miscounted";

@@ -219,7 +219,6 @@ void slot_placed(struct core_attempt_slot *s, struct instant now)
 {
     struct core_batch *b = s->batch;
 
-    s->permit = true;
     b->places++;
     if (b->places > b->stats.max_concurrent_reached)
         b->stats.max_concurrent_reached = b->places;
@@ -234,10 +233,11 @@ static void fill_attempt(struct core_attempt_slot *s, struct core_task *t)
 
     a->payload = t->payload;
     a->payload_len = t->payload_len;
+    a->env = t->env;
     a->key = t->key;
     a->index = t->index;
-    a->token = ++t->batch->dispatcher->last_token;
-    a->number = ++t->attempts;
+    a->token = t->token ? t->token : ++t->batch->dispatcher->last_token;
+    a->number = t->attempts_before + ++t->attempts;
     atomic_store_explicit(&a->cancelled, false, memory_order_relaxed);
     answer_init(&a->answer);
     a->edge = NULL;
@@ -249,11 +249,13 @@ static void fill_attempt(struct core_attempt_slot *s, struct core_task *t)
 
 /* ---- how long an attempt may run ---- */
 
-static duration_ns attempt_timeout(const struct core_pool *p)
+static duration_ns attempt_timeout(const struct core_pool *p, const struct core_task *t)
 {
     duration_ns timeout = p->options.timeout_ns;
     double by_median;
 
+    if (t->timeout_ns > 0)
+        return t->timeout_ns;
     if (!p->times || !run_times_known(p->times))
         return timeout;
     by_median = p->options.timeout_share * (double)run_times_median(p->times);
@@ -268,7 +270,7 @@ static duration_ns attempt_timeout(const struct core_pool *p)
 
 static void arm_timeout(struct core_attempt_slot *s)
 {
-    s->timeout_ns = attempt_timeout(s->pool);
+    s->timeout_ns = attempt_timeout(s->pool, s->task);
     timer_arm(s->task,
               s->timeout_ns > 0
                   ? instant_min(instant_add(s->ticket.taken_at, s->timeout_ns), s->task->deadline)
@@ -292,20 +294,20 @@ void choose_learn(struct core_pool *p, const struct core_answer *a, struct insta
     list_foreach (node, &p->busy_slots) {
         struct core_attempt_slot *s = list_entry(node, struct core_attempt_slot, link);
 
-        if (s->task && s->ended_by == WEIR_REASON_NONE)
+        if (s->task && s->ended_by == WEIR_REASON_NONE && !s->by_hand)
             arm_timeout(s);
     }
 }
 
-/* Hands the row over; with a permit that was taken for it, or ahead of one. w: of a pool that has workers. */
-static void start(struct core_pool *p, struct core_task *t, struct gate_ticket ticket, bool permit,
-                  struct worker *w, struct instant now)
+void slot_start(struct core_attempt_slot *s, struct core_task *t, struct gate_ticket ticket,
+                struct worker *w, struct instant now)
 {
+    struct core_pool *p = s->pool;
     struct core_batch *b = t->batch;
-    struct core_attempt_slot *s =
-        list_entry(list_pop_front(&p->free_slots), struct core_attempt_slot, link);
+    bool permit = s->permit.account != NULL;
 
     choose_unready(t);
+    list_remove(&s->link);
     list_push_back(permit ? &p->busy_slots : &p->ahead, &s->link);
     p->ahead_count += !permit;
     list_push_back(&b->running, &t->link);
@@ -314,7 +316,7 @@ static void start(struct core_pool *p, struct core_task *t, struct gate_ticket t
     s->task = t;
     s->abandoned_task = NULL;
     s->running = true;
-    s->permit = s->called_in = s->told = false;
+    s->called_in = s->told = s->by_hand = false;
     s->ended_by = WEIR_REASON_NONE;
     s->ticket = t->ticket = ticket;
     s->worker = t->worker = w ? w->id : 0;
@@ -344,8 +346,7 @@ static void start(struct core_pool *p, struct core_task *t, struct gate_ticket t
     p->executor->ops->start(p->executor, &s->attempt);
 }
 
-/* When the row may go, as far as its pool's gate and breaker are concerned. */
-static struct instant when_open(struct core_pool *p, const struct core_task *t, size_t in_flight,
+struct instant choose_when_open(struct core_pool *p, const struct core_task *t, size_t in_flight,
                                 struct instant now)
 {
     struct instant when = gate_when(&p->gate, now, in_flight, t->tokens);
@@ -364,6 +365,7 @@ static struct instant start_rows(struct core_pool *p, size_t most, struct instan
 {
     while (most > 0) {
         bool permit = permit_available(&p->permits);
+        struct core_attempt_slot *s;
         struct core_task *t = NULL;
         struct worker *w = NULL;
         struct gate_ticket ticket;
@@ -374,7 +376,7 @@ static struct instant start_rows(struct core_pool *p, size_t most, struct instan
             t = p->crew ? workers_next(p) : choose_next(p);
         if (!t || (!permit && !ahead_suits(t)))
             return INSTANT_NEVER;
-        when = when_open(p, t, in_flight, now);
+        when = choose_when_open(p, t, in_flight, now);
         if (instant_before(now, when))
             return when;
         if (p->crew && !workers_place(p, t, &w, now)) {
@@ -382,11 +384,12 @@ static struct instant start_rows(struct core_pool *p, size_t most, struct instan
                 return INSTANT_NEVER;
             continue; /* it is parked, and others may go */
         }
-        if (permit && !permit_take(&p->permits))
+        s = slots_first(p);
+        if (!s || (permit && !permit_take(&p->permits, NULL, &s->permit)))
             return INSTANT_NEVER;
         ticket = gate_take(&p->gate, now, in_flight, t->tokens);
         take_turn(p, t);
-        start(p, t, ticket, permit, w, now);
+        slot_start(s, t, ticket, w, now);
         tell_throttle(p, now);
         most--;
     }
@@ -397,10 +400,11 @@ struct instant choose_and_start(struct core_pool *p, size_t most, struct instant
 {
     struct instant wake = INSTANT_NEVER;
 
+    permit_settle(&p->permits, now);
     p->short_of_workers = false;
     if (p->breaker.options.on)
         breaking_drain(p, now);
-    if (p->held)
+    if (p->held || p->removed)
         return INSTANT_NEVER;
     if (run_may_start(p, now))
         run_start(p, now);

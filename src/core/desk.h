@@ -59,7 +59,7 @@ struct desk_attempt {
     struct desk_pool *pool;
     struct instant started_at, beat_at; /* beat_at: of its last heartbeat; NONE: it has sent none */
     struct registry_runner runner;
-    double progress; /* negative: not told */
+    double progress;           /* negative: not told */
     const char *progress_text; /* or NULL */
 };
 
@@ -68,7 +68,8 @@ struct desk_pool_ops {
      * Makes what the executor expects out of the task's payload, and its environment. Valid until discard(). An error is
      * the task's: it fails for good, with the message (bad_row).
      */
-    enum weir_status (*prepare)(void *ctx, const struct desk_attempt *a, struct core_task *t, struct weir_error *err);
+    enum weir_status (*prepare)(void *ctx, const struct desk_attempt *a, struct core_task *t,
+                                struct weir_error *err);
     /* t->payload and t->env are used up. */
     void (*discard)(void *ctx, struct core_task *t);
     /* The pool is gone. */
@@ -84,8 +85,8 @@ struct desk_pool_options {
     struct permit_reserve reserve;
     size_t burst_places;
     double burst_seconds;
-    uint32_t max_attempts;          /* of tasks that say nothing else; >= 1 */
-    struct backoff_options backoff; /* the same */
+    uint32_t max_attempts;            /* of tasks that say nothing else; >= 1 */
+    struct backoff_options backoff;   /* the same */
     duration_ns heartbeat_timeout_ns; /* after the first heartbeat; 0: none */
     /* Each attempt is told by desk_began() once its process runs: its START is written then, so that the record has the process. */
     bool tells_began;
@@ -97,25 +98,26 @@ struct desk_host {
     const struct registry_line *(*line)(struct desk_host *h, uint32_t id);
     /* Wall-clock time of now. */
     int64_t (*wall_ns)(struct desk_host *h, struct instant now);
-    /* A pool's workers, limits, breaker ... have something to tell that belongs into the record. May be NULL. */
-    void (*tell)(struct desk_host *h, const struct registry_event *e);
 };
 
 struct desk_options {
     struct dispatcher *dispatcher;
     struct desk_host *host;
     struct schedule_options schedule;
-    uint64_t seed;         /* of the jitter of waits */
-    uint64_t first_token;  /* of the attempts: above all that a predecessor has given */
-    uint32_t deaths_max;   /* a task whose attempts were lost that often with their worker or runner is quarantined; 0: never */
+    uint64_t seed;        /* of the jitter of waits */
+    uint64_t first_token; /* of the attempts: above all that a predecessor has given */
+    uint32_t
+        deaths_max; /* a task whose attempts were lost that often with their worker or runner is quarantined; 0: never */
 };
 
-WEIR_MUST_CHECK enum weir_status desk_new(const struct desk_options *o, struct desk **ret, struct weir_error *err);
+WEIR_MUST_CHECK enum weir_status desk_new(const struct desk_options *o, struct desk **ret,
+                                          struct weir_error *err);
 /* Nothing runs, and nothing is with the host. Frees what is in the window. NULL-safe. */
 void desk_free(struct desk *d);
 
 /* A resource with places, that tasks may ask for by name; changed if it is there. WEIR_E_LIMIT: DESK_SLOTS_MAX. */
-WEIR_MUST_CHECK enum weir_status desk_set_slots(struct desk *d, const char *name, uint32_t count, struct weir_error *err);
+WEIR_MUST_CHECK enum weir_status desk_set_slots(struct desk *d, const char *name, uint32_t count,
+                                                struct weir_error *err);
 /* False: no such pool has been added; then what names none waits. */
 bool desk_set_default_pool(struct desk *d, const char *name);
 void desk_set_schedule(struct desk *d, const struct schedule_options *o, struct instant now);
@@ -123,13 +125,16 @@ bool desk_set_weight(struct desk *d, struct slice tenant, double weight);
 void desk_set_deaths_max(struct desk *d, uint32_t deaths_max);
 
 /* pool: of the desk's dispatcher, used by nobody else. The options are copied (ctx is not). */
-WEIR_MUST_CHECK enum weir_status desk_add_pool(struct desk *d, struct core_pool *pool, const struct desk_pool_options *o,
-                                               struct instant now, struct desk_pool **ret, struct weir_error *err);
+WEIR_MUST_CHECK enum weir_status desk_add_pool(struct desk *d, struct core_pool *pool,
+                                               const struct desk_pool_options *o,
+                                               struct instant now, struct desk_pool **ret,
+                                               struct weir_error *err);
 /* New options for a pool: what runs goes on with the old ones. ops and ctx stay. */
-WEIR_MUST_CHECK enum weir_status desk_change_pool(struct desk *d, struct desk_pool *p, const struct desk_pool_options *o,
+WEIR_MUST_CHECK enum weir_status desk_change_pool(struct desk *d, struct desk_pool *p,
+                                                  const struct desk_pool_options *o,
                                                   struct instant now, struct weir_error *err);
-WEIR_MUST_CHECK enum weir_status desk_set_limit(struct desk *d, struct desk_pool *p, size_t limit, struct instant now,
-                                                struct weir_error *err);
+WEIR_MUST_CHECK enum weir_status desk_set_limit(struct desk *d, struct desk_pool *p, size_t limit,
+                                                struct instant now, struct weir_error *err);
 void desk_set_global_limit(struct desk *d, size_t limit, struct instant now);
 void desk_enable_pool(struct desk *d, struct desk_pool *p, bool enabled, struct instant now);
 bool desk_pool_enabled(const struct desk_pool *p);
@@ -142,6 +147,14 @@ struct core_pool *desk_core_pool(const struct desk_pool *p);
 void desk_line_ready(struct desk *d, uint32_t line, struct instant now);
 /* Ready tasks, handed over (chain through next); they are the desk's. */
 void desk_ready(struct desk *d, struct registry_task *chain, struct instant now);
+/*
+ * Writes an event that is part of no op about a task; detail is copied. p: whose name it has; NULL: none. Lost when there
+ * is no memory.
+ */
+void desk_record(struct desk *d, const struct registry_event *e, struct desk_pool *p,
+                 struct instant now);
+/* What an op of somebody else has made ready (op->ret_ready, ret_lines): it is taken out of the op. */
+void desk_made_ready(struct desk *d, struct registry_op *op, struct instant now);
 /* What it wrote is durable, or (op->err.status) has failed for good. Frees it. */
 void desk_written(struct desk *d, struct registry_op *op, struct instant now);
 
@@ -193,11 +206,27 @@ struct desk_slots {
 };
 size_t desk_slots(const struct desk *d, struct desk_slots *ret, size_t max);
 struct schedule *desk_schedule(struct desk *d);
+const struct schedule_options *desk_get_schedule(const struct desk *d);
+/* All that runs in the dispatcher, and how much may. */
+const struct permits *desk_permits(const struct desk *d);
 /* Why a task that is in the window waits; SCHEDULE_MAY_RUN: it is not there, or does not. */
 enum schedule_why desk_why(const struct desk *d, uint64_t task, enum permit_block *ret_block);
-/* What has happened since the start, for metrics: attempts by outcome, of each pool. */
+/* How long something took, counted by bounds: what is at most desk_time_bounds_s[i] seconds and above the one before. */
+#define DESK_TIME_BOUNDS 20
+extern const double desk_time_bounds_s[DESK_TIME_BOUNDS];
+struct desk_times {
+    uint64_t counts[DESK_TIME_BOUNDS + 1]; /* the last: longer than all */
+    double sum_s;
+};
+
+/* What has happened in a pool since the start, for metrics. */
 struct desk_counts {
-    uint64_t started, outcomes[6], retries, late, quarantined, heartbeats;
+    uint64_t started;
+    uint64_t outcomes[6];  /* of attempts, by enum weir_outcome */
+    uint64_t done, failed; /* tasks */
+    uint64_t retries, quarantined, heartbeats;
+    struct desk_times wait; /* of attempts, since their task was ready */
+    struct desk_times run;
 };
 const struct desk_counts *desk_pool_counts(const struct desk_pool *p);
 /* NULL: all holds. O(everything). */

@@ -65,15 +65,20 @@ enum weir_status dispatcher_new(const struct dispatcher_options *o, struct dispa
     return WEIR_OK;
 }
 
+void dispatcher_set_observer(struct dispatcher *d, struct core_observer *observer)
+{
+    d->options.observer = observer;
+}
+
 static void free_memory(struct core_pool *p)
 {
     mem_free(p->times);
-    mem_free(p->slots);
+    slots_free(p);
     mem_free(p->name);
     mem_free(p);
 }
 
-static void free_pool(struct core_pool *p)
+void pool_free(struct core_pool *p)
 {
     assert(p->permits.running == 0);
     list_remove(&p->link);
@@ -90,22 +95,9 @@ void dispatcher_free(struct dispatcher *d)
         return;
     assert(list_empty(&d->batches));
     while ((l = list_front(&d->pools)))
-        free_pool(list_entry(l, struct core_pool, link));
+        pool_free(list_entry(l, struct core_pool, link));
     heap_free(&d->timers);
     mem_free(d);
-}
-
-static void init_slots(struct core_pool *p)
-{
-    list_init(&p->free_slots);
-    list_init(&p->busy_slots);
-    for (size_t i = 0; i < p->slot_count; i++) {
-        struct core_attempt_slot *s = &p->slots[i];
-
-        s->pool = p;
-        answer_init(&s->attempt.answer);
-        list_push_back(&p->free_slots, &s->link);
-    }
 }
 
 enum weir_status dispatcher_add_pool(struct dispatcher *d, const struct core_pool_options *o,
@@ -128,9 +120,10 @@ enum weir_status dispatcher_add_pool(struct dispatcher *d, const struct core_poo
         p->times = mem_alloc(sizeof *p->times);
     ahead_init(p);
     run_init(p);
-    p->slots = mem_calloc(p->slot_count, sizeof *p->slots);
+    list_init(&p->free_slots);
+    list_init(&p->busy_slots);
     p->name = mem_strdup(o->name ? o->name : executor->ops->kind);
-    if (!p->slots || !p->name || (o->timeout_share > 0 && !p->times)) {
+    if (!slots_add(p, o->size + p->ahead_max) || !p->name || (o->timeout_share > 0 && !p->times)) {
         free_memory(p);
         return error_nomem(err);
     }
@@ -140,7 +133,6 @@ enum weir_status dispatcher_add_pool(struct dispatcher *d, const struct core_poo
     workers_init(p);
     p->options.name = p->name;
     permit_account_init(&p->permits, &d->permits, o->size);
-    init_slots(p);
     list_init(&p->turn);
     list_init(&p->guests);
     list_push_back(&d->pools, &p->link);
@@ -164,6 +156,9 @@ enum weir_status dispatcher_open_batch(struct dispatcher *d, struct core_pool *p
         return status;
     if (d->shutting_down)
         return error_set(err, WEIR_E_SHUTDOWN, "the engine is shut down; it takes no new batch");
+    if (pool->removed)
+        return error_set(err, WEIR_E_SHUTDOWN,
+                         "pool \"%s\" is being removed; it takes no new batch", pool->name);
     b = mem_calloc(1, sizeof *b);
     if (!b)
         return error_nomem(err);
@@ -209,7 +204,7 @@ uint64_t core_batch_number(const struct core_batch *b)
     return b->number;
 }
 
-static enum weir_status refuse(const struct core_batch *b, struct weir_error *err)
+enum weir_status batch_refuses(const struct core_batch *b, struct weir_error *err)
 {
     if (b->dispatcher->shutting_down)
         return error_set(err, WEIR_E_SHUTDOWN, "the engine is shut down; it takes no more rows");
@@ -220,12 +215,17 @@ static enum weir_status refuse(const struct core_batch *b, struct weir_error *er
     return WEIR_OK;
 }
 
-/* Everything that a row may need later is had now, so that nothing after this point can run out of memory. */
-static enum weir_status make_room(struct core_batch *b, struct core_task *t, struct weir_error *err)
+bool batch_reserve(struct core_batch *b, uint64_t rows)
 {
     struct dispatcher *d = b->dispatcher;
 
-    if (!heap_grow(&d->timers, d->live + 1) || !heap_grow(&b->retries, b->order.held + 1))
+    return heap_grow(&d->timers, d->live + rows) && heap_grow(&b->retries, b->order.held + rows);
+}
+
+/* Everything that a row may need later is had now, so that nothing after this point can run out of memory. */
+static enum weir_status make_room(struct core_batch *b, struct core_task *t, struct weir_error *err)
+{
+    if (!batch_reserve(b, 1))
         return error_nomem(err);
     if (b->options.unordered && !reorder_enter_any(&b->order, t, &t->place))
         return error_set(err, WEIR_E_LIMIT, "the window of %llu rows is full",
@@ -311,7 +311,7 @@ static void hold(struct core_task *t, struct instant now)
 enum weir_status dispatcher_submit(struct dispatcher *d, struct core_batch *b, struct core_task *t,
                                    struct instant now, struct weir_error *err)
 {
-    enum weir_status status = refuse(b, err);
+    enum weir_status status = batch_refuses(b, err);
 
     (void)d;
     if (status == WEIR_OK)
@@ -340,12 +340,12 @@ enum weir_status dispatcher_submit_run(struct dispatcher *d, struct core_batch *
                                        struct core_run *r, struct instant now,
                                        struct weir_error *err)
 {
-    enum weir_status status = refuse(b, err);
+    enum weir_status status = batch_refuses(b, err);
 
+    (void)d;
     if (status != WEIR_OK)
         return status;
-    if (!heap_grow(&d->timers, d->live + r->rows) ||
-        !heap_grow(&b->retries, b->order.held + r->rows))
+    if (!batch_reserve(b, r->rows))
         return error_nomem(err);
     if (!reorder_reserve(&b->order, run_first(r)->index, r->rows))
         return error_set(
@@ -471,6 +471,7 @@ static struct instant start_in_all(struct dispatcher *d, bool *ret_again, struct
             wake = instant_min(wake, workers_run(p, ret_again, now));
         else
             wake = instant_min(wake, run_watch(p, now));
+        wake = instant_min(wake, permit_settles_at(&p->permits, now));
     }
     *ret_again |= d->moved;
     return wake;
@@ -490,6 +491,7 @@ struct instant dispatcher_run(struct dispatcher *d, struct instant now)
         again |= d->stops_due > 0;
         failures_stop(d, now);
     } while (again);
+    pools_reap(d);
     first = heap_first(&d->timers);
     if (first)
         wake = instant_min(wake, list_entry(first, struct core_task, timer)->wake_at);
@@ -558,6 +560,9 @@ void dispatcher_pool_stats(const struct core_pool *p, struct core_stats *ret)
 enum weir_status dispatcher_set_fallback(struct dispatcher *d, struct core_pool *pool,
                                          struct core_pool *other, struct weir_error *err)
 {
+    if (other && other->removed)
+        return error_set(err, WEIR_E_INVALID, "pool \"%s\" is being removed; name another one",
+                         other->name);
     if (pool == other)
         return error_set(err, WEIR_E_INVALID,
                          "pool \"%s\" is to be its own fallback pool; name another one",
@@ -582,6 +587,11 @@ void dispatcher_hold_pool(struct core_pool *pool, bool held, struct instant now)
     run_recall(pool, NULL);
 }
 
+const char *core_pool_kind(const struct core_pool *p)
+{
+    return p->executor->ops->kind;
+}
+
 const struct core_pool_options *core_pool_get_options(const struct core_pool *p)
 {
     return &p->options;
@@ -595,6 +605,16 @@ const struct throttle_state *core_pool_throttle(const struct core_pool *p)
 struct instant core_pool_held_until(const struct core_pool *p)
 {
     return gate_held_until(&p->gate);
+}
+
+struct permit_account *core_pool_permits(struct core_pool *pool)
+{
+    return &pool->permits;
+}
+
+struct permits *dispatcher_permits(struct dispatcher *d)
+{
+    return &d->permits;
 }
 
 size_t dispatcher_running(const struct dispatcher *d)

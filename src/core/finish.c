@@ -125,7 +125,7 @@ static void count_result(struct core_stats *s, const struct core_task *t)
     s->finished++;
     if (t->answer.outcome == WEIR_OUTCOME_OK)
         s->successes++;
-    else
+    else if (t->answer.outcome != WEIR_OUTCOME_CAPACITY) /* of single rows: these are none */
         s->failures++;
     s->dispatch_delay_at_completion_ns = gate_delay(&t->batch->pool->gate);
 }
@@ -273,13 +273,40 @@ static void note_held(const struct core_task *t, struct instant before, struct i
     tell_held(t, before, now);
 }
 
+/* The throttle learns of it, and says how long the row would have to wait. */
+static struct gate_verdict note_refusal(struct core_task *t, struct instant now)
+{
+    struct core_batch *b = t->batch;
+    struct core_pool *p = task_pool(t);
+    struct instant held = gate_held_until(&p->gate);
+    struct gate_verdict v =
+        gate_refused(&p->gate, now, &t->ticket, t->capacity_retries, &t->answer.advice);
+
+    if (gate_delay(&p->gate) > b->stats.peak_delay_ns)
+        b->stats.peak_delay_ns = gate_delay(&p->gate);
+    if (gate_delay(&p->gate) > p->stats.peak_delay_ns)
+        p->stats.peak_delay_ns = gate_delay(&p->gate);
+    note_held(t, held, now);
+    tell_throttle(p, now);
+    return v;
+}
+
+/* The one attempt of a single row was refused: who offered it decides what follows. */
+static void end_refused(struct core_task *t, struct instant now)
+{
+    struct gate_verdict v = note_refusal(t, now);
+
+    t->advised_ns = v.asked_too_long ? t->answer.advice.retry_after_ns : v.row_wait_ns;
+    task_unlink(t);
+    finish_task(t, now);
+}
+
 static void judge_refusal(struct core_task *t, struct instant now)
 {
     struct core_batch *b = t->batch;
     struct core_pool *p = task_pool(t);
     duration_ns elapsed = instant_diff(now, t->start_at);
     struct judgement j = judge_capacity(&p->options, elapsed);
-    struct instant held = gate_held_until(&p->gate);
     struct gate_verdict v;
 
     if (j.verdict == JUDGE_FAIL) {
@@ -287,13 +314,7 @@ static void judge_refusal(struct core_task *t, struct instant now)
         fail_for(t, j.reason, p->options.max_capacity_retry_ns, elapsed, now);
         return;
     }
-    v = gate_refused(&p->gate, now, &t->ticket, t->capacity_retries, &t->answer.advice);
-    if (gate_delay(&p->gate) > b->stats.peak_delay_ns)
-        b->stats.peak_delay_ns = gate_delay(&p->gate);
-    if (gate_delay(&p->gate) > p->stats.peak_delay_ns)
-        p->stats.peak_delay_ns = gate_delay(&p->gate);
-    note_held(t, held, now);
-    tell_throttle(p, now);
+    v = note_refusal(t, now);
     if (v.asked_too_long) {
         fail_for(t, WEIR_REASON_RETRY_AFTER_TOO_LONG, p->options.gate.retry_after_max_ns, elapsed,
                  now);
@@ -357,6 +378,17 @@ static void spare(struct core_task *t, struct instant now)
     wait_or_ready(t, 0, false, now);
 }
 
+/* The same of a single row, with whatever it gave; only the recovery table may have a word for the breaker. */
+static void end_single(struct core_task *t, struct instant now)
+{
+    if (judge_counts(&t->answer))
+        t->failures++;
+    if (task_pool(t)->options.recovery)
+        (void)decide(t, now);
+    task_unlink(t);
+    finish_task(t, now);
+}
+
 static void judge_rest(struct core_task *t, struct instant now)
 {
     struct core_batch *b = t->batch;
@@ -374,6 +406,10 @@ static void judge_rest(struct core_task *t, struct instant now)
     }
     note_held(t, held, now);
     tell_throttle(p, now);
+    if (b->options.single) {
+        end_single(t, now);
+        return;
+    }
     if (a->bystander) {
         spare(t, now);
         return;
@@ -417,7 +453,10 @@ static void judge(struct core_task *t, struct instant now)
     if (t->answer.outcome == WEIR_OUTCOME_CAPACITY) {
         b->stats.refused++;
         p->stats.refused++;
-        judge_refusal(t, now);
+        if (b->options.single)
+            end_refused(t, now);
+        else
+            judge_refusal(t, now);
         return;
     }
     judge_rest(t, now);
@@ -483,20 +522,49 @@ static void take_answer(struct core_attempt_slot *s, struct core_task *t)
         t->start_at = t->answer.started_at;
 }
 
+/* The row was ended by hand and has its answer: only when it ended is the report's. */
+static void take_end(struct core_attempt_slot *s, struct core_task *t, struct instant now)
+{
+    struct core_answer *a = &s->attempt.answer;
+
+    if (a->outcome != WEIR_OUTCOME_CANCELLED) {
+        s->batch->stats.late_reports++;
+        s->pool->stats.late_reports++;
+    }
+    t->answer.started_at = instant_is_none(a->started_at) ? s->ticket.taken_at : a->started_at;
+    t->answer.ended_at = instant_is_none(a->ended_at) ? now : a->ended_at;
+    answer_clear(a);
+}
+
 static void free_slot(struct core_attempt_slot *s, struct instant now)
 {
     struct core_pool *p = s->pool;
-    bool permit = s->permit;
+    bool permit = s->permit.account != NULL;
 
     if (s->task && permit)
         s->batch->places--;
     p->ahead_count -= !permit;
-    s->running = s->permit = false;
+    s->running = false;
     s->task = NULL;
     list_remove(&s->link);
     list_push_front(&p->free_slots, &s->link);
-    if (permit && !ahead_pass_permit(p, now))
-        permit_return(&p->permits);
+    if (!permit || ahead_pass_permit(s, now))
+        return;
+    permit_settle(&p->permits, now);
+    permit_return(&s->permit);
+}
+
+/* A single row is not ready again: it ends as one that was lost for something else, with no attempt made. */
+static void end_unbegun(struct core_task *t, struct instant now)
+{
+    t->attempts--;
+    t->batch->stats.attempts--;
+    task_pool(t)->stats.attempts--;
+    task_unlink(t);
+    answer_clear(&t->answer);
+    t->answer.bystander = true;
+    answer_say(&t->answer, "it could not be given to its worker, and has not begun");
+    finish_task(t, now);
 }
 
 /*
@@ -515,6 +583,11 @@ static void take_back(struct core_attempt_slot *s, struct instant now)
     gate_lost(&s->pool->gate, now, &s->ticket);
     breaking_drop(s, now);
     free_slot(s, now);
+    if (b->options.single) {
+        end_unbegun(t, now);
+        close_if_done(b, now);
+        return;
+    }
     task_unlink(t);
     if (t->is_call)
         checkout_begin(t, now); /* it waits for a worker once more */
@@ -568,6 +641,21 @@ static void end_abandoned(struct core_attempt_slot *s, struct instant now)
     task_release_if_unused(t);
 }
 
+/* It was ended by hand, and has ended now: it teaches nothing about how long such attempts take. */
+static void end_by_hand(struct core_attempt_slot *s, struct instant now)
+{
+    struct core_task *t = s->task;
+    struct breaking_word word;
+
+    slot_tell_started(s, now);
+    take_end(s, t, now);
+    word = breaking_read(s, &t->answer);
+    free_slot(s, now);
+    judge(t, now);
+    breaking_judged(s, &word, now);
+    close_if_done(s->batch, now);
+}
+
 void finish_attempt(struct core_attempt_slot *s, struct instant now)
 {
     struct core_task *t = s->task;
@@ -577,6 +665,10 @@ void finish_attempt(struct core_attempt_slot *s, struct instant now)
     gate_settle(&s->pool->gate, &s->ticket, s->attempt.answer.tokens);
     if (!t) {
         end_abandoned(s, now);
+        return;
+    }
+    if (s->by_hand) {
+        end_by_hand(s, now);
         return;
     }
     if (ahead_came_back(s) || s->attempt.not_begun) {
@@ -611,6 +703,18 @@ void finish_in_run(struct core_task *t, struct instant now)
     judge(t, now);
 }
 
+static void say_abandoned(const struct core_attempt_slot *s, struct core_answer *a)
+{
+    answer_clear(a);
+    a->reason = s->ended_by;
+    a->retryable = s->ended_by == WEIR_REASON_TIMEOUT;
+    a->outcome = WEIR_OUTCOME_TIMEOUT;
+    if (s->ended_by == WEIR_REASON_TIMEOUT)
+        answer_say(a, "no answer within %g s", duration_seconds(s->timeout_ns));
+    else
+        answer_say(a, "the deadline passed while attempt %u was running", s->attempt.number);
+}
+
 /* The attempt cannot be ended from outside: judge its row now; the slot keeps its permit until it reports. */
 void finish_abandon(struct core_attempt_slot *s, struct instant now)
 {
@@ -618,23 +722,16 @@ void finish_abandon(struct core_attempt_slot *s, struct instant now)
     struct core_batch *b = s->batch;
     struct breaking_word word;
 
-    assert(s->running && s->permit && t);
+    assert(s->running && s->permit.account && t);
     b->places--;
     s->task = NULL;
     s->abandoned_task = t;
     t->abandoned++;
     b->abandoned++;
-    answer_clear(&t->answer);
+    if (!s->by_hand)
+        say_abandoned(s, &t->answer);
     t->answer.started_at = s->ticket.taken_at;
     t->answer.ended_at = now;
-    t->answer.reason = s->ended_by;
-    t->answer.retryable = s->ended_by == WEIR_REASON_TIMEOUT;
-    t->answer.outcome = WEIR_OUTCOME_TIMEOUT;
-    if (s->ended_by == WEIR_REASON_TIMEOUT)
-        answer_say(&t->answer, "no answer within %g s", duration_seconds(s->timeout_ns));
-    else
-        answer_say(&t->answer, "the deadline passed while attempt %u was running",
-                   s->attempt.number);
     word = breaking_read(s, &t->answer);
     judge(t, now);
     breaking_judged(s, &word, now);

@@ -3,6 +3,8 @@
  *
  *     dispatcher.c   making and taking apart; the calls of dispatcher.h
  *     choose.c       which row runs next, and starting it
+ *     offer.c        rows that are one attempt each
+ *     limits.c       limits that change, slots, pools that go
  *     finish.c       what follows from an attempt's end: judge, order, deliver
  *     ahead.c        short attempts that are handed over before there is a place for them
  *     run.c          rows of very short work, which go the whole way together
@@ -35,16 +37,23 @@ struct core_attempt_slot {
     struct core_task *task; /* NULL while running: abandoned, its row has been judged without it */
     struct core_task *abandoned_task; /* whose payload it still reads */
     bool running;                     /* handed over, and not reported yet */
-    bool permit;                      /* false while it is ahead */
+    struct permit permit;             /* none while it is ahead */
     bool called_in;                   /* ahead, and asked to come back */
     bool told;                        /* the observer knows that it has begun */
-    bool broken_in;                   /* the breaker is owed a word about it: breaker_ticket */
-    enum weir_reason ended_by;        /* why we cancelled it; NONE: we did not */
+    bool by_hand;              /* ended by dispatcher_end_attempt(): the row has its answer */
+    bool broken_in;            /* the breaker is owed a word about it: breaker_ticket */
+    enum weir_reason ended_by; /* why we cancelled it; NONE: we did not */
     struct gate_ticket ticket;
     uint64_t breaker_ticket;
     uint64_t worker; /* id; 0: none. The worker itself may be gone before the report is read */
     duration_ns timeout_ns; /* 0: none */
     struct list link;       /* the pool's free, busy or ahead list */
+};
+
+/* Slots stay where they are when there are to be more. */
+struct slot_chunk {
+    struct slot_chunk *next;
+    struct core_attempt_slot slots[];
 };
 
 /* Of the words for why a breaker has opened; longer ones are cut. */
@@ -57,7 +66,7 @@ struct core_pool {
     struct gate gate;
     struct permit_account permits;
     struct core_executor *executor;
-    struct core_attempt_slot *slots; /* slot_count of them: options.size, and ahead_max */
+    struct slot_chunk *chunks; /* slot_count slots: options.size and ahead_max at the least */
     size_t slot_count, ahead_max, ahead_count;
     struct list free_slots, busy_slots;
     struct list ahead;   /* slots without a permit, in the order of start() */
@@ -65,13 +74,15 @@ struct core_pool {
     struct list turn;    /* batches that have a row ready; the first is served next */
     bool takes_runs;     /* rows may go in runs here; see run.c for this and what follows */
     uint64_t run_rows;   /* with the executor, in runs */
-    size_t run_permits;  /* permits that these hold */
+    size_t run_permits;  /* permits that these hold, counted only */
     uint64_t run_round;  /* the number of the present look, see run_watch() */
     uint64_t run_young;  /* rows started since the last look ... */
     uint64_t run_old; /* ... and between the one before and it; those called back are in neither */
     struct instant run_look_at;
     bool kick;             /* something was started since the last kick */
     bool held;             /* by hand: nothing starts */
+    bool removed;          /* nor here, and it goes when nothing of it is left */
+    size_t wanted;         /* tasks that wait elsewhere for its workers; of offers */
     bool guests_next;      /* it is the turn of `guests` */
     bool short_of_workers; /* the last look ended because no worker had room */
     bool called_last;      /* what was started last was parked */
@@ -175,6 +186,9 @@ struct instant choose_and_start(struct core_pool *p, size_t most, struct instant
 /* An attempt has been answered: what is known of how long they run. */
 void choose_learn(struct core_pool *p, const struct core_answer *a, struct instant taken_at);
 void timer_arm(struct core_task *t, struct instant when);
+/* When the row may go, as far as its pool's gate and breaker are concerned; with so many others in flight. */
+struct instant choose_when_open(struct core_pool *p, const struct core_task *t, size_t in_flight,
+                                struct instant now);
 
 /* ahead.c */
 void ahead_init(struct core_pool *p);
@@ -185,8 +199,8 @@ bool ahead_suits(const struct core_task *t);
 void ahead_learn(struct core_pool *p, const struct core_answer *a);
 /* What has not begun is to come back. of: of this batch only; NULL: all. */
 void ahead_call_in(struct core_pool *p, const struct core_batch *of);
-/* A place has become free: true if an attempt that was ahead has taken it over. */
-bool ahead_pass_permit(struct core_pool *p, struct instant now);
+/* A slot's place has become free: true if an attempt that was ahead has taken over its permit. */
+bool ahead_pass_permit(struct core_attempt_slot *from, struct instant now);
 /* Whether the report says that the attempt has come back without having begun. */
 bool ahead_came_back(const struct core_attempt_slot *s);
 
@@ -213,7 +227,12 @@ void run_recall(struct core_pool *p, const struct core_batch *cancelled);
 struct instant run_watch(struct core_pool *p, struct instant now);
 void run_deliver(struct core_run *r, struct instant now);
 
-/* choose.c: the slot has got its permit; its attempt has begun */
+/* choose.c */
+/* Hands the row, which is READY, over in a slot that is free; with the permit that was taken for it there, or ahead of one.
+ * w: of a pool that has workers. */
+void slot_start(struct core_attempt_slot *s, struct core_task *t, struct gate_ticket ticket,
+                struct worker *w, struct instant now);
+/* The slot has got its permit; its attempt has begun. */
 void slot_placed(struct core_attempt_slot *s, struct instant now);
 void slot_tell_started(struct core_attempt_slot *s, struct instant now);
 
@@ -235,6 +254,22 @@ void close_if_done(struct core_batch *b, struct instant now);
 /* Takes a live task off its list, its heaps and its timer. */
 void task_unlink(struct core_task *t);
 void task_release_if_unused(struct core_task *t);
+
+/* dispatcher.c */
+/* WEIR_OK: the batch takes rows. */
+enum weir_status batch_refuses(const struct core_batch *b, struct weir_error *err);
+/* Room in all heaps for so many rows more. False: no memory. */
+bool batch_reserve(struct core_batch *b, uint64_t rows);
+/* Closes the pool's executor, and frees it. */
+void pool_free(struct core_pool *p);
+
+/* limits.c */
+bool slots_add(struct core_pool *p, size_t count);
+/* One that is free; it stays on its list. NULL: no memory for another one. */
+struct core_attempt_slot *slots_first(struct core_pool *p);
+void slots_free(struct core_pool *p);
+/* Pools that were removed, and of which nothing is left. */
+void pools_reap(struct dispatcher *d);
 
 /* stop.c */
 void stop_timer_fired(struct core_task *t, struct instant now);
@@ -278,6 +313,8 @@ struct core_task *workers_next(struct core_pool *p);
 /* True: it is READY, and *ret is its worker. False: it is parked now, or the pool is short_of_workers. */
 bool workers_place(struct core_pool *p, struct core_task *t, struct worker **ret,
                    struct instant now);
+/* The worker for a row, as crew_pick() says it; another one than it has failed with, where there is one. Changes nothing. */
+enum crew_pick workers_pick(struct core_pool *p, const struct core_task *t, struct worker **ret);
 /* Returns when to come again. *ret_again: rows have become ready meanwhile. */
 struct instant workers_run(struct core_pool *p, bool *ret_again, struct instant now);
 void workers_shut_down(struct dispatcher *d, bool at_once, struct instant now);

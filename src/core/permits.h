@@ -31,15 +31,17 @@
 /* All pools together. */
 struct permits {
     size_t limit;
+    size_t granted; /* the limit when the last one was taken: what runs is no more (P3) */
     size_t running;
 };
 
 /* A named resource with `count` places, each of which one attempt has to itself. */
 struct permit_slots {
-    uint32_t count;   /* places that may be taken, from 1 to count */
+    uint32_t count; /* places that may be taken, from 1 to count */
     uint32_t taken;
-    uint32_t cap;     /* bits that `used` has room for */
-    uint64_t *used;   /* a bit for each place; those above count may still be taken after it was lowered */
+    uint32_t words; /* of `used` */
+    uint64_t
+        *used; /* a bit for each place; those above count may still be taken after it was lowered */
 };
 
 /* What an attempt needs beside a place. Zeroed: nothing. */
@@ -50,22 +52,24 @@ struct permit_need {
     struct permit_slots *slots[PERMIT_SLOTS_MAX]; /* each once; NULL: none */
 };
 
-/* A share of the pool that only tasks of that priority and more may use. share 0: none. */
+/* A share of the pool that only tasks of that priority and more may use. share 0: none. Of the limit in force. */
 struct permit_reserve {
     int32_t min_priority;
-    double share; /* 0 to 1; the places are limit * share, rounded up */
+    double
+        share; /* 0 to 1; the places are limit * share, rounded up; unless it is 1, one is left to the others */
 };
 
 /*
  * Over the limit, by at most `places` for at most `seconds` at a stretch, and then as much less, as long: over a stretch and
  * its payback the pool has had its limit in the mean. What is over is counted in place-seconds (running - limit over the
  * time); when places * seconds of it are used up, the limit is limit - places (at least 1) until they are paid back, by
- * places that stay free below the limit. places 0: none.
+ * places that stay free below the limit. These pay at any time, so what was used in part is forgotten while the pool is
+ * idle; they are not saved up. places 0, or no seconds: none.
  */
 struct permit_burst {
     size_t places;
     double seconds;
-    double used;          /* place-seconds that are owed */
+    double used; /* place-seconds that are owed */
     bool paying;
     struct instant since; /* of the last settlement */
 };
@@ -73,12 +77,15 @@ struct permit_burst {
 /* One pool's share; `all` is where it counts too. */
 struct permit_account {
     struct permits *all;
-    size_t limit;      /* as it was set; see permit_limit() */
+    size_t limit;                               /* as it was set; see permit_limit() */
     uint64_t cpu_milli_limit, memory_mib_limit; /* quotas; 0: none */
     struct permit_reserve reserve;
     struct permit_burst burst;
+    size_t granted; /* as in struct permits; of the limit in force */
     size_t running;
-    size_t running_low; /* of these, by tasks below the reserve's priority, as it was when they started */
+    size_t unheld; /* of these, in no struct permit: see permit_take_many() */
+    size_t
+        running_low; /* of these, by tasks below the reserve's priority, as it was when they started */
     uint64_t cpu_milli, memory_mib; /* in use */
     size_t peak;
 };
@@ -87,6 +94,7 @@ struct permit_account {
 struct permit {
     struct permit_account *account; /* NULL: it is not out */
     uint32_t cpu_milli, memory_mib;
+    bool more; /* it has more than a place; else what is here is zero */
     bool low;
     struct permit_slots *slots[PERMIT_SLOTS_MAX];
     uint32_t numbers[PERMIT_SLOTS_MAX]; /* of the places, from 1 */
@@ -118,11 +126,21 @@ bool permit_slots_init(struct permit_slots *s, uint32_t count);
 bool permit_slots_resize(struct permit_slots *s, uint32_t count);
 /* None is taken (asserted). */
 void permit_slots_free(struct permit_slots *s);
+/* The place that is given out next, which is the lowest that is free; 0: none is. */
+uint32_t permit_slots_next(const struct permit_slots *s);
 
+/* permit_settle() where there is a burst, or was one. */
+void permit_settle_burst(struct permit_account *a, struct instant now);
 /* Brings the burst's account up to date: before a look at the pool, and before `running` or a limit changes. Times that go
  * back count as no time. */
-void permit_settle(struct permit_account *a, struct instant now);
-/* When permit_limit() changes by itself next, if nothing starts or ends; INSTANT_NEVER: it does not. */
+static inline void permit_settle(struct permit_account *a, struct instant now)
+{
+    if (a->burst.places > 0 || a->burst.paying || a->burst.used > 0)
+        permit_settle_burst(a, now);
+    else
+        a->burst.since = now;
+}
+/* After `now` at any rate: when permit_limit() changes by itself next, if nothing starts or ends; INSTANT_NEVER: it does not. */
 struct instant permit_settles_at(const struct permit_account *a, struct instant now);
 /* The limit in force: limit, with what the burst adds or takes. */
 size_t permit_limit(const struct permit_account *a);
@@ -135,7 +153,16 @@ enum permit_block permit_check(const struct permit_account *a, const struct perm
 bool permit_take(struct permit_account *a, const struct permit_need *need, struct permit *ret);
 /* Returns one that is out (asserted). */
 void permit_return(struct permit *p);
-/* Sums the permits that are out against the counts, for checks: false when they differ. slots may be NULL. */
-bool permit_account_agrees(const struct permit_account *a, const struct permit *const *out, size_t count);
+/* Its place goes on to another attempt of the same pool, which has begun in it: to is out, from is not any more. What from
+ * has beside the place is returned. Asks no limit. */
+void permit_pass(struct permit *from, struct permit *to);
+/* Plain ones, as many as there are, up to `most`; in no struct permit, for rows in runs. Returns how many. */
+size_t permit_take_many(struct permit_account *a, size_t most);
+void permit_return_many(struct permit_account *a, size_t count);
+/* Whether the places that it has are taken. For checks. */
+bool permit_has_its_slots(const struct permit *p);
+/* Sums the permits that are out, all of this account, against the counts, for checks: false when they differ. */
+bool permit_account_agrees(const struct permit_account *a, const struct permit *const *out,
+                           size_t count);
 
 #endif

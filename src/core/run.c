@@ -177,14 +177,16 @@ void run_release(struct core_run *r)
 /* Gives back the permits that the rows with the executor cannot use. */
 static void return_permits(struct core_pool *p)
 {
-    for (; p->run_permits > p->run_rows; p->run_permits--)
-        permit_return(&p->permits);
+    if (p->run_permits <= p->run_rows)
+        return;
+    permit_return_many(&p->permits, p->run_permits - (size_t)p->run_rows);
+    p->run_permits = (size_t)p->run_rows;
 }
 
 void run_take_permits(struct core_pool *p)
 {
-    while (p->run_permits < p->run_rows && permit_take(&p->permits))
-        p->run_permits++;
+    if (p->run_permits < p->run_rows)
+        p->run_permits += permit_take_many(&p->permits, (size_t)(p->run_rows - p->run_permits));
 }
 
 /* Whether all that is ready in the pool is in runs, and may be started so. */
@@ -303,7 +305,7 @@ static void learn(struct core_pool *p, duration_ns ran)
 
 /* ---- reports ---- */
 
-static void leave_executor(struct core_run *r)
+static void leave_executor(struct core_run *r, struct instant now)
 {
     struct core_batch *b = r->batch;
     struct core_pool *p = b->pool;
@@ -315,6 +317,7 @@ static void leave_executor(struct core_run *r)
         p->run_young -= r->rows;
     else if (r->round + 1 == p->run_round)
         p->run_old -= r->rows;
+    permit_settle(&p->permits, now);
     return_permits(p);
 }
 
@@ -399,7 +402,7 @@ void dispatcher_report_runs(struct dispatcher *d, struct core_run *chain, struct
 
         chain = r->next;
         r->next = NULL;
-        leave_executor(r);
+        leave_executor(r, now);
         if (!r->begun)
             come_back(r, now);
         else if (r->clean)

@@ -12,7 +12,7 @@ void stop_cancel(struct core_task *t, enum weir_reason why, struct instant now)
     struct core_attempt_slot *s = t->slot;
     struct core_executor *ex = s->pool->executor;
 
-    if (s->ended_by != WEIR_REASON_NONE)
+    if (s->ended_by != WEIR_REASON_NONE || s->by_hand)
         return;
     s->ended_by = why;
     timer_arm(t, INSTANT_NEVER);
@@ -21,6 +21,32 @@ void stop_cancel(struct core_task *t, enum weir_reason why, struct instant now)
     if (!ex->ops->cancels_at_once && why != WEIR_REASON_SHUTDOWN_REQUESTED)
         finish_abandon(s, now);
     ex->ops->cancel(ex, &s->attempt);
+}
+
+bool dispatcher_end_attempt(struct dispatcher *d, struct core_task *t, enum weir_outcome outcome,
+                            enum weir_reason reason, const char *message, struct instant now)
+{
+    struct core_attempt_slot *s = t->state == TASK_RUNNING ? t->slot : NULL;
+    struct core_executor *ex;
+
+    (void)d;
+    if (!s || !s->permit.account || s->by_hand || s->ended_by != WEIR_REASON_NONE)
+        return false;
+    ex = s->pool->executor;
+    s->by_hand = true;
+    timer_arm(t, INSTANT_NEVER);
+    answer_clear(&t->answer);
+    t->answer.outcome = outcome;
+    t->answer.reason = reason;
+    t->answer.retryable = outcome == WEIR_OUTCOME_TIMEOUT || outcome == WEIR_OUTCOME_LOST;
+    if (message)
+        answer_say(&t->answer, "%s", message);
+    s->attempt.may_wind_up = outcome == WEIR_OUTCOME_CANCELLED;
+    atomic_store_explicit(&s->attempt.cancelled, true, memory_order_relaxed);
+    if (!ex->ops->cancels_at_once)
+        finish_abandon(s, now);
+    ex->ops->cancel(ex, &s->attempt);
+    return true;
 }
 
 static const char deadline_passed[] = "the deadline passed before the row could be tried again";

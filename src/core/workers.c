@@ -125,11 +125,24 @@ static bool is_bound(const struct core_task *t)
     return t->bound && t->bound->worker;
 }
 
+enum crew_pick workers_pick(struct core_pool *p, const struct core_task *t, struct worker **ret)
+{
+    enum crew_pick pick = crew_pick(p->crew, t->bound, ret);
+
+    if (pick == CREW_TAKE && t->worker == (*ret)->id && !is_bound(t)) {
+        /* A row that has failed there is tried elsewhere, where there is an elsewhere. */
+        struct worker *another = crew_another(p->crew, t->worker);
+
+        *ret = another ? another : *ret;
+    }
+    return pick;
+}
+
 bool workers_place(struct core_pool *p, struct core_task *t, struct worker **ret,
                    struct instant now)
 {
     bool was_parked = t->state == TASK_QUEUED;
-    enum crew_pick pick = crew_pick(p->crew, t->bound, ret);
+    enum crew_pick pick = workers_pick(p, t, ret);
 
     if (pick == CREW_NONE) {
         /* One with room that is kept for what is parked with it; only this once does that come second. */
@@ -137,12 +150,6 @@ bool workers_place(struct core_pool *p, struct core_task *t, struct worker **ret
         p->short_of_workers = !*ret;
         if (!*ret)
             return false;
-    }
-    if (pick == CREW_TAKE && t->worker == (*ret)->id && !is_bound(t)) {
-        /* A row that has failed there is tried elsewhere, where there is an elsewhere. */
-        struct worker *another = crew_another(p->crew, t->worker);
-
-        *ret = another ? another : *ret;
     }
     if (was_parked)
         session_unpark(t);
@@ -187,9 +194,11 @@ static size_t count_spreading(const struct core_pool *p)
 
 struct instant workers_run(struct core_pool *p, bool *ret_again, struct instant now)
 {
+    size_t tasks = (p->short_of_workers ? count_ready(p) : 0) + count_spreading(p);
     struct instant wake;
 
-    crew_want(p->crew, (p->short_of_workers ? count_ready(p) : 0) + count_spreading(p), now);
+    tasks += p->wanted < CREW_WORKERS_MAX ? p->wanted : CREW_WORKERS_MAX;
+    crew_want(p->crew, tasks, now);
     wake = crew_run(p->crew, now);
     *ret_again |= workers_settle(p, now);
     return wake;

@@ -4,7 +4,7 @@
  * groups.
  *
  *     clerk_new(registry, &options, &c, &err)
- *     clerk_send(c, op)            // any thread; op->done(op) is called on the clerk's thread, when it is durable or has failed
+ *     clerk_send(c, op)            // any thread; options.done() has it back on the clerk's thread, when it is durable or has failed
  *     clerk_free(c)                // after everything that was sent is done
  *
  * An op of the engine (START, END, WAKE, TELL, ...: what has happened, and must be recorded) is tried until the store takes
@@ -16,7 +16,7 @@
 
 #include "core/ports/registry.h"
 
-/* Ops in one transaction, at most; a SUBMIT counts as many as it has tasks. */
+/* Ops in one transaction, at most; a SUBMIT counts as many as it has tasks, and one that is larger goes alone. */
 #define CLERK_GROUP_OPS 4096
 /* Between two tries of what must be recorded: at first, and at most. */
 #define CLERK_RETRY_MIN_NS (50 * NS_PER_MS)
@@ -26,23 +26,26 @@ struct clerk;
 
 struct clerk_options {
     const char *spill_path; /* NULL: none */
-    /* A group is durable: the number of the last event. On the clerk's thread, before the ops' done(). May be NULL. */
+    /* A group is durable: the number of the last event. On the clerk's thread, before done(). May be NULL. */
     void (*committed)(void *ctx, uint64_t last_event);
+    /* Ops that are durable, or have failed (op->err), in their order (through next): the owner's again. On the clerk's thread. */
+    void (*done)(void *ctx, struct registry_op *chain);
     void *ctx;
 };
 
 struct clerk_stats {
     uint64_t groups, ops, failures; /* failures: of transactions */
-    uint64_t events_spilled, events_dropped; /* written to the spill file, and lost because that failed too */
-    duration_ns commit_ns, commit_ns_max;    /* spent in apply(), in all, and the longest */
-    uint64_t commit_buckets[16];             /* how many took at most 2^i * 64 us; the last: longer */
-    uint64_t waiting;                        /* ops that are not durable yet */
-    bool failing;                            /* the last try failed: message says why */
+    uint64_t events_spilled;        /* written to the spill file, since the start */
+    uint64_t events_at_risk;        /* of the last failure: only in memory, for that failed too */
+    duration_ns commit_ns, commit_ns_max; /* spent in apply(), in all, and the longest */
+    uint64_t commit_buckets[16];          /* how many took at most 2^i * 64 us; the last: longer */
+    uint64_t waiting;                     /* ops that are not durable yet */
+    bool failing;                         /* the last try failed: message says why */
     char message[WEIR_ERROR_MESSAGE_BYTES];
 };
 
-WEIR_MUST_CHECK enum weir_status clerk_new(struct core_registry *r, const struct clerk_options *o, struct clerk **ret,
-                                           struct weir_error *err);
+WEIR_MUST_CHECK enum weir_status clerk_new(struct core_registry *r, const struct clerk_options *o,
+                                           struct clerk **ret, struct weir_error *err);
 void clerk_send(struct clerk *c, struct registry_op *op);
 void clerk_get_stats(struct clerk *c, struct clerk_stats *ret);
 /* Gives up on what the store does not take: those ops fail. For a shutdown. */

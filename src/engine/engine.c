@@ -113,15 +113,98 @@ static void host_tell(struct core_executor_host *h, const struct core_event *ev)
         o->ops->event(o, ev);
 }
 
+/* ---- signs of life ---- */
+
+/* NULL: no memory; who says it may say it again. */
+static struct sign *new_sign(bool is_beat, size_t text_len)
+{
+    struct sign *s = mem_alloc(sizeof *s + text_len);
+
+    if (!s)
+        return NULL;
+    s->next = NULL;
+    s->is_beat = is_beat;
+    return s;
+}
+
+static void put_sign(struct engine *e, struct sign *s)
+{
+    pthread_mutex_lock(&e->lock);
+    *e->signs_tail = s;
+    e->signs_tail = &s->next;
+    wake(e);
+    pthread_mutex_unlock(&e->lock);
+}
+
+static void host_began(struct core_executor_host *h, const struct core_attempt_began *b)
+{
+    struct sign *s = new_sign(false, 0);
+
+    if (!s)
+        return;
+    s->began = *b;
+    put_sign(of_executor_host(h), s);
+}
+
+static void host_beat(struct core_executor_host *h, const struct core_heartbeat *b)
+{
+    struct sign *s = new_sign(true, b->text.len);
+
+    if (!s)
+        return;
+    s->beat = *b;
+    s->beat.text.data = s->text;
+    if (b->text.len > 0)
+        memcpy(s->text, b->text.data, b->text.len);
+    put_sign(of_executor_host(h), s);
+}
+
+static void take_signs(struct engine *e, struct sign *signs)
+{
+    const struct engine_receiver *r = &e->receiver;
+
+    while (signs) {
+        struct sign *s = signs;
+
+        signs = s->next;
+        if (s->is_beat && r->beat)
+            r->beat(r->ctx, &s->beat, e->now);
+        else if (!s->is_beat && r->began)
+            r->began(r->ctx, &s->began, e->now);
+        mem_free(s);
+    }
+}
+
+static void set_receiver(struct engine *e, void *ctx)
+{
+    const struct engine_receiver *r = ctx;
+
+    e->receiver = r ? *r : (struct engine_receiver){0};
+    e->executor_host.began = e->receiver.began ? host_began : NULL;
+    e->executor_host.beat = e->receiver.beat ? host_beat : NULL;
+}
+
+void engine_set_receiver(struct engine *e, const struct engine_receiver *r)
+{
+    engine_call(e, set_receiver, (void *)(uintptr_t)r);
+}
+
 static struct engine_batch *batch_of(struct core_batch *b)
 {
     return core_batch_owner(b);
 }
 
+static bool is_lodgers(struct dispatcher_host *h, const struct core_batch *b)
+{
+    struct engine_lodger *l = list_entry(h, struct engine, dispatcher_host)->lodger;
+
+    return l && l->owns(l, b);
+}
+
 static void host_finished(struct dispatcher_host *h, struct core_batch *b, struct core_task *t)
 {
-    (void)h;
-    batch_finished(batch_of(b), t);
+    if (!is_lodgers(h, b))
+        batch_finished(batch_of(b), t);
 }
 
 static void host_retrying(struct dispatcher_host *h, struct core_batch *b,
@@ -133,8 +216,12 @@ static void host_retrying(struct dispatcher_host *h, struct core_batch *b,
 
 static void host_deliver(struct dispatcher_host *h, struct core_batch *b, struct core_task *t)
 {
-    (void)h;
-    batch_deliver(batch_of(b), t);
+    struct engine_lodger *l = list_entry(h, struct engine, dispatcher_host)->lodger;
+
+    if (is_lodgers(h, b))
+        l->deliver(l, t);
+    else
+        batch_deliver(batch_of(b), t);
 }
 
 static void host_run_finished(struct dispatcher_host *h, struct core_batch *b, struct core_run *r)
@@ -151,8 +238,8 @@ static void host_deliver_run(struct dispatcher_host *h, struct core_batch *b, st
 
 static void host_closed(struct dispatcher_host *h, struct core_batch *b)
 {
-    (void)h;
-    batch_closed(batch_of(b));
+    if (!is_lodgers(h, b))
+        batch_closed(batch_of(b));
 }
 
 /* Takes all that has come since the last time; returns whether there was anything. */
@@ -160,24 +247,29 @@ static bool read_mailbox(struct engine *e)
 {
     struct core_attempt *reports;
     struct core_run *runs;
+    struct sign *signs;
     struct mail *mails;
 
     pthread_mutex_lock(&e->lock);
     mails = e->mails;
     reports = e->reports;
     runs = e->runs;
+    signs = e->signs;
     e->mails = NULL;
     e->mails_tail = &e->mails;
     e->reports = NULL;
     e->reports_tail = &e->reports;
     e->runs = NULL;
     e->runs_tail = &e->runs;
+    e->signs = NULL;
+    e->signs_tail = &e->signs;
     e->asleep = false;
     pthread_mutex_unlock(&e->lock);
-    if (!mails && !reports && !runs)
+    if (!mails && !reports && !runs && !signs)
         return false;
     /* Read after taking: nothing that was taken happened later than `now`. */
     e->now = loop_clock();
+    take_signs(e, signs);
     while (reports) {
         struct core_attempt *a = reports;
 
@@ -205,7 +297,7 @@ static void touch_closing(struct engine *e)
         struct engine_batch *b = list_entry(node, struct engine_batch, link);
 
         if (b->closing)
-            batch_touch(b);
+            engine_batch_touch(b);
     }
 }
 
@@ -230,17 +322,23 @@ static struct instant turn(void *ctx)
     do {
         if (!read_mailbox(e))
             e->now = loop_clock();
-        due = dispatcher_run(e->dispatcher, e->now);
+        due = INSTANT_NEVER;
+        if (e->lodger)
+            due = e->lodger->turn(e->lodger, e->now);
+        due = instant_min(due, dispatcher_run(e->dispatcher, e->now));
         flush_touched(e);
         pthread_mutex_lock(&e->lock);
         /* An executor may have reported from within start(). */
-        again = e->mails || e->reports || e->runs;
+        again = e->mails || e->reports || e->runs || e->signs ||
+                (e->lodger && e->lodger->is_due(e->lodger));
         e->asleep = !again;
         pthread_mutex_unlock(&e->lock);
     } while (again);
 #ifdef WEIR_DEBUG
     assert(!dispatcher_check(e->dispatcher));
 #endif
+    if (e->lodger)
+        e->lodger->idle(e->lodger);
     pthread_mutex_lock(&e->lock);
     e->running = dispatcher_running(e->dispatcher);
     if (e->shut_down)
@@ -266,6 +364,8 @@ static void free_engine(struct engine *e)
 {
     dispatcher_free(e->dispatcher);
     loop_free(e->loop);
+    e->receiver = (struct engine_receiver){0};
+    take_signs(e, e->signs); /* what nobody has taken */
     pthread_mutex_destroy(&e->calls_lock);
     pthread_cond_destroy(&e->changed);
     pthread_mutex_destroy(&e->lock);
@@ -295,6 +395,7 @@ static struct engine *allocate(const struct engine_options *o)
     e->mails_tail = &e->mails;
     e->reports_tail = &e->reports;
     e->runs_tail = &e->runs;
+    e->signs_tail = &e->signs;
     e->wall_offset_ns = loop_wall_clock_ns() - loop_clock().ns;
     pthread_mutex_init(&e->lock, NULL);
     pthread_cond_init(&e->changed, NULL);

@@ -57,6 +57,21 @@ void engine_free(struct engine *e);
  */
 void engine_shutdown(struct engine *e, bool wait);
 
+/*
+ * Told, on the engine's thread, what executors say of attempts that run: that they have begun as a process, and that they
+ * are alive. What is said before an attempt's report is told before the report is acted upon. Either may be NULL. `now` is
+ * the time of the turn. It may come late, of an attempt that has ended; the token tells. Of what there is no memory for
+ * nothing is told.
+ */
+struct engine_receiver {
+    void (*began)(void *ctx, const struct core_attempt_began *b, struct instant now);
+    void (*beat)(void *ctx, const struct core_heartbeat *b, struct instant now);
+    void *ctx;
+};
+
+/* Copies *r; NULL: nobody is told, and nothing is queued for that any more. While nothing runs. */
+void engine_set_receiver(struct engine *e, const struct engine_receiver *r);
+
 /* Makes the executor of a pool; called once, on the engine's thread. */
 typedef enum weir_status (*engine_executor_fn)(void *ctx, const struct core_pool_options *options,
                                                struct uv_loop_s *loop,

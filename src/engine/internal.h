@@ -14,14 +14,39 @@
 
 #include <pthread.h>
 
+/* What an executor says of an attempt that runs: that it has begun, or that it is alive. Owns itself. */
+struct sign {
+    struct sign *next;
+    bool is_beat;
+    union {
+        struct core_attempt_began began;
+        struct core_heartbeat beat; /* its text lies behind */
+    };
+    char text[];
+};
+
 /* Something to be done on the engine's thread. Whoever posts it owns it until it has run. */
 struct mail {
     void (*run)(struct engine *e, struct mail *m);
     struct mail *next;
 };
 
+/* Who else lives on the engine's thread, and has batches of its own in its dispatcher: tasks.c. */
+struct engine_lodger {
+    /* Before each dispatcher_run(); returns when to come again at the latest. */
+    struct instant (*turn)(struct engine_lodger *l, struct instant now);
+    /* Whether the turn is to be repeated at once. */
+    bool (*is_due)(struct engine_lodger *l);
+    /* Whether a batch is its own; then it is told of its results. */
+    bool (*owns)(struct engine_lodger *l, const struct core_batch *b);
+    void (*deliver)(struct engine_lodger *l, struct core_task *t);
+    /* After the turn. */
+    void (*idle)(struct engine_lodger *l);
+};
+
 struct engine {
     struct dispatcher_host dispatcher_host;
+    struct engine_lodger *lodger; /* NULL: none */
     struct core_executor_host executor_host;
     struct loop *loop;
     struct dispatcher *dispatcher;
@@ -35,15 +60,17 @@ struct engine {
     struct mail *mails, **mails_tail;
     struct core_attempt *reports, **reports_tail;
     struct core_run *runs, **runs_tail; /* reported */
-    bool asleep;                        /* no turn is under way nor due: it must be woken */
-    size_t running;                     /* attempts, at the end of the last turn */
-    size_t workers;                     /* the same; counted once the engine is shut down */
+    struct sign *signs, **signs_tail;
+    bool asleep;    /* no turn is under way nor due: it must be woken */
+    size_t running; /* attempts, at the end of the last turn */
+    size_t workers; /* the same; counted once the engine is shut down */
 
     /* engine's thread only */
-    struct instant now;           /* of this turn */
-    struct engine_batch *touched; /* batches with something to flush at the end of the turn */
-    struct list open;             /* batches whose core side exists */
-    size_t closing;               /* of these, the ones that somebody wants to close */
+    struct instant now;              /* of this turn */
+    struct engine_receiver receiver; /* of signs */
+    struct engine_batch *touched;    /* batches with something to flush at the end of the turn */
+    struct list open;                /* batches whose core side exists */
+    size_t closing;                  /* of these, the ones that somebody wants to close */
     bool shut_down;
     bool quit;
 
@@ -109,7 +136,7 @@ void batch_deliver_run(struct engine_batch *b, struct core_run *r);
 void batch_closed(struct engine_batch *b);
 /* Hands what this turn has given to whoever waits for it; frees the core's side when it is closing and idle. */
 void batch_flush(struct engine_batch *b);
-void batch_touch(struct engine_batch *b);
+void engine_batch_touch(struct engine_batch *b);
 /* call.c: what this turn has given to calls is theirs; on the engine's thread */
 void calls_flush(struct engine_batch *b);
 /* The core would not take the call; releases it. */

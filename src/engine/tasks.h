@@ -23,25 +23,30 @@ struct engine_tasks;
 
 struct engine_tasks_options {
     struct schedule_options schedule;
-    size_t global_limit;   /* 0: none */
-    uint32_t deaths_max;   /* 0: never quarantined */
+    size_t global_limit; /* 0: none */
+    uint32_t deaths_max; /* 0: never quarantined */
     const char *spill_path;
     /* New events are durable, up to that number. On the clerk's thread: be quick. May be NULL. */
     void (*committed)(void *ctx, uint64_t last_event);
     /* A process of a predecessor that may still run; its process group is ended before its task is put back. May be NULL. */
     void (*left)(void *ctx, const struct registry_left *l);
+    /* An event for a person: the store fails, the store works again, ... On any thread. May be NULL. */
+    void (*log)(void *ctx, const char *line);
     void *ctx;
 };
 
 WEIR_MUST_CHECK enum weir_status engine_tasks_open(struct engine *e, struct core_registry *r,
-                                                   const struct engine_tasks_options *o, struct engine_tasks **ret,
+                                                   const struct engine_tasks_options *o,
+                                                   struct engine_tasks **ret,
                                                    struct weir_error *err);
 /* Tasks that were put back when it was opened. */
 uint64_t engine_tasks_put_back(const struct engine_tasks *t);
 
-WEIR_MUST_CHECK enum weir_status engine_tasks_add_pool(struct engine_tasks *t, const struct core_pool_options *o,
+WEIR_MUST_CHECK enum weir_status engine_tasks_add_pool(struct engine_tasks *t,
+                                                       const struct core_pool_options *o,
                                                        engine_executor_fn make, void *ctx,
-                                                       const struct desk_pool_options *desk, struct weir_error *err);
+                                                       const struct desk_pool_options *desk,
+                                                       struct weir_error *err);
 /* Tasks start from now on. */
 void engine_tasks_start(struct engine_tasks *t);
 
@@ -54,7 +59,8 @@ void engine_tasks_start(struct engine_tasks *t);
  */
 void engine_tasks_send(struct engine_tasks *t, struct registry_op *op);
 /* The same, and waits. Not on the engine's nor the clerk's thread. Returns op->err.status. */
-WEIR_MUST_CHECK enum weir_status engine_tasks_apply(struct engine_tasks *t, struct registry_op *op, struct weir_error *err);
+WEIR_MUST_CHECK enum weir_status engine_tasks_apply(struct engine_tasks *t, struct registry_op *op,
+                                                    struct weir_error *err);
 
 /* Runs fn on the engine's thread and waits for it. Any other thread but the clerk's. */
 typedef void (*engine_tasks_fn)(struct desk *desk, struct instant now, void *ctx);
@@ -65,9 +71,9 @@ struct engine *engine_tasks_engine(struct engine_tasks *t);
 
 struct engine_tasks_stats {
     struct clerk_stats clerk;
-    uint64_t turns;           /* of the engine's loop */
-    duration_ns lag_ns_max;   /* the longest that a turn came late, since the last call */
-    int64_t last_claim_ns;    /* wall clock: when an attempt was last started; 0: none yet */
+    uint64_t turns;         /* of the engine's loop */
+    duration_ns lag_ns_max; /* the longest that a turn came late, since the last call */
+    int64_t last_claim_ns;  /* wall clock: when an attempt was last started; 0: none yet */
     uint64_t starts;
 };
 void engine_tasks_get_stats(struct engine_tasks *t, struct engine_tasks_stats *ret);
@@ -77,7 +83,8 @@ void engine_tasks_get_stats(struct engine_tasks *t, struct engine_tasks_stats *r
  * after `kill_ns` more they are killed; their tasks are ready again. refuse: submits are refused from now on. *ret_left: attempts that were
  * ended so. engine_tasks_hurry() from any thread cuts the first wait short.
  */
-void engine_tasks_stop(struct engine_tasks *t, duration_ns grace_ns, duration_ns kill_ns, bool refuse, uint64_t *ret_left);
+void engine_tasks_stop(struct engine_tasks *t, duration_ns grace_ns, duration_ns kill_ns,
+                       bool refuse, uint64_t *ret_left);
 void engine_tasks_hurry(struct engine_tasks *t);
 /* Writes what is left, ends the clerk. The registry is closed by its owner. NULL-safe. */
 void engine_tasks_close(struct engine_tasks *t);

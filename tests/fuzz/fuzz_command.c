@@ -13,8 +13,8 @@
 #include "base/json.h"
 #include "cli/command/columns.h"
 #include "cli/command/joblog.h"
-#include "cli/command/shell.h"
-#include "cli/command/template.h"
+#include "exec/template/shell.h"
+#include "exec/template/template.h"
 #include "cli/command/values.h"
 
 #define WORDS_MAX 16

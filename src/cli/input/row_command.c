@@ -1,7 +1,7 @@
 /* Rows for commands; row.h says what a line is. */
 #include "base/error.h"
 #include "base/json.h"
-#include "cli/command/template.h"
+#include "exec/template/template.h"
 #include "cli/input/row_parts.h"
 
 #include <string.h>

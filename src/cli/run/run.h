@@ -21,10 +21,10 @@
 #ifndef CLI_RUN_RUN_H
 #define CLI_RUN_RUN_H
 
-#include "cli/command/argvec.h"
+#include "exec/template/argvec.h"
 #include "cli/command/joblog.h"
-#include "cli/command/shell.h"
-#include "cli/command/template.h"
+#include "exec/template/shell.h"
+#include "exec/template/template.h"
 #include "cli/input/combine.h"
 #include "cli/input/program.h"
 #include "cli/input/source.h"

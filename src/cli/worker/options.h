@@ -13,7 +13,7 @@
 
 #include "base/buf.h"
 #include "base/time.h"
-#include "cli/command/argvec.h"
+#include "exec/template/argvec.h"
 #include "weir/status.h"
 
 #include <stdbool.h>

@@ -53,16 +53,20 @@ struct core_attempt {
 
 /* What an attempt runs as. */
 struct core_attempt_began {
-    uint64_t token;     /* the attempt's */
+    uint64_t token; /* the attempt's */
     int64_t pid;
-    uint64_t pid_start; /* its start time in the kernel's ticks, field 22 of /proc/PID/stat; 0: not known */
+    uint64_t
+        pid_start; /* its start time in the kernel's ticks, field 22 of /proc/PID/stat; 0: not known */
 };
+
+/* Bytes of a heartbeat's text; an executor cuts what is longer. */
+#define CORE_HEARTBEAT_TEXT_MAX 256
 
 /* A sign of life of an attempt, with what it says of how far it is. */
 struct core_heartbeat {
-    uint64_t token;  /* the attempt's */
-    double progress; /* 0 to 1; negative: it does not say */
-    struct slice text; /* one line; may be empty */
+    uint64_t token;    /* the attempt's */
+    double progress;   /* 0 to 1; negative: it does not say */
+    struct slice text; /* one line of UTF-8; may be empty */
 };
 
 /* The engine, as an executor sees it. */
@@ -120,6 +124,11 @@ struct core_executor_ops {
      * that are being worked on an early end is asked, as by cancel(). Goes with start_run.
      */
     void (*recall)(struct core_executor *ex, const struct core_batch *cancelled);
+    /*
+     * The pool's size is another one from now on. Called before anything is handed over beyond the old one; when it is
+     * less, what runs goes on, and is more for a while. NULL: no matter. An error: it can't be, and nothing has changed.
+     */
+    enum weir_status (*resize)(struct core_executor *ex, size_t size, struct weir_error *err);
     /* Asks for an early end. The report still follows, exactly once. */
     void (*cancel)(struct core_executor *ex, struct core_attempt *attempt);
     /* All of this turn's start() calls have been made; wake whoever works. May be NULL. */

@@ -60,12 +60,12 @@
 #define REGISTRY_PAYLOAD_BYTES_MAX (64u << 20)
 #define REGISTRY_PRIORITY_MIN      (-1000)
 #define REGISTRY_PRIORITY_MAX      1000
-#define REGISTRY_SLOTS_MAX         4     /* kinds of slots that one task may ask for */
-#define REGISTRY_AFTER_MAX         10000 /* tasks that one task may depend on */
+#define REGISTRY_SLOTS_MAX         4      /* kinds of slots that one task may ask for */
+#define REGISTRY_AFTER_MAX         10000  /* tasks that one task may depend on */
 #define REGISTRY_SUBMIT_MAX        100000 /* tasks in one op */
 /* Ready tasks of one line that the engine has been handed without asking, and of all lines together. */
-#define REGISTRY_HANDED_MAX        1024
-#define REGISTRY_HANDED_ALL_MAX    65536
+#define REGISTRY_HANDED_MAX     1024
+#define REGISTRY_HANDED_ALL_MAX 65536
 
 enum registry_state {
     REGISTRY_BLOCKED,   /* has dependencies that are not done */
@@ -87,16 +87,16 @@ struct registry_line {
     int32_t priority; /* REGISTRY_PRIORITY_MIN .. MAX */
     uint32_t cpu_milli;
     uint32_t memory_mib;
-    struct slice pool;    /* or: */
-    struct slice skill;   /* neither: the default pool */
+    struct slice pool;  /* or: */
+    struct slice skill; /* neither: the default pool */
     struct slice tenant;
     struct slice session;
-    struct slice slots;   /* names, in order, each once, with commas between */
+    struct slice slots; /* names, in order, each once, with commas between */
 };
 
 /* A dependency: a task of the registry, or one of the same op by its place there. */
 struct registry_after {
-    uint64_t id;      /* 0: a sibling */
+    uint64_t id; /* 0: a sibling */
     uint32_t sibling;
 };
 
@@ -105,14 +105,16 @@ struct registry_spec {
     struct registry_line line; /* id is not looked at */
     struct slice key;          /* may be empty, and need not be unique */
     struct slice payload;
-    struct slice idempotency_key; /* a second submit with it gives the first task back; empty: none */
-    uint64_t batch;               /* 0: none */
-    uint64_t place;               /* in the batch, from 0 */
+    struct slice
+        idempotency_key; /* a second submit with it gives the first task back; empty: none */
+    uint64_t batch;      /* 0: none */
+    uint64_t place;      /* in the batch, from 0 */
     const struct registry_after *after;
     uint32_t after_count;
-    bool run_after_failure; /* a dependency that fails counts as done; else it fails this one, with the reason */
-    uint32_t max_attempts;  /* 0: as its pool says */
-    int64_t timeout_ns;     /* of one attempt; 0: as its pool says */
+    bool
+        run_after_failure; /* a dependency that fails counts as done; else it fails this one, with the reason */
+    uint32_t max_attempts;                          /* 0: as its pool says */
+    int64_t timeout_ns;                             /* of one attempt; 0: as its pool says */
     int64_t backoff_initial_ns, backoff_ceiling_ns; /* 0: as its pool says */
     double backoff_factor;                          /* 0: as its pool says */
     int64_t deadline_ns, not_before_ns;             /* when; 0: none */
@@ -134,6 +136,8 @@ struct registry_task {
     uint32_t deaths;   /* of these, that were lost with their worker or runner */
     uint32_t max_attempts;
     uint32_t capacity_retries;
+    uint32_t spared;        /* attempts lost for the sake of another; not remembered */
+    uint64_t last_worker;   /* that it was given to; 0: none; not remembered */
     int64_t first_start_ns; /* of its first attempt; 0: none */
     int64_t timeout_ns, backoff_initial_ns, backoff_ceiling_ns, last_wait_ns;
     double backoff_factor;
@@ -283,10 +287,11 @@ struct registry_take {
 
 /* What runs an attempt, so that whoever comes after a crash can find it. */
 struct registry_runner {
-    int64_t pid;         /* 0: none of its own */
-    uint64_t pid_start;  /* its start time, in the kernel's ticks (field 22 of /proc/PID/stat) */
-    uint64_t worker;     /* 0: none */
-    uint32_t slots[REGISTRY_SLOTS_MAX]; /* numbers from 1, in the order of the line's names; 0: none */
+    int64_t pid;        /* 0: none of its own */
+    uint64_t pid_start; /* its start time, in the kernel's ticks (field 22 of /proc/PID/stat) */
+    uint64_t worker;    /* 0: none */
+    uint32_t
+        slots[REGISTRY_SLOTS_MAX]; /* numbers from 1, in the order of the line's names; 0: none */
 };
 
 /* READY -> RUNNING. The token is the attempt's own: what ends it must show it. */
@@ -306,8 +311,9 @@ struct registry_end {
     uint32_t attempt;
     bool started;
     struct registry_start start; /* of `started` */
-    enum registry_state next;    /* DONE, FAILED, CANCELLED, READY (again, at its old rank) or SCHEDULED */
-    int64_t wake_ns;             /* of SCHEDULED: when */
+    enum registry_state
+        next;        /* DONE, FAILED, CANCELLED, READY (again, at its old rank) or SCHEDULED */
+    int64_t wake_ns; /* of SCHEDULED: when */
     enum weir_outcome outcome;
     enum weir_reason reason;
     int status;
@@ -315,10 +321,11 @@ struct registry_end {
     bool death;       /* its worker or runner died of it, or with it */
     bool quarantined; /* of FAILED: because of its deaths */
     int64_t started_ns;
-    int64_t run_ns, wait_ns; /* how long the attempt ran; how long the task waited for it since it was ready */
+    int64_t run_ns,
+        wait_ns; /* how long the attempt ran; how long the task waited for it since it was ready */
     uint64_t worker;
     struct slice pool;
-    struct slice message; /* one line for a person */
+    struct slice message;        /* one line for a person */
     struct slice output, errput; /* kept where the task has ended */
 };
 
@@ -352,7 +359,7 @@ struct registry_retry {
  */
 struct registry_edit {
     uint64_t task;
-    const int32_t *priority;     /* NULL: as it is; and so on */
+    const int32_t *priority; /* NULL: as it is; and so on */
     const int64_t *not_before_ns;
     const struct registry_after *after; /* dependencies to be added; siblings do not make sense */
     uint32_t after_count;
@@ -402,11 +409,13 @@ struct registry_purge {
 #define REGISTRY_SAMPLES_MAX 8640
 struct registry_sample {
     int64_t at_ns;
-    uint32_t resolution_s; /* 10, 300, 3600 */
-    struct slice pool;     /* empty: over all */
+    uint32_t resolution_s;              /* 10, 300, 3600 */
+    struct slice pool;                  /* empty: over all */
     double running, limit, utilisation; /* means */
     uint64_t started, finished, failed;
 };
+
+struct registry_note;
 
 struct registry_op {
     struct registry_op *next;
@@ -421,15 +430,27 @@ struct registry_op {
         struct registry_cancel cancel;
         struct registry_retry retry;
         struct registry_edit edit;
-        struct { uint64_t task; } remove; /* REGISTRY_DELETE: of one that has ended */
-        struct { uint64_t task; enum registry_resolve how; } resolve;
+        struct {
+            uint64_t task;
+        } remove; /* REGISTRY_DELETE: of one that has ended */
+        struct {
+            uint64_t task;
+            enum registry_resolve how;
+        } resolve;
         struct registry_wake wake;
         struct registry_event tell;
-        struct { struct slice name; uint64_t ret_id; } batch_open;
-        struct { uint64_t batch; } batch_end; /* no more tasks come */
+        struct {
+            struct slice name;
+            uint64_t ret_id;
+        } batch_open;
+        struct {
+            uint64_t batch;
+        } batch_end; /* no more tasks come */
         struct registry_check check;
         struct registry_purge purge;
-        struct { struct slice name, value; } set; /* a fact; an empty value takes it away */
+        struct {
+            struct slice name, value;
+        } set; /* a fact; an empty value takes it away */
         struct registry_sample sample;
     };
     /*
@@ -442,12 +463,16 @@ struct registry_op {
     struct registry_task *ret_ready;
     uint32_t *ret_lines;
     size_t ret_line_count;
-    /* of the clerk (engine/clerk.h), and not looked at by a registry: */
-    void (*done)(struct registry_op *op); /* on its thread, after the commit or the failure */
+    /* of whoever sends it (engine/tasks.h) and of the clerk (engine/clerk.h); not looked at by a registry: */
+    void (*done)(
+        struct registry_op *op); /* on the clerk's thread, after the commit or the failure */
     void *user;
-    struct registry_op *start_op; /* of an END: its START, which is part of it if both are written together */
-    uint64_t group;               /* of the transaction that it is in; 0: it waits */
-    bool folded;                  /* a START that is part of its END */
+    struct registry_note *note; /* what the engine's thread is to know afterwards */
+    struct registry_op
+        *start_op;  /* of an END: its START, part of it if both are written together */
+    uint64_t group; /* of the transaction that it is in; 0: it waits */
+    bool folded;    /* a START that is part of its END */
+    bool spilled;   /* what it tells is in the spill file */
 };
 
 /* ---- reading ---- */
@@ -517,8 +542,8 @@ typedef bool (*registry_line_fn)(void *ctx, const struct registry_line *l);
 
 struct registry_reader_ops {
     /* WEIR_E_END: no such task. with: payload and result too. v's slices live until the next call on the reader. */
-    enum weir_status (*task)(struct registry_reader *r, uint64_t id, bool with, struct registry_view *ret,
-                             struct weir_error *err);
+    enum weir_status (*task)(struct registry_reader *r, uint64_t id, bool with,
+                             struct registry_view *ret, struct weir_error *err);
     /* Tasks with id > after (< after when the newest come first; 0: from the end), at most max. Stable while tasks come
      * and go: an id is never given twice. */
     enum weir_status (*tasks)(struct registry_reader *r, const struct registry_filter *f, uint64_t after, uint32_t max,
@@ -541,7 +566,8 @@ struct registry_reader_ops {
     enum weir_status (*history)(struct registry_reader *r, const char *pool, uint32_t resolution_s, int64_t from_ns,
                                 int64_t to_ns, registry_sample_fn fn, void *ctx, struct weir_error *err);
     /* The value of a fact, appended. WEIR_E_END: none. */
-    enum weir_status (*fact)(struct registry_reader *r, struct slice name, struct buf *out, struct weir_error *err);
+    enum weir_status (*fact)(struct registry_reader *r, struct slice name, struct buf *out,
+                             struct weir_error *err);
     void (*close)(struct registry_reader *r);
 };
 
@@ -565,23 +591,27 @@ struct core_registry_ops {
     const char *name; /* "memory", "sqlite" */
     /* One transaction for the chain (through next), in its order. On failure every op is without effect, and the call may be
      * repeated with the same chain; *err and each op's err say why. Events that were written: numbers up to last_event(). */
-    enum weir_status (*apply)(struct core_registry *r, struct registry_op *chain, struct weir_error *err);
+    enum weir_status (*apply)(struct core_registry *r, struct registry_op *chain,
+                              struct weir_error *err);
     /*
      * At a start, before anything is applied: tells what ran when the predecessor ended. After fn has seen them, and their
      * processes have been ended, put_back makes them READY at their old rank, with their attempts recorded as lost
      * (the dispatcher was killed), in one transaction. A task that was so lost deaths_max times is quarantined; 0: never.
      */
-    enum weir_status (*left_running)(struct core_registry *r, registry_left_fn fn, void *ctx, struct weir_error *err);
-    enum weir_status (*put_back)(struct core_registry *r, int64_t now_ns, uint32_t deaths_max, uint64_t *ret_count,
-                                 struct weir_error *err);
+    enum weir_status (*left_running)(struct core_registry *r, registry_left_fn fn, void *ctx,
+                                     struct weir_error *err);
+    enum weir_status (*put_back)(struct core_registry *r, int64_t now_ns, uint32_t deaths_max,
+                                 uint64_t *ret_count, struct weir_error *err);
     /* Every line that has a ready task. */
-    enum weir_status (*lines)(struct core_registry *r, registry_line_fn fn, void *ctx, struct weir_error *err);
+    enum weir_status (*lines)(struct core_registry *r, registry_line_fn fn, void *ctx,
+                              struct weir_error *err);
     /* The line of that number; its slices are the registry's, and stay. NULL: none. Any thread. */
     const struct registry_line *(*line)(struct core_registry *r, uint32_t id);
     /* The number of the last event that is durable. Any thread. */
     uint64_t (*last_event)(struct core_registry *r);
     /* Any thread; each reader is used by one at a time. */
-    enum weir_status (*reader)(struct core_registry *r, struct registry_reader **ret, struct weir_error *err);
+    enum weir_status (*reader)(struct core_registry *r, struct registry_reader **ret,
+                               struct weir_error *err);
     /* Readers are closed before. */
     void (*close)(struct core_registry *r);
 };

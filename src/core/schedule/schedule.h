@@ -8,12 +8,12 @@
  *         if (started(task, pool))
  *             schedule_start(s, task, pool, now);        // it is out of the schedule; its session is taken
  *         else
- *             schedule_close_pool(s, pool) or schedule_set_aside(s, task, key);
+ *             schedule_close_pool(s, pool) or schedule_set_aside(s, task);
  *     }
  *     ...
  *     schedule_end(s, line, pool, work_ns, now);         // what ran has ended: its permit is back
  *
- * The choice, in words, which tests/unit/core/schedule/model.c says again, slowly: of all tasks that could run now, the
+ * The choice, in words, which tests/unit/core/schedule/model.h says again, slowly: of all tasks that could run now, the
  * first in the policy's order. A task can run in a pool that is open and enabled, and whose permit_check() for its needs is
  * PERMIT_FREE, when no other task of its session runs and it is not set aside. Its pools are: the one that it names; or those
  * that offer its skill, the least utilised first (running / limit, then in the order in which they were added), and where no pool
@@ -25,10 +25,15 @@
  *     fair-share   by what its tenant has had for its weight, the least first (then the tenant that was seen first); within the tenant as
  *                  priority
  *
- * What a tenant has had is the time its attempts have run, over its weight. An attempt is charged when it starts with the
- * mean of the tenant's last run times (of all tenants', or 1 s, as long as it has none), and at its end with the difference. A tenant that comes
- * back after it had nothing ready and nothing running starts level: with the least of those that have, if that is more
- * than its own.
+ * The first ones by `priority + ageing * minutes` stay the first as time passes, for all grow older alike: so time plays no part.
+ *
+ * What a tenant has had is the time its attempts have run, over its weight; an attempt counts for SCHEDULE_WORK_MIN_NS at least. It is
+ * charged when it starts with the mean of the tenant's last run times (of all tenants', or 1 s, as long as it has none), and at
+ * its end with the difference. A tenant that comes back after it had nothing ready and nothing running starts level: with
+ * what the tenant that was chosen last in its task's pool had had before that, if that is more than its own. (Of several pools: the
+ * least. That is the usual rule of start-time fair queueing; not the least of all that wait, for a tenant may wait for days for a
+ * pool that is disabled, and whoever comes then would go before all others for as long.) A tenant of weight 1 without lines is
+ * forgotten when SCHEDULE_TENANTS_GONE_MAX others have gone after it.
  *
  * A decision costs O(kinds + log tasks), whatever is queued, where a *kind* is what cannot be told apart by what blocks
  * it: the same target, needs, slots, and side of the reserve. Kinds that are found blocked are not looked at again until
@@ -62,13 +67,18 @@ bool schedule_policy_from_name(const char *name, enum schedule_policy *ret);
 
 /* Lines in memory, ready ones and those kept because something of them runs. */
 #define SCHEDULE_LINES_MAX 1000000
+/* Tenants without lines that are remembered. */
+#define SCHEDULE_TENANTS_GONE_MAX 100000
+/* So that nobody has attempts for nothing: about what one costs the dispatcher. */
+#define SCHEDULE_WORK_MIN_NS (10 * NS_PER_US)
 /* Weights of tenants. */
 #define SCHEDULE_WEIGHT_MIN 0.001
 #define SCHEDULE_WEIGHT_MAX 1e6
 
 struct schedule_options {
     enum schedule_policy policy;
-    double ageing; /* priority per minute, 0 to 1000 */
+    double
+        ageing; /* priority per minute, 0 to 1000; below 0.00006 (one in 11 days) as if it were that */
 };
 
 /* A ready task, as part of whoever's own struct. */
@@ -93,12 +103,14 @@ bool schedule_set_weight(struct schedule *s, struct slice tenant, double weight)
 /* ---- pools ---- */
 
 /* skills: copied. The account is whose permits are looked at; it stays the caller's. NULL: no memory. */
-struct schedule_pool *schedule_add_pool(struct schedule *s, const char *name, struct permit_account *account,
-                                        const char *const *skills, size_t skill_count, void *owner);
+struct schedule_pool *schedule_add_pool(struct schedule *s, const char *name,
+                                        struct permit_account *account, const char *const *skills,
+                                        size_t skill_count, void *owner);
 /* Nothing of it runs. Tasks that named it wait until there is a pool of that name again. */
 void schedule_remove_pool(struct schedule *s, struct schedule_pool *p);
 /* False: no memory, nothing has changed. */
-bool schedule_set_skills(struct schedule *s, struct schedule_pool *p, const char *const *skills, size_t skill_count);
+bool schedule_set_skills(struct schedule *s, struct schedule_pool *p, const char *const *skills,
+                         size_t skill_count);
 /* NULL: none. */
 void schedule_set_default_pool(struct schedule *s, struct schedule_pool *p);
 void *schedule_pool_owner(const struct schedule_pool *p);
@@ -132,23 +144,25 @@ struct schedule_supply {
     uint32_t window;   /* how many to have in memory */
 };
 struct schedule_supply *schedule_line_supply(struct schedule_line *l);
-/* A line without tasks is kept while it is held. */
+/* A line without tasks is kept while it is held: until it has been let go as often as it was held. */
 void schedule_hold_line(struct schedule *s, struct schedule_line *l, bool hold);
 
 /* By its rank: mostly at the end, which is O(1). Cannot fail once its line is made. */
-void schedule_add(struct schedule *s, struct schedule_line *l, struct schedule_task *t, struct instant now);
+void schedule_add(struct schedule *s, struct schedule_line *l, struct schedule_task *t,
+                  struct instant now);
 void schedule_remove(struct schedule *s, struct schedule_task *t, struct instant now);
 
 /* ---- choosing ---- */
 
-/* wall_ns: now, on the clock of the ranks; for ageing. False: none can run. */
+/* now: for limits that change by themselves (bursts), which are settled. False: none can run. */
 bool schedule_choose(struct schedule *s, struct instant now, struct schedule_task **ret_task,
                      struct schedule_pool **ret_pool);
 /* The chosen task runs in the pool: its permit has been taken. It is out of the schedule. */
-void schedule_start(struct schedule *s, struct schedule_task *t, struct schedule_pool *p, struct instant now);
+void schedule_start(struct schedule *s, struct schedule_task *t, struct schedule_pool *p,
+                    struct instant now);
 /* An attempt of the line has ended, and its permit was returned. */
-void schedule_end(struct schedule *s, struct schedule_line *l, struct schedule_pool *p, duration_ns work_ns,
-                  struct instant now);
+void schedule_end(struct schedule *s, struct schedule_line *l, struct schedule_pool *p,
+                  duration_ns work_ns, struct instant now);
 /*
  * The task cannot be started for a reason of its own (its session's worker is busy, its own wait is not over). It keeps its place, and is passed over
  * until schedule_bring_back(); with a session, so are the others of its session.
@@ -161,14 +175,15 @@ void schedule_bring_back(struct schedule *s, struct schedule_task *t, struct ins
 /* Why the first task of the line does not run now; for people ("weir task"). PERMIT_FREE with *ret_why: another reason. */
 enum schedule_why {
     SCHEDULE_MAY_RUN,
-    SCHEDULE_NO_POOL,       /* the pool that it names is not there, or no pool offers the skill and there is no default */
+    SCHEDULE_NO_POOL, /* the pool that it names is not there, or no pool offers the skill and there is no default */
     SCHEDULE_POOL_DISABLED,
     SCHEDULE_POOL_CLOSED,
-    SCHEDULE_LIMIT,         /* *ret_block says which */
+    SCHEDULE_LIMIT, /* *ret_block says which */
     SCHEDULE_SESSION_TAKEN,
     SCHEDULE_ASIDE,
 };
-enum schedule_why schedule_why(const struct schedule *s, const struct schedule_line *l, enum permit_block *ret_block);
+enum schedule_why schedule_why(const struct schedule *s, const struct schedule_line *l,
+                               enum permit_block *ret_block);
 /* Skills that tasks wait for and nobody offers, with no default pool; each is told once, until it is offered again. NULL: none (more). */
 const char *schedule_take_unoffered(struct schedule *s);
 /* For metrics: of each tenant that is known. */

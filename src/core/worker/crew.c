@@ -114,6 +114,7 @@ enum weir_status crew_new(const struct crew_options *o, struct crew_edge *edge,
     if (!c)
         return error_nomem(err);
     c->options = *o;
+    c->place_count = places;
     c->edge = edge;
     c->host = host;
     c->takes = 1;
@@ -365,13 +366,17 @@ static size_t vacant_place(const struct crew *c, bool extra)
 {
     size_t at = extra ? c->options.size : 0;
 
-    while (c->places[at].worker)
+    /* Where the size was changed, permanent ones may be among the extra places. */
+    while (at < c->place_count && c->places[at].worker)
         at++;
-    assert(at < c->options.size + c->options.overflow);
+    if (at == c->place_count)
+        for (at = 0; c->places[at].worker;)
+            at++;
+    assert(at < c->place_count);
     return at;
 }
 
-static struct worker *worker_new(struct crew *c, size_t at, struct instant now)
+static struct worker *worker_new(struct crew *c, size_t at, bool extra, struct instant now)
 {
     struct worker *w = mem_alloc(sizeof *w);
 
@@ -382,7 +387,7 @@ static struct worker *worker_new(struct crew *c, size_t at, struct instant now)
     memset(&w->health, 0, sizeof *w - offsetof(struct worker, health));
     w->id = ++c->last_id;
     w->place = at + 1;
-    w->extra = at >= c->options.size;
+    w->extra = extra;
     w->started_at = w->idle_since = now;
     w->ready_at = INSTANT_NEVER;
     w->max_in_flight = 1;
@@ -404,7 +409,7 @@ static struct worker *worker_new(struct crew *c, size_t at, struct instant now)
 static bool start(struct crew *c, bool extra, struct instant now)
 {
     size_t at = vacant_place(c, extra);
-    struct worker *w = worker_new(c, at, now);
+    struct worker *w = worker_new(c, at, extra, now);
 
     if (!w) {
         c->counts.failed_starts++;

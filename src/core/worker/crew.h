@@ -119,7 +119,7 @@ enum crew_ending { CREW_ENDING_NOT, CREW_ENDING_ASKED, CREW_ENDING_TERM, CREW_EN
 
 struct worker {
     uint64_t id;  /* from 1, never used again */
-    size_t place; /* from 1; of `size` permanent ones, then the extra ones */
+    size_t place; /* from 1; of `size` permanent ones, then the extra ones; see crew_set_size() */
     bool extra;   /* an overflow worker */
     struct worker_life life;
     struct health health;
@@ -187,6 +187,14 @@ WEIR_MUST_CHECK enum weir_status crew_options_check(const struct crew_options *o
 WEIR_MUST_CHECK enum weir_status crew_new(const struct crew_options *o, struct crew_edge *edge,
                                           struct crew_host *host, struct instant now,
                                           struct crew **ret, struct weir_error *err);
+/*
+ * Another number of permanent workers: 1 .. CREW_WORKERS_MAX less the overflow. More: extra ones that are there become
+ * permanent, and others start as places are filled. Fewer: the surplus retires, first those that are not ready yet, then
+ * idle ones without sessions, with sessions, and at last busy ones, which end when they have nothing in hand. A place keeps
+ * its number, so permanent ones may have higher ones than `size` from then on. On an error nothing has changed.
+ */
+WEIR_MUST_CHECK enum weir_status crew_set_size(struct crew *c, size_t size, struct instant now,
+                                               struct weir_error *err);
 /* All workers are gone (asserted). NULL-safe; returns NULL. */
 struct crew *crew_free(struct crew *c);
 

@@ -26,7 +26,7 @@ struct crew_counts crew_counts(const struct crew *c)
 
 void crew_each(struct crew *c, void (*fn)(void *ctx, const struct worker *w), void *ctx)
 {
-    for (size_t i = 0; i < c->options.size + c->options.overflow; i++) {
+    for (size_t i = 0; i < c->place_count; i++) {
         if (c->places[i].worker)
             fn(ctx, c->places[i].worker);
     }
@@ -163,8 +163,8 @@ static const char *check_worker(const struct crew *c, const struct worker *w)
 
     if (w->placed != (c->places[w->place - 1].worker == w))
         return "a worker has a place that is not its own, or none that is";
-    if (w->extra != (w->place > c->options.size))
-        return "a permanent worker has an extra place, or the reverse";
+    if (w->place < 1 || w->place > c->place_count)
+        return "a worker has a place that there is not";
     if (!heap_contains(&w->timer))
         return "a worker has no timer";
     if (length(&w->session_list) != w->sessions)
@@ -187,8 +187,11 @@ static const char *check_counts(const struct crew *c, const struct tallied *t)
         return "there are more or fewer workers than are counted";
     if (t->permanent_filled != c->permanent_filled || t->extra_filled != c->extra_filled)
         return "there are more or fewer filled places than are counted";
-    if (t->permanent > c->options.size + CREW_SPARE || t->extra > c->options.overflow)
+    if (t->permanent_filled > c->options.size || t->extra > c->options.overflow ||
+        (t->permanent > c->options.size + CREW_SPARE && t->permanent > c->surplus))
         return "there are more workers than may be";
+    if (c->options.size + c->options.overflow > c->place_count)
+        return "there are fewer places than there may be workers";
     if (memcmp(t->in_state, c->in_state, sizeof t->in_state) != 0)
         return "the counts by state are not what there is";
     if (t->room != c->room)

@@ -179,6 +179,8 @@ void crew_gone(struct crew *c, struct worker *w, const char *cause, const char *
     c->in_state[0][WORKER_TERMINATED]--;
     c->count--;
     *(w->extra ? &c->extra : &c->permanent) -= 1;
+    if (c->surplus > c->permanent)
+        c->surplus = c->permanent;
     if (c->edge->forget)
         c->edge->forget(c->edge, w);
     mem_free(w);

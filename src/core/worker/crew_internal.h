@@ -3,6 +3,7 @@
  *
  *     crew.c         making and taking apart, options, starting, what is due
  *     crew_pick.c    who gets a task; what is in hand, has room, is parked
+ *     crew_size.c    another number of workers
  *     crew_end.c     how a worker ends: retiring, killing, gone, the end of all
  *     crew_check.c   what must hold; looking
  */
@@ -26,8 +27,11 @@ struct crew {
     struct rng rng; /* of the pauses */
     struct affinity *affinity;
 
-    struct crew_place *places; /* size + overflow of them */
-    struct list workers;       /* all, by id */
+    struct crew_place *places; /* place_count of them: size + overflow, or what these once were */
+    size_t place_count;
+    size_t
+        surplus; /* processes of permanent workers that there may be after the size was lowered */
+    struct list workers; /* all, by id */
     struct heap timers;
     uint64_t last_id;
     size_t count, permanent, extra; /* workers; those of them that are or were in such a place */

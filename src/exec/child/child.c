@@ -11,6 +11,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stddef.h>
@@ -259,6 +260,28 @@ enum weir_status child_launch(struct child_guard *guard, const struct child_opti
     }
     mem_free(block);
     return status;
+}
+
+/* ---- looking ---- */
+
+uint64_t child_stat(pid_t pid, int field)
+{
+    char path[64], text[1024], *at;
+    ssize_t n;
+    int fd;
+
+    snprintf(path, sizeof path, "/proc/%lld/stat", (long long)pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    n = read(fd, text, sizeof text - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    /* The second field, the program's name, may hold anything, and ends with the last bracket. */
+    at = strrchr(text, ')');
+    for (int i = 2; at && i < field; i++)
+        at = strchr(at + 1, ' ');
+    return at ? strtoull(at, NULL, 10) : 0;
 }
 
 /* ---- ending ---- */

@@ -82,6 +82,14 @@ WEIR_MUST_CHECK enum weir_status child_launch(struct child_guard *guard,
                                               const struct child_options *options,
                                               struct child *ret, struct weir_error *err);
 
+/*
+ * A number of /proc/PID/stat, by its field as proc(5) counts them, from 4 on; 0: it is not to be had. The time of the start, in
+ * the kernel's ticks, tells a process from a later one with its number.
+ */
+#define CHILD_STAT_FLAGS 9
+#define CHILD_STAT_START 22
+uint64_t child_stat(pid_t pid, int field);
+
 /* Sends a signal to the whole group. Nothing happens when all have ended, or there is no child. */
 void child_signal(const struct child *child, int sig);
 

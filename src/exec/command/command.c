@@ -20,6 +20,8 @@
 #define AHEAD_PER_PLACE 32
 #define AHEAD_WORK_NS   (3 * NS_PER_MS)
 
+#define LOOK_NS_DEFAULT NS_PER_S
+
 static const struct command_term terms_default[] = {
     {SIGTERM, 200 * NS_PER_MS},
     {SIGTERM, 100 * NS_PER_MS},
@@ -102,7 +104,8 @@ void command_slot_done(struct command_executor *ex, struct command_slot *slot)
 {
     list_remove(&slot->link);
     list_remove(&slot->cancel_link);
-    assert(list_empty(&slot->watch_link) && list_empty(&slot->end_link));
+    assert(list_empty(&slot->watch_link) && list_empty(&slot->end_link) &&
+           list_empty(&slot->beat_link));
     slot->attempt->edge = NULL;
     command_give_place(ex, slot);
     slot_reset(slot);
@@ -239,7 +242,7 @@ static void command_kick(struct core_executor *base)
         list_push_back(&ex->queue, node);
         ex->queued++;
     }
-    room = ex->places - ex->running;
+    room = ex->places > ex->running ? ex->places - ex->running : 0;
     while (count < room && count < ex->queued) {
         struct lane *lane = idlest_lane(ex);
 
@@ -252,6 +255,21 @@ static void command_kick(struct core_executor *base)
     /* Not before: it would wake to a lock that is taken. */
     for (size_t i = 0; i < count; i++)
         lane_wake(roused[i]);
+}
+
+static enum weir_status command_resize(struct core_executor *base, size_t size,
+                                       struct weir_error *err)
+{
+    struct command_executor *ex = of(base);
+
+    if (size > COMMAND_PLACES_MAX)
+        return error_set(err, WEIR_E_INVALID, "%zu commands at once; give 1 to %d", size,
+                         COMMAND_PLACES_MAX);
+    pthread_mutex_lock(&ex->lock);
+    ex->places = size;
+    pthread_mutex_unlock(&ex->lock);
+    command_kick(base);
+    return WEIR_OK;
 }
 
 /* Copes with an executor that is half made. */
@@ -276,6 +294,9 @@ static void release(struct command_executor *ex)
     mem_free(ex->lanes);
     mem_free(ex->taken);
     mem_free(ex->spill_dir);
+    for (size_t i = 0; i < ex->shared.wrapper_count; i++)
+        mem_free(ex->shared.wrapper[i]);
+    mem_free(ex->shared.wrapper);
     mem_free(ex);
 }
 
@@ -291,6 +312,7 @@ static const struct core_executor_ops command_ops_ahead = {
     .ahead_work_ns = AHEAD_WORK_NS,
     .start = command_start,
     .cancel = command_cancel,
+    .resize = command_resize,
     .kick = command_kick,
     .close = command_close,
 };
@@ -300,6 +322,7 @@ static const struct core_executor_ops command_ops = {
     .cancels_at_once = true,
     .start = command_start,
     .cancel = command_cancel,
+    .resize = command_resize,
     .kick = command_kick,
     .close = command_close,
 };
@@ -365,6 +388,31 @@ static enum weir_status set_limits(struct command_executor *ex, const struct com
     return WEIR_OK;
 }
 
+/* What is copied counts at once, so that release() copes with half of it. */
+static enum weir_status set_wrapper(struct slot_shared *s, const struct command_options *o,
+                                    struct weir_error *err)
+{
+    size_t count = 0;
+
+    while (o->wrapper && o->wrapper[count])
+        count++;
+    s->wrapper_shell = o->wrapper_shell;
+    if (count == 0)
+        return WEIR_OK;
+    if (!*o->wrapper[0])
+        return error_set(err, WEIR_E_INVALID,
+                         "the wrapper's first word is empty; it names a program, such as ssh");
+    s->wrapper = mem_calloc(count + 1, sizeof *s->wrapper);
+    if (!s->wrapper)
+        return error_nomem(err);
+    for (; s->wrapper_count < count; s->wrapper_count++) {
+        s->wrapper[s->wrapper_count] = mem_strdup(o->wrapper[s->wrapper_count]);
+        if (!s->wrapper[s->wrapper_count])
+            return error_nomem(err);
+    }
+    return WEIR_OK;
+}
+
 static size_t processors(void)
 {
     cpu_set_t set;
@@ -413,6 +461,7 @@ enum weir_status command_executor_new(const struct command_options *o,
     ex->base.ops = o->ahead ? &command_ops_ahead : &command_ops;
     ex->places = o->places;
     ex->ahead = o->ahead;
+    ex->look_ns = o->heartbeat_look_ns > 0 ? o->heartbeat_look_ns : LOOK_NS_DEFAULT;
     ex->host = host;
     ex->prepare = o->prepare;
     ex->ctx = o->ctx;
@@ -427,6 +476,8 @@ enum weir_status command_executor_new(const struct command_options *o,
         status = set_terms(&ex->shared, o, err);
     if (status == WEIR_OK)
         status = set_limits(ex, o, err);
+    if (status == WEIR_OK)
+        status = set_wrapper(&ex->shared, o, err);
     if (status == WEIR_OK)
         status = child_guard_new(&ex->guard, err);
     if (status == WEIR_OK)

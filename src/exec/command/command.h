@@ -18,6 +18,16 @@
  * only then the attempt is reported, with the output that there was, as never `ok`. So a permit stands for a process that
  * runs. It does not hold up anybody.
  *
+ * core_attempt.env is added to the command's environment, and replaces what has the same name. Where the host wants to know,
+ * it is told which process an attempt is (began), and that it is alive (beat): an attempt that has WEIR_HEARTBEAT=PATH in
+ * core_attempt.env touches that file, as often as it likes; the file's first line, if it has one, is how far it is ("0.42
+ * page 3 of 7"). The file is the command's to create; it is looked at about once a second, and removed when the attempt
+ * has ended (heartbeat.h).
+ *
+ * A wrapper is put before the words of every command: ssh to another machine, a container, a scheduler's launcher. What
+ * weir starts, signals and waits for is then the wrapper; it gets the environment, the folder and standard input, and
+ * whether these reach the command is its affair.
+ *
  * Where commands take some milliseconds or less, and nothing spaces them or limits their time, the engine hands over some
  * more than there are places (core/ahead.c), so that one begins as soon as another ends. See `ahead`.
  *
@@ -45,7 +55,7 @@ struct command_launch {
     /*
      * Changes to the environment, as child_options.env has them; NULL: none. The executor adds WEIR_INDEX (from 0),
      * WEIR_KEY, WEIR_ATTEMPT (from 1), WEIR_SLOT (the place), and for users of GNU parallel PARALLEL_SEQ (WEIR_INDEX + 1)
-     * and PARALLEL_JOBSLOT (the place); what is named here replaces them.
+     * and PARALLEL_JOBSLOT (the place); what is named here replaces them, and core_attempt.env replaces what is named here.
      */
     char *const *env;
     const char *dir;    /* NULL: this process's */
@@ -96,6 +106,11 @@ struct command_options {
     uint64_t output_max_bytes;
     size_t spill_bytes;    /* 0: COMMAND_SPILL_BYTES_DEFAULT */
     const char *spill_dir; /* NULL: TMPDIR of the environment, else /tmp */
+    /* Words before those of each command, with a NULL at the end: {"docker", "exec", "box"}. NULL: none. */
+    const char *const *wrapper;
+    /* The wrapper gives the words behind its own to a shell, as ssh does: they are quoted for one. */
+    bool wrapper_shell;
+    duration_ns heartbeat_look_ns; /* how often heartbeat files are looked at; 0: 1 s */
 };
 
 #define COMMAND_OPTIONS_DEFAULT ((struct command_options){.places = 1, .fail_retryable = true})

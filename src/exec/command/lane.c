@@ -139,6 +139,8 @@ static void end(struct lane *lane, struct command_slot *slot)
     struct instant now = now_of(lane);
 
     slot->attempt->answer.ended_at = now;
+    list_remove(&slot->beat_link);
+    heartbeat_remove(&slot->heartbeat);
     pthread_mutex_lock(&ex->lock);
     ex->running--;
     command_give_place(ex, slot);
@@ -158,6 +160,23 @@ static bool watch_new(struct lane *lane, struct command_slot *slot)
 {
     return watch(lane, slot->child.pidfd, EPOLLIN, slot, SOURCE_PROCESS) &&
            (slot->in_fd < 0 || watch(lane, slot->in_fd, EPOLLOUT, slot, SOURCE_IN));
+}
+
+/* It runs, as whoever wants to know is told; from now on it may say that it is alive. */
+static void tell_began(struct lane *lane, struct command_slot *slot, struct instant now)
+{
+    struct command_executor *ex = lane->executor;
+    struct core_attempt_began began = {.token = slot->attempt->token, .pid = slot->child.pid};
+
+    if (ex->host->began) {
+        began.pid_start = child_stat(slot->child.pid, CHILD_STAT_START);
+        ex->host->began(ex->host, &began);
+    }
+    if (!slot->heartbeat.path || !ex->host->beat)
+        return;
+    if (list_empty(&lane->beating))
+        lane->look_at = instant_add(now, ex->look_ns);
+    list_push_back(&lane->beating, &slot->beat_link);
 }
 
 static void launch(struct lane *lane, struct command_slot *slot)
@@ -182,6 +201,7 @@ static void launch(struct lane *lane, struct command_slot *slot)
     }
     slot->watch_at = instant_add(a->started_at, WATCH_AFTER_MS * NS_PER_MS);
     list_push_back(&lane->unwatched, &slot->watch_link);
+    tell_began(lane, slot, a->started_at);
 }
 
 /* Its process has ended. */
@@ -234,11 +254,31 @@ static void step_terms(struct lane *lane, struct instant now)
     }
 }
 
+/* One look at all files that there are, whenever it is time. */
+static void look_for_beats(struct lane *lane, struct instant now)
+{
+    struct core_executor_host *host = lane->executor->host;
+    char room[HEARTBEAT_READ_BYTES];
+
+    if (list_empty(&lane->beating) || instant_before(now, lane->look_at))
+        return;
+    lane->look_at = instant_add(now, lane->executor->look_ns);
+    list_foreach (node, &lane->beating) {
+        struct command_slot *slot = list_entry(node, struct command_slot, beat_link);
+        struct core_heartbeat beat = {.token = slot->attempt->token};
+
+        if (heartbeat_look(&slot->heartbeat, room, &beat))
+            host->beat(host, &beat);
+    }
+}
+
 static struct instant next_due(struct lane *lane)
 {
     struct list *first = list_front(&lane->unwatched);
     struct instant due = lane->ended ? lane->report_at : INSTANT_NEVER;
 
+    if (!list_empty(&lane->beating))
+        due = instant_min(due, lane->look_at);
     if (first)
         due = instant_min(due, list_entry(first, struct command_slot, watch_link)->watch_at);
     list_foreach (node, &lane->ending)
@@ -295,7 +335,7 @@ static struct command_slot *take_next(struct lane *lane)
     struct command_executor *ex = lane->executor;
     struct command_slot *slot;
 
-    if (list_empty(&ex->queue) || ex->running == ex->places)
+    if (list_empty(&ex->queue) || ex->running >= ex->places)
         return NULL;
     slot = list_entry(list_front(&ex->queue), struct command_slot, link);
     /* Without memory for a place, one that ends makes room for it. */
@@ -354,6 +394,7 @@ static void *lane_main(void *arg)
             report(lane);
         step_terms(lane, now);
         watch_pipes(lane, now);
+        look_for_beats(lane, now);
         if (!r.slot || r.more)
             wait_and_look(lane, r.slot ? 0 : time_until(lane, next_due(lane)));
     }
@@ -401,6 +442,7 @@ enum weir_status lane_start(struct lane *lane, struct command_executor *executor
     list_init(&lane->cancels);
     list_init(&lane->unwatched);
     list_init(&lane->ending);
+    list_init(&lane->beating);
     lane->ended_tail = &lane->ended;
     lane->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     lane->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

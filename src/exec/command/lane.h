@@ -35,8 +35,10 @@ struct lane {
     struct list cancels; /* of these, those that are to be ended and do not know it yet */
 
     /* the lane's thread only */
-    struct list unwatched; /* those whose pipes are not watched yet, in the order of their start */
-    struct list ending;    /* those in their term sequence */
+    struct list unwatched;  /* those whose pipes are not watched yet, in the order of their start */
+    struct list ending;     /* those in their term sequence */
+    struct list beating;    /* those that have a heartbeat file; without any nobody looks */
+    struct instant look_at; /* when these files are looked at next */
     struct command_slot *ended; /* those whose process has gone, to be reported */
     struct command_slot **ended_tail;
     size_t ended_count;
@@ -57,11 +59,12 @@ struct command_executor {
     size_t lanes_count;
     size_t places;
     bool ahead;
+    duration_ns look_ns; /* between two looks at heartbeat files */
 
     pthread_mutex_t lock; /* of what follows */
     struct list staged, queue;
     size_t queued;
-    size_t running; /* processes; no more than places */
+    size_t running; /* processes; no more than places, but when these were made fewer */
     struct command_slot *free;
     uint64_t *taken; /* a bit for each place */
     size_t taken_words;

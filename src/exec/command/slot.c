@@ -2,6 +2,7 @@
 #include "exec/command/slot.h"
 
 #include "base/mem.h"
+#include "exec/template/shell.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -32,6 +33,7 @@ struct command_slot *slot_new(const struct slot_shared *shared)
     list_init(&slot->cancel_link);
     list_init(&slot->watch_link);
     list_init(&slot->end_link);
+    list_init(&slot->beat_link);
     slot_reset(slot);
     return slot;
 }
@@ -65,6 +67,7 @@ void slot_reset(struct command_slot *slot)
     slot->lane = NULL;
     slot->place = 0;
     slot->cancel_asked = slot->watched = slot->ending = false;
+    slot->heartbeat = (struct heartbeat){0};
     slot->fault = CAPTURE_MORE;
     slot->term_step = 0;
     slot->term_at = INSTANT_NONE; /* the first step is due as soon as it is asked for */
@@ -155,23 +158,68 @@ static bool make_room(struct command_slot *slot, size_t words)
     return true;
 }
 
+/* A word of the command behind a wrapper. */
+static void add_wrapped(struct command_slot *slot, size_t *n, const char *word)
+{
+    size_t at = slot->text.len;
+
+    if (!slot->shared->wrapper_shell) {
+        add(slot, n, word);
+        return;
+    }
+    shell_quote(&slot->text, slice_of(word));
+    add_end(slot, n, at);
+}
+
+/* Returns the program. */
+static const char *add_argv(struct command_slot *slot, size_t *n,
+                            const struct command_launch *launch)
+{
+    const struct slot_shared *shared = slot->shared;
+    const char *file = launch->file ? launch->file : launch->argv[0];
+
+    if (shared->wrapper_count == 0) {
+        for (char *const *word = launch->argv; *word; word++)
+            add(slot, n, *word);
+        return file;
+    }
+    for (size_t i = 0; i < shared->wrapper_count; i++)
+        add(slot, n, shared->wrapper[i]);
+    /* It looks for the program by the first word. */
+    add_wrapped(slot, n, file);
+    for (char *const *word = launch->argv + 1; *word; word++)
+        add_wrapped(slot, n, *word);
+    return shared->wrapper[0];
+}
+
+static void add_env(struct command_slot *slot, size_t *n, char *const *more)
+{
+    const char *const *own = slot->attempt->env;
+
+    add_own_variables(slot, n);
+    for (; more && *more; more++)
+        add(slot, n, *more);
+    for (; own && *own; own++)
+        add(slot, n, *own);
+}
+
 bool slot_lay(struct command_slot *slot, const struct command_launch *launch)
 {
-    size_t argc = count(launch->argv), n = 0, dir, env;
+    size_t argc = count(launch->argv) + slot->shared->wrapper_count, n = 0, dir, env;
+    size_t variables =
+        count(launch->env) + OWN_VARIABLES + count((char *const *)(uintptr_t)slot->attempt->env);
+    const char *file;
 
     /* Two ends, and the file and the folder. */
-    if (!make_room(slot, argc + count(launch->env) + OWN_VARIABLES + 4))
+    if (!make_room(slot, argc + variables + 4))
         return false;
     buf_clear(&slot->text);
-    for (size_t i = 0; i < argc; i++)
-        add(slot, &n, launch->argv[i]);
+    file = add_argv(slot, &n, launch);
     slot->words[n++] = NULL;
     env = n;
-    add_own_variables(slot, &n);
-    for (char *const *e = launch->env; e && *e; e++)
-        add(slot, &n, *e);
+    add_env(slot, &n, launch->env);
     slot->words[n++] = NULL;
-    add(slot, &n, launch->file ? launch->file : launch->argv[0]);
+    add(slot, &n, file);
     dir = n;
     add(slot, &n, launch->dir ? launch->dir : "");
     if (slot->text.failed)
@@ -188,6 +236,7 @@ bool slot_lay(struct command_slot *slot, const struct command_launch *launch)
     };
     slot->input = launch->input;
     slot->has_input = launch->has_input;
+    heartbeat_init(&slot->heartbeat, slot->attempt->env);
     return true;
 }
 

@@ -19,6 +19,7 @@
 #include "exec/child/child.h"
 #include "exec/command/capture.h"
 #include "exec/command/command.h"
+#include "exec/command/heartbeat.h"
 
 struct lane;
 
@@ -29,6 +30,9 @@ struct slot_shared {
     bool fail_retryable;
     struct command_term terms[COMMAND_TERM_STEPS_MAX];
     size_t terms_count;
+    char **wrapper; /* with a NULL at the end */
+    size_t wrapper_count;
+    bool wrapper_shell;
 };
 
 enum slot_state {
@@ -63,12 +67,14 @@ struct command_slot {
     struct child child;
     struct child_end end;
     struct capture out, err;
-    int in_fd;                 /* our end of standard input; -1 */
-    enum capture_state fault;  /* why it was given up, beyond CAPTURE_END */
-    int fault_errnum;          /* with CAPTURE_NO_FILE */
-    bool watched;              /* its pipes are; see lane.c */
-    struct instant watch_at;   /* when they are to be */
-    struct list watch_link;    /* in its lane's `unwatched` */
+    int in_fd;                /* our end of standard input; -1 */
+    enum capture_state fault; /* why it was given up, beyond CAPTURE_END */
+    int fault_errnum;         /* with CAPTURE_NO_FILE */
+    bool watched;             /* its pipes are; see lane.c */
+    struct instant watch_at;  /* when they are to be */
+    struct list watch_link;   /* in its lane's `unwatched` */
+    struct heartbeat heartbeat;
+    struct list beat_link;     /* in its lane's `beating` */
     bool ending;               /* told to end: cancelled */
     struct list end_link;      /* in its lane's `ending` */
     size_t term_step;          /* the next one */

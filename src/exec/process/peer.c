@@ -237,6 +237,8 @@ static enum weir_status launch(struct peer *p, const int theirs[3], struct weir_
     status = child_launch(x->guard, &o, &p->child, err);
     x->env[x->env_count] = x->env[x->env_count + 1] = NULL;
     p->pid = p->child.pid;
+    if (status == WEIR_OK && x->host->began)
+        p->pid_start = child_stat(p->child.pid, CHILD_STAT_START);
     return status;
 }
 
@@ -309,31 +311,12 @@ static bool has_exited(const struct peer *p)
     return poll(&look, 1, 0) > 0;
 }
 
-/* From linux/sched.h: of the flags in /proc/PID/stat, set before an exiting process lets go of its descriptors. */
+/* From linux/sched.h: of a process's flags, set before an exiting one lets go of its descriptors. */
 #define PF_EXITING 0x4U
-/* Fields between the program's name, which may hold anything and ends with the last bracket, and the flags. */
-#define FIELDS_BEFORE_FLAGS 7
 
 static bool is_exiting(const struct peer *p)
 {
-    char path[64], text[1024], *at;
-    unsigned long flags = 0;
-    ssize_t n;
-    int fd;
-
-    snprintf(path, sizeof path, "/proc/%lld/stat", (long long)p->pid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    n = read(fd, text, sizeof text - 1);
-    close(fd);
-    text[n > 0 ? n : 0] = '\0';
-    at = strrchr(text, ')');
-    for (int i = 0; at && i < FIELDS_BEFORE_FLAGS; i++)
-        at = strchr(at + 1, ' ');
-    if (at)
-        flags = strtoul(at, NULL, 10);
-    return (flags & PF_EXITING) != 0;
+    return (child_stat((pid_t)p->pid, CHILD_STAT_FLAGS) & PF_EXITING) != 0;
 }
 
 static void put_last_words(struct buf *out, const struct peer *p)

@@ -27,8 +27,9 @@ struct thread_executor {
     size_t queued;                      /* attempts and runs */
     struct list workers;                /* threads that are not ended */
     size_t threads;                     /* how many these are */
-    size_t idle;                        /* of these, waiting for work */
-    size_t waking;                      /* of these, told to wake up and not yet awake */
+    size_t leaving; /* of these, about to end: others may have come in their place */
+    size_t idle;    /* of these, waiting for work */
+    size_t waking;  /* of these, told to wake up and not yet awake */
     bool closing;
 };
 
@@ -40,6 +41,7 @@ struct worker {
     struct thread_executor *executor;
     struct list link;
     struct core_attempt *attempt; /* what the callback works on; for when it ends the thread */
+    bool surplus;                 /* it ends, for there are to be fewer threads */
 
     /* under the lock */
     struct core_run *run; /* rows that are this thread's to report, from the first; NULL: none */

@@ -57,17 +57,32 @@ static void unqueue(struct thread_executor *x, struct core_attempt *a)
     a->edge = NULL;
 }
 
-/* Under the lock. An attempt, or a run (*ret is NULL then). False: the executor is closing. */
+/* Under the lock: whether there are more threads than the pool has places, since it was made smaller. */
+static bool has_surplus(const struct thread_executor *x)
+{
+    return x->threads - x->leaving > x->options.threads && !x->closing;
+}
+
+/* Under the lock. An attempt, or a run (*ret is NULL then). False: the executor is closing, or the thread is surplus: then it
+ * is not counted any more, and touches nothing of the executor once the lock is let go. */
 static bool take(struct worker *w, struct core_attempt **ret)
 {
     struct thread_executor *x = w->executor;
     bool taken;
 
-    while (x->queued == 0 && !x->closing) {
+    while (x->queued == 0 && !x->closing && !has_surplus(x)) {
         x->idle++;
         pthread_cond_wait(&x->work, &x->lock);
         x->idle--;
         x->waking -= x->waking > 0;
+    }
+    *ret = NULL;
+    if (has_surplus(x)) {
+        w->surplus = true;
+        list_remove(&w->link);
+        x->threads--;
+        wake_one(x);
+        return false;
     }
     *ret = x->queue;
     if (*ret)
@@ -143,6 +158,7 @@ static void thread_gone(struct worker *w)
 
     pthread_mutex_lock(&x->lock);
     list_remove(&w->link);
+    x->leaving++;
     /* It may have been the only one, and nobody kicks for what is queued already. */
     if (x->queued > 0 && x->idle == 0 && !start_thread(x) && x->threads == 1)
         orphans = take_orphans(x);
@@ -151,6 +167,7 @@ static void thread_gone(struct worker *w)
     fail_orphans(x, orphans);
     pthread_mutex_lock(&x->lock);
     x->threads--;
+    x->leaving--;
     pthread_cond_signal(&x->gone);
     pthread_mutex_unlock(&x->lock);
 }
@@ -201,7 +218,8 @@ static void report_finished(struct worker *w)
     struct thread_executor *x = w->executor;
     struct core_run *chain;
 
-    if (!w->finished || (x->runs && !x->queue && w->finished_runs < RUNS_REPORTED))
+    if (!w->finished ||
+        (x->runs && !x->queue && !has_surplus(x) && w->finished_runs < RUNS_REPORTED))
         return;
     chain = runs_finished(w);
     pthread_mutex_unlock(&x->lock);
@@ -227,7 +245,8 @@ static void *worker_main(void *arg)
         else if (more)
             runs_work(&w, on_thread_exit);
     } while (more);
-    thread_gone(&w);
+    if (!w.surplus)
+        thread_gone(&w);
     return NULL;
 }
 
@@ -259,6 +278,20 @@ static void kick(struct core_executor *ex)
     wake_one(x);
     pthread_mutex_unlock(&x->lock);
     fail_orphans(x, orphans);
+}
+
+static enum weir_status resize(struct core_executor *ex, size_t size, struct weir_error *err)
+{
+    struct thread_executor *x = of(ex);
+
+    (void)err;
+    pthread_mutex_lock(&x->lock);
+    x->options.threads = size;
+    pthread_cond_broadcast(
+        &x->work); /* those that are surplus are among the idle ones, or find out by themselves */
+    pthread_mutex_unlock(&x->lock);
+    kick(ex);
+    return WEIR_OK;
 }
 
 static void cancel(struct core_executor *ex, struct core_attempt *a)
@@ -301,6 +334,7 @@ static const struct core_executor_ops thread_ops = {
     .start = enqueue,
     .start_run = runs_start,
     .recall = runs_recall,
+    .resize = resize,
     .cancel = cancel,
     .kick = kick,
     .close = close_executor,

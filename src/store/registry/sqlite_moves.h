@@ -9,7 +9,7 @@
 
 /* An event about the task, of no attempt; a duration below 0 is none. detail may be NULL. */
 enum weir_status move_tell(struct sqlite_registry *r, struct task_row *row,
-                           enum registry_event_kind kind, int64_t at_ns, int64_t duration_ns,
+                           enum registry_event_kind kind, int64_t at_ns, int64_t took_ns,
                            const struct buf *detail, struct weir_error *err);
 /* A new rank; task.ready; handed over. */
 enum weir_status move_ready(struct sqlite_registry *r, struct task_row *row, int64_t at_ns,

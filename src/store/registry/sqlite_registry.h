@@ -47,8 +47,8 @@ WEIR_MUST_CHECK enum weir_status sqlite_registry_open(const char *path,
                                                       struct weir_error *err);
 
 /* Tests only. NULL: what is kept twice (counts, dependencies, what the engine has of each line) agrees. O(tasks). */
-const char *sqlite_registry_check(struct core_registry *r);
+const char *sqlite_registry_check(struct core_registry *base);
 /* Tests only. The next n transactions fail when they are all but done (WEIR_E_IO). */
-void sqlite_registry_fail_next(struct core_registry *r, uint64_t n);
+void sqlite_registry_fail_next(struct core_registry *base, uint64_t n);
 
 #endif

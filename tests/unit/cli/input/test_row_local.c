@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "cli/command/template.h"
+#include "exec/template/template.h"
 #include "cli/input/row.h"
 
 #include <stdio.h>

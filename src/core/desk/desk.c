@@ -1,0 +1,271 @@
+/*
+ * The desk made and taken apart, its ops, and its turn.
+ */
+#include "core/desk/internal.h"
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/mem.h"
+
+#include <assert.h>
+#include <string.h>
+
+static bool wait_less(const struct heap_node *x, const struct heap_node *y)
+{
+    const struct desk_task *a = list_entry(x, struct desk_task, wait);
+    const struct desk_task *b = list_entry(y, struct desk_task, wait);
+
+    return a->wake_at.ns != b->wake_at.ns ? a->wake_at.ns < b->wake_at.ns
+                                          : a->place.rank < b->place.rank;
+}
+
+static bool silence_less(const struct heap_node *x, const struct heap_node *y)
+{
+    const struct attempt *a = list_entry(x, struct attempt, silence);
+    const struct attempt *b = list_entry(y, struct attempt, silence);
+
+    return a->silent_at.ns != b->silent_at.ns ? a->silent_at.ns < b->silent_at.ns
+                                              : a->shown.token < b->shown.token;
+}
+
+enum weir_status desk_new(const struct desk_options *o, struct desk **ret, struct weir_error *err)
+{
+    struct desk *d = mem_calloc(1, sizeof *d);
+
+    if (!d)
+        return error_nomem(err);
+    d->schedule = schedule_new(&o->schedule);
+    if (!d->schedule) {
+        mem_free(d);
+        return error_nomem(err);
+    }
+    d->options = *o;
+    d->dispatcher = o->dispatcher;
+    d->host = o->host;
+    d->last_token = o->first_token;
+    rng_seed(&d->rng, o->seed);
+    idmap_init(&d->tasks);
+    idmap_init(&d->attempts);
+    list_init(&d->running);
+    list_init(&d->pools);
+    heap_init(&d->waits, wait_less);
+    heap_init(&d->silences, silence_less);
+    d->finished_tail = &d->finished;
+    *ret = d;
+    return WEIR_OK;
+}
+
+void desk_free(struct desk *d)
+{
+    if (!d)
+        return;
+    assert(d->run_count == 0 && d->unwritten == 0);
+    window_free(d);
+    pools_free(d);
+    schedule_free(d->schedule);
+    heap_free(&d->waits);
+    heap_free(&d->silences);
+    idmap_free(&d->attempts);
+    idmap_free(&d->tasks);
+    mem_free(d);
+}
+
+/* ---- ops ---- */
+
+struct registry_op *desk_new_op(enum registry_op_kind kind)
+{
+    struct registry_op *op = mem_calloc(1, sizeof *op);
+
+    if (op)
+        op->kind = kind;
+    return op;
+}
+
+void desk_write(struct desk *d, struct registry_op *op, struct instant now)
+{
+    op->at_ns = d->host->wall_ns(d->host, now);
+    d->unwritten++;
+    d->host->write(d->host, op);
+}
+
+/* The op's own memory holds what it says. */
+struct told {
+    struct registry_op op; /* first */
+    struct desk_pool *pool;
+    char detail[];
+};
+
+void desk_record(struct desk *d, const struct registry_event *e, struct desk_pool *p,
+                 struct instant now)
+{
+    struct told *t = mem_calloc(1, sizeof *t + e->detail.len + 1);
+
+    if (!t)
+        return;
+    t->op.kind = REGISTRY_TELL;
+    t->op.tell = *e;
+    t->op.tell.detail = (struct slice){t->detail, e->detail.len};
+    if (e->detail.len > 0)
+        memcpy(t->detail, e->detail.data, e->detail.len);
+    if (p) {
+        t->pool = p;
+        t->pool->unwritten++;
+        t->op.tell.pool = slice_of(p->name);
+    }
+    desk_write(d, &t->op, now);
+}
+
+void desk_tell(struct desk *d, enum registry_event_kind kind, struct desk_pool *p,
+               const char *detail, struct instant now)
+{
+    desk_record(d, &(struct registry_event){.kind = kind, .detail = slice_of(detail)}, p, now);
+}
+
+void desk_made_ready(struct desk *d, struct registry_op *op, struct instant now)
+{
+    struct registry_task *chain = op->ret_ready;
+    uint32_t *lines = op->ret_lines;
+
+    op->ret_ready = NULL;
+    op->ret_lines = NULL;
+    desk_ready(d, chain, now);
+    for (size_t i = 0; i < op->ret_line_count; i++)
+        desk_line_ready(d, lines[i], now);
+    op->ret_line_count = 0;
+    mem_free(lines);
+}
+
+static void woken(struct desk *d, const struct registry_op *op, struct instant now)
+{
+    d->waking = false;
+    if (op->err.status != WEIR_OK)
+        d->wake_wall_ns = d->host->wall_ns(d->host, now) + NS_PER_S;
+    else if (op->wake.ret_count >= op->wake.max)
+        d->wake_wall_ns = op->at_ns;
+    else if (op->wake.ret_next_ns != 0)
+        desk_wake_by(d, op->wake.ret_next_ns);
+}
+
+void desk_written(struct desk *d, struct registry_op *op, struct instant now)
+{
+    assert(d->unwritten > 0);
+    d->unwritten--;
+    desk_made_ready(d, op, now);
+    switch (op->kind) {
+    case REGISTRY_START:
+    case REGISTRY_END:
+        attempt_written(d, op->user, op, now);
+        return;
+    case REGISTRY_TAKE:
+        window_taken(d, op, now);
+        break;
+    case REGISTRY_WAKE:
+        woken(d, op, now);
+        break;
+    case REGISTRY_TELL: {
+        struct desk_pool *p = ((struct told *)(void *)op)->pool;
+
+        if (p) {
+            p->unwritten--;
+            pool_release(p, now);
+        }
+        break;
+    }
+    default:
+        assert(!"an op that the desk does not write");
+    }
+    mem_free(op);
+}
+
+size_t desk_unwritten(const struct desk *d)
+{
+    return d->unwritten;
+}
+
+/* ---- the turn ---- */
+
+void desk_wake_by(struct desk *d, int64_t wall_ns)
+{
+    if (d->wake_wall_ns == 0 || wall_ns < d->wake_wall_ns)
+        d->wake_wall_ns = wall_ns;
+}
+
+/* Has the registry make ready what is due; returns when to look again. */
+static struct instant wake_registry(struct desk *d, struct instant now)
+{
+    int64_t wall_ns = d->host->wall_ns(d->host, now);
+    struct registry_op *op;
+
+    if (d->waking || d->wake_wall_ns == 0)
+        return INSTANT_NEVER;
+    if (wall_ns < d->wake_wall_ns) {
+        int64_t wait_ns = d->wake_wall_ns - wall_ns;
+
+        return instant_add(now, wait_ns < DESK_LOOK_NS ? wait_ns : DESK_LOOK_NS);
+    }
+    op = desk_new_op(REGISTRY_WAKE);
+    if (!op)
+        return instant_add(now, NS_PER_S);
+    op->wake.max = DESK_WAKE_TASKS;
+    d->waking = true;
+    d->wake_wall_ns = 0;
+    desk_write(d, op, now);
+    return INSTANT_NEVER;
+}
+
+static void tell_unoffered(struct desk *d, struct instant now)
+{
+    const char *skill;
+
+    while ((skill = schedule_take_unoffered(d->schedule))) {
+        struct buf detail = {0};
+
+        buf_puts(&detail, "{\"skill\":");
+        json_put_string(&detail, slice_of(skill));
+        buf_putc(&detail, '}');
+        if (!detail.failed)
+            desk_tell(d, REGISTRY_SKILL_UNOFFERED, NULL, detail.data, now);
+        buf_free(&detail);
+    }
+}
+
+struct instant desk_run(struct desk *d, struct instant now)
+{
+    struct instant wake;
+
+    attempts_judge(d, now);
+    wake = attempts_watch(d, now);
+    wake = instant_min(wake, window_run(d, now));
+    wake = instant_min(wake, wake_registry(d, now));
+    pools_open(d, now);
+    attempts_start(d, now);
+    tell_unoffered(d, now);
+    return instant_min(wake, pools_wake(d));
+}
+
+bool desk_is_due(const struct desk *d)
+{
+    return d->finished != NULL;
+}
+
+void desk_stop(struct desk *d)
+{
+    d->stopped = true;
+}
+
+void desk_set_schedule(struct desk *d, const struct schedule_options *o, struct instant now)
+{
+    (void)now;
+    d->options.schedule = *o;
+    schedule_set_policy(d->schedule, o);
+}
+
+bool desk_set_weight(struct desk *d, struct slice tenant, double weight)
+{
+    return schedule_set_weight(d->schedule, tenant, weight);
+}
+
+void desk_set_deaths_max(struct desk *d, uint32_t deaths_max)
+{
+    d->options.deaths_max = deaths_max;
+}

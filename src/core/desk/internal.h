@@ -1,0 +1,174 @@
+/*
+ * The desk's own structures, shared by the files of this folder and by nobody else:
+ *
+ *     desk.c      making and taking apart; what is told from outside; the turn
+ *     pools.c     pools, slots and limits
+ *     window.c    ready tasks in memory: what is handed over, taken, set aside, forgotten
+ *     attempt.c   from the choice to the end of an attempt
+ *     judge.c     what follows from it
+ *     look.c      what somebody wants to see; the checks
+ */
+#ifndef CORE_DESK_INTERNAL_H
+#define CORE_DESK_INTERNAL_H
+
+#include "base/heap.h"
+#include "base/idmap.h"
+#include "base/list.h"
+#include "base/rng.h"
+#include "core/desk.h"
+
+/* A look at the wall clock at least that often: it may have been set. */
+#define DESK_LOOK_NS (5 * NS_PER_S)
+/* Tasks whose time has come, made ready by one op. */
+#define DESK_WAKE_TASKS 1000
+
+struct desk_slot_kind {
+    char *name;
+    struct permit_slots slots;
+};
+
+struct desk_pool {
+    struct desk *desk;
+    struct core_pool *core;
+    struct core_batch *batch; /* all its attempts are rows of it */
+    struct schedule_pool *place;
+    struct desk_pool_options options; /* skills: own copies */
+    char *name;
+    bool enabled, leaving;
+    bool closed;            /* nothing can start, as the last offer said */
+    struct instant open_at; /* of `closed`: not before; NONE: the next turn tries again */
+    size_t running;
+    size_t unwritten; /* ops that have its name */
+    uint64_t next_index;
+    struct list busy; /* tasks set aside until their session's worker has room (desk_task.link) */
+    struct desk_counts counts;
+    struct list link;
+};
+
+enum desk_task_state {
+    DESK_TASK_READY,   /* in the schedule */
+    DESK_TASK_RUNNING, /* an attempt is under way */
+    DESK_TASK_ENDING,  /* its end is being written: it is known so that it is not run again */
+};
+
+/* A task that is here. */
+struct desk_task {
+    struct schedule_task place;
+    struct registry_task *task;
+    enum desk_task_state state;
+    struct attempt *attempt; /* of RUNNING and ENDING */
+    struct instant wake_at;  /* set aside until then; NEVER: not, or for its worker */
+    uint64_t worker;         /* set aside until that one has room; 0: not */
+    struct heap_node wait;
+    struct list link; /* in its pool's list `busy` */
+};
+
+/* An attempt, from its offer until its END is written. */
+struct attempt {
+    struct core_task core;
+    struct desk_attempt shown;
+    struct desk *desk;
+    struct desk_pool *pool;
+    struct desk_task *t;
+    struct schedule_line *line;
+    struct core_answer answer; /* when it has ended */
+    int64_t started_wall_ns;
+    char *text;               /* shown.progress_text */
+    struct instant silent_at; /* without a heartbeat until then it is lost; NEVER */
+    struct instant beat_told_at;
+    bool short_of_memory; /* its payload could not be made now */
+    bool prepared;        /* its payload was made, and is to be discarded */
+    bool start_sent, start_written, end_sent, ended;
+    bool refused;  /* the registry would not have its START: it is not to run */
+    bool by_desk;  /* ended from here: */
+    bool put_back; /* ... the task is ready again, and it did not count */
+    bool released; /* the dispatcher does not refer to `core` any more */
+    struct registry_op start_op, end_op;
+    char key[24]; /* where the task has none */
+    struct heap_node silence;
+    struct list link; /* in the desk's list `running` */
+    struct attempt *next_finished;
+};
+
+struct desk {
+    struct desk_options options;
+    struct dispatcher *dispatcher;
+    struct desk_host *host;
+    struct schedule *schedule;
+    struct rng rng;
+    struct idmap tasks;    /* desk_task by id */
+    struct idmap attempts; /* attempt by token; those that run */
+    struct list running;   /* attempts */
+    struct list pools;
+    struct heap waits;    /* desk_task by wake_at */
+    struct heap silences; /* attempt by silent_at */
+    struct desk_slot_kind slots[DESK_SLOTS_MAX];
+    size_t slot_count;
+    struct attempt *finished, **finished_tail;
+    uint64_t last_token;
+    uint64_t window_bytes, unwritten_bytes;
+    size_t unwritten, run_count;
+    size_t attempt_count;        /* that are not freed yet */
+    int64_t wake_wall_ns;        /* something is due then; 0: nothing known */
+    struct registry_task *stash; /* handed over, when there was no memory for them */
+    struct instant look_at;      /* at tasks that wait for workers */
+    bool waking;                 /* a WAKE is under way */
+    bool stopped;
+};
+
+/* desk.c */
+/* Gives an op to the host, which it is until desk_written(). */
+void desk_write(struct desk *d, struct registry_op *op, struct instant now);
+/* An op of the desk's own memory: freed when it is written. NULL: no memory. */
+struct registry_op *desk_new_op(enum registry_op_kind kind);
+/* The same as desk_record(), for most. */
+void desk_tell(struct desk *d, enum registry_event_kind kind, struct desk_pool *p,
+               const char *detail, struct instant now);
+
+/* pools.c */
+void pool_release(struct desk_pool *p, struct instant now);
+void pools_open(struct desk *d, struct instant now);
+void pool_close(struct desk_pool *p, struct instant until);
+void pools_free(struct desk *d);
+/* When a pool that is closed for now opens. */
+struct instant pools_wake(const struct desk *d);
+/* The resources that a line names. False: one of them is not there. */
+bool slots_resolve(struct desk *d, struct slice names, struct permit_slots *ret[PERMIT_SLOTS_MAX]);
+
+/* window.c */
+void window_add(struct desk *d, struct registry_task *r, struct instant now);
+/* Off the schedule and out of the window; the task is freed. */
+void window_drop(struct desk *d, struct desk_task *t, struct instant now);
+/* The task leaves for good: its end is written. */
+void window_end(struct desk *d, struct desk_task *t);
+/* READY again, in the schedule at its rank; aside until then (NONE: not). */
+void window_again(struct desk *d, struct desk_task *t, struct instant until, struct instant now);
+void window_aside_for(struct desk *d, struct desk_task *t, struct desk_pool *p, uint64_t worker);
+/* A worker of the pool has room again; 0: any may have. */
+void window_bring_back(struct desk_pool *p, uint64_t worker, struct instant now);
+/* Asks the registry for more of the line when it runs low. */
+void window_refill(struct desk *d, struct schedule_line *l, struct instant now);
+void window_taken(struct desk *d, struct registry_op *op, struct instant now);
+struct instant window_run(struct desk *d, struct instant now);
+void window_free(struct desk *d);
+
+/* attempt.c */
+/* Starts what may start. */
+void attempts_start(struct desk *d, struct instant now);
+/* core_batch_options.prepare of a pool's batch. */
+enum weir_status attempt_prepare(void *ctx, struct core_task *t, const uint32_t numbers[],
+                                 struct weir_error *err);
+/* What the dispatcher has finished since the last time. */
+void attempts_judge(struct desk *d, struct instant now);
+/* Those that were silent for too long. Returns when to look again. */
+struct instant attempts_watch(struct desk *d, struct instant now);
+void attempt_end(struct attempt *a, enum weir_outcome outcome, enum weir_reason reason,
+                 const char *why, bool put_back, struct instant now);
+void attempt_written(struct desk *d, struct attempt *a, struct registry_op *op, struct instant now);
+void attempt_send_start(struct attempt *a, struct instant now);
+
+/* judge.c: fills in what follows from the answer. *ret_wait: of READY and SCHEDULED. */
+void judge_attempt(struct attempt *a, struct registry_end *end, duration_ns *ret_wait,
+                   struct instant now);
+
+#endif

@@ -1,0 +1,93 @@
+/*
+ * What somebody wants to see of the desk, and whether all of it holds.
+ */
+#include "core/desk/internal.h"
+
+void desk_attempts(const struct desk *d, desk_attempt_fn fn, void *ctx)
+{
+    list_foreach (node, &d->running)
+        fn(ctx, &list_entry(node, struct attempt, link)->shown);
+}
+
+bool desk_owns(const struct desk *d, const struct core_batch *b)
+{
+    list_foreach (node, &d->pools)
+        if (list_entry(node, struct desk_pool, link)->batch == b)
+            return true;
+    return false;
+}
+
+struct schedule *desk_schedule(struct desk *d)
+{
+    return d->schedule;
+}
+
+const struct schedule_options *desk_get_schedule(const struct desk *d)
+{
+    return &d->options.schedule;
+}
+
+const struct permits *desk_permits(const struct desk *d)
+{
+    return dispatcher_permits(d->dispatcher);
+}
+
+enum schedule_why desk_why(const struct desk *d, uint64_t task, enum permit_block *ret_block)
+{
+    const struct desk_task *t = idmap_get(&d->tasks, task);
+
+    *ret_block = PERMIT_FREE;
+    if (!t || t->state != DESK_TASK_READY)
+        return SCHEDULE_MAY_RUN;
+    if (t->place.aside)
+        return SCHEDULE_ASIDE;
+    return schedule_why(d->schedule, t->place.line, ret_block);
+}
+
+static const char *check_pools(const struct desk *d)
+{
+    size_t running = 0;
+
+    list_foreach (node, &d->pools) {
+        const struct desk_pool *p = list_entry(node, struct desk_pool, link);
+        size_t here = 0;
+
+        list_foreach (other, &d->running)
+            here += list_entry(other, struct attempt, link)->pool == p;
+        if (here != p->running)
+            return "desk: a pool's attempts are not those that run";
+        /* More permits may be out: callbacks that were left behind keep theirs. */
+        if (p->core && core_pool_permits(p->core)->running < here)
+            return "desk: I1: attempts run without a permit";
+        running += here;
+    }
+    return running != d->run_count ? "desk: attempts run in no pool" : NULL;
+}
+
+static const char *check_tasks(const struct desk *d)
+{
+    struct desk_task *t;
+    uint64_t bytes = 0;
+    size_t i = 0;
+
+    while ((t = idmap_next(&d->tasks, &i))) {
+        bytes += t->task->payload_len;
+        if (t->state == DESK_TASK_READY && t->attempt)
+            return "desk: I4: a task that waits has an attempt";
+        if (t->state != DESK_TASK_READY && (!t->attempt || t->attempt->t != t))
+            return "desk: I2: a task that runs has no attempt";
+        if (t->place.aside !=
+            (t->state == DESK_TASK_READY && (heap_contains(&t->wait) || !list_empty(&t->link))))
+            return "desk: a task is aside for no reason";
+    }
+    return bytes != d->window_bytes ? "desk: the bytes of the window are counted wrongly" : NULL;
+}
+
+const char *desk_check(const struct desk *d)
+{
+    const char *wrong = check_pools(d);
+
+    if (!wrong)
+        wrong = check_tasks(d);
+    return wrong ? wrong : schedule_check(d->schedule);
+}

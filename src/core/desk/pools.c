@@ -1,0 +1,411 @@
+/*
+ * The desk's pools: each is a pool of the dispatcher, one batch in it for all attempts, and a place in the schedule.
+ *
+ * When an offer says that nothing can start in a pool, it is closed in the schedule, so that nothing more is chosen for it in this
+ * turn: until a time that the gate has named, or until the next turn, or until something of it ends.
+ */
+#include "core/desk/internal.h"
+
+#include "base/error.h"
+#include "base/mem.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- slots ---- */
+
+static struct desk_slot_kind *find_slots(struct desk *d, struct slice name)
+{
+    for (size_t i = 0; i < d->slot_count; i++)
+        if (slice_equal(slice_of(d->slots[i].name), name))
+            return &d->slots[i];
+    return NULL;
+}
+
+static struct desk_slot_kind *make_slots(struct desk *d, struct slice name, uint32_t count,
+                                         struct weir_error *err)
+{
+    struct desk_slot_kind *k = &d->slots[d->slot_count];
+
+    if (d->slot_count == DESK_SLOTS_MAX) {
+        (void)error_set(err, WEIR_E_LIMIT,
+                        "there are %d kinds of slots already, the most that can be",
+                        DESK_SLOTS_MAX);
+        return NULL;
+    }
+    k->name = mem_copy(name.data, name.len);
+    if (!k->name || !permit_slots_init(&k->slots, count)) {
+        k->name = mem_free(k->name);
+        (void)error_nomem(err);
+        return NULL;
+    }
+    d->slot_count++;
+    return k;
+}
+
+enum weir_status desk_set_slots(struct desk *d, const char *name, uint32_t count,
+                                struct weir_error *err)
+{
+    struct desk_slot_kind *k = find_slots(d, slice_of(name));
+
+    if (!k)
+        return make_slots(d, slice_of(name), count, err) ? WEIR_OK
+               : err                                     ? err->status
+                                                         : WEIR_E_NOMEM;
+    if (!permit_slots_resize(&k->slots, count))
+        return error_nomem(err);
+    schedule_pool_changed(d->schedule, NULL);
+    return WEIR_OK;
+}
+
+size_t desk_slots(const struct desk *d, struct desk_slots *ret, size_t max)
+{
+    for (size_t i = 0; i < d->slot_count && i < max; i++)
+        ret[i] =
+            (struct desk_slots){d->slots[i].name, d->slots[i].slots.count, d->slots[i].slots.taken};
+    return d->slot_count;
+}
+
+/* A name that nobody has configured is a resource without places: what asks for it waits, and is told so. */
+bool slots_resolve(struct desk *d, struct slice names, struct permit_slots *ret[PERMIT_SLOTS_MAX])
+{
+    memset(ret, 0, PERMIT_SLOTS_MAX * sizeof *ret);
+    for (size_t n = 0; names.len > 0 && n < PERMIT_SLOTS_MAX; n++) {
+        const char *comma = memchr(names.data, ',', names.len);
+        struct slice name = {names.data, comma ? (size_t)(comma - names.data) : names.len};
+        struct desk_slot_kind *k = find_slots(d, name);
+
+        if (!k)
+            k = make_slots(d, name, 0, NULL);
+        if (!k)
+            return false;
+        ret[n] = &k->slots;
+        names.data += name.len + (comma != NULL);
+        names.len -= name.len + (comma != NULL);
+    }
+    return true;
+}
+
+/* ---- making ---- */
+
+static void free_skills(struct desk_pool_options *o)
+{
+    for (size_t i = 0; i < o->skill_count; i++)
+        mem_free((void *)o->skills[i]);
+    mem_free((void *)o->skills);
+    o->skills = NULL;
+    o->skill_count = 0;
+}
+
+/* The options with skills of their own. False: no memory. */
+static bool copy_options(struct desk_pool_options *to, const struct desk_pool_options *from)
+{
+    const char **skills = mem_calloc(from->skill_count + 1, sizeof *skills);
+
+    *to = *from;
+    to->skills = skills;
+    to->skill_count = 0;
+    if (!skills)
+        return false;
+    for (; to->skill_count < from->skill_count; to->skill_count++) {
+        skills[to->skill_count] = mem_strdup(from->skills[to->skill_count]);
+        if (!skills[to->skill_count]) {
+            free_skills(to);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void apply_limits(struct desk_pool *p, struct instant now)
+{
+    struct permit_account *a = core_pool_permits(p->core);
+    const struct desk_pool_options *o = &p->options;
+
+    permit_settle(a, now);
+    a->cpu_milli_limit = o->cpu_milli;
+    a->memory_mib_limit = o->memory_mib;
+    a->reserve = o->reserve;
+    a->burst.places = o->burst_places;
+    a->burst.seconds = o->burst_seconds;
+    schedule_pool_changed(p->desk->schedule, p->place);
+}
+
+static void free_pool(struct desk_pool *p)
+{
+    free_skills(&p->options);
+    mem_free(p->name);
+    mem_free(p);
+}
+
+static enum weir_status open_batch(struct desk_pool *p, struct instant now, struct weir_error *err)
+{
+    struct core_batch_options o;
+    size_t size = core_pool_get_options(p->core)->size;
+
+    core_batch_options_init(&o);
+    o.unordered = o.single = true;
+    o.prepare = attempt_prepare;
+    o.prepare_ctx = p;
+    if (size > o.window_rows / 2)
+        o.window_rows =
+            size < BATCH_WINDOW_ROWS_MAX / 2 ? (uint32_t)size * 2 : BATCH_WINDOW_ROWS_MAX;
+    return dispatcher_open_batch(p->desk->dispatcher, p->core, &o, p, now, &p->batch, err);
+}
+
+/* The batch is without rows. */
+static void close_batch(struct desk_pool *p, struct instant now)
+{
+    dispatcher_end(p->desk->dispatcher, p->batch, now);
+    dispatcher_free_batch(p->desk->dispatcher, p->batch);
+    p->batch = NULL;
+}
+
+enum weir_status desk_add_pool(struct desk *d, struct core_pool *pool,
+                               const struct desk_pool_options *o, struct instant now,
+                               struct desk_pool **ret, struct weir_error *err)
+{
+    struct desk_pool *p = mem_calloc(1, sizeof *p);
+    enum weir_status status;
+
+    if (!p)
+        return error_nomem(err);
+    p->desk = d;
+    p->core = pool;
+    p->name = mem_strdup(core_pool_get_options(pool)->name);
+    list_init(&p->busy);
+    list_init(&p->link);
+    if (!p->name || !copy_options(&p->options, o)) {
+        free_pool(p);
+        return error_nomem(err);
+    }
+    status = open_batch(p, now, err);
+    if (status != WEIR_OK) {
+        free_pool(p);
+        return status;
+    }
+    p->place = schedule_add_pool(d->schedule, p->name, core_pool_permits(pool), p->options.skills,
+                                 p->options.skill_count, p);
+    if (!p->place) {
+        close_batch(p, now);
+        free_pool(p);
+        return error_nomem(err);
+    }
+    p->enabled = true;
+    p->open_at = INSTANT_NONE;
+    list_push_back(&d->pools, &p->link);
+    apply_limits(p, now);
+    *ret = p;
+    return WEIR_OK;
+}
+
+enum weir_status desk_change_pool(struct desk *d, struct desk_pool *p,
+                                  const struct desk_pool_options *o, struct instant now,
+                                  struct weir_error *err)
+{
+    struct desk_pool_options copy;
+
+    if (!copy_options(&copy, o))
+        return error_nomem(err);
+    if (!schedule_set_skills(d->schedule, p->place, copy.skills, copy.skill_count)) {
+        free_skills(&copy);
+        return error_nomem(err);
+    }
+    copy.ops = p->options.ops;
+    copy.ctx = p->options.ctx;
+    free_skills(&p->options);
+    p->options = copy;
+    apply_limits(p, now);
+    return WEIR_OK;
+}
+
+enum weir_status desk_set_limit(struct desk *d, struct desk_pool *p, size_t limit,
+                                struct instant now, struct weir_error *err)
+{
+    size_t before = core_pool_permits(p->core)->limit;
+    enum weir_status status = dispatcher_set_pool_limit(d->dispatcher, p->core, limit, now, err);
+    char detail[96];
+
+    if (status != WEIR_OK || before == limit)
+        return status;
+    snprintf(detail, sizeof detail, "{\"from\":%zu,\"to\":%zu}", before, limit);
+    desk_tell(d, REGISTRY_LIMIT_CHANGED, p, detail, now);
+    schedule_pool_changed(d->schedule, p->place);
+    return WEIR_OK;
+}
+
+void desk_set_global_limit(struct desk *d, size_t limit, struct instant now)
+{
+    size_t before = dispatcher_permits(d->dispatcher)->limit;
+    char detail[96];
+
+    dispatcher_set_global_limit(d->dispatcher, limit);
+    if (before != dispatcher_permits(d->dispatcher)->limit) {
+        snprintf(detail, sizeof detail, "{\"from\":%zu,\"to\":%zu}",
+                 before == PERMITS_UNLIMITED ? 0 : before, limit);
+        desk_tell(d, REGISTRY_LIMIT_CHANGED, NULL, detail, now);
+    }
+    schedule_pool_changed(d->schedule, NULL);
+}
+
+void desk_enable_pool(struct desk *d, struct desk_pool *p, bool enabled, struct instant now)
+{
+    if (p->enabled == enabled || p->leaving)
+        return;
+    p->enabled = enabled;
+    schedule_enable_pool(d->schedule, p->place, enabled);
+    desk_tell(d, REGISTRY_POOL_CHANGED, p, enabled ? "{\"enabled\":true}" : "{\"enabled\":false}",
+              now);
+}
+
+bool desk_pool_enabled(const struct desk_pool *p)
+{
+    return p->enabled;
+}
+
+bool desk_set_default_pool(struct desk *d, const char *name)
+{
+    struct desk_pool *p = name ? desk_find_pool(d, name) : NULL;
+
+    schedule_set_default_pool(d->schedule, p ? p->place : NULL);
+    return p != NULL;
+}
+
+struct desk_pool *desk_find_pool(struct desk *d, const char *name)
+{
+    list_foreach (node, &d->pools) {
+        struct desk_pool *p = list_entry(node, struct desk_pool, link);
+
+        if (!p->leaving && strcmp(p->name, name) == 0)
+            return p;
+    }
+    return NULL;
+}
+
+struct core_pool *desk_core_pool(const struct desk_pool *p)
+{
+    return p->core;
+}
+
+/* ---- going ---- */
+
+/* Nothing of it runs; its name may still be in ops, and then it stays for as long. */
+static void leave(struct desk_pool *p, struct instant now)
+{
+    struct desk *d = p->desk;
+
+    if (p->batch) {
+        window_bring_back(p, 0, now);
+        schedule_remove_pool(d->schedule, p->place);
+        p->place = NULL;
+        close_batch(p, now);
+        dispatcher_remove_pool(d->dispatcher, p->core, now);
+        p->core = NULL;
+        desk_tell(d, REGISTRY_POOL_CHANGED, p, "{\"removed\":true}", now);
+    }
+    if (p->unwritten > 0)
+        return;
+    list_remove(&p->link);
+    if (p->options.ops->gone)
+        p->options.ops->gone(p->options.ctx);
+    free_pool(p);
+}
+
+void pool_release(struct desk_pool *p, struct instant now)
+{
+    if (p->leaving && p->running == 0)
+        leave(p, now);
+}
+
+void desk_remove_pool(struct desk *d, struct desk_pool *p, struct instant now)
+{
+    if (p->leaving)
+        return;
+    p->leaving = true;
+    schedule_enable_pool(d->schedule, p->place, false);
+    pool_release(p, now);
+}
+
+void pools_free(struct desk *d)
+{
+    struct list *node;
+
+    while ((node = list_front(&d->pools))) {
+        struct desk_pool *p = list_entry(node, struct desk_pool, link);
+
+        assert(p->running == 0 && p->unwritten == 0);
+        if (p->batch)
+            close_batch(p, INSTANT_NONE); /* while it is known as ours */
+        list_remove(node);
+        if (p->options.ops->gone)
+            p->options.ops->gone(p->options.ctx);
+        free_pool(p);
+    }
+    for (size_t i = 0; i < d->slot_count; i++) {
+        permit_slots_free(&d->slots[i].slots);
+        mem_free(d->slots[i].name);
+    }
+}
+
+/* ---- closed for now ---- */
+
+void pool_close(struct desk_pool *p, struct instant until)
+{
+    p->closed = true;
+    p->open_at = until;
+    schedule_close_pool(p->desk->schedule, p->place);
+}
+
+void pools_open(struct desk *d, struct instant now)
+{
+    list_foreach (node, &d->pools) {
+        struct desk_pool *p = list_entry(node, struct desk_pool, link);
+
+        if (!p->place)
+            continue;
+        if (p->options.burst_places > 0) {
+            struct permit_account *a = core_pool_permits(p->core);
+            size_t before = permit_limit(a);
+
+            permit_settle(a, now);
+            if (permit_limit(a) != before)
+                schedule_pool_changed(d->schedule, p->place);
+        }
+        if (p->closed && !instant_before(now, p->open_at)) {
+            p->closed = false;
+            schedule_open_pool(d->schedule, p->place);
+        }
+    }
+}
+
+struct instant pools_wake(const struct desk *d)
+{
+    struct instant wake = INSTANT_NEVER;
+
+    list_foreach (node, &d->pools) {
+        const struct desk_pool *p = list_entry(node, struct desk_pool, link);
+
+        if (p->place && p->closed && !instant_is_none(p->open_at))
+            wake = instant_min(wake, p->open_at);
+        if (p->place && p->options.burst_places > 0)
+            wake = instant_min(wake, permit_settles_at(core_pool_permits(p->core), INSTANT_NONE));
+    }
+    return wake;
+}
+
+const struct desk_pool_options *desk_pool_get_options(const struct desk_pool *p)
+{
+    return &p->options;
+}
+
+const struct desk_counts *desk_pool_counts(const struct desk_pool *p)
+{
+    return &p->counts;
+}
+
+void desk_pools(struct desk *d, desk_pool_fn fn, void *ctx)
+{
+    list_foreach (node, &d->pools)
+        fn(ctx, list_entry(node, struct desk_pool, link));
+}

@@ -1,0 +1,306 @@
+/*
+ * The window: ready tasks in memory, line by line. The rest of the queue stays in the registry, so that memory does not grow with it.
+ *
+ * A line that runs low asks for more (TAKE); one that ran dry meanwhile has twice as many the next time. When payloads
+ * fill DESK_WINDOW_BYTES, each line has one task at a time.
+ *
+ * A task that cannot go for a reason of its own is set aside: until its wait after a refusal is over, or until the worker that holds its
+ * session has room.
+ */
+#include "core/desk/internal.h"
+
+#include "base/mem.h"
+
+#include <assert.h>
+
+/* With that many tasks in the window, there are many lines: each has but a few. */
+#define MANY_TASKS     65536
+#define WINDOW_OF_MANY 4
+/* Room in a heap for so many, doubling, so that growing one by one stays cheap. */
+static bool grow(struct heap *h, size_t count)
+{
+    return count <= h->cap || heap_reserve(h, count < 64 ? 64 : count * 2);
+}
+
+static struct schedule_line *line_of(struct desk *d, uint32_t id)
+{
+    struct schedule_line *l = schedule_find_line(d->schedule, id);
+    const struct registry_line *r = l ? NULL : d->host->line(d->host, id);
+    struct permit_slots *slots[PERMIT_SLOTS_MAX];
+    struct schedule_supply *supply;
+
+    if (l || !r || !slots_resolve(d, r->slots, slots) ||
+        schedule_line(d->schedule, r, slots, &l, NULL) != WEIR_OK)
+        return l;
+    supply = schedule_line_supply(l);
+    *supply = (struct schedule_supply){.window = d->tasks.len > MANY_TASKS ? WINDOW_OF_MANY
+                                                                           : DESK_WINDOW_MIN};
+    return l;
+}
+
+/* False: no memory; the task is still the caller's. */
+static bool add(struct desk *d, struct registry_task *r, struct instant now)
+{
+    struct schedule_line *l = line_of(d, r->line);
+    struct desk_task *t = l ? mem_calloc(1, sizeof *t) : NULL;
+    struct schedule_supply *supply;
+
+    if (!t)
+        return false;
+    t->place = (struct schedule_task){.id = r->id, .rank = r->rank};
+    list_init(&t->place.link);
+    list_init(&t->link);
+    heap_node_init(&t->wait);
+    t->task = r;
+    t->state = DESK_TASK_READY;
+    t->wake_at = INSTANT_NEVER;
+    if (!grow(&d->waits, d->tasks.len + 1) || !idmap_put(&d->tasks, r->id, t)) {
+        mem_free(t);
+        return false;
+    }
+    d->window_bytes += r->payload_len;
+    supply = schedule_line_supply(l);
+    if (r->rank > supply->last_rank)
+        supply->last_rank = r->rank;
+    schedule_add(d->schedule, l, &t->place, now);
+    return true;
+}
+
+void window_add(struct desk *d, struct registry_task *r, struct instant now)
+{
+    struct desk_task *old = idmap_get(&d->tasks, r->id);
+
+    if (old && old->state != DESK_TASK_READY) {
+        mem_free(r); /* handed over a second time, after a change: it runs as it was */
+        return;
+    }
+    if (old)
+        window_drop(d, old, now);
+    if (add(d, r, now))
+        return;
+    r->next = d->stash;
+    d->stash = r;
+}
+
+/* Those for which there was no memory. */
+static void unstash(struct desk *d, struct instant now)
+{
+    struct registry_task *chain = d->stash;
+
+    d->stash = NULL;
+    desk_ready(d, chain, now);
+}
+
+void desk_ready(struct desk *d, struct registry_task *chain, struct instant now)
+{
+    while (chain) {
+        struct registry_task *r = chain;
+
+        chain = r->next;
+        r->next = NULL;
+        window_add(d, r, now);
+    }
+}
+
+void desk_line_ready(struct desk *d, uint32_t line, struct instant now)
+{
+    struct schedule_line *l = line_of(d, line);
+
+    if (!l)
+        return; /* no memory; it is told again with the next task of the line */
+    schedule_line_supply(l)->more = true;
+    window_refill(d, l, now);
+}
+
+/* ---- more of a line ---- */
+
+void window_refill(struct desk *d, struct schedule_line *l, struct instant now)
+{
+    struct schedule_supply *s = schedule_line_supply(l);
+    size_t count = schedule_line_count(l);
+    bool full = d->window_bytes >= DESK_WINDOW_BYTES;
+    struct registry_op *op;
+
+    if (!s->more || s->asked || (full ? count > 0 : count > s->window / 2))
+        return;
+    op = desk_new_op(REGISTRY_TAKE);
+    if (!op)
+        return; /* asked again when the next one of the line starts, or something is told of it */
+    op->take.line = schedule_line_id(l);
+    op->take.after_rank = s->last_rank;
+    op->take.max = full ? 1 : s->window - (uint32_t)count;
+    op->take.max_bytes = full ? 1 : DESK_WINDOW_BYTES - d->window_bytes;
+    s->asked = true;
+    schedule_hold_line(d->schedule, l, true);
+    desk_write(d, op, now);
+}
+
+void window_taken(struct desk *d, struct registry_op *op, struct instant now)
+{
+    struct schedule_line *l = schedule_find_line(d->schedule, op->take.line);
+    struct schedule_supply *s;
+    bool dry;
+
+    assert(l); /* it is held */
+    s = schedule_line_supply(l);
+    dry = schedule_line_count(l) == 0;
+    s->asked = false;
+    if (op->err.status == WEIR_OK) {
+        s->more = op->take.ret_more;
+        if (dry && s->more && s->window < DESK_WINDOW_MAX && d->tasks.len < MANY_TASKS)
+            s->window *= 2;
+        desk_ready(d, op->take.ret_tasks, now);
+        op->take.ret_tasks = NULL;
+    }
+    schedule_hold_line(d->schedule, l, false);
+    if (op->err.status == WEIR_OK && (l = schedule_find_line(d->schedule, op->take.line)))
+        window_refill(d, l, now);
+}
+
+/* ---- aside ---- */
+
+static void bring_back(struct desk *d, struct desk_task *t, struct instant now)
+{
+    heap_remove(&d->waits, &t->wait);
+    list_remove(&t->link);
+    t->wake_at = INSTANT_NEVER;
+    t->worker = 0;
+    schedule_bring_back(d->schedule, &t->place, now);
+}
+
+void window_aside_for(struct desk *d, struct desk_task *t, struct desk_pool *p, uint64_t worker)
+{
+    t->worker = worker;
+    list_push_back(&p->busy, &t->link);
+    schedule_set_aside(d->schedule, &t->place);
+}
+
+void window_bring_back(struct desk_pool *p, uint64_t worker, struct instant now)
+{
+    list_foreach_safe (node, &p->busy) {
+        struct desk_task *t = list_entry(node, struct desk_task, link);
+
+        if (worker != 0 && t->worker != worker)
+            continue;
+        bring_back(p->desk, t, now);
+        if (worker != 0)
+            return; /* it has room for one */
+    }
+}
+
+void window_again(struct desk *d, struct desk_task *t, struct instant until, struct instant now)
+{
+    struct schedule_line *l = line_of(d, t->task->line);
+
+    assert(l); /* it was held while the attempt ran */
+    t->state = DESK_TASK_READY;
+    t->attempt = NULL;
+    schedule_add(d->schedule, l, &t->place, now);
+    if (!instant_before(now, until))
+        return;
+    t->wake_at = until;
+    heap_push(&d->waits, &t->wait);
+    schedule_set_aside(d->schedule, &t->place);
+}
+
+/* A worker may have gone without a word to those that wait for it: they are looked at again now and then. */
+static void look_at_busy(struct desk *d, struct instant now)
+{
+    if (instant_before(now, d->look_at))
+        return;
+    d->look_at = instant_add(now, NS_PER_S);
+    list_foreach (node, &d->pools)
+        window_bring_back(list_entry(node, struct desk_pool, link), 0, now);
+}
+
+static bool any_is_busy(const struct desk *d)
+{
+    list_foreach (node, &d->pools)
+        if (!list_empty(&list_entry(node, struct desk_pool, link)->busy))
+            return true;
+    return false;
+}
+
+struct instant window_run(struct desk *d, struct instant now)
+{
+    struct instant wake = INSTANT_NEVER;
+    struct heap_node *n;
+
+    if (d->stash)
+        unstash(d, now);
+    while ((n = heap_first(&d->waits))) {
+        struct desk_task *t = list_entry(n, struct desk_task, wait);
+
+        if (instant_before(now, t->wake_at)) {
+            wake = t->wake_at;
+            break;
+        }
+        bring_back(d, t, now);
+    }
+    look_at_busy(d, now);
+    if (any_is_busy(d))
+        wake = instant_min(wake, d->look_at);
+    return d->stash ? instant_min(wake, instant_add(now, NS_PER_S)) : wake;
+}
+
+/* ---- out ---- */
+
+static void free_task(struct desk *d, struct desk_task *t)
+{
+    d->window_bytes -= t->task->payload_len;
+    mem_free(t->task);
+    mem_free(t);
+}
+
+void window_drop(struct desk *d, struct desk_task *t, struct instant now)
+{
+    struct schedule_line *l = t->place.line;
+
+    assert(t->state == DESK_TASK_READY);
+    heap_remove(&d->waits, &t->wait);
+    list_remove(&t->link);
+    (void)idmap_remove(&d->tasks, t->place.id);
+    schedule_hold_line(d->schedule, l, true);
+    schedule_remove(d->schedule, &t->place, now);
+    free_task(d, t);
+    window_refill(d, l, now);
+    schedule_hold_line(d->schedule, l, false);
+}
+
+void window_end(struct desk *d, struct desk_task *t)
+{
+    (void)idmap_remove(&d->tasks, t->place.id);
+    free_task(d, t);
+}
+
+enum desk_found desk_forget(struct desk *d, uint64_t task, struct instant now)
+{
+    struct desk_task *t = idmap_get(&d->tasks, task);
+
+    if (!t || t->state == DESK_TASK_ENDING)
+        return DESK_NOT_HERE;
+    if (t->state == DESK_TASK_RUNNING)
+        return DESK_RUNS;
+    window_drop(d, t, now);
+    return DESK_WAITED;
+}
+
+void window_free(struct desk *d)
+{
+    size_t i = 0;
+    struct desk_task *t;
+
+    while ((t = idmap_next(&d->tasks, &i))) {
+        assert(t->state == DESK_TASK_READY);
+        heap_remove(&d->waits, &t->wait);
+        list_remove(&t->link);
+        schedule_remove(d->schedule, &t->place, INSTANT_NONE);
+        free_task(d, t);
+    }
+    while (d->stash) {
+        struct registry_task *r = d->stash;
+
+        d->stash = r->next;
+        mem_free(r);
+    }
+}

@@ -1,0 +1,409 @@
+#include "engine/clerk.h"
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "engine/spill.h"
+#include "loop/loop.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <string.h>
+#include <time.h>
+
+struct clerk {
+    struct core_registry *registry;
+    struct clerk_options options;
+    struct spill *spill; /* NULL: none */
+    pthread_t thread;
+
+    pthread_mutex_t lock; /* of: */
+    pthread_cond_t changed;
+    struct registry_op *queue, **tail;
+    struct clerk_stats stats;
+    bool quit, giving_up;
+
+    /* clerk's thread only */
+    struct registry_op *group, **group_tail; /* taken, not durable yet */
+    size_t weight;                           /* of the group */
+    uint64_t groups;
+    size_t most; /* ops in a transaction: fewer, after one has failed */
+    duration_ns pause_ns;
+};
+
+/* What has happened must be recorded; what somebody wants may be refused. */
+static bool must(const struct registry_op *op)
+{
+    switch (op->kind) {
+    case REGISTRY_START:
+    case REGISTRY_END:
+    case REGISTRY_WAKE:
+    case REGISTRY_TAKE:
+    case REGISTRY_TELL:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static size_t weight_of(const struct registry_op *op)
+{
+    return op->kind == REGISTRY_SUBMIT ? op->submit.count : 1;
+}
+
+/* ---- groups ---- */
+
+/* Takes from the queue what goes into the next transaction, behind what is left of the last one. Under the lock. */
+static void gather(struct clerk *c)
+{
+    while (c->queue && (c->weight == 0 || c->weight + weight_of(c->queue) <= c->most)) {
+        struct registry_op *op = c->queue;
+
+        c->queue = op->next;
+        if (!c->queue)
+            c->tail = &c->queue;
+        op->next = NULL;
+        *c->group_tail = op;
+        c->group_tail = &op->next;
+        c->weight += weight_of(op);
+    }
+}
+
+/*
+ * A START whose END is in the same group is written with it: one change of the task in place of two. Takes it out of the
+ * group, into the chain that is returned; they are done when the group is.
+ */
+static struct registry_op *fold(struct clerk *c)
+{
+    struct registry_op *folded = NULL, **tail = &folded, **link;
+
+    c->groups++;
+    for (struct registry_op *op = c->group; op; op = op->next) {
+        op->group = c->groups;
+        if (op->kind != REGISTRY_END || !op->start_op || op->start_op->group != c->groups)
+            continue;
+        op->start_op->folded = true;
+        op->end.started = true;
+        op->end.start = op->start_op->start;
+    }
+    for (link = &c->group; *link;) {
+        struct registry_op *op = *link;
+
+        if (!op->folded) {
+            link = &op->next;
+            continue;
+        }
+        *link = op->next;
+        op->next = NULL;
+        *tail = op;
+        tail = &op->next;
+    }
+    c->group_tail = link;
+    return folded;
+}
+
+/* Back where they were, before all others: each comes before its END so. */
+static void unfold(struct clerk *c, struct registry_op *folded)
+{
+    struct registry_op *last = folded;
+
+    for (struct registry_op *op = c->group; op; op = op->next)
+        if (op->kind == REGISTRY_END && op->start_op && op->start_op->folded)
+            op->end.started = false;
+    if (!folded)
+        return;
+    for (;; last = last->next) {
+        last->folded = false;
+        if (!last->next)
+            break;
+    }
+    last->next = c->group;
+    if (!c->group)
+        c->group_tail = &last->next;
+    c->group = folded;
+}
+
+static void note_commit(struct clerk *c, duration_ns took_ns, size_t ops)
+{
+    struct clerk_stats *s = &c->stats;
+    size_t bucket = 0;
+
+    while (bucket < sizeof s->commit_buckets / sizeof *s->commit_buckets - 1 &&
+           took_ns > (INT64_C(64) << bucket) * NS_PER_US)
+        bucket++;
+    s->groups++;
+    s->ops += ops;
+    s->commit_ns += took_ns;
+    if (took_ns > s->commit_ns_max)
+        s->commit_ns_max = took_ns;
+    s->commit_buckets[bucket]++;
+    s->failing = false;
+    s->message[0] = '\0';
+}
+
+static size_t length(const struct registry_op *chain)
+{
+    size_t n = 0;
+
+    for (; chain; chain = chain->next)
+        n++;
+    return n;
+}
+
+/* The chain is its owners'. */
+static void give(struct clerk *c, struct registry_op *chain)
+{
+    if (!chain)
+        return;
+    pthread_mutex_lock(&c->lock);
+    c->stats.waiting -= length(chain);
+    pthread_mutex_unlock(&c->lock);
+    c->options.done(c->options.ctx, chain);
+}
+
+/* The whole group is durable. STARTs that were folded come first: they happened before their ENDs. */
+static void succeed(struct clerk *c, struct registry_op *folded, duration_ns took_ns)
+{
+    struct registry_op *chain = c->group, **end = &folded;
+
+    while (*end)
+        end = &(*end)->next;
+    *end = chain;
+    c->group = NULL;
+    c->group_tail = &c->group;
+    c->weight = 0;
+    pthread_mutex_lock(&c->lock);
+    note_commit(c, took_ns, length(folded));
+    pthread_mutex_unlock(&c->lock);
+    c->pause_ns = 0;
+    c->most = c->most < CLERK_GROUP_OPS / 2 ? c->most * 2 : CLERK_GROUP_OPS;
+    if (c->spill && !spill_is_empty(c->spill))
+        spill_clear(c->spill);
+    if (c->options.committed)
+        c->options.committed(c->options.ctx, c->registry->ops->last_event(c->registry));
+    give(c, folded);
+}
+
+/* ---- when the store does not take it ---- */
+
+/* Takes those out of the group that may be refused (all: every one), with the store's error. */
+static struct registry_op *refuse(struct clerk *c, const struct weir_error *why, bool all)
+{
+    struct registry_op *refused = NULL, **tail = &refused, **link;
+
+    c->weight = 0;
+    for (link = &c->group; *link;) {
+        struct registry_op *op = *link;
+
+        if (must(op) && !all) {
+            c->weight += weight_of(op);
+            link = &op->next;
+            continue;
+        }
+        *link = op->next;
+        op->next = NULL;
+        op->err = *why;
+        *tail = op;
+        tail = &op->next;
+    }
+    c->group_tail = link;
+    return refused;
+}
+
+static void spill_group(struct clerk *c)
+{
+    struct weir_error err = {0};
+    uint64_t spilled = 0, dropped = 0;
+    bool ok = c->spill != NULL;
+
+    for (struct registry_op *op = c->group; op; op = op->next) {
+        if (op->spilled ||
+            (op->kind != REGISTRY_START && op->kind != REGISTRY_END && op->kind != REGISTRY_TELL))
+            continue;
+        op->spilled = ok && spill_write(c->spill, op, &err);
+        spilled += op->spilled;
+        dropped += !op->spilled;
+    }
+    if (spilled > 0 && !spill_sync(c->spill, &err))
+        dropped += spilled;
+    pthread_mutex_lock(&c->lock);
+    c->stats.events_spilled += spilled;
+    c->stats.events_at_risk = dropped;
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* Until the next try, or until somebody gives up. */
+static void wait_to_retry(struct clerk *c)
+{
+    struct timespec until;
+    int64_t at_ns;
+
+    c->pause_ns = c->pause_ns == 0 ? CLERK_RETRY_MIN_NS : c->pause_ns * 2;
+    if (c->pause_ns > CLERK_RETRY_MAX_NS)
+        c->pause_ns = CLERK_RETRY_MAX_NS;
+    at_ns = loop_clock().ns + c->pause_ns;
+    until = (struct timespec){.tv_sec = at_ns / NS_PER_S, .tv_nsec = at_ns % NS_PER_S};
+    pthread_mutex_lock(&c->lock);
+    while (!c->giving_up && pthread_cond_timedwait(&c->changed, &c->lock, &until) == 0)
+        ;
+    pthread_mutex_unlock(&c->lock);
+}
+
+static void fail(struct clerk *c, struct registry_op *folded, const struct weir_error *why)
+{
+    bool giving_up;
+
+    unfold(c, folded);
+    pthread_mutex_lock(&c->lock);
+    c->stats.failures++;
+    c->stats.failing = true;
+    memcpy(c->stats.message, why->message, sizeof c->stats.message);
+    giving_up = c->giving_up;
+    pthread_mutex_unlock(&c->lock);
+    /* One that can't be written must not keep the others out; they follow in their order. */
+    c->most = 1;
+    if (!giving_up)
+        spill_group(c);
+    give(c, refuse(c, why, giving_up));
+    if (c->group && !giving_up)
+        wait_to_retry(c);
+}
+
+/* ---- the thread ---- */
+
+static void write_group(struct clerk *c)
+{
+    struct instant before = loop_clock();
+    struct registry_op *folded = fold(c);
+    struct weir_error err = {0};
+    enum weir_status status = c->registry->ops->apply(c->registry, c->group, &err);
+
+    if (status == WEIR_OK)
+        succeed(c, folded, instant_diff(loop_clock(), before));
+    else
+        fail(c, folded, &err);
+}
+
+/* After a failure the group is written in parts: what is behind the first ones goes back to the queue. Under the lock. */
+static void give_back_rest(struct clerk *c)
+{
+    struct registry_op **link = &c->group;
+    size_t weight = 0;
+
+    while (*link && (weight == 0 || weight + weight_of(*link) <= c->most)) {
+        weight += weight_of(*link);
+        link = &(*link)->next;
+    }
+    c->weight = weight;
+    if (!*link)
+        return;
+    *c->group_tail = c->queue;
+    if (!c->queue)
+        c->tail = c->group_tail;
+    c->queue = *link;
+    *link = NULL;
+    c->group_tail = link;
+}
+
+static void *clerk_main(void *arg)
+{
+    struct clerk *c = arg;
+
+    for (;;) {
+        bool quit;
+
+        pthread_mutex_lock(&c->lock);
+        while (!c->queue && !c->group && !c->quit)
+            pthread_cond_wait(&c->changed, &c->lock);
+        quit = c->quit && !c->queue && !c->group;
+        give_back_rest(c);
+        gather(c);
+        pthread_mutex_unlock(&c->lock);
+        if (quit)
+            return NULL;
+        write_group(c);
+    }
+}
+
+static void free_clerk(struct clerk *c)
+{
+    spill_free(c->spill);
+    pthread_cond_destroy(&c->changed);
+    pthread_mutex_destroy(&c->lock);
+    mem_free(c);
+}
+
+enum weir_status clerk_new(struct core_registry *r, const struct clerk_options *o,
+                           struct clerk **ret, struct weir_error *err)
+{
+    struct clerk *c = mem_calloc(1, sizeof *c);
+    pthread_condattr_t attr;
+    enum weir_status status = WEIR_OK;
+    int rc;
+
+    if (!c)
+        return error_nomem(err);
+    c->registry = r;
+    c->options = *o;
+    c->tail = &c->queue;
+    c->group_tail = &c->group;
+    c->most = CLERK_GROUP_OPS;
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&c->changed, &attr);
+    pthread_condattr_destroy(&attr);
+    if (o->spill_path)
+        status = spill_new(o->spill_path, &c->spill, err);
+    rc = status == WEIR_OK ? pthread_create(&c->thread, NULL, clerk_main, c) : 0;
+    if (rc != 0)
+        status = error_set_errno(err, WEIR_E_NOMEM, rc, "cannot start the clerk's thread");
+    if (status != WEIR_OK) {
+        free_clerk(c);
+        return status;
+    }
+    *ret = c;
+    return WEIR_OK;
+}
+
+void clerk_send(struct clerk *c, struct registry_op *op)
+{
+    op->next = NULL;
+    op->group = 0;
+    op->folded = op->spilled = false;
+    op->err = (struct weir_error){0};
+    pthread_mutex_lock(&c->lock);
+    assert(!c->quit);
+    *c->tail = op;
+    c->tail = &op->next;
+    c->stats.waiting++;
+    pthread_cond_signal(&c->changed);
+    pthread_mutex_unlock(&c->lock);
+}
+
+void clerk_get_stats(struct clerk *c, struct clerk_stats *ret)
+{
+    pthread_mutex_lock(&c->lock);
+    *ret = c->stats;
+    pthread_mutex_unlock(&c->lock);
+}
+
+void clerk_give_up(struct clerk *c)
+{
+    pthread_mutex_lock(&c->lock);
+    c->giving_up = true;
+    pthread_cond_signal(&c->changed);
+    pthread_mutex_unlock(&c->lock);
+}
+
+void clerk_free(struct clerk *c)
+{
+    if (!c)
+        return;
+    pthread_mutex_lock(&c->lock);
+    c->quit = true;
+    pthread_cond_signal(&c->changed);
+    pthread_mutex_unlock(&c->lock);
+    pthread_join(c->thread, NULL);
+    assert(!c->group && !c->queue);
+    free_clerk(c);
+}

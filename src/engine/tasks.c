@@ -1,0 +1,833 @@
+/*
+ * Who does what: the engine's thread runs the desk; the clerk's thread writes. What comes back from the clerk is gathered under
+ * the lock and handed to the desk in one piece of mail. An op of somebody else (a SUBMIT from the API) is theirs again as soon as it is
+ * durable; what it means for the desk is kept apart: the tasks that it has made ready, and for those few ops that
+ * change a task which the desk may have, a note.
+ */
+#include "engine/tasks.h"
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "engine/internal.h"
+#include "engine/spill.h"
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <string.h>
+
+/* What the engine's thread is to do before an op is written, and after it. */
+struct registry_note {
+    struct mail mail; /* first: on the way to the engine's thread */
+    struct engine_tasks *tasks;
+    struct registry_op *op; /* on the way; the caller's afterwards */
+    enum registry_op_kind kind;
+    uint64_t task;
+    bool ran; /* an attempt of it is being ended */
+    struct registry_note *next;
+};
+
+/* What has come back from the clerk; under the lock. */
+struct back {
+    struct registry_op *ops, **ops_tail; /* the desk's own */
+    struct registry_task *ready, **ready_tail;
+    uint32_t *lines;
+    size_t line_count, line_cap;
+    bool lines_lost; /* there was no memory for them: all lines are to be looked at */
+    struct registry_note *notes, **notes_tail;
+    int64_t wake_ns; /* 0: none */
+};
+
+struct engine_tasks {
+    struct engine_lodger lodger; /* first */
+    struct desk_host host;
+    struct core_observer observer, edge;
+    struct core_observer *before, *edge_before; /* who was told before; is told still */
+    struct engine *engine;
+    struct core_registry *registry;
+    struct engine_tasks_options options;
+    struct desk *desk;
+    struct clerk *clerk;
+    uint64_t put_back;
+
+    atomic_bool refusing; /* submits */
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* nothing runs, or nothing is unwritten, or somebody is in a hurry */
+    struct back back;
+    struct mail mail; /* "something is back" */
+    bool posted;
+    bool started, hurried;
+    size_t running, unwritten; /* at the end of the last turn */
+    struct engine_tasks_stats stats;
+
+    /* engine's thread only */
+    struct instant due; /* of the last turn */
+};
+
+static struct engine_tasks *of_lodger(struct engine_lodger *l)
+{
+    return list_entry(l, struct engine_tasks, lodger);
+}
+
+static struct engine_tasks *of_host(struct desk_host *h)
+{
+    return list_entry(h, struct engine_tasks, host);
+}
+
+/* ---- the desk's host; on the engine's thread ---- */
+
+static void host_write(struct desk_host *h, struct registry_op *op)
+{
+    struct engine_tasks *t = of_host(h);
+
+    op->done = NULL;
+    op->note = NULL;
+    if (op->kind == REGISTRY_START || (op->kind == REGISTRY_END && op->end.started)) {
+        t->stats.starts++;
+        t->stats.last_claim_ns = op->at_ns;
+    }
+    clerk_send(t->clerk, op);
+}
+
+static const struct registry_line *host_line(struct desk_host *h, uint32_t id)
+{
+    struct engine_tasks *t = of_host(h);
+
+    return t->registry->ops->line(t->registry, id);
+}
+
+static int64_t host_wall_ns(struct desk_host *h, struct instant now)
+{
+    (void)h;
+    (void)now;
+    return loop_wall_clock_ns();
+}
+
+/* ---- the engine's lodger; on the engine's thread ---- */
+
+static struct instant lodger_turn(struct engine_lodger *l, struct instant now)
+{
+    struct engine_tasks *t = of_lodger(l);
+
+    if (!instant_is_never(t->due) && instant_before(t->due, now)) {
+        duration_ns lag_ns = instant_diff(now, t->due);
+
+        if (lag_ns > t->stats.lag_ns_max)
+            t->stats.lag_ns_max = lag_ns;
+    }
+    t->stats.turns++;
+    t->due = t->started ? desk_run(t->desk, now) : INSTANT_NEVER;
+    return t->due;
+}
+
+static bool lodger_is_due(struct engine_lodger *l)
+{
+    return desk_is_due(of_lodger(l)->desk);
+}
+
+static bool lodger_owns(struct engine_lodger *l, const struct core_batch *b)
+{
+    return desk_owns(of_lodger(l)->desk, b);
+}
+
+static void lodger_deliver(struct engine_lodger *l, struct core_task *task)
+{
+    desk_finished(of_lodger(l)->desk, task);
+}
+
+static void lodger_idle(struct engine_lodger *l)
+{
+    struct engine_tasks *t = of_lodger(l);
+
+#ifdef WEIR_DEBUG
+    assert(!desk_check(t->desk));
+#endif
+    pthread_mutex_lock(&t->lock);
+    t->running = desk_running(t->desk);
+    t->unwritten = desk_unwritten(t->desk);
+    if (t->running == 0 || t->unwritten == 0)
+        pthread_cond_broadcast(&t->changed);
+    pthread_mutex_unlock(&t->lock);
+}
+
+/* ---- what is back from the clerk ---- */
+
+static bool every_line(void *ctx, const struct registry_line *l)
+{
+    struct engine_tasks *t = ctx;
+
+    desk_line_ready(t->desk, l->id, t->engine->now);
+    return true;
+}
+
+/* A task that was changed: what the desk had of it came before the change. */
+static void settle(struct engine_tasks *t, struct registry_note *n)
+{
+    if (n->kind == REGISTRY_CANCEL && n->task != 0)
+        desk_gone(t->desk, n->task, t->engine->now);
+    mem_free(n);
+}
+
+static void run_back(struct engine *e, struct mail *m)
+{
+    struct engine_tasks *t = list_entry(m, struct engine_tasks, mail);
+    struct back back;
+
+    pthread_mutex_lock(&t->lock);
+    back = t->back;
+    t->back = (struct back){0};
+    t->back.ops_tail = &t->back.ops;
+    t->back.ready_tail = &t->back.ready;
+    t->back.notes_tail = &t->back.notes;
+    t->posted = false;
+    pthread_mutex_unlock(&t->lock);
+    desk_ready(t->desk, back.ready, e->now);
+    while (back.ops) {
+        struct registry_op *op = back.ops;
+
+        back.ops = op->next;
+        desk_written(t->desk, op, e->now);
+    }
+    for (size_t i = 0; i < back.line_count; i++)
+        desk_line_ready(t->desk, back.lines[i], e->now);
+    mem_free(back.lines);
+    if (back.lines_lost)
+        (void)t->registry->ops->lines(t->registry, every_line, t, NULL);
+    while (back.notes) {
+        struct registry_note *n = back.notes;
+
+        back.notes = n->next;
+        settle(t, n);
+    }
+    if (back.wake_ns != 0)
+        desk_wake_by(t->desk, back.wake_ns);
+}
+
+/* Under the lock. */
+static void keep_lines(struct back *b, const struct registry_op *op)
+{
+    if (b->line_count + op->ret_line_count > b->line_cap) {
+        size_t cap = (b->line_count + op->ret_line_count) * 2;
+        uint32_t *lines = mem_realloc(b->lines, cap * sizeof *lines);
+
+        if (!lines) {
+            b->lines_lost = true;
+            return;
+        }
+        b->lines = lines;
+        b->line_cap = cap;
+    }
+    memcpy(b->lines + b->line_count, op->ret_lines, op->ret_line_count * sizeof *op->ret_lines);
+    b->line_count += op->ret_line_count;
+}
+
+static void keep_time(struct back *b, int64_t ns)
+{
+    if (ns != 0 && (b->wake_ns == 0 || ns < b->wake_ns))
+        b->wake_ns = ns;
+}
+
+static void keep_times(struct back *b, const struct registry_op *op)
+{
+    if (op->kind == REGISTRY_SUBMIT)
+        for (size_t i = 0; i < op->submit.count; i++) {
+            keep_time(b, op->submit.specs[i].not_before_ns);
+            keep_time(b, op->submit.specs[i].deadline_ns);
+        }
+    else if (op->kind == REGISTRY_EDIT && op->edit.not_before_ns)
+        keep_time(b, *op->edit.not_before_ns);
+    else if (op->kind == REGISTRY_RETRY || op->kind == REGISTRY_RESOLVE)
+        keep_time(b, op->at_ns); /* it may have a time of its own: a look tells */
+}
+
+/* What an op of somebody else means for the desk. Under the lock. */
+static void keep(struct back *b, struct registry_op *op)
+{
+    if (op->ret_ready) {
+        *b->ready_tail = op->ret_ready;
+        while (*b->ready_tail)
+            b->ready_tail = &(*b->ready_tail)->next;
+        op->ret_ready = NULL;
+    }
+    if (op->ret_lines) {
+        keep_lines(b, op);
+        op->ret_lines = mem_free(op->ret_lines);
+        op->ret_line_count = 0;
+    }
+    if (op->err.status == WEIR_OK)
+        keep_times(b, op);
+    if (op->note) {
+        struct registry_note *n = op->note;
+
+        /* An attempt is being ended, as was asked; or it has ended by itself just before. */
+        if (n->ran && (op->err.status == WEIR_E_BUSY || op->err.status == WEIR_E_CONFLICT))
+            op->err = (struct weir_error){0};
+        op->note = NULL;
+        n->next = NULL;
+        *b->notes_tail = n;
+        b->notes_tail = &n->next;
+    }
+}
+
+/* On the clerk's thread. */
+static void clerk_done(void *ctx, struct registry_op *chain)
+{
+    struct engine_tasks *t = ctx;
+    struct registry_op *theirs = NULL, **tail = &theirs;
+    bool post;
+
+    pthread_mutex_lock(&t->lock);
+    while (chain) {
+        struct registry_op *op = chain;
+
+        chain = op->next;
+        op->next = NULL;
+        if (!op->done) {
+            *t->back.ops_tail = op;
+            t->back.ops_tail = &op->next;
+            continue;
+        }
+        keep(&t->back, op);
+        *tail = op;
+        tail = &op->next;
+    }
+    post = !t->posted;
+    t->posted = true;
+    pthread_mutex_unlock(&t->lock);
+    if (post)
+        engine_post(t->engine, &t->mail);
+    while (theirs) {
+        struct registry_op *op = theirs;
+
+        theirs = op->next;
+        op->done(op);
+    }
+}
+
+static void clerk_committed(void *ctx, uint64_t last_event)
+{
+    struct engine_tasks *t = ctx;
+
+    if (t->options.committed)
+        t->options.committed(t->options.ctx, last_event);
+}
+
+/* ---- ops of others; any thread ---- */
+
+/* Before it is written, on the engine's thread: what is here of the task must not go on as if nothing had been. */
+static void run_note(struct engine *e, struct mail *m)
+{
+    struct registry_note *n = (struct registry_note *)(void *)m;
+    struct engine_tasks *t = n->tasks;
+    struct registry_op *op = n->op;
+
+    switch (op->kind) {
+    case REGISTRY_CANCEL:
+        if (op->cancel.task == 0)
+            n->ran =
+                desk_cancel_batch(t->desk, op->cancel.batch, "its batch was cancelled", e->now) > 0;
+        else if (desk_forget(t->desk, op->cancel.task, e->now) == DESK_RUNS)
+            n->ran = desk_cancel(t->desk, op->cancel.task, "the task was cancelled", e->now);
+        n->task = op->cancel.task;
+        break;
+    case REGISTRY_EDIT:
+        (void)desk_forget(t->desk, op->edit.task, e->now);
+        break;
+    default:
+        break;
+    }
+    clerk_send(t->clerk, op);
+}
+
+void engine_tasks_send(struct engine_tasks *t, struct registry_op *op)
+{
+    struct registry_note *n;
+
+    assert(op->done);
+    op->note = NULL;
+    op->err = (struct weir_error){0};
+    if (op->at_ns == 0)
+        op->at_ns = loop_wall_clock_ns();
+    if (op->kind == REGISTRY_SUBMIT && atomic_load(&t->refusing)) {
+        (void)error_set(&op->err, WEIR_E_SHUTDOWN,
+                        "the dispatcher is stopping; it takes no more tasks");
+        op->done(op);
+        return;
+    }
+    if (op->kind != REGISTRY_CANCEL && op->kind != REGISTRY_EDIT) {
+        clerk_send(t->clerk, op);
+        return;
+    }
+    n = mem_calloc(1, sizeof *n);
+    if (!n) {
+        (void)error_nomem(&op->err);
+        op->done(op);
+        return;
+    }
+    n->mail.run = run_note;
+    n->tasks = t;
+    n->op = op;
+    n->kind = op->kind;
+    op->note = n;
+    engine_post(t->engine, &n->mail);
+}
+
+struct waiter {
+    pthread_mutex_t lock;
+    pthread_cond_t done;
+    bool is_done;
+};
+
+static void wake_waiter(struct registry_op *op)
+{
+    struct waiter *w = op->user;
+
+    pthread_mutex_lock(&w->lock);
+    w->is_done = true;
+    pthread_cond_signal(&w->done);
+    pthread_mutex_unlock(&w->lock);
+}
+
+enum weir_status engine_tasks_apply(struct engine_tasks *t, struct registry_op *op,
+                                    struct weir_error *err)
+{
+    struct waiter w = {.lock = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
+
+    op->done = wake_waiter;
+    op->user = &w;
+    engine_tasks_send(t, op);
+    pthread_mutex_lock(&w.lock);
+    while (!w.is_done)
+        pthread_cond_wait(&w.done, &w.lock);
+    pthread_mutex_unlock(&w.lock);
+    pthread_cond_destroy(&w.done);
+    pthread_mutex_destroy(&w.lock);
+    if (op->err.status != WEIR_OK && err)
+        *err = op->err;
+    return op->err.status;
+}
+
+/* ---- calls ---- */
+
+struct tasks_call {
+    struct engine_tasks *tasks;
+    engine_tasks_fn fn;
+    void *ctx;
+};
+
+static void run_tasks_call(struct engine *e, void *ctx)
+{
+    struct tasks_call *c = ctx;
+
+    c->fn(c->tasks->desk, e->now, c->ctx);
+}
+
+void engine_tasks_call(struct engine_tasks *t, engine_tasks_fn fn, void *ctx)
+{
+    struct tasks_call c = {t, fn, ctx};
+
+    engine_call(t->engine, run_tasks_call, &c);
+}
+
+struct core_registry *engine_tasks_registry(struct engine_tasks *t)
+{
+    return t->registry;
+}
+
+struct engine *engine_tasks_engine(struct engine_tasks *t)
+{
+    return t->engine;
+}
+
+static void look_at_stats(struct desk *d, struct instant now, void *ctx)
+{
+    struct engine_tasks *t = ((void **)ctx)[0];
+    struct engine_tasks_stats *ret = ((void **)ctx)[1];
+
+    (void)d;
+    (void)now;
+    *ret = t->stats;
+    t->stats.lag_ns_max = 0;
+}
+
+void engine_tasks_get_stats(struct engine_tasks *t, struct engine_tasks_stats *ret)
+{
+    void *ctx[] = {t, ret};
+
+    engine_tasks_call(t, look_at_stats, ctx);
+    clerk_get_stats(t->clerk, &ret->clerk);
+}
+
+/* ---- what pools tell of themselves ---- */
+
+static void tell_breaker(struct engine_tasks *t, const struct core_event *ev, struct desk_pool *p)
+{
+    struct buf detail = {0};
+
+    buf_puts(&detail, "{\"from\":");
+    json_put_string(&detail, slice_of(breaker_state_name(ev->breaker->from)));
+    buf_puts(&detail, ",\"to\":");
+    json_put_string(&detail, slice_of(breaker_state_name(ev->breaker->to)));
+    if (ev->detail) {
+        buf_puts(&detail, ",\"why\":");
+        json_put_string(&detail, slice_of(ev->detail));
+    }
+    buf_putc(&detail, '}');
+    if (!detail.failed)
+        desk_record(t->desk,
+                    &(struct registry_event){.kind = ev->breaker->to == BREAKER_CLOSED
+                                                         ? REGISTRY_BREAKER_CLOSED
+                                                         : REGISTRY_BREAKER_OPENED,
+                                             .duration_ns = ev->breaker->lasted_ns,
+                                             .detail = buf_slice(&detail)},
+                    p, ev->at);
+    buf_free(&detail);
+}
+
+static void tell_worker(struct engine_tasks *t, const struct core_event *ev, struct desk_pool *p)
+{
+    const struct worker_transition *w = ev->transition;
+    struct buf detail = {0};
+
+    buf_printf(&detail, "{\"from\":\"%s\",\"to\":\"%s\",\"why\":\"%s\"", worker_state_name(w->from),
+               worker_state_name(w->to), w->reason);
+    if (w->detail[0]) {
+        buf_puts(&detail, ",\"detail\":");
+        json_put_string(&detail, slice_of(w->detail));
+    }
+    buf_putc(&detail, '}');
+    if (!detail.failed)
+        desk_record(t->desk,
+                    &(struct registry_event){.kind = REGISTRY_WORKER_TRANSITION,
+                                             .worker = ev->worker,
+                                             .detail = buf_slice(&detail)},
+                    p, ev->at);
+    buf_free(&detail);
+}
+
+static void pass_on(struct core_observer *o, const struct core_event *ev)
+{
+    if (o)
+        o->ops->event(o, ev);
+}
+
+/* What the dispatcher tells: breakers. */
+static void on_event(struct core_observer *o, const struct core_event *ev)
+{
+    struct engine_tasks *t = list_entry(o, struct engine_tasks, observer);
+
+    if (ev->kind == EVENT_BREAKER_CHANGED)
+        tell_breaker(t, ev, ev->pool ? desk_find_pool(t->desk, ev->pool) : NULL);
+    pass_on(t->before, ev);
+}
+
+/* What executors tell: workers. */
+static void on_edge_event(struct core_observer *o, const struct core_event *ev)
+{
+    struct engine_tasks *t = list_entry(o, struct engine_tasks, edge);
+
+    if (ev->kind == EVENT_WORKER_TRANSITION)
+        tell_worker(t, ev, ev->pool ? desk_find_pool(t->desk, ev->pool) : NULL);
+    pass_on(t->edge_before, ev);
+}
+
+static const struct core_observer_ops observer_ops = {.event = on_event};
+static const struct core_observer_ops edge_ops = {.event = on_edge_event};
+
+static void began(void *ctx, const struct core_attempt_began *b, struct instant now)
+{
+    desk_began(((struct engine_tasks *)ctx)->desk, b, now);
+}
+
+static void beat(void *ctx, const struct core_heartbeat *b, struct instant now)
+{
+    (void)desk_beat(((struct engine_tasks *)ctx)->desk, b, now);
+}
+
+/* ---- pools ---- */
+
+struct add {
+    struct engine_tasks *tasks;
+    struct core_pool *pool;
+    const struct desk_pool_options *options;
+    struct weir_error *err;
+    enum weir_status status;
+};
+
+static void add_to_desk(struct desk *d, struct instant now, void *ctx)
+{
+    struct add *a = ctx;
+    struct desk_pool *p;
+
+    a->status = desk_add_pool(d, a->pool, a->options, now, &p, a->err);
+    if (a->status != WEIR_OK)
+        dispatcher_remove_pool(a->tasks->engine->dispatcher, a->pool, now);
+}
+
+enum weir_status engine_tasks_add_pool(struct engine_tasks *t, const struct core_pool_options *o,
+                                       engine_executor_fn make, void *ctx,
+                                       const struct desk_pool_options *desk, struct weir_error *err)
+{
+    struct add a = {.tasks = t, .options = desk, .err = err};
+    enum weir_status status = engine_add_pool(t->engine, o, make, ctx, &a.pool, err);
+
+    if (status != WEIR_OK)
+        return status;
+    engine_tasks_call(t, add_to_desk, &a);
+    return a.status;
+}
+
+/* ---- opening ---- */
+
+static bool tell_left(void *ctx, const struct registry_left *l)
+{
+    struct engine_tasks *t = ctx;
+
+    if (t->options.left)
+        t->options.left(t->options.ctx, l);
+    return true;
+}
+
+/* What a predecessor could not tell the store goes in first. */
+static bool import(void *ctx, const struct registry_event *e)
+{
+    struct engine_tasks *t = ctx;
+    struct registry_op op = {.kind = REGISTRY_TELL, .at_ns = e->at_ns, .tell = *e};
+
+    return t->registry->ops->apply(t->registry, &op, NULL) == WEIR_OK;
+}
+
+static enum weir_status take_over(struct engine_tasks *t, struct weir_error *err)
+{
+    const struct core_registry_ops *ops = t->registry->ops;
+    enum weir_status status = WEIR_OK;
+
+    if (t->options.spill_path)
+        status = spill_read(t->options.spill_path, import, t, err);
+    if (status == WEIR_OK)
+        status = ops->left_running(t->registry, tell_left, t, err);
+    if (status == WEIR_OK)
+        status = ops->put_back(t->registry, loop_wall_clock_ns(), t->options.deaths_max,
+                               &t->put_back, err);
+    return status;
+}
+
+static void free_tasks(struct engine_tasks *t)
+{
+    desk_free(t->desk);
+    pthread_cond_destroy(&t->changed);
+    pthread_mutex_destroy(&t->lock);
+    mem_free(t);
+}
+
+static struct engine_tasks *allocate_tasks(struct engine *e, struct core_registry *r,
+                                           const struct engine_tasks_options *o)
+{
+    struct engine_tasks *t = mem_calloc(1, sizeof *t);
+    pthread_condattr_t attr;
+
+    if (!t)
+        return NULL;
+    t->lodger = (struct engine_lodger){.turn = lodger_turn,
+                                       .is_due = lodger_is_due,
+                                       .owns = lodger_owns,
+                                       .deliver = lodger_deliver,
+                                       .idle = lodger_idle};
+    t->host = (struct desk_host){.write = host_write, .line = host_line, .wall_ns = host_wall_ns};
+    t->observer.ops = &observer_ops;
+    t->edge.ops = &edge_ops;
+    t->engine = e;
+    t->registry = r;
+    t->options = *o;
+    t->back.ops_tail = &t->back.ops;
+    t->back.ready_tail = &t->back.ready;
+    t->back.notes_tail = &t->back.notes;
+    t->mail.run = run_back;
+    t->due = INSTANT_NEVER;
+    pthread_mutex_init(&t->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&t->changed, &attr);
+    pthread_condattr_destroy(&attr);
+    return t;
+}
+
+static void move_in(struct engine *e, void *ctx)
+{
+    struct engine_tasks *t = ctx;
+
+    e->lodger = &t->lodger;
+    t->before = e->observer;
+    t->edge_before = e->edge_observer;
+    dispatcher_set_observer(e->dispatcher, &t->observer);
+    e->edge_observer = &t->edge;
+    dispatcher_set_global_limit(e->dispatcher, t->options.global_limit);
+}
+
+static void move_out(struct engine *e, void *ctx)
+{
+    struct engine_tasks *t = ctx;
+
+    desk_free(t->desk); /* it closes its batches */
+    t->desk = NULL;
+    e->lodger = NULL;
+    dispatcher_set_observer(e->dispatcher, t->before);
+    e->edge_observer = t->edge_before;
+}
+
+enum weir_status engine_tasks_open(struct engine *e, struct core_registry *r,
+                                   const struct engine_tasks_options *o, struct engine_tasks **ret,
+                                   struct weir_error *err)
+{
+    struct engine_tasks *t = allocate_tasks(e, r, o);
+    struct desk_options d = {.dispatcher = e->dispatcher,
+                             .schedule = o->schedule,
+                             .seed = loop_entropy(),
+                             .deaths_max = o->deaths_max};
+    struct clerk_options c = {
+        .spill_path = o->spill_path, .committed = clerk_committed, .done = clerk_done, .ctx = t};
+    enum weir_status status;
+
+    if (!t)
+        return error_nomem(err);
+    d.host = &t->host;
+    /* Above all that a predecessor has given: none started an attempt in each nanosecond of its life. */
+    d.first_token = (uint64_t)loop_wall_clock_ns();
+    status = desk_new(&d, &t->desk, err);
+    if (status == WEIR_OK)
+        status = take_over(t, err);
+    if (status == WEIR_OK)
+        status = clerk_new(r, &c, &t->clerk, err);
+    if (status != WEIR_OK) {
+        free_tasks(t);
+        return status;
+    }
+    engine_call(e, move_in, t);
+    engine_set_receiver(e, &(struct engine_receiver){.began = began, .beat = beat, .ctx = t});
+    *ret = t;
+    return WEIR_OK;
+}
+
+uint64_t engine_tasks_put_back(const struct engine_tasks *t)
+{
+    return t->put_back;
+}
+
+static void start(struct desk *d, struct instant now, void *ctx)
+{
+    struct engine_tasks *t = ctx;
+
+    (void)now;
+    t->started = true;
+    desk_wake_by(d, 1); /* what was due meanwhile */
+    (void)t->registry->ops->lines(t->registry, every_line, t, NULL);
+}
+
+void engine_tasks_start(struct engine_tasks *t)
+{
+    engine_tasks_call(t, start, t);
+}
+
+/* ---- stopping ---- */
+
+static void stop_desk(struct desk *d, struct instant now, void *ctx)
+{
+    (void)now;
+    (void)ctx;
+    desk_stop(d);
+}
+
+static void end_running(struct desk *d, struct instant now, void *ctx)
+{
+    *(uint64_t *)ctx = desk_running(d);
+    desk_end_running(d, now);
+}
+
+static struct timespec until(duration_ns wait_ns)
+{
+    int64_t at_ns = instant_add(loop_clock(), wait_ns).ns;
+
+    return (struct timespec){.tv_sec = at_ns / NS_PER_S, .tv_nsec = at_ns % NS_PER_S};
+}
+
+/* Until nothing runs; false: the time is up, or somebody is in a hurry. */
+static bool wait_running(struct engine_tasks *t, duration_ns wait_ns, bool hurries)
+{
+    struct timespec at = until(wait_ns);
+    bool none;
+
+    pthread_mutex_lock(&t->lock);
+    while (t->running > 0 && !(hurries && t->hurried) &&
+           pthread_cond_timedwait(&t->changed, &t->lock, &at) == 0)
+        ;
+    none = t->running == 0;
+    pthread_mutex_unlock(&t->lock);
+    return none;
+}
+
+void engine_tasks_stop(struct engine_tasks *t, duration_ns grace_ns, duration_ns kill_ns,
+                       bool refuse, uint64_t *ret_left)
+{
+    *ret_left = 0;
+    atomic_store(&t->refusing, refuse);
+    engine_tasks_call(t, stop_desk, NULL);
+    if (wait_running(t, grace_ns, true))
+        return;
+    engine_tasks_call(t, end_running, ret_left);
+    (void)wait_running(t, kill_ns, false);
+}
+
+void engine_tasks_hurry(struct engine_tasks *t)
+{
+    pthread_mutex_lock(&t->lock);
+    t->hurried = true;
+    pthread_cond_broadcast(&t->changed);
+    pthread_mutex_unlock(&t->lock);
+}
+
+/* What is not written yet gets some seconds; a store that does not work must not keep us for ever. */
+#define CLOSE_NS (10 * NS_PER_S)
+
+static bool wait_written(struct engine_tasks *t)
+{
+    struct timespec at = until(CLOSE_NS);
+    bool none;
+
+    pthread_mutex_lock(&t->lock);
+    while (t->unwritten > 0 && pthread_cond_timedwait(&t->changed, &t->lock, &at) == 0)
+        ;
+    none = t->unwritten == 0;
+    pthread_mutex_unlock(&t->lock);
+    return none;
+}
+
+static void count_unwritten(struct desk *d, struct instant now, void *ctx)
+{
+    struct engine_tasks *t = ctx;
+
+    (void)now;
+    pthread_mutex_lock(&t->lock);
+    t->unwritten = desk_unwritten(d);
+    t->running = desk_running(d);
+    pthread_mutex_unlock(&t->lock);
+}
+
+void engine_tasks_close(struct engine_tasks *t)
+{
+    if (!t)
+        return;
+    atomic_store(&t->refusing, true);
+    engine_tasks_call(t, stop_desk, NULL);
+    engine_tasks_call(t, end_running, &(uint64_t){0});
+    /* Callbacks that cannot be ended are waited for: their results are ours. */
+    (void)wait_running(t, INT64_MAX, false);
+    engine_tasks_call(t, count_unwritten, t);
+    if (!wait_written(t)) {
+        clerk_give_up(t->clerk);
+        (void)wait_written(t);
+    }
+    engine_set_receiver(t->engine, NULL);
+    clerk_free(t->clerk);
+    engine_call(t->engine, move_out, t);
+    free_tasks(t);
+}

@@ -1,0 +1,86 @@
+/*
+ * Server-sent events: one ring of rendered events that all followers share.
+ *
+ *     sse_hub_new(&options, &hub, &err);
+ *     sse_hub_publish(hub, &fields, text);         // one thread; never waits for a follower
+ *     sse_hub_follow(hub, req, &filter, after);    // in a handler: the answer is the stream
+ *     sse_hub_free(hub);                           // after http_server_stop()
+ *
+ * The ring holds the latest events as text, in a bounded number of bytes; the oldest go when there is no room. A follower is a cursor with
+ * a filter: it costs some hundred bytes, and one buffer of the server while something is being sent. When its
+ * client reads slowly, its cursor stays behind; when the ring has gone past it, it reads what it lacks by catch_up(), at its own pace. So nobody
+ * waits for a slow reader, and none loses an event.
+ *
+ * Followers are woken by a thread of the hub, together, at most every wake_every_ns; a comment line each heartbeat_ns shows
+ * a client (and the server) that the connection is alive.
+ */
+#ifndef SERVE_HTTP_SSE_H
+#define SERVE_HTTP_SSE_H
+
+#include "serve/http/http.h"
+
+struct sse_hub;
+
+#define SSE_POOL_BYTES_MAX 256
+
+/* What a filter looks at. */
+struct sse_fields {
+    uint64_t seq;  /* of publish: larger than all before */
+    uint64_t task; /* 0: none */
+    uint64_t worker;
+    struct slice pool; /* at most SSE_POOL_BYTES_MAX - 1 bytes */
+    unsigned kind;     /* 0 to 63 */
+};
+
+struct sse_filter {
+    uint64_t task, worker; /* 0: any */
+    struct slice pool;     /* empty: any; copied, at most SSE_POOL_BYTES_MAX - 1 bytes */
+    uint64_t kinds;        /* bits 1 << kind; 0: all */
+};
+
+bool sse_filter_passes(const struct sse_filter *f, const struct sse_fields *e);
+
+/* Appends one event as it goes over the wire: id, event, data (a line for each of its lines), and an empty line. */
+void sse_render(struct buf *out, uint64_t seq, const char *event, struct slice data);
+
+struct sse_options {
+    size_t ring_bytes;         /* 4 MiB */
+    duration_ns heartbeat_ns;  /* 15 s */
+    duration_ns wake_every_ns; /* 10 ms */
+    /*
+     * Events from the store that the ring has no longer: those that pass the filter, later than `after`, oldest first, rendered by sse_render(), until
+     * `buf` has about `bytes` (at least one, if there is one). *ret_seq: how far it has looked: the last one that it gave
+     * or passed over; every event up to it has been dealt with. False: it failed; the stream is cut. On a server's
+     * thread. NULL: there is no store; what is gone is skipped, and a comment says so.
+     */
+    bool (*catch_up)(void *ctx, const struct sse_filter *filter, uint64_t after, struct buf *buf,
+                     size_t bytes, uint64_t *ret_seq);
+    void *ctx;
+};
+
+WEIR_MUST_CHECK enum weir_status sse_hub_new(const struct sse_options *o, struct sse_hub **ret,
+                                             struct weir_error *err);
+/* When it starts over a store with events in it: the last of them. Before the first publish and follow. */
+void sse_hub_set_last(struct sse_hub *h, uint64_t seq);
+/* `text` is what sse_render() makes. Without memory for it, followers get it by catch_up(). One thread at a time. */
+void sse_hub_publish(struct sse_hub *h, const struct sse_fields *fields, struct slice text);
+/*
+ * Answers the request with the events after `after` that pass the filter, and all that come. Last-Event-ID of the
+ * request goes before `after`. SSE_NOW: only what comes from now on.
+ */
+#define SSE_NOW UINT64_MAX
+void sse_hub_follow(struct sse_hub *h, struct http_request *req, const struct sse_filter *filter,
+                    uint64_t after);
+
+struct sse_stats {
+    uint64_t followers;
+    uint64_t published, last_seq;
+    uint64_t first_seq; /* the oldest in the ring; 0: it is empty */
+    size_t ring_bytes;  /* in use */
+    uint64_t wakes, catch_ups;
+};
+void sse_hub_get_stats(struct sse_hub *h, struct sse_stats *ret);
+/* No follower is left: after http_server_stop(). NULL-safe. */
+void sse_hub_free(struct sse_hub *h);
+
+#endif
