@@ -4,8 +4,9 @@
     weir run --worker 'python3 examples/workers/sentiment.py' -j 2 --session .user examples/workers/messages.jsonl
 
 It learns from reviews.tsv as it starts (a naive Bayes classifier over words), once, however many rows follow. A row is
-a text, or an object with `text`. With --session it also keeps the mood of each session, which is why all rows of a user
-have to go to the same worker: weir sees to that.
+a text, or an object with `text`, or one with a list of `texts`; of a list it says how far it is (heartbeat). With
+--session it also keeps the mood of each session, which is why all rows of a user have to go to the same worker: weir
+sees to that.
 """
 import collections
 import math
@@ -73,8 +74,19 @@ moods = weir_worker.Sessions(Mood, limit=10000)
 print(f"learned {len(model.vocabulary)} words from {sum(model.texts.values())} reviews")
 
 
+def classify_all(texts):
+    """Long lists take long: whoever watches sees that it is at work, and is not taken for dead."""
+    labels = []
+    for i, text in enumerate(texts):
+        weir_worker.heartbeat(i / len(texts), f"message {i + 1} of {len(texts)}")
+        labels.append("friendly" if model.friendly(str(text)) > 0.5 else "unfriendly")
+    return {"labels": labels}
+
+
 @weir_worker.command("process")
 def classify(args):
+    if isinstance(args, dict) and isinstance(args.get("texts"), list):
+        return classify_all(args["texts"])
     text = args.get("text") if isinstance(args, dict) else args
     if not isinstance(text, str):
         raise ValueError('a row is a text, or an object with a text as "text"')

@@ -27,8 +27,11 @@ How a call ends, and what weir does then:
     raises anything else         the row failed; the type and the text of the exception are in its result, the
                                  traceback goes to the log
 
-In a call, request() says what is known of it: its id, its session, whether the session was lost. Sessions keeps what a
-program remembers of each session.
+In a call, request() says what is known of it: its id, its session, whether the session was lost, its environment. Sessions
+keeps what a program remembers of each session. A call that takes long says now and then that it is alive, and how far:
+
+    for i, page in enumerate(pages):
+        weir_worker.heartbeat(i / len(pages), f"page {i} of {len(pages)}")
 
 One call runs at a time, on the thread that called run(). With run(max_in_flight=N) weir sends up to N at once, and
 they run on N threads. A thread of its own reads the requests and answers pings, so a long call does not look like a
@@ -56,10 +59,11 @@ import stat
 import struct
 import sys
 import threading
+import time
 import traceback
 from typing import Any, Callable, Deque, Dict, Generic, List, Optional, Tuple, TypeVar
 
-__all__ = ["command", "register", "run", "request", "Request", "Retryable", "Capacity", "Sessions"]
+__all__ = ["command", "register", "run", "request", "heartbeat", "Request", "Retryable", "Capacity", "Sessions"]
 
 # weir takes no larger message, and sends none.
 MESSAGE_BYTES_MAX = 64 << 20
@@ -72,6 +76,9 @@ IN_FLIGHT_MAX = 1024
 DIGITS_MAX = 600
 # Longer ones are cut, so that an error cannot be larger than a message.
 ERROR_TEXT_MAX = 64 << 10
+# A loop may say in each round how far it is; weir need not hear it so often.
+HEARTBEAT_EVERY_S = 0.1
+HEARTBEAT_TEXT_MAX = 256
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -109,9 +116,9 @@ class _Unreadable(Exception):
 class Request:
     """What is known of a call: see request()."""
 
-    __slots__ = ("id", "command", "args", "session", "session_lost", "timestamp")
+    __slots__ = ("id", "command", "args", "session", "session_lost", "timestamp", "env", "_send", "_lock", "_beat_at")
 
-    def __init__(self, message: Dict[str, Any]) -> None:
+    def __init__(self, message: Dict[str, Any], send: Optional[Callable[[bytes], None]] = None) -> None:
         self.id: int = message["id"]
         self.command: str = message["command"]
         self.args: Any = message.get("args")
@@ -121,6 +128,37 @@ class Request:
         self.session_lost: bool = message.get("session_lost") is True
         #: When weir made the request: RFC 3339, UTC. None: it does not say.
         self.timestamp: Optional[str] = message.get("timestamp")
+        #: What weir tells of this attempt, by name: which place of a resource it has, say.
+        self.env: Dict[str, str] = message.get("env") or {}
+        self._send, self._lock, self._beat_at = send, threading.Lock(), float("-inf")
+
+    def heartbeat(self, progress: Optional[float] = None, text: str = "") -> None:
+        """Says that the call is alive. progress: how far it is, from 0 to 1; text: a line for people.
+
+        Call it as often as you like, from any thread: ten in a second are sent, and none once the call has ended. It
+        never fails for want of somebody who listens.
+        """
+        if progress is not None and not 0 <= progress <= 1:
+            raise ValueError(f"progress is {progress!r}; it is a number from 0 to 1, or None")
+        about: Dict[str, Any] = {"id": self.id}
+        if progress is not None:
+            about["progress"] = float(progress)
+        if text:
+            about["text"] = str(text)[:HEARTBEAT_TEXT_MAX]
+        with self._lock:
+            now = time.monotonic()
+            if self._send is None or now - self._beat_at < HEARTBEAT_EVERY_S:
+                return
+            self._beat_at = now
+            try:
+                self._send(_encode({"heartbeat": about}))
+            except OSError:
+                self._send = None  # nobody reads any more, which the answer will find too
+
+    def _end(self) -> None:
+        """Behind the answer nothing may be said of it."""
+        with self._lock:
+            self._send = None
 
 
 _functions: Dict[str, Callable[[Any], Any]] = {}
@@ -159,6 +197,11 @@ def request() -> Request:
         return _current.get()
     except LookupError:
         raise RuntimeError("request() is for the functions of commands, while they run") from None
+
+
+def heartbeat(progress: Optional[float] = None, text: str = "") -> None:
+    """request().heartbeat(progress, text), of the call that is running."""
+    request().heartbeat(progress, text)
 
 
 class Sessions(Generic[T]):
@@ -472,7 +515,8 @@ class _Worker:
         if function is None:
             known = ", ".join(sorted(_functions)) or "none"
             return _failure(number, "UnknownCommand", f"there is no command {name!r}; this worker has: {known}")
-        token = _current.set(Request(message))
+        about = Request(message, self.channel.send)
+        token = _current.set(about)
         try:
             result = function(message.get("args"))
         except (Capacity, Retryable) as e:
@@ -482,6 +526,7 @@ class _Worker:
             _log(f"weir_worker: call {number} of {name!r} failed\n{traceback.format_exc()}")
             return _failure_of(number, e)
         finally:
+            about._end()
             _current.reset(token)
         try:
             return _success(number, result)

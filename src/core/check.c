@@ -65,6 +65,30 @@ static const char *check_pool(const struct core_pool *p, size_t *running, uint64
     return NULL;
 }
 
+/* What the attempts that run have beside their places is what is counted. */
+static const char *check_needs(const struct core_pool *p)
+{
+    const struct permit_account *a = &p->permits;
+    uint64_t cpu = 0, memory = 0;
+    size_t low = 0;
+
+    list_foreach (node, &p->busy_slots) {
+        const struct permit *out = &list_entry(node, struct core_attempt_slot, link)->permit;
+
+        if (out->account != a || !permit_has_its_slots(out))
+            return "I1: an attempt runs with another pool's permit, or in a slot's place that is "
+                   "free";
+        cpu += out->cpu_milli;
+        memory += out->memory_mib;
+        low += out->low;
+    }
+    if (cpu != a->cpu_milli || memory != a->memory_mib || low != a->running_low)
+        return "I1: quotas differ from what the attempts that run have of them";
+    if (a->unheld != p->run_permits)
+        return "I1: permits of rows in runs are miscounted";
+    return NULL;
+}
+
 /* Attempts without a permit: few, and only while all permits of the pool are taken. */
 static const char *check_ahead(const struct core_pool *p, uint64_t *ret_ahead)
 {
@@ -79,7 +103,7 @@ static const char *check_ahead(const struct core_pool *p, uint64_t *ret_ahead)
             return "I2: a slot that is ahead and its task disagree";
     }
     if (ahead != p->ahead_count || ahead > p->ahead_max ||
-        (ahead > 0 && p->permits.running < p->options.size))
+        (ahead > 0 && p->permits.running < p->options.size && permit_available(&p->permits)))
         return "P3: attempts are ahead although there are places, or too many are";
     *ret_ahead += ahead;
     return NULL;
@@ -111,6 +135,8 @@ static const char *check_counts(const struct core_batch *b, const uint64_t by_st
         return "I2: a task is in the reorder buffer and elsewhere";
     if (!b->stopping && by_state[TASK_DROPPED])
         return "P1: a row was dropped from a batch that was not stopped";
+    if (b->options.single && s->ready + s->waiting + s->queued > 0)
+        return "I4: a row that was offered waits";
     if (s->accepted - s->delivered != b->order.held)
         return "P2: accepted rows are neither delivered nor held";
     if (!b->options.unordered && s->delivered != b->order.next - b->options.first_index)
@@ -259,6 +285,8 @@ const char *dispatcher_check(const struct dispatcher *d)
         const struct core_pool *p = list_entry(node, struct core_pool, link);
 
         wrong = check_pool(p, &running, &abandoned);
+        if (!wrong)
+            wrong = check_needs(p);
         if (!wrong)
             wrong = check_ahead(p, &ahead);
         if (!wrong)

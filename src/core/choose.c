@@ -237,8 +237,7 @@ static void fill_attempt(struct core_attempt_slot *s, struct core_task *t)
     a->key = t->key;
     a->index = t->index;
     a->token = t->token ? t->token : ++t->batch->dispatcher->last_token;
-    a->env = t->env;
-    a->number = ++t->attempts;
+    a->number = t->attempts_before + ++t->attempts;
     atomic_store_explicit(&a->cancelled, false, memory_order_relaxed);
     answer_init(&a->answer);
     a->edge = NULL;

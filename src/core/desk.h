@@ -206,11 +206,27 @@ struct desk_slots {
 };
 size_t desk_slots(const struct desk *d, struct desk_slots *ret, size_t max);
 struct schedule *desk_schedule(struct desk *d);
+const struct schedule_options *desk_get_schedule(const struct desk *d);
+/* All that runs in the dispatcher, and how much may. */
+const struct permits *desk_permits(const struct desk *d);
 /* Why a task that is in the window waits; SCHEDULE_MAY_RUN: it is not there, or does not. */
 enum schedule_why desk_why(const struct desk *d, uint64_t task, enum permit_block *ret_block);
-/* What has happened since the start, for metrics: attempts by outcome, of each pool. */
+/* How long something took, counted by bounds: what is at most desk_time_bounds_s[i] seconds and above the one before. */
+#define DESK_TIME_BOUNDS 20
+extern const double desk_time_bounds_s[DESK_TIME_BOUNDS];
+struct desk_times {
+    uint64_t counts[DESK_TIME_BOUNDS + 1]; /* the last: longer than all */
+    double sum_s;
+};
+
+/* What has happened in a pool since the start, for metrics. */
 struct desk_counts {
-    uint64_t started, outcomes[6], retries, late, quarantined, heartbeats;
+    uint64_t started;
+    uint64_t outcomes[6];  /* of attempts, by enum weir_outcome */
+    uint64_t done, failed; /* tasks */
+    uint64_t retries, quarantined, heartbeats;
+    struct desk_times wait; /* of attempts, since their task was ready */
+    struct desk_times run;
 };
 const struct desk_counts *desk_pool_counts(const struct desk_pool *p);
 /* NULL: all holds. O(everything). */

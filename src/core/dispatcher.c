@@ -587,6 +587,11 @@ void dispatcher_hold_pool(struct core_pool *pool, bool held, struct instant now)
     run_recall(pool, NULL);
 }
 
+const char *core_pool_kind(const struct core_pool *p)
+{
+    return p->executor->ops->kind;
+}
+
 const struct core_pool_options *core_pool_get_options(const struct core_pool *p)
 {
     return &p->options;

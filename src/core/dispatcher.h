@@ -123,11 +123,15 @@ enum core_offer_result {
     OFFER_STARTED,
     OFFER_LIMIT, /* block says which; PERMIT_NEVER too, for limits may be changed */
     OFFER_HELD,  /* the pool is, by hand, or it is going */
-    OFFER_GATE, /* throttle, pacer, budget or breaker: not before `when` (NEVER: until something of the pool ends) */
+    /* Throttle, pacer, budget or breaker (also where rows of batches would fail at once then): not before `when` (NEVER:
+     * until something of the pool ends). */
+    OFFER_GATE,
     OFFER_NO_WORKER, /* none has room: until one has */
-    OFFER_WORKER, /* the one that holds its session's state has none: `worker`; or its session is under way: 0, or where */
-    OFFER_NEVER, /* it can never be started there (more tokens than a whole budget, a bad session name, or prepare() says so): err
-                      * says why */
+    /* The one that holds its session's state has none: `worker`; or its session is under way: there, or 0. */
+    OFFER_WORKER,
+    /* It can never be started there (more tokens than a whole budget, a bad session name, or prepare() said so): err says
+     * why. */
+    OFFER_NEVER,
 };
 
 struct core_offer {
@@ -141,26 +145,30 @@ struct core_offer {
  * Starts the row now, in its batch's pool, if everything allows it: takes the permit with all that it needs, passes the
  * gate and the breaker, takes its worker. Or nothing has happened, the task is still the caller's, and *ret says why. A
  * started one is the dispatcher's as after dispatcher_submit(); whatever its attempt's outcome (capacity too), the row then
- * ends with it, through host->finished() and deliver(), when its permit has been returned. WEIR_OK unless memory is out, the batch
- * takes no rows, or its window is full (WEIR_E_LIMIT). need: NULL: nothing beside a place. The numbers of its slots are told to the
- * batch's options.prepare().
+ * ends with it, through host->finished() and deliver(), when its permit has been returned. WEIR_OK unless memory is out, the
+ * batch takes no rows, or its window is full (WEIR_E_LIMIT). need: NULL: nothing beside a place. The numbers of its slots
+ * are told to the batch's options.prepare().
  *
  * What the caller may set beside a row's own fields: capacity_retries (refusals of the same work before: the throttle
- * wants to know), spared (lost bystanders before), worker (the one that it has failed with: it is given another if there is one).
- * What it finds in a task that has ended: attempts 0: it could not be given to its worker and never began (lost, bystander).
+ * wants to know), spared (lost bystanders before), worker (the one that it has failed with: it is given another if there
+ * is one). What it may find in a task that has ended: attempts 0: it could not be given to its worker and never began
+ * (lost, bystander).
  */
 WEIR_MUST_CHECK enum weir_status dispatcher_offer(struct dispatcher *d, struct core_batch *b,
                                                   struct core_task *t,
                                                   const struct permit_need *need,
                                                   struct instant now, struct core_offer *ret,
                                                   struct weir_error *err);
-/* So many tasks wait at the caller for workers of the pool (OFFER_NO_WORKER): what lazy and extra ones are started for. Holds until
- * the next call; an offer that fails for that counts as one where it was none, and one that starts as one less. */
+/*
+ * So many tasks wait at the caller for workers of the pool (OFFER_NO_WORKER): what lazy and extra ones are started for.
+ * Holds until the next call; an offer that fails for that counts as one where it was none, one that starts as one less.
+ */
 void dispatcher_want_workers(struct core_pool *pool, size_t tasks);
 /*
- * Ends the attempt of a running row, which then has this answer whatever the executor reports (that is counted as late): by hand, because its
- * heartbeats have stopped, or its own time is up. False: it does not run (any more), or is ended already. Where the executor can end
- * it, the row ends with the report, when nothing of the attempt is left; where it can only ask, at once, and the permit stays taken until the report.
+ * Ends the attempt of a running row, which then has this answer whatever the executor reports (that is counted as late):
+ * by hand, because its heartbeats have stopped, or its own time is up. False: it does not run (any more), or is ended
+ * already. Where the executor can end it, the row ends with the report, when nothing of the attempt is left; where it can
+ * only ask, at once, and the permit stays taken until the report.
  */
 bool dispatcher_end_attempt(struct dispatcher *d, struct core_task *t, enum weir_outcome outcome,
                             enum weir_reason reason, const char *message, struct instant now);
@@ -168,9 +176,11 @@ bool dispatcher_end_attempt(struct dispatcher *d, struct core_task *t, enum weir
 /* ---- limits that change ---- */
 
 /*
- * size: 1 .. POOL_SIZE_MAX. Of a pool with a crew its workers follow: as many as can have so many requests in hand, less the extra ones. Of
- * an executor that runs no more than `size` at once by itself (thread, command) its own limit does: threads are added or end. What was handed over ahead comes
- * back. WEIR_E_INVALID (more than its executor can have), WEIR_E_NOMEM, WEIR_E_SHUTDOWN (it is being removed): nothing has changed.
+ * size: 1 .. POOL_SIZE_MAX. Of a pool with a crew its workers follow: as many as can have so many requests in hand, less
+ * the extra ones. An executor that runs no more than `size` at once by itself (thread, command) is told: threads are added,
+ * or end. Http keeps open as many connections as it was made with; those beyond are closed after use. What was handed
+ * over ahead comes back when the limit is lowered. WEIR_E_INVALID (more than its executor can have), WEIR_E_NOMEM,
+ * WEIR_E_SHUTDOWN (it is being removed): the limit is what it was.
  */
 WEIR_MUST_CHECK enum weir_status dispatcher_set_pool_limit(struct dispatcher *d,
                                                            struct core_pool *pool, size_t size,
@@ -178,14 +188,17 @@ WEIR_MUST_CHECK enum weir_status dispatcher_set_pool_limit(struct dispatcher *d,
                                                            struct weir_error *err);
 /* 0: none. With one, rows do not go in runs. */
 void dispatcher_set_global_limit(struct dispatcher *d, size_t limit);
-/* The pool's permits: where its quotas, reserve and burst are set (the limits are set by the calls above), and what runs is counted. Of a
- * pool whose executor runs no more than `size` at once by itself, what bursts waits there for a place. */
+/*
+ * The pool's permits: where its quotas, reserve and burst are set, after permit_settle() (the limits by the calls above),
+ * and what runs is counted. Where an executor runs no more than `size` at once by itself, what bursts waits there.
+ */
 struct permit_account *core_pool_permits(struct core_pool *pool);
 struct permits *dispatcher_permits(struct dispatcher *d);
 /*
- * Takes a pool away: nothing starts in it any more, and its workers end as they become idle; when nothing of it runs, its batches are
- * freed (and those, but for single ones, of pools whose fallback it is) and its workers are gone, dispatcher_run() closes it, and tells by
- * host->pool_gone(). Until then it may be looked at like any other. Rows of its batches that wait go on waiting: stop these. Repeatable.
+ * Takes a pool away: nothing starts in it any more, and its workers end as they become idle. When nothing of it runs, its
+ * batches are freed (and those, but for single ones, of pools whose fallback it is) and its workers are gone,
+ * dispatcher_run() closes it, and tells by host->pool_gone(). Until then it may be looked at like any other. Rows of its
+ * batches that wait go on waiting: stop these. Repeatable.
  */
 void dispatcher_remove_pool(struct dispatcher *d, struct core_pool *pool, struct instant now);
 
@@ -231,6 +244,8 @@ void dispatcher_free_batch(struct dispatcher *d, struct core_batch *b);
 void dispatcher_batch_stats(const struct core_batch *b, struct core_stats *ret);
 void dispatcher_pool_stats(const struct core_pool *p, struct core_stats *ret);
 const struct core_pool_options *core_pool_get_options(const struct core_pool *p);
+/* "http", "process", ...: of its executor. */
+const char *core_pool_kind(const struct core_pool *p);
 /* How the pool's throttle limits it now, and why; valid as long as the pool. */
 const struct throttle_state *core_pool_throttle(const struct core_pool *p);
 /* Until when the service itself asked the pool to pause; INSTANT_NONE: it did not. */

@@ -175,7 +175,7 @@ static void settle_burst(struct permit_account *a, double seconds)
     add_used(a, seconds);
 }
 
-void permit_settle(struct permit_account *a, struct instant now)
+void permit_settle_burst(struct permit_account *a, struct instant now)
 {
     struct instant since = a->burst.since;
 
@@ -387,7 +387,7 @@ void permit_return_many(struct permit_account *a, size_t count)
 
 /* ---- checking ---- */
 
-static bool has_its_slots(const struct permit *p)
+bool permit_has_its_slots(const struct permit *p)
 {
     for (size_t i = 0; i < PERMIT_SLOTS_MAX; i++) {
         const struct permit_slots *s = p->slots[i];
@@ -408,7 +408,7 @@ bool permit_account_agrees(const struct permit_account *a, const struct permit *
     for (size_t i = 0; i < count; i++) {
         const struct permit *p = out[i];
 
-        if (p->account != a || !has_its_slots(p))
+        if (p->account != a || !permit_has_its_slots(p))
             return false;
         sum.running_low += p->low;
         sum.cpu_milli += p->cpu_milli;

@@ -129,9 +129,17 @@ void permit_slots_free(struct permit_slots *s);
 /* The place that is given out next, which is the lowest that is free; 0: none is. */
 uint32_t permit_slots_next(const struct permit_slots *s);
 
+/* permit_settle() where there is a burst, or was one. */
+void permit_settle_burst(struct permit_account *a, struct instant now);
 /* Brings the burst's account up to date: before a look at the pool, and before `running` or a limit changes. Times that go
  * back count as no time. */
-void permit_settle(struct permit_account *a, struct instant now);
+static inline void permit_settle(struct permit_account *a, struct instant now)
+{
+    if (a->burst.places > 0 || a->burst.paying || a->burst.used > 0)
+        permit_settle_burst(a, now);
+    else
+        a->burst.since = now;
+}
 /* After `now` at any rate: when permit_limit() changes by itself next, if nothing starts or ends; INSTANT_NEVER: it does not. */
 struct instant permit_settles_at(const struct permit_account *a, struct instant now);
 /* The limit in force: limit, with what the burst adds or takes. */
@@ -151,6 +159,8 @@ void permit_pass(struct permit *from, struct permit *to);
 /* Plain ones, as many as there are, up to `most`; in no struct permit, for rows in runs. Returns how many. */
 size_t permit_take_many(struct permit_account *a, size_t most);
 void permit_return_many(struct permit_account *a, size_t count);
+/* Whether the places that it has are taken. For checks. */
+bool permit_has_its_slots(const struct permit *p);
 /* Sums the permits that are out, all of this account, against the counts, for checks: false when they differ. */
 bool permit_account_agrees(const struct permit_account *a, const struct permit *const *out,
                            size_t count);

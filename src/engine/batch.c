@@ -58,7 +58,7 @@ static void refuse(struct engine_batch *b, enum weir_status why)
 
 /* ---- engine's thread ---- */
 
-void batch_touch(struct engine_batch *b)
+void engine_batch_touch(struct engine_batch *b)
 {
     if (b->is_touched)
         return;
@@ -188,7 +188,7 @@ void batch_run_mail(struct engine *e, struct mail *m)
         b->end_told = true;
         dispatcher_end(e->dispatcher, b->core, e->now);
     }
-    batch_touch(b);
+    engine_batch_touch(b);
 }
 
 void batch_finished(struct engine_batch *b, struct core_task *t)
@@ -196,7 +196,7 @@ void batch_finished(struct engine_batch *b, struct core_task *t)
     b->finished_bytes += answer_bytes(&t->answer);
     if (b->committer)
         committer_put(b->committer, t);
-    batch_touch(b);
+    engine_batch_touch(b);
 }
 
 void batch_retrying(struct engine_batch *b, const struct core_task *t, duration_ns wait_ns)
@@ -204,26 +204,26 @@ void batch_retrying(struct engine_batch *b, const struct core_task *t, duration_
     if (!b->committer)
         return;
     committer_attempt(b->committer, t, wait_ns);
-    batch_touch(b);
+    engine_batch_touch(b);
 }
 
 void batch_deliver(struct engine_batch *b, struct core_task *t)
 {
     run_queue_add_single(&b->out, t);
-    batch_touch(b);
+    engine_batch_touch(b);
 }
 
 void batch_run_finished(struct engine_batch *b, const struct core_run *r)
 {
     b->finished_bytes += r->output_bytes;
-    batch_touch(b);
+    engine_batch_touch(b);
 }
 
 void batch_deliver_run(struct engine_batch *b, struct core_run *r)
 {
     r->single = false;
     run_queue_add(&b->out, r);
-    batch_touch(b);
+    engine_batch_touch(b);
 }
 
 void batch_closed(struct engine_batch *b)
@@ -231,7 +231,7 @@ void batch_closed(struct engine_batch *b)
     pthread_mutex_lock(&b->lock);
     refuse(b, b->engine->shut_down ? WEIR_E_SHUTDOWN : WEIR_E_END);
     pthread_mutex_unlock(&b->lock);
-    batch_touch(b);
+    engine_batch_touch(b);
 }
 
 /*
@@ -600,7 +600,7 @@ static void stop_batch(struct engine *e, void *ctx)
     struct stop_batch *s = ctx;
 
     dispatcher_stop(e->dispatcher, s->b->core, s->cancel_running, e->now);
-    batch_touch(s->b);
+    engine_batch_touch(s->b);
 }
 
 void engine_batch_stop(struct engine_batch *b, bool cancel_running)
@@ -641,7 +641,7 @@ static void close_batch(struct engine *e, void *ctx)
 
     b->closing = true;
     e->closing++;
-    batch_touch(b);
+    engine_batch_touch(b);
 }
 
 void engine_batch_close(struct engine_batch *b)

@@ -297,7 +297,7 @@ static void touch_closing(struct engine *e)
         struct engine_batch *b = list_entry(node, struct engine_batch, link);
 
         if (b->closing)
-            batch_touch(b);
+            engine_batch_touch(b);
     }
 }
 

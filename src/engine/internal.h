@@ -136,7 +136,7 @@ void batch_deliver_run(struct engine_batch *b, struct core_run *r);
 void batch_closed(struct engine_batch *b);
 /* Hands what this turn has given to whoever waits for it; frees the core's side when it is closing and idle. */
 void batch_flush(struct engine_batch *b);
-void batch_touch(struct engine_batch *b);
+void engine_batch_touch(struct engine_batch *b);
 /* call.c: what this turn has given to calls is theirs; on the engine's thread */
 void calls_flush(struct engine_batch *b);
 /* The core would not take the call; releases it. */

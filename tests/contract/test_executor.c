@@ -74,6 +74,10 @@ struct stage {
     int reports[ATTEMPTS_MAX];
     size_t started, reported;
     struct core_attempt *last;
+    int begun
+        [ATTEMPTS_MAX]; /* by token, how often it was said to have begun; those beyond are not looked at */
+    bool ended[ATTEMPTS_MAX];         /* by token */
+    bool begun_late, begun_as_nobody; /* behind its report, or as no process */
 };
 
 /* ---- the host ---- */
@@ -92,12 +96,27 @@ static void on_report(struct core_executor_host *host, struct core_attempt *chai
         s->reports[i]++;
         s->reported++;
         s->last = a;
+        if (a->token < ATTEMPTS_MAX)
+            s->ended[a->token] = true;
         /* Who reads it after the report reads freed memory. */
         free(s->payloads[i]);
         s->payloads[i] = NULL;
     }
     pthread_mutex_unlock(&s->lock);
     uv_async_send(&s->wake);
+}
+
+static void on_began(struct core_executor_host *host, const struct core_attempt_began *b)
+{
+    struct stage *s = (struct stage *)host;
+
+    pthread_mutex_lock(&s->lock);
+    s->begun_as_nobody |= b->pid <= 1 || b->pid_start == 0 || b->token == 0;
+    if (b->token < ATTEMPTS_MAX) {
+        s->begun[b->token]++;
+        s->begun_late |= s->ended[b->token];
+    }
+    pthread_mutex_unlock(&s->lock);
 }
 
 static struct instant on_now(struct core_executor_host *host)
@@ -416,7 +435,7 @@ static struct stage *stage_open(void **state)
 
     assert_non_null(s);
     s->kind = *state;
-    s->host = (struct core_executor_host){.report = on_report, .now = on_now};
+    s->host = (struct core_executor_host){.report = on_report, .now = on_now, .began = on_began};
     pthread_mutex_init(&s->lock, NULL);
     assert_int_equal(uv_loop_init(&s->loop), 0);
     assert_int_equal(uv_async_init(&s->loop, &s->wake, on_wake), 0);
@@ -452,6 +471,7 @@ static void stage_close(struct stage *s)
     assert_int_equal(uv_run(&s->loop, UV_RUN_DEFAULT), 0);
     assert_int_equal(uv_loop_close(&s->loop), 0);
     assert_int_equal(s->reported, s->started);
+    assert_false(s->begun_late || s->begun_as_nobody);
     for (size_t i = 0; i < s->used; i++) {
         assert_int_equal(s->reports[i], 1);
         answer_clear(&s->attempts[i].answer);
@@ -498,6 +518,21 @@ static void cancel(struct stage *s, struct core_attempt *a)
 }
 
 /* ---- the tests ---- */
+
+static void what_runs_as_a_process_says_so_once_before_its_report(void **state)
+{
+    struct stage *s = stage_open(state);
+    bool is_process =
+        strcmp(s->kind->name, "command") == 0 || strcmp(s->kind->name, "process") == 0;
+
+    for (int i = 0; i < 50; i++)
+        start(s, ENDS);
+    kick(s);
+    await(s, 50);
+    for (size_t token = 1; token <= 50; token++)
+        assert_int_equal(s->begun[token], is_process ? 1 : 0);
+    stage_close(s);
+}
 
 static void each_start_is_reported_once_with_its_times(void **state)
 {
@@ -749,6 +784,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         EACH(each_start_is_reported_once_with_its_times),
+        EACH(what_runs_as_a_process_says_so_once_before_its_report),
         EACH(an_attempt_can_be_used_again_after_its_report),
         EACH(attempts_run_beside_each_other),
         EACH(what_holds_ends_when_it_is_released),

@@ -2,6 +2,7 @@
 # run-tests: parallel
 # run-tests: timeout=300
 import fcntl
+import json
 import os
 import pty
 import re
@@ -111,6 +112,57 @@ class Calls(SdkCase):
         worker.send_bytes(b"".join(frame({"id": i, "command": "process", "args": "x" * i}) for i in range(1, 100)))
         for i in range(1, 100):
             self.assertEqual(worker.receive()["result"], "x" * i)
+
+
+class Heartbeats(SdkCase):
+    def beats(self, worker, *args):
+        """The heartbeats of a call, and its result."""
+        number = worker.send("process", *args)
+        told = []
+        while True:
+            message = json.loads(worker.receive_bytes())
+            if "heartbeat" not in message:
+                self.assertEqual((message["id"], message["success"]), (number, True), message)
+                return told, message["result"]
+            self.assertEqual(list(message), ["heartbeat"])
+            self.assertEqual(message["heartbeat"].pop("id"), number)
+            told.append(message["heartbeat"])
+
+    def test_a_call_says_how_far_it_is(self):
+        worker = self.worker("@command('process')\ndef f(args):\n    heartbeat(0.25, 'a quarter')\n    return args")
+        self.assertEqual(self.beats(worker, 7), ([{"progress": 0.25, "text": "a quarter"}], 7))
+
+    def test_only_that_it_is_alive(self):
+        worker = self.worker("@command('process')\ndef f(args):\n    request().heartbeat()")
+        self.assertEqual(self.beats(worker), ([{}], None))
+
+    def test_a_loop_that_says_it_in_each_round_sends_few(self):
+        worker = self.worker("@command('process')\ndef f(args):\n    end = time.monotonic() + 0.35\n    n = 0\n"
+                             "    while time.monotonic() < end:\n        n += 1\n        heartbeat(0, str(n))\n    return n")
+        told, rounds = self.beats(worker)
+        self.assertGreater(rounds, len(told))
+        self.assertTrue(1 <= len(told) <= 4, told)
+
+    def test_none_comes_behind_the_answer(self):
+        worker = self.worker("kept = []\n@command('process')\ndef f(args):\n"
+                             "    for r in kept:\n        r.heartbeat(1, 'late')\n    kept.append(request())")
+        self.assertEqual(self.beats(worker), ([], None))
+        self.assertEqual(self.beats(worker), ([], None))
+
+    def test_another_thread_may_say_it(self):
+        worker = self.worker("import threading\n@command('process')\ndef f(args):\n    r = request()\n"
+                             "    t = threading.Thread(target=lambda: r.heartbeat(0.5))\n    t.start()\n    t.join()")
+        self.assertEqual(self.beats(worker), ([{"progress": 0.5}], None))
+
+    def test_what_is_no_progress_is_told_to_the_author(self):
+        worker = self.worker("@command('process')\ndef f(args):\n    heartbeat(args)")
+        for progress in (-1, 1.5):
+            self.assertIn("a number from 0 to 1", worker.error("process", progress)["message"])
+
+    def test_a_call_knows_its_environment(self):
+        worker = self.worker("@command('process')\ndef f(args):\n    return request().env")
+        self.assertEqual(worker.result("process", 1, env={"WEIR_SLOT": "3"}), {"WEIR_SLOT": "3"})
+        self.assertEqual(worker.result("process", 1), {})
 
 
 class Errors(SdkCase):

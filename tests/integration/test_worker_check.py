@@ -21,7 +21,7 @@ from workerkit import SDK, bad_worker, is_running  # noqa: E402
 PATIENT = ("--timeout", "30s", "--grace", "30s", "--init-timeout", "60s")
 SHORT_S = 2.5 if VARIANT else 1.5
 ALL = ["start", "ping", "unknown", "id", "members", "text", "large", "pieces", "two", "at-once", "call", "quiet",
-       "shutdown", "input", "sigterm", "left"]
+       "shutdown", "input", "sigterm", "heartbeat", "left"]
 
 
 def short(*names):
@@ -74,6 +74,20 @@ class GoodWorkers(CheckCase):
         path = self.write("worker.py", REVERSES)
         said = self.check([sys.executable, path], *PATIENT, status=0)
         self.assertEqual(said["by_name"]["at-once"]["verdict"], "ok")
+
+    def test_worker_that_sends_heartbeats_passes(self):
+        said = self.check(bad_worker("beat"), *PATIENT, "--command", "echo", status=0)
+        self.assertRegex(said["by_name"]["heartbeat"]["text"], r"^[1-9]\d* of them$")
+        said = self.check(bad_worker(), *PATIENT, status=0)
+        self.assertEqual(said["by_name"]["heartbeat"]["text"], "it sent none, and need not")
+
+    def test_heartbeats_of_the_sdk_pass(self):
+        path = self.write("worker.py", f"import sys\nsys.path.insert(0, {SDK!r})\nimport weir_worker\n"
+                          "@weir_worker.command('process')\ndef process(args):\n"
+                          "    weir_worker.heartbeat(0.5, 'half')\n    return args\n"
+                          "weir_worker.run(max_in_flight=4)\n")
+        said = self.check([sys.executable, path], *PATIENT, "--args", "1", status=0)
+        self.assertRegex(said["by_name"]["heartbeat"]["text"], r"^[1-9]\d* of them$")
 
     def test_worker_with_the_sdk_passes(self):
         path = self.write("worker.py", f"import sys\nsys.path.insert(0, {SDK!r})\nimport weir_worker\nprint('loading')\n"
@@ -166,6 +180,16 @@ class BadWorkers(CheckCase):
 
     def never_starts(self, *faults, says, options=PATIENT):
         return self.bad(*faults, fails=["start"], says=says, options=options, skips=ALL[1:])
+
+    def test_heartbeats_that_are_not_as_they_should_be(self):
+        for how, says in (("stray", "a heartbeat was of request 10"), ("late", "was not sent to it or is answered already"),
+                          ("progress", 'the "progress" of a heartbeat is not from 0 to 1'),
+                          ("text", 'the "text" of a heartbeat is no string')):
+            self.bad(f"beat={how}", fails=["heartbeat"], says=says)
+
+    def test_heartbeat_without_an_id(self):
+        said = self.check(bad_worker("beat=no-id"), *PATIENT, status=1)
+        self.assertIn('its heartbeat has no "id"', said["by_name"]["unknown"]["text"])
 
     def test_crash_at_start(self):
         said = self.never_starts("crash-at-start", says="it ended (exit status 1) instead of answering")
@@ -375,7 +399,7 @@ class CommandLine(CheckCase):
         self.assertEqual([x for x in lines if x.startswith("FAIL")],
                          ["FAIL  shutdown  at shutdown it finishes what it has and exits with status 0: it ended with exit "
                           "status 3; exit with status 0"])
-        self.assertEqual(lines[-1], "13 ok, 1 failed, 2 skipped")
+        self.assertEqual(lines[-1], "14 ok, 1 failed, 2 skipped")
 
     def test_what_it_says_on_standard_error_is_shown(self):
         line = " ".join(shlex.quote(word) for word in bad_worker("crash-at-start"))

@@ -153,6 +153,15 @@ class Sentiment(Contract, Case):
             self.assertEqual(result["label"], label, text)
             self.assertNotIn("mood", result)
 
+    def test_of_a_long_list_it_says_how_far_it_is(self):
+        number = self.worker.send("process", {"texts": ["great, thank you", "terrible, broken"]})
+        told = json.loads(self.worker.receive_bytes())
+        self.assertEqual(told, {"heartbeat": {"id": number, "progress": 0.0, "text": "message 1 of 2"}})
+        message = json.loads(self.worker.receive_bytes())
+        while "heartbeat" in message:
+            message = json.loads(self.worker.receive_bytes())
+        self.assertEqual(message["result"], {"labels": ["friendly", "unfriendly"]})
+
     def test_each_session_has_its_mood(self):
         good, bad = {"text": "great, thank you"}, {"text": "terrible, broken"}
         self.assertEqual(self.worker.result("process", good, session="a")["mood"]["messages"], 1)

@@ -13,7 +13,9 @@ args of the commands process and echo back. Words:
                     4 GiB - 1), claim-over (64 MiB + 1), eat-memory=BYTES (more at each call, and keeps it),
                     fork-and-exit (a child holds the pipes), question-marks (for what is not ASCII), print (text, and
                     then a good answer), print-after (the other way round)
-                    close-output (and lives on)
+                    close-output (and lives on),
+                    beat[=stray|late|progress|text|no-id] (a heartbeat before a good answer; of another request, behind the
+                    answer, or with that wrong)
   answers           fail[=TEXT], fail-object, retryable, capacity[=RETRY_AFTER], about (who answers, and what it knows)
   at other times    pings=N (answers only the first N), ping-fails[=A-B] (the Ath to the Bth), stop-reading (after its
                     first ping), close-input (after its first ping, and lives on),
@@ -45,7 +47,8 @@ MINUTE_S = 60.0
 CALL_FAULTS = {"crash", "crash-mid-frame", "half-frame-hang", "garbage", "garbage-json", "not-object", "empty-frame",
                "latin-1", "no-id", "no-success", "text-id", "float-id", "unknown-id", "answer-twice", "late", "hang",
                "no-answer", "claim-4g", "claim-over", "eat-memory", "fork-and-exit", "question-marks", "print",
-               "print-after", "fail", "fail-object", "retryable", "capacity", "about", "close-output"}
+               "print-after", "fail", "fail-object", "retryable", "capacity", "about", "close-output",
+               "beat"}
 OTHERS = {"crash-at-start", "hang-at-start", "slow-start", "banner", "leave-child", "flood-stderr", "pings", "ping-fails",
           "stop-reading", "bye", "close-input", "work", "stop-at", "ignore-term", "ignore-shutdown", "ignore-eof",
           "shutdown-status", "exit-after", "yes-to-all", "lose-second", "small-buffer", "max_in_flight", "reverse", "at",
@@ -222,6 +225,19 @@ def about(request, answer):
     send(dict(answer, result=result))
 
 
+def beat(request, answer):
+    what = words["beat"]
+    told = {"id": request["id"] + (1000 if what == "stray" else 0), "progress": 7 if what == "progress" else 0.5,
+            "text": 3 if what == "text" else "half of it"}
+    if what == "no-id":
+        del told["id"]
+    if what == "late":
+        send(answer)
+    send({"heartbeat": told})
+    if what != "late":
+        send(answer)
+
+
 def fault_functions():
     return {
         "crash": crash, "crash-mid-frame": crash_mid_frame, "half-frame-hang": half_frame_hang,
@@ -240,7 +256,7 @@ def fault_functions():
         "fail": failed(words.get("fail") or "it failed"),
         "fail-object": failed({"type": "Broken", "message": "it failed", "retryable": False, "capacity": False}),
         "retryable": failed({"type": "Busy", "message": "try again", "retryable": True}),
-        "capacity": capacity, "about": about, "close-output": close_output,
+        "capacity": capacity, "about": about, "beat": beat, "close-output": close_output,
     }
 
 

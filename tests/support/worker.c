@@ -29,6 +29,7 @@
  *     hold              says "holding" on standard error, and answers when somebody opens the FIFO named for writing
  *     hang              never answers
  *     hang_held         the same, and ignores SIGTERM
+ *     beat              the args are messages (strings): writes each, # in it being the request's id; and answers
  *     swallow           says "swallowed" to standard error, goes on reading, and never answers
  *     until_term        says "waits" to standard error, waits for SIGTERM, says "told to end", answers, and exits
  *     half              writes the first half of its response, and hangs
@@ -323,6 +324,31 @@ static bool break_protocol(const struct request *r, struct buf *room)
     return true;
 }
 
+/* What it says before its answer. */
+static void beat(const struct request *r)
+{
+    struct buf message = {0}, out = {0};
+    struct slice key, value;
+    struct json_iter it;
+
+    json_iter_init(&it, r->args);
+    while (json_iter_next(&it, &key, &value)) {
+        buf_clear(&message);
+        buf_clear(&out);
+        json_unquote(value, &message);
+        for (size_t i = 0; i < message.len; i++)
+            if (message.data[i] == '#')
+                buf_put_slice(&out, r->id);
+            else
+                buf_putc(&out, message.data[i]);
+        buf_putc(&out, '\0');
+        write_message(out.data);
+    }
+    buf_free(&message);
+    buf_free(&out);
+    answer(r, true, SLICE("null"));
+}
+
 /* What ends in silence. False: it is none of these. */
 static bool go_wrong(const struct request *r, struct buf *room)
 {
@@ -385,6 +411,8 @@ static void do_request(const struct request *r, struct buf *room)
     } else if (is(r, "say")) {
         say(text(r, room));
         answer(r, true, r->args);
+    } else if (is(r, "beat")) {
+        beat(r);
     } else if (is(r, "swallow")) {
         say(SLICE("swallowed"));
     } else if (is(r, "until_term")) {

@@ -4,6 +4,7 @@
 #include "cli/worker/candidate.h"
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "cli/worker/leftovers.h"
 #include "loop/loop.h"
@@ -88,6 +89,7 @@ enum weir_status candidate_start(struct candidate *p, struct weir_error *err)
     p->err = ours[STDERR_FILENO];
     p->exited = p->silent = false;
     p->last_id = 0;
+    calls_free(&p->asked);
     return WEIR_OK;
 }
 
@@ -205,8 +207,15 @@ uint64_t candidate_next_id(struct candidate *p)
 
 void candidate_send(struct candidate *p, const struct wire_request *q)
 {
+    candidate_expect(p, q->id);
     wire_put_request(&p->unsent, q);
     p->no_memory |= p->unsent.failed;
+}
+
+void candidate_expect(struct candidate *p, uint64_t id)
+{
+    if (!calls_find(&p->asked, id) && !calls_add(&p->asked, id))
+        p->no_memory = true;
 }
 
 void candidate_put(struct candidate *p, struct slice bytes)
@@ -215,19 +224,81 @@ void candidate_put(struct candidate *p, struct slice bytes)
     p->no_memory |= p->unsent.failed;
 }
 
+/* ---- heartbeats ---- */
+
+static const char *wrong_with_progress(struct slice value, double understood)
+{
+    if (value.len == 0 || understood >= 0)
+        return NULL;
+    return json_kind(value) == JSON_NUMBER ? "is not from 0 to 1" : "is no number";
+}
+
+/* weir is lenient with them, and so are all checks but one. */
+static void take_heartbeat(struct candidate *p, const struct wire_response *r, struct slice frame)
+{
+    struct json_wanted m[2] = {{.name = SLICE("progress")}, {.name = SLICE("text")}};
+    struct buf *out = &p->beat_wrong;
+    const char *why;
+
+    p->heartbeats++;
+    if (out->len > 0)
+        return;
+    json_members(r->told, m, 2);
+    why = wrong_with_progress(m[0].value, r->progress);
+    if (!calls_find(&p->asked, r->id))
+        buf_printf(out,
+                   "a heartbeat was of request %llu, which was not sent to it or is answered "
+                   "already; send them only while the request is in hand",
+                   (unsigned long long)r->id);
+    else if (why)
+        buf_printf(out,
+                   "the \"progress\" of a heartbeat %s; it is a number from 0 to 1, or left out",
+                   why);
+    else if (m[1].value.len > 0 && json_kind(m[1].value) != JSON_STRING)
+        buf_puts(out, "the \"text\" of a heartbeat is no string; it is one line, or left out");
+    else
+        return;
+    buf_puts(out, "; the first bytes were ");
+    wire_put_shown(out, frame);
+    p->no_memory |= out->failed;
+}
+
+/* False: it was a heartbeat. The last answer stays as it is then. */
+static bool take_frame(struct candidate *p, struct slice frame, struct wire_response *ret,
+                       struct wire_fault *ret_fault, enum candidate_said *ret_said)
+{
+    struct wire_response r;
+    struct call *call;
+
+    if (wire_parse(frame, &r, ret_fault) && r.heartbeat) {
+        take_heartbeat(p, &r, frame);
+        return false;
+    }
+    buf_clear(&p->frame);
+    buf_put_slice(&p->frame, frame);
+    p->no_memory |= p->frame.failed;
+    *ret_said = CANDIDATE_WRONG;
+    if (!wire_parse(buf_slice(&p->frame), ret, ret_fault))
+        return true;
+    call = calls_find(&p->asked, ret->id);
+    if (call)
+        calls_remove(&p->asked, call);
+    *ret_said = CANDIDATE_ANSWER;
+    return true;
+}
+
 enum candidate_said candidate_receive(struct candidate *p, struct instant deadline,
                                       struct wire_response *ret, struct wire_fault *ret_fault)
 {
+    enum candidate_said said;
     struct slice frame;
 
     for (;;) {
         switch (wire_reader_next(&p->reader, &frame)) {
         case WIRE_FRAME:
-            buf_clear(&p->frame);
-            buf_put_slice(&p->frame, frame);
-            p->no_memory |= p->frame.failed;
-            return wire_parse(buf_slice(&p->frame), ret, ret_fault) ? CANDIDATE_ANSWER
-                                                                    : CANDIDATE_WRONG;
+            if (take_frame(p, frame, ret, ret_fault, &said))
+                return said;
+            continue;
         case WIRE_TOO_LARGE:
             wire_reader_fault(&p->reader, ret_fault);
             return CANDIDATE_WRONG;
@@ -302,5 +373,7 @@ void candidate_free(struct candidate *p)
     wire_reader_free(&p->reader);
     buf_free(&p->unsent);
     buf_free(&p->frame);
+    buf_free(&p->beat_wrong);
+    calls_free(&p->asked);
     buf_free(&p->said);
 }

@@ -9,6 +9,9 @@
  *     candidate_end(&p);                                              // by force, if it has not ended by itself
  *     candidate_free(&p);
  *
+ * Heartbeats may come at any time. They are taken on the way, and are no answers; what is wrong with the first one that is not
+ * as it should be is kept for the check of its own.
+ *
  * It writes and reads at the same time, and takes what the worker says on standard error all the while, so that no pipe
  * can fill up and make a worker look as if it hung. Blocks in poll(), which suits a command that has nothing else to do.
  * One thread, the one that lives as long as the worker (child.h); SIGPIPE is ignored by whoever runs it.
@@ -19,6 +22,7 @@
 #include "base/buf.h"
 #include "base/time.h"
 #include "exec/child/child.h"
+#include "exec/process/calls.h"
 #include "exec/process/wire.h"
 
 #include <stdbool.h>
@@ -38,11 +42,14 @@ struct candidate {
     struct wire_reader reader;
     struct buf unsent; /* from `sent` on */
     size_t sent;
-    uint64_t last_id;    /* of the requests of this life */
-    struct buf frame;    /* the last answer */
-    struct buf said;     /* the first of what it said on standard error */
-    uint64_t said_bytes; /* all of it */
-    bool no_memory;      /* something could not be kept */
+    uint64_t last_id;      /* of the requests of this life */
+    struct calls asked;    /* the requests of this life that have no answer yet */
+    uint64_t heartbeats;   /* over all its lives */
+    struct buf beat_wrong; /* what is wrong with the first bad one; empty: nothing */
+    struct buf frame;      /* the last answer */
+    struct buf said;       /* the first of what it said on standard error */
+    uint64_t said_bytes;   /* all of it */
+    bool no_memory;        /* something could not be kept */
 };
 
 enum candidate_said {
@@ -63,6 +70,8 @@ uint64_t candidate_next_id(struct candidate *p);
 /* Queues a request, or bytes. */
 void candidate_send(struct candidate *p, const struct wire_request *q);
 void candidate_put(struct candidate *p, struct slice bytes);
+/* The request of that id is sent by candidate_put(). */
+void candidate_expect(struct candidate *p, uint64_t id);
 /* The response is valid until the next call. */
 enum candidate_said candidate_receive(struct candidate *p, struct instant deadline,
                                       struct wire_response *ret, struct wire_fault *ret_fault);

@@ -358,6 +358,22 @@ static enum check_verdict check_sigterm(struct check_run *r)
     return CHECK_OK;
 }
 
+/* Those of all checks before. */
+static enum check_verdict check_heartbeats(struct check_run *r)
+{
+    const struct candidate *p = r->candidate;
+
+    if (p->beat_wrong.len > 0) {
+        buf_put_slice(&r->text, buf_slice(&p->beat_wrong));
+        return CHECK_FAIL;
+    }
+    if (p->heartbeats == 0)
+        buf_puts(&r->text, "it sent none, and need not");
+    else
+        buf_printf(&r->text, "%llu of them", (unsigned long long)p->heartbeats);
+    return CHECK_OK;
+}
+
 static enum check_verdict check_left(struct check_run *r)
 {
     if (r->left_lives > 0) {
@@ -390,6 +406,8 @@ const struct check checks[] = {
      check_shutdown},
     {"input", "it exits when its input ends", CHECK_STARTS, check_end_of_input},
     {"sigterm", "it exits on SIGTERM", CHECK_STARTS, check_sigterm},
+    {"heartbeat", "its heartbeats are of a request in hand, and as they should be", CHECK_STARTS,
+     check_heartbeats},
     {"left", "it leaves no processes behind", CHECK_STARTS, check_left},
 };
 

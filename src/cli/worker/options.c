@@ -3,8 +3,8 @@
 
 #include "base/error.h"
 #include "base/json.h"
-#include "exec/template/shell.h"
 #include "cli/options.h"
+#include "exec/template/shell.h"
 
 #include <stddef.h>
 #include <string.h>

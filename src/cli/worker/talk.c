@@ -258,6 +258,7 @@ bool talk_in_pieces(struct check_run *r, struct wire_request *q, const size_t *c
     if (!talk_ensure(r))
         return false;
     q->id = candidate_next_id(r->candidate);
+    candidate_expect(r->candidate, q->id);
     wire_put_request(&whole, q);
     if (whole.failed) {
         r->candidate->no_memory = true;

@@ -65,6 +65,7 @@ static void fill_row(struct attempt *a, const struct registry_line *line, struct
     c->payload = r->payload;
     c->payload_len = r->payload_len;
     c->timeout_ns = r->timeout_ns;
+    c->attempts_before = r->attempts;
     c->capacity_retries = r->capacity_retries;
     c->spared = r->spared;
     c->worker = r->last_worker;
@@ -207,6 +208,37 @@ void attempt_written(struct desk *d, struct attempt *a, struct registry_op *op, 
     pool_release(p, now);
 }
 
+/* ---- counts ---- */
+
+const double desk_time_bounds_s[DESK_TIME_BOUNDS] = {
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,  1,
+    2.5,   5,      10,    30,   60,    120,  300, 600,  1800, 3600,
+};
+
+static void count_time(struct desk_times *t, int64_t ns)
+{
+    double s = duration_seconds(ns);
+    size_t i = 0;
+
+    while (i < DESK_TIME_BOUNDS && s > desk_time_bounds_s[i])
+        i++;
+    t->counts[i]++;
+    t->sum_s += s;
+}
+
+static void count(struct desk_pool *p, const struct registry_end *e)
+{
+    struct desk_counts *c = &p->counts;
+
+    c->outcomes[e->outcome]++;
+    c->done += e->next == REGISTRY_DONE;
+    c->failed += e->next == REGISTRY_FAILED;
+    c->retries += e->next == REGISTRY_SCHEDULED;
+    c->quarantined += e->quarantined;
+    count_time(&c->wait, e->wait_ns);
+    count_time(&c->run, e->run_ns);
+}
+
 /* ---- from the choice to the start ---- */
 
 /* The payload is no good for its pool, now and ever. */
@@ -228,6 +260,7 @@ static void end_unbegun(struct attempt *a, enum weir_reason reason, const struct
     a->released = a->ended = true;
     a->t->task->attempts++;
     judge_attempt(a, e, &wait_ns, now);
+    count(a->pool, e);
     a->t->state = DESK_TASK_ENDING;
     a->t->attempt = a;
     window_refill(d, a->line, now);
@@ -347,13 +380,6 @@ void desk_finished(struct desk *d, struct core_task *t)
     d->finished_tail = &a->next_finished;
 }
 
-static void count(struct desk_pool *p, const struct registry_end *e)
-{
-    p->counts.outcomes[e->outcome]++;
-    p->counts.retries += e->next == REGISTRY_SCHEDULED;
-    p->counts.quarantined += e->quarantined;
-}
-
 static void finish(struct attempt *a, struct instant now)
 {
     struct desk *d = a->desk;
@@ -362,6 +388,7 @@ static void finish(struct attempt *a, struct instant now)
     uint64_t worker = a->core.worker;
     duration_ns wait_ns = 0;
 
+    dispatcher_give_back(d->dispatcher, &a->core); /* first: it counts the answer's bytes */
     answer_move(&a->answer, &a->core.answer);
     t->task->last_worker = worker;
     a->ended = true;
@@ -385,8 +412,7 @@ static void finish(struct attempt *a, struct instant now)
     a->pool->open_at = INSTANT_NONE; /* what closed it may be over */
     send_end(a, now);
     if (e->next == REGISTRY_READY)
-        a->t = NULL;                               /* it has a life of its own again */
-    dispatcher_give_back(d->dispatcher, &a->core); /* may be the end of it */
+        a->t = NULL; /* it has a life of its own again */
 }
 
 void attempts_judge(struct desk *d, struct instant now)

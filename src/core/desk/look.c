@@ -22,6 +22,16 @@ struct schedule *desk_schedule(struct desk *d)
     return d->schedule;
 }
 
+const struct schedule_options *desk_get_schedule(const struct desk *d)
+{
+    return &d->options.schedule;
+}
+
+const struct permits *desk_permits(const struct desk *d)
+{
+    return dispatcher_permits(d->dispatcher);
+}
+
 enum schedule_why desk_why(const struct desk *d, uint64_t task, enum permit_block *ret_block)
 {
     const struct desk_task *t = idmap_get(&d->tasks, task);

@@ -331,12 +331,13 @@ void pools_free(struct desk *d)
 {
     struct list *node;
 
-    while ((node = list_pop_front(&d->pools))) {
+    while ((node = list_front(&d->pools))) {
         struct desk_pool *p = list_entry(node, struct desk_pool, link);
 
         assert(p->running == 0 && p->unwritten == 0);
         if (p->batch)
-            close_batch(p, INSTANT_NONE);
+            close_batch(p, INSTANT_NONE); /* while it is known as ours */
+        list_remove(node);
         if (p->options.ops->gone)
             p->options.ops->gone(p->options.ctx);
         free_pool(p);

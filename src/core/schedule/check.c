@@ -14,7 +14,7 @@ static const char *check_line(const struct schedule *s, const struct schedule_li
     for (int i = 0; i < 2; i++) {
         int64_t rank = INT64_MIN;
 
-        list_foreach(link, lists[i]) {
+        list_foreach (link, lists[i]) {
             const struct schedule_task *t = task_of(link);
 
             if (t->line != l || t->aside != (i == 1))
@@ -24,11 +24,13 @@ static const char *check_line(const struct schedule *s, const struct schedule_li
             rank = t->rank;
             count++;
         }
+        if (i == 0 && count > 0 && rank != l->last_rank)
+            return "a line does not know the rank of its last task";
     }
     if (count != l->count)
         return "a line's count is not that of its tasks";
     could = !list_empty(&l->ready) && !(n && n->running + n->aside > 0);
-    if (could != order_has(&l->item))
+    if (could != order_has(&l->item) || (could && l->item.at >= l->queue->lines.len))
         return "a line is not where it must be";
     if (could) {
         const struct order_entry *e = &l->queue->lines.entries[l->item.at];
@@ -43,19 +45,19 @@ static const char *check_line(const struct schedule *s, const struct schedule_li
 static const char *check_queue(const struct schedule *s, const struct queue *q)
 {
     const struct order_entry *first = order_first(&q->lines);
-    struct order_key key;
+    struct order_key key, has;
 
     if (!order_is_valid(&q->lines))
         return "the lines of a queue are not in order";
     if (q->line_count == 0 || q->lines.len > q->line_count || q->lines.cap < q->line_count)
         return "a queue has other lines than it knows of";
-    if ((first != NULL) != order_has(&q->item))
+    if ((first != NULL) != order_has(&q->item) || (first && q->item.at >= q->kind->queues.len))
         return "a queue is not where it must be";
     if (!first)
         return NULL;
+    has = q->kind->queues.entries[q->item.at].key;
     key = is_fair(s) ? tenant_key(q->tenant) : first->key;
-    if (q->kind->queues.entries[q->item.at].key.first != key.first ||
-        q->kind->queues.entries[q->item.at].key.second != key.second)
+    if (has.first != key.first || has.second != key.second)
         return "a queue's key is not that of its tenant or its first line";
     return NULL;
 }
@@ -91,12 +93,13 @@ static void add_line(struct sums *sums, const struct schedule_line *l)
     sums->ready += l->count;
     sums->running += l->running;
     sums->lines++;
-    list_foreach(link, &l->aside)
+    list_foreach (link, &l->aside)
         sums->aside++;
 }
 
 /* Of the lines of a tenant and a target; NULL: any. */
-static struct sums sum(const struct schedule *s, const struct tenant *t, const struct target *target)
+static struct sums sum(const struct schedule *s, const struct tenant *t,
+                       const struct target *target)
 {
     struct sums sums = {0};
 
@@ -139,7 +142,7 @@ static const char *check_sessions(const struct schedule *s)
         const struct session *each = map_entry(n, struct session, node);
         struct sums sums = {0};
 
-        list_foreach(link, &each->lines)
+        list_foreach (link, &each->lines)
             add_line(&sums, list_entry(link, struct schedule_line, session_link));
         if (sums.running != each->running || sums.aside != each->aside || sums.lines == 0)
             return "a session's counts are not those of its lines";

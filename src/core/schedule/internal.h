@@ -41,7 +41,8 @@ struct target {
     uint32_t refs;               /* kinds, pools, and `told` */
     size_t ready;                /* tasks */
     struct schedule_pool *named; /* TARGET_POOL; NULL: it is not there */
-    struct schedule_pool **pools; /* TARGET_SKILL: that offer it, in the order in which they were added */
+    struct schedule_pool *
+        *pools; /* TARGET_SKILL: that offer it, in the order in which they were added */
     uint32_t count, cap;
     struct list blocked;   /* kinds */
     struct list unoffered; /* TARGET_SKILL with count 0: in schedule.unoffered */
@@ -70,10 +71,10 @@ struct kind {
     uint32_t active_at;  /* in schedule.active, or NOT_ACTIVE */
     bool blocked;
     struct target *target;
-    struct permit_need need; /* priority: its floor */
-    struct list blocked_link;              /* target.blocked */
-    struct list global_link, slot_link;    /* schedule.wait_global, .wait_slot */
-    uint32_t queue_count;                  /* with the empty ones */
+    struct permit_need need;            /* priority: its floor */
+    struct list blocked_link;           /* target.blocked */
+    struct list global_link, slot_link; /* schedule.wait_global, .wait_slot */
+    uint32_t queue_count;               /* with the empty ones */
     struct map_node node;
 };
 
@@ -91,12 +92,15 @@ struct schedule_line {
     struct order_item item; /* queue.lines */
     int32_t priority;
     uint32_t id;
-    struct list ready, aside; /* by rank */
+    struct list ready; /* by rank; those set aside are in `aside` */
     struct queue *queue;
     struct session *session; /* NULL: none */
+    int64_t last_rank;       /* of the last one in `ready`, so that it needs not be looked at */
     uint32_t count;          /* of both lists */
     uint32_t running;
-    bool held;
+    /* What follows is not looked at for a plain task. */
+    struct list aside;
+    uint32_t held;
     struct schedule_supply supply;
     struct list session_link; /* session.lines */
     struct map_node node;
@@ -112,15 +116,15 @@ struct session {
 };
 
 struct tenant {
-    double had; /* seconds over weight, never negative */
-    double weight;
+    double had;   /* seconds over weight, never negative */
     uint64_t seq; /* when it was first seen */
-    struct list queues;
-    size_t ready, running;
+    double weight;
     double charged; /* of had, that is an estimate: for those that run */
     double mean_s;
     uint32_t mean_of;
     uint32_t lines;
+    size_t ready, running;
+    struct list queues;
     bool weighted;    /* schedule_set_weight() gave it another weight than 1: it is not forgotten */
     struct list link; /* schedule.gone, where it has no lines and may be forgotten */
     struct map_node node;
@@ -172,7 +176,8 @@ static inline struct schedule_task *task_of(struct list *link)
 struct target *target_get(struct schedule *s, enum target_by by, struct slice name);
 void target_release(struct schedule *s, struct target *t);
 /* Where it can go as pools are now, in the order in which they were added: so many as *ret. */
-struct schedule_pool *const *target_pools(const struct schedule *s, const struct target *t, uint32_t *ret);
+struct schedule_pool *const *target_pools(const struct schedule *s, const struct target *t,
+                                          uint32_t *ret);
 /* The share that a tenant starts with at least that comes to this target. */
 double target_level(const struct schedule *s, const struct target *t);
 /* A ready task more, or less, of all its lines. */
@@ -185,7 +190,8 @@ void pools_settle(struct schedule *s, struct instant now);
 /* ---- kinds.c ---- */
 
 /* The queue for a line, with room for one line more. NULL: no memory, nothing has changed. */
-struct queue *queue_get(struct schedule *s, struct tenant *tenant, struct target *target, const struct permit_need *need);
+struct queue *queue_get(struct schedule *s, struct tenant *tenant, struct target *target,
+                        const struct permit_need *need);
 /* A line less, or none yet. It goes with its last one, and its kind with the last queue. */
 void queue_release(struct schedule *s, struct queue *q);
 /* Puts it where it belongs in its kind, after its lines or its tenant's share have changed. */
@@ -195,7 +201,8 @@ bool kind_before(const struct schedule *s, const struct kind *a, const struct ki
 /* Where the first of it can run; NULL: nowhere, and it is blocked from now on. */
 struct schedule_pool *kind_pool(struct schedule *s, struct kind *k);
 /* Whether the pool is open and has room; *ret says what is in the way, of an open one. */
-bool pool_takes(const struct schedule_pool *p, const struct permit_need *need, enum permit_block *ret);
+bool pool_takes(const struct schedule_pool *p, const struct permit_need *need,
+                enum permit_block *ret);
 bool pool_is_less_used(const struct schedule_pool *a, const struct schedule_pool *b);
 void unblock_target(struct schedule *s, struct target *t);
 /* What could use a place of that pool. */

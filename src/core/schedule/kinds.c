@@ -212,7 +212,7 @@ static void unblock(struct schedule *s, struct kind *k)
 
 void unblock_target(struct schedule *s, struct target *t)
 {
-    list_foreach_safe(n, &t->blocked)
+    list_foreach_safe (n, &t->blocked)
         unblock(s, list_entry(n, struct kind, blocked_link));
 }
 
@@ -224,19 +224,19 @@ void unblock_pool(struct schedule *s, struct schedule_pool *p)
     if (p != s->default_pool)
         return;
     unblock_target(s, s->by_default);
-    list_foreach_safe(n, &s->unoffered)
+    list_foreach_safe (n, &s->unoffered)
         unblock_target(s, list_entry(n, struct target, unoffered));
 }
 
 void unblock_global(struct schedule *s)
 {
-    list_foreach_safe(n, &s->wait_global)
+    list_foreach_safe (n, &s->wait_global)
         unblock(s, list_entry(n, struct kind, global_link));
 }
 
 void unblock_slots(struct schedule *s)
 {
-    list_foreach_safe(n, &s->wait_slot)
+    list_foreach_safe (n, &s->wait_slot)
         unblock(s, list_entry(n, struct kind, slot_link));
 }
 
@@ -347,7 +347,7 @@ void floors_follow(struct schedule *s)
 void floors_update(struct schedule *s)
 {
     s->floor_count = 0;
-    list_foreach(n, &s->pools) {
+    list_foreach (n, &s->pools) {
         const struct schedule_pool *p = list_entry(n, struct schedule_pool, link);
 
         if (p->floor != FLOOR_NONE)

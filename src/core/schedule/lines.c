@@ -43,7 +43,7 @@ static void session_drop_if_unused(struct schedule *s, struct session *n)
 
 void session_settle(struct schedule *s, struct session *n)
 {
-    list_foreach(link, &n->lines)
+    list_foreach (link, &n->lines)
         line_settle(s, list_entry(link, struct schedule_line, session_link));
 }
 
@@ -137,6 +137,7 @@ enum weir_status schedule_line(struct schedule *s, const struct registry_line *r
                                .cpu_milli = r->cpu_milli,
                                .memory_mib = r->memory_mib};
 
+    assert(r->priority >= REGISTRY_PRIORITY_MIN && r->priority <= REGISTRY_PRIORITY_MAX);
     for (int i = 0; slots && i < PERMIT_SLOTS_MAX; i++)
         need.slots[i] = slots[i];
     if (!l && s->lines.count >= SCHEDULE_LINES_MAX)
@@ -191,7 +192,8 @@ struct schedule_supply *schedule_line_supply(struct schedule_line *l)
 
 void schedule_hold_line(struct schedule *s, struct schedule_line *l, bool hold)
 {
-    l->held = hold;
+    assert(hold || l->held > 0);
+    l->held = hold ? l->held + 1 : l->held - 1;
     line_drop_if_unused(s, l);
 }
 
@@ -225,7 +227,7 @@ void line_settle(struct schedule *s, struct schedule_line *l)
 
 /* ---- tasks ---- */
 
-/* From both ends, for what comes is mostly at the end, and what comes back at the front. */
+/* From both ends, for what comes back is mostly near the front. */
 static void insert(struct list *head, struct schedule_task *t)
 {
     struct list *front = head->next, *back = head->prev;
@@ -240,13 +242,32 @@ static void insert(struct list *head, struct schedule_task *t)
         list_push_back(front, &t->link);
 }
 
+static void insert_ready(struct schedule_line *l, struct schedule_task *t)
+{
+    if (!list_empty(&l->ready) && t->rank < l->last_rank) {
+        insert(&l->ready, t);
+        return;
+    }
+    list_push_back(&l->ready, &t->link);
+    l->last_rank = t->rank;
+}
+
+static void leave_list(struct schedule_line *l, struct schedule_task *t)
+{
+    bool last = t->link.next == &l->ready;
+
+    list_remove(&t->link);
+    if (last && !list_empty(&l->ready))
+        l->last_rank = task_of(l->ready.prev)->rank;
+}
+
 void schedule_add(struct schedule *s, struct schedule_line *l, struct schedule_task *t,
                   struct instant now)
 {
     (void)now;
     t->line = l;
     t->aside = false;
-    insert(&l->ready, t);
+    insert_ready(l, t);
     l->count++;
     target_add_ready(s, l->queue->kind->target);
     tenant_ready(s, l->queue->tenant, l->queue->kind->target);
@@ -258,7 +279,7 @@ void task_take(struct schedule *s, struct schedule_task *t)
 {
     struct schedule_line *l = t->line;
 
-    list_remove(&t->link);
+    leave_list(l, t);
     l->count--;
     target_take_ready(s, l->queue->kind->target);
     l->queue->tenant->ready--;
@@ -284,7 +305,7 @@ void schedule_set_aside(struct schedule *s, struct schedule_task *t)
     if (t->aside)
         return;
     t->aside = true;
-    list_remove(&t->link);
+    leave_list(l, t);
     insert(&l->aside, t);
     if (l->session)
         session_count(s, l->session, &l->session->aside, 1);
@@ -300,10 +321,21 @@ void schedule_bring_back(struct schedule *s, struct schedule_task *t, struct ins
         return;
     t->aside = false;
     list_remove(&t->link);
-    insert(&l->ready, t);
+    insert_ready(l, t);
     if (l->session)
         session_count(s, l->session, &l->session->aside, -1);
     line_settle(s, l);
+}
+
+/* What will be chosen of its kind after this: its first task, and where that is, should be at hand by then. */
+static void fetch_next(const struct kind *k)
+{
+    const struct order_entry *e = order_first(&k->queues);
+
+    if (!e)
+        return;
+    e = order_first(&order_entry_of(e->item, struct queue, item)->lines);
+    __builtin_prefetch(order_entry_of(e->item, struct schedule_line, item)->ready.next);
 }
 
 void schedule_start(struct schedule *s, struct schedule_task *t, struct schedule_pool *p,
@@ -318,6 +350,7 @@ void schedule_start(struct schedule *s, struct schedule_task *t, struct schedule
         session_count(s, l->session, &l->session->running, 1);
     tenant_start(s, l->queue->tenant, p);
     line_settle(s, l);
+    fetch_next(l->queue->kind);
 }
 
 void schedule_end(struct schedule *s, struct schedule_line *l, struct schedule_pool *p,

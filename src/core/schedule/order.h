@@ -41,8 +41,7 @@ struct order {
     struct order_entry inside;
 };
 
-#define order_entry_of(item, type, member)                                                         \
-    ((type *)(void *)((char *)(item)-offsetof(type, member)))
+#define order_entry_of(item, type, member) ((type *)(void *)((char *)(item)-offsetof(type, member)))
 
 void order_init(struct order *o);
 void order_free(struct order *o);

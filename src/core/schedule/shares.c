@@ -110,7 +110,7 @@ static void tenant_settle(struct schedule *s, struct tenant *t)
 {
     if (!is_fair(s))
         return;
-    list_foreach(n, &t->queues)
+    list_foreach (n, &t->queues)
         queue_settle(s, list_entry(n, struct queue, link));
 }
 

@@ -327,7 +327,7 @@ void schedule_set_default_pool(struct schedule *s, struct schedule_pool *p)
     s->default_pool = p;
     s->look_unoffered = true;
     unblock_target(s, s->by_default);
-    list_foreach_safe(n, &s->unoffered)
+    list_foreach_safe (n, &s->unoffered)
         unblock_target(s, list_entry(n, struct target, unoffered));
 }
 
@@ -365,7 +365,7 @@ void schedule_pool_changed(struct schedule *s, struct schedule_pool *p)
         pool_look(s, p);
         return;
     }
-    list_foreach(n, &s->pools) {
+    list_foreach (n, &s->pools) {
         struct schedule_pool *each = list_entry(n, struct schedule_pool, link);
 
         unblock_pool(s, each);
@@ -381,7 +381,7 @@ void pools_settle(struct schedule *s, struct instant now)
     if (now.ns == s->settled_at.ns)
         return;
     s->settled_at = now;
-    list_foreach(n, &s->pools) {
+    list_foreach (n, &s->pools) {
         struct schedule_pool *p = list_entry(n, struct schedule_pool, link);
         size_t limit;
 
@@ -403,7 +403,7 @@ const char *schedule_take_unoffered(struct schedule *s)
 {
     if (!s->look_unoffered || s->default_pool)
         return NULL;
-    list_foreach(n, &s->unoffered) {
+    list_foreach (n, &s->unoffered) {
         struct target *t = list_entry(n, struct target, unoffered);
 
         if (t->told || t->ready == 0)

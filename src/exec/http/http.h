@@ -101,6 +101,10 @@ struct http_request {
     const char *content_type;    /* of the body; NULL: application/json */
     const char *idempotency_key; /* sent as Idempotency-Key; NULL: none. Bytes that a header cannot
                                     hold are sent as %XX */
+    /* "Name: value", of this request alone, and checked: http_recipe does that. None that the options name, and none of the
+     * two above. */
+    const char *const *headers;
+    size_t headers_count;
 };
 
 /*

@@ -25,6 +25,14 @@ static bool is_token_char(char c)
     return is_letter(c) || (c >= '0' && c <= '9') || (c != '\0' && strchr("!#$%&'*+-.^_`|~", c));
 }
 
+bool http_header_name_is_token(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (!is_token_char(text[i]))
+            return false;
+    return len > 0;
+}
+
 bool http_header_value_is_clean(const char *text, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
@@ -65,12 +73,10 @@ static enum weir_status header_check(const char *text, size_t index, struct weir
     name_len = (size_t)(colon - text);
     if (name_len == 0)
         return error_set(err, WEIR_E_INVALID, "header %zu has no name before its colon", index);
-    for (size_t i = 0; i < name_len; i++) {
-        if (!is_token_char(text[i]))
-            return error_set(err, WEIR_E_INVALID,
-                             "header %zu has a byte before its colon that no header name may have",
-                             index);
-    }
+    if (!http_header_name_is_token(text, name_len))
+        return error_set(err, WEIR_E_INVALID,
+                         "header %zu has a byte before its colon that no header name may have",
+                         index);
     if (!http_header_value_is_clean(colon + 1, strlen(colon + 1)))
         return error_set(err, WEIR_E_INVALID,
                          "the value of header %zu (%.*s) has a line break or another control byte;"

@@ -39,6 +39,9 @@ WEIR_MUST_CHECK enum weir_status http_options_set(const struct http_options *o, 
  */
 CURLcode http_options_set_version(enum http_version version, bool tls, CURL *easy);
 
+/* Whether it is a token of RFC 9110, as a header's name has to be. */
+bool http_header_name_is_token(const char *text, size_t len);
+
 /* Whether text may follow a header's colon: no control bytes but tabs. */
 bool http_header_value_is_clean(const char *text, size_t len);
 

@@ -120,6 +120,7 @@ struct http_slot *http_slot_free(struct http_slot *slot)
     curl_url_cleanup(slot->parsed_url);
     buf_free(&slot->body);
     buf_free(&slot->url);
+    mem_free(slot->own_nodes);
     return mem_free(slot);
 }
 
@@ -296,6 +297,28 @@ static bool set_key_line(struct http_slot *slot, const char *key)
     return true;
 }
 
+/* The request's own headers before `head`. NULL: no memory. The lines stay the caller's, and curl only reads them. */
+static struct curl_slist *own_headers(struct http_slot *slot, const struct http_request *request,
+                                      struct curl_slist *head)
+{
+    size_t count = request->headers_count;
+
+    if (count > slot->own_cap) {
+        struct curl_slist *more = mem_realloc(slot->own_nodes, count * sizeof *more);
+
+        if (!more)
+            return NULL;
+        slot->own_nodes = more;
+        slot->own_cap = count;
+    }
+    for (size_t i = count; i-- > 0;) {
+        slot->own_nodes[i].data = (char *)(uintptr_t)request->headers[i];
+        slot->own_nodes[i].next = head;
+        head = &slot->own_nodes[i];
+    }
+    return head;
+}
+
 static bool set_headers(struct http_slot *slot, const struct http_request *request,
                         struct core_answer *answer)
 {
@@ -315,6 +338,11 @@ static bool set_headers(struct http_slot *slot, const struct http_request *reque
             return false;
         slot->type_node.next = head;
         head = &slot->type_node;
+    }
+    if (request->headers_count > 0) {
+        head = own_headers(slot, request, head);
+        if (!head)
+            return refuse_nomem(answer);
     }
     if (slot->head != head) {
         curl_easy_setopt(slot->easy, CURLOPT_HTTPHEADER, head); /* a pointer: cannot fail */

@@ -77,6 +77,8 @@ struct http_slot {
     struct curl_slist type_node;
     struct curl_slist key_node;
     struct curl_slist expect_node;
+    struct curl_slist *own_nodes; /* of the request's own headers */
+    size_t own_cap;
     char type_line[sizeof(HTTP_CONTENT_TYPE_NAME) + HTTP_CONTENT_TYPE_BYTES_MAX];
     char expect_line[sizeof(HTTP_NO_EXPECT)];
     char key_line[sizeof(HTTP_IDEMPOTENCY_KEY_NAME) + HTTP_IDEMPOTENCY_KEY_BYTES_MAX];

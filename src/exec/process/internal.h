@@ -56,8 +56,9 @@ struct peer {
     struct list trouble; /* in x->troubled: its input is broken, which the crew is to be told */
 
     struct child child;
-    int64_t pid;      /* as in child, for texts; stays */
-    int in, out, err; /* its standard input, output, error; -1: closed */
+    int64_t pid;        /* as in child, for texts; stays */
+    uint64_t pid_start; /* as core_attempt_began has it; 0 where nobody wants to know */
+    int in, out, err;   /* its standard input, output, error; -1: closed */
     uv_poll_t in_poll, out_poll, err_poll, proc_poll;
     unsigned handles;   /* not closed yet */
     bool polls_in;      /* its input is full: wait until it takes more */
@@ -96,6 +97,7 @@ struct process_executor {
 
     struct core_attempt *done, **done_tail; /* reported at the end of the present call */
     char *spare;                            /* memory for a reader; NULL: none is left over */
+    struct process_counters counters;
     int64_t stamp_ms;
     char stamp[TIME_UTC_BYTES];
     char err_bytes[ERR_READ_BYTES];

@@ -237,6 +237,8 @@ static enum weir_status launch(struct peer *p, const int theirs[3], struct weir_
     status = child_launch(x->guard, &o, &p->child, err);
     x->env[x->env_count] = x->env[x->env_count + 1] = NULL;
     p->pid = p->child.pid;
+    if (status == WEIR_OK && x->host->began)
+        p->pid_start = child_stat(p->child.pid, CHILD_STAT_START);
     return status;
 }
 

@@ -13,6 +13,8 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "exec/process/internal.h"
+#include "exec/template/argvec.h"
+#include "exec/template/shell.h"
 #include "loop/loop.h"
 
 #include <assert.h>
@@ -341,6 +343,11 @@ static void process_cancel(struct core_executor *base, struct core_attempt *a)
     process_settle(x);
 }
 
+struct process_counters process_executor_counters(const struct core_executor *ex)
+{
+    return ((const struct process_executor *)(const void *)ex)->counters;
+}
+
 static const struct core_executor_ops process_ops = {
     .kind = "process",
     .cancels_at_once = true,
@@ -367,6 +374,9 @@ static enum weir_status check(const struct process_options *o, struct weir_error
                          "the limit on frames is %llu bytes; it must be from %d to %llu",
                          (unsigned long long)o->frame_max_bytes, PROCESS_FRAME_BYTES_MIN,
                          (unsigned long long)WIRE_FRAME_BYTES_MAX);
+    if (o->wrapper && o->wrapper[0] && !o->wrapper[0][0])
+        return error_set(err, WEIR_E_INVALID,
+                         "the wrapper's first word is empty; it names a program, such as ssh");
     for (char *const *e = o->env; e && *e; e++)
         if (**e == '=' || !**e)
             return error_set(err, WEIR_E_INVALID,
@@ -394,14 +404,39 @@ static char **copy_texts(char *const *texts, size_t extra, size_t *ret_count)
     return copy;
 }
 
+/* The wrapper's words, if there are any, and those of the worker. NULL: no memory. */
+static char **copy_argv(const struct process_options *o)
+{
+    struct argvec all = {0};
+    const char *const *list;
+    char **copy = NULL;
+    bool quotes = o->wrapper_shell && o->wrapper && o->wrapper[0];
+    size_t count;
+
+    for (const char *const *word = o->wrapper; word && *word; word++)
+        argvec_add(&all, slice_of(*word));
+    for (char *const *word = o->argv; *word; word++) {
+        if (quotes)
+            shell_quote(&all.bytes, slice_of(*word));
+        else
+            argvec_put(&all, slice_of(*word));
+        argvec_end(&all);
+    }
+    list = argvec_argv(&all);
+    if (list)
+        copy = copy_texts((char *const *)(uintptr_t)list, 0, &count);
+    argvec_free(&all);
+    return copy;
+}
+
 static bool copy_options(struct process_executor *x, const struct process_options *o)
 {
-    size_t count;
-    char **argv = copy_texts(o->argv, 0, &count);
+    char **argv = copy_argv(o);
 
     x->options = *o;
     x->options.argv = argv;
     x->options.env = NULL;
+    x->options.wrapper = NULL; /* is in argv now */
     x->options.dir = o->dir ? mem_strdup(o->dir) : NULL;
     x->env = copy_texts(o->env, PEER_ENV_COUNT, &x->env_count);
     return argv && x->env && (x->options.dir || !o->dir);

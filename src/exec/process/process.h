@@ -7,6 +7,9 @@
  *     status = process_executor_new(&o, loop, host, &ex, err);
  *     ... attempt->payload = &(struct process_request){.command = "process", .args = SLICE("[1, 2]")} ...
  *
+ * core_attempt.env is in the request. The host is told which process an attempt is with (began), and of heartbeats that the
+ * worker sends of it (beat).
+ *
  * Which worker an attempt goes to, and everything about workers' lives, is the crew's (core/worker/crew.h); this is its
  * edge: it starts processes (exec/child), moves bytes without ever waiting, and tells the crew what happened. Reads and
  * writes never wait for each other: a worker that does not read delays nobody but itself.
@@ -40,8 +43,15 @@
 
 struct process_options {
     char *const *argv; /* the program and its words; NULL at the end. Found by PATH */
-    char *const *env;  /* additions, "NAME=value"; NULL: none */
-    const char *dir;   /* where it starts; NULL: here */
+    /*
+     * Words before those, a NULL at the end: {"ssh", "host"}, {"docker", "exec", "-i", "box"}; NULL: none. What weir starts and
+     * ends is then the wrapper, which must pass on both streams, and end when they do.
+     */
+    const char *const *wrapper;
+    bool
+        wrapper_shell; /* it gives the words behind its own to a shell, as ssh does: they are quoted for one */
+    char *const *env; /* additions, "NAME=value"; NULL: none */
+    const char *dir;  /* where it starts; NULL: here */
     uint64_t frame_max_bytes;
     struct crew_options crew;
 };
@@ -50,6 +60,13 @@ struct process_request {
     const char *command; /* NULL: "process" */
     struct slice args;   /* JSON that json_check() has passed; empty: null */
 };
+
+/* What workers have said of requests that they had in hand, and of others; since the executor was made. */
+struct process_counters {
+    uint64_t heartbeats;
+    uint64_t stray_heartbeats; /* of requests that they did not have in hand: ignored */
+};
+struct process_counters process_executor_counters(const struct core_executor *ex);
 
 void process_options_init(struct process_options *o);
 WEIR_MUST_CHECK enum weir_status process_executor_new(const struct process_options *o,

@@ -80,6 +80,15 @@ static void say_no_memory(struct core_answer *answer)
     answer_say(answer, "memory ran out");
 }
 
+static void tell_began(struct peer *p, const struct core_attempt *a)
+{
+    struct core_executor_host *host = p->x->host;
+    struct core_attempt_began began = {.token = a->token, .pid = p->pid, .pid_start = p->pid_start};
+
+    if (host->began)
+        host->began(host, &began);
+}
+
 bool talk_put(struct peer *p, struct core_attempt *a)
 {
     const struct process_request *request = a->payload;
@@ -87,6 +96,7 @@ bool talk_put(struct peer *p, struct core_attempt *a)
         .command = request->command ? slice_of(request->command) : SLICE("process"),
         .args = request->args,
         .session_lost = a->session_lost,
+        .env = a->env,
     };
     struct call *call;
     uint64_t size;
@@ -103,6 +113,7 @@ bool talk_put(struct peer *p, struct core_attempt *a)
     }
     call->attempt = a;
     a->edge = (void *)(uintptr_t)call->id;
+    tell_began(p, a);
     return true;
 }
 
@@ -288,6 +299,31 @@ static void take_pong(struct peer *p, const struct wire_response *r, struct inst
               wire_max_in_flight(r), now);
 }
 
+/*
+ * Of a request that it has in hand. Any other is a stray: a thread of its own may send one just when the answer goes out,
+ * which is no reason to end the worker.
+ */
+static void take_heartbeat(struct peer *p, const struct wire_response *r)
+{
+    struct core_executor_host *host = p->x->host;
+    const struct call *call = calls_find(&p->calls, r->id);
+    _cleanup_buf_ struct buf text = {0};
+    struct core_heartbeat beat = {.progress = r->progress};
+
+    if (!call || !call->attempt || call->end > p->outbox.written) {
+        p->x->counters.stray_heartbeats++;
+        return;
+    }
+    p->x->counters.heartbeats++;
+    if (!host->beat)
+        return;
+    beat.token = call->attempt->token;
+    wire_put_heartbeat_text(&text, r);
+    if (!text.failed)
+        beat.text = buf_slice(&text);
+    host->beat(host, &beat);
+}
+
 /* False: the worker is not to be read any more. */
 static bool take_frame(struct peer *p, struct slice frame, struct instant now)
 {
@@ -297,6 +333,10 @@ static bool take_frame(struct peer *p, struct slice frame, struct instant now)
 
     if (!wire_parse(frame, &r, &fault))
         return break_off(p, &fault);
+    if (r.heartbeat) {
+        take_heartbeat(p, &r);
+        return true;
+    }
     call = calls_find(&p->calls, r.id);
     /* What it was not sent whole it cannot answer. */
     if (!call || call->end > p->outbox.written) {

@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "core/ports/executor.h"
 
 #include <assert.h>
 #include <string.h>
@@ -40,6 +41,25 @@ struct slice wire_args(const struct wire_request *r)
     return r->args.len > 0 ? r->args : SLICE("null");
 }
 
+/* Of what has no = nothing is written. */
+static void put_env(struct buf *out, const char *const *env)
+{
+    const char *before = ",\"env\":{";
+
+    for (; env && *env; env++) {
+        const char *equals = strchr(*env, '=');
+
+        if (!equals)
+            continue;
+        buf_puts(out, before);
+        json_put_string(out, (struct slice){*env, (size_t)(equals - *env)});
+        put_text(out, SLICE(":"), slice_of(equals + 1));
+        before = ",";
+    }
+    if (*before == ',' && !before[1])
+        buf_putc(out, '}');
+}
+
 uint64_t wire_put_head(struct buf *out, const struct wire_request *r)
 {
     size_t start = out->len;
@@ -54,6 +74,7 @@ uint64_t wire_put_head(struct buf *out, const struct wire_request *r)
         buf_put_slice(out, SLICE(",\"session_lost\":true"));
     if (r->timestamp)
         put_text(out, SLICE(",\"timestamp\":"), slice_of(r->timestamp));
+    put_env(out, r->env);
     buf_put_slice(out, SLICE(",\"args\":"));
     if (out->failed)
         return 0;
@@ -196,7 +217,8 @@ bool wire_reader_cut(const struct wire_reader *r, struct wire_fault *ret)
 
 /* ---- responses ---- */
 
-enum { ID, SUCCESS, RESULT, ERROR, MEMBERS };
+enum { ID, SUCCESS, RESULT, ERROR, HEARTBEAT, MEMBERS };
+enum { BEAT_ID, BEAT_PROGRESS, BEAT_TEXT, BEAT_MEMBERS };
 enum { TYPE, MESSAGE, RETRYABLE, CAPACITY, RETRY_AFTER, ERROR_MEMBERS };
 
 static struct slice string_or_nothing(struct slice value)
@@ -242,6 +264,39 @@ static bool fault(struct wire_fault *ret, enum wire_fault_kind kind, struct slic
 {
     *ret = (struct wire_fault){.kind = kind, .bytes = frame};
     return false;
+}
+
+static bool read_id(struct slice value, uint64_t *ret)
+{
+    int64_t id;
+
+    if (json_kind(value) != JSON_NUMBER || !json_int64(value, &id) || id < 1)
+        return false;
+    *ret = (uint64_t)id;
+    return true;
+}
+
+/* How far it is may be left out, and what is not to be understood of it counts as that: no reason to end a worker. */
+static bool read_heartbeat(struct slice told, struct wire_response *ret)
+{
+    struct json_wanted m[BEAT_MEMBERS] = {
+        [BEAT_ID] = {.name = SLICE("id")},
+        [BEAT_PROGRESS] = {.name = SLICE("progress")},
+        [BEAT_TEXT] = {.name = SLICE("text")},
+    };
+
+    if (json_kind(told) != JSON_OBJECT)
+        return false;
+    json_members(told, m, BEAT_MEMBERS);
+    ret->heartbeat = true;
+    ret->told = told;
+    ret->progress = -1;
+    if (json_kind(m[BEAT_PROGRESS].value) == JSON_NUMBER &&
+        (!json_double(m[BEAT_PROGRESS].value, &ret->progress) || !(ret->progress >= 0) ||
+         ret->progress > 1))
+        ret->progress = -1;
+    ret->text = string_or_nothing(m[BEAT_TEXT].value);
+    return read_id(m[BEAT_ID].value, &ret->id);
 }
 
 /* `success` decides; where it is missing an error says by itself that there was none. */
@@ -324,9 +379,9 @@ bool wire_parse(struct slice frame, struct wire_response *ret, struct wire_fault
         [SUCCESS] = {.name = SLICE("success")},
         [RESULT] = {.name = SLICE("result")},
         [ERROR] = {.name = SLICE("error")},
+        [HEARTBEAT] = {.name = SLICE("heartbeat")},
     };
     struct json_fault json;
-    int64_t id;
 
     if (!take_members(frame, m)) {
         if (!json_check(frame, &json)) {
@@ -339,9 +394,13 @@ bool wire_parse(struct slice frame, struct wire_response *ret, struct wire_fault
             return fault(ret_fault, WIRE_FAULT_OBJECT, frame);
         json_members(frame, m, MEMBERS);
     }
-    if (json_kind(m[ID].value) != JSON_NUMBER || !json_int64(m[ID].value, &id) || id < 1)
+    *ret = (struct wire_response){.retry_after_ns = -1};
+    /* A response may have members that nobody knows: with an id of its own it is one. */
+    if (m[ID].value.len == 0 && m[HEARTBEAT].value.len > 0)
+        return read_heartbeat(m[HEARTBEAT].value, ret) ||
+               fault(ret_fault, WIRE_FAULT_HEARTBEAT, frame);
+    if (!read_id(m[ID].value, &ret->id))
         return fault(ret_fault, WIRE_FAULT_ID, frame);
-    *ret = (struct wire_response){.id = (uint64_t)id, .retry_after_ns = -1};
     if (!read_success(m, &ret->success))
         return fault(ret_fault, WIRE_FAULT_SUCCESS, frame);
     if (ret->success)
@@ -464,6 +523,10 @@ void wire_put_fault(struct buf *out, const struct wire_fault *f)
         buf_puts(out, "its response has no \"id\", or one that is no whole number from 1 on");
         remedy = ": a response has the id of its request";
         break;
+    case WIRE_FAULT_HEARTBEAT:
+        buf_puts(out, "its heartbeat has no \"id\", or one that is no whole number from 1 on");
+        remedy = ": a heartbeat is {\"heartbeat\":{\"id\":N}}, N the id of the request in hand";
+        break;
     case WIRE_FAULT_SUCCESS:
         buf_puts(out, "its response says neither success nor error");
         remedy = ": it needs \"success\": true with \"result\", or \"success\": false with "
@@ -480,18 +543,18 @@ void wire_put_fault(struct buf *out, const struct wire_fault *f)
     buf_puts(out, remedy);
 }
 
-/* The text of a JSON string, no more than WIRE_ERROR_BYTES_MAX of it. */
-static void put_unquoted(struct buf *out, struct slice string)
+/* The text of a JSON string, no more than so many bytes of it. True: it was cut. */
+static bool put_cut(struct buf *out, struct slice string, size_t bytes_max)
 {
     _cleanup_buf_ struct buf cut = {0};
     size_t at = 1;
 
-    if (string.len <= WIRE_ERROR_BYTES_MAX) {
+    if (string.len <= bytes_max) {
         json_unquote(string, out);
-        return;
+        return false;
     }
     /* Cut where neither an escape nor a character is open. */
-    for (size_t next = at; next <= WIRE_ERROR_BYTES_MAX;) {
+    for (size_t next = at; next <= bytes_max;) {
         at = next;
         if (string.data[at] == '\\')
             next += string.data[at + 1] == 'u' ? 6 : 2;
@@ -504,7 +567,29 @@ static void put_unquoted(struct buf *out, struct slice string)
     buf_putc(&cut, '"');
     if (!cut.failed)
         json_unquote(buf_slice(&cut), out);
-    buf_puts(out, "...");
+    out->failed |= cut.failed;
+    return true;
+}
+
+static void put_unquoted(struct buf *out, struct slice string)
+{
+    if (put_cut(out, string, WIRE_ERROR_BYTES_MAX))
+        buf_puts(out, "...");
+}
+
+void wire_put_heartbeat_text(struct buf *out, const struct wire_response *r)
+{
+    size_t at = out->len;
+
+    if (r->text.len <= 2)
+        return;
+    put_cut(out, r->text, CORE_HEARTBEAT_TEXT_MAX);
+    if (out->failed)
+        return;
+    /* One line: whatever would begin another, or end the text, is a space. */
+    for (; at < out->len; at++)
+        if (out->data[at] == '\n' || out->data[at] == '\r' || out->data[at] == '\0')
+            out->data[at] = ' ';
 }
 
 void wire_put_error(struct buf *out, const struct wire_response *r)

@@ -7,6 +7,8 @@
  *     while (wire_reader_next(&reader, &frame) == WIRE_FRAME)
  *         if (!wire_parse(frame, &response, &fault)) ... wire_put_fault(&text, &fault) ...
  *
+ * What a worker sends is a response, or a heartbeat of a request that it has in hand.
+ *
  * A request's args are never written anew and never looked at: a frame is its head, the args, and one byte behind them, so
  * that args of many MiB can go out from where they are. A response is looked at once, where it was read: what is told of
  * it are slices of the frame. Pure: bytes in, bytes out. A reader has one owner.
@@ -42,6 +44,8 @@ struct wire_request {
     struct slice session;  /* text; empty: none */
     bool session_lost;     /* the worker that held the session's state is gone */
     const char *timestamp; /* as time_format_utc() writes it; NULL: none */
+    const char *const
+        *env; /* "NAME=value", a NULL at the end: becomes an object; NULL or empty: none */
 };
 
 /*
@@ -94,8 +98,14 @@ void wire_reader_give(struct wire_reader *r, char *data, size_t cap);
 
 /* ---- responses ---- */
 
+/* With `heartbeat` it is none, and only the members that are said to be of one have a meaning. */
 struct wire_response {
-    uint64_t id;
+    uint64_t id;       /* of the request; of a heartbeat too */
+    bool heartbeat;    /* the worker is alive, and works on the request */
+    double progress;   /* of a heartbeat: 0 to 1; negative: not told, or not to be understood */
+    struct slice text; /* of a heartbeat: a JSON string with its quotes; empty: none */
+    struct slice
+        told; /* of a heartbeat: the object as it came, for who is to say what is wrong with it */
     bool success;
     struct slice result; /* JSON, with success; empty: absent, which is null */
     /* without success: */
@@ -111,10 +121,11 @@ struct wire_response {
 
 enum wire_fault_kind {
     WIRE_SOUND,
-    WIRE_FAULT_LENGTH,  /* a frame over the limit */
-    WIRE_FAULT_JSON,    /* what it holds is not JSON */
-    WIRE_FAULT_OBJECT,  /* it is JSON, but no object */
-    WIRE_FAULT_ID,      /* no `id`, or it is no whole number from 1 on */
+    WIRE_FAULT_LENGTH, /* a frame over the limit */
+    WIRE_FAULT_JSON,   /* what it holds is not JSON */
+    WIRE_FAULT_OBJECT, /* it is JSON, but no object */
+    WIRE_FAULT_ID,     /* no `id`, or it is no whole number from 1 on */
+    WIRE_FAULT_HEARTBEAT, /* it is no object, or has no `id`, or one that is no whole number from 1 on */
     WIRE_FAULT_SUCCESS, /* neither `success` nor `error`, or `success` is neither true nor false */
     WIRE_FAULT_UNKNOWN_ID, /* no request of that id was sent, or it was answered before */
     WIRE_FAULT_CUT,        /* the output ended inside a frame */
@@ -130,6 +141,8 @@ struct wire_fault {
     const char *what; /* and how: constant text */
 };
 
+/* Appends a heartbeat's text as one line, cut to what such a text may have. */
+void wire_put_heartbeat_text(struct buf *out, const struct wire_response *r);
 /* False: *ret_fault says why. Either may be filled in partly. */
 bool wire_parse(struct slice frame, struct wire_response *ret, struct wire_fault *ret_fault);
 /* The fault of a reader that said WIRE_TOO_LARGE; and of one whose input has ended: false when no frame was cut short. */

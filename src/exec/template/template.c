@@ -462,9 +462,14 @@ static enum weir_status put_piece(struct sink *s, const struct piece *p,
     return WEIR_OK;
 }
 
+bool template_takes(const struct template *t, const struct template_row *row)
+{
+    return t->takes_row || (t->takes_fields && row->object.len > 0);
+}
+
 static bool appends(const struct template *t, const struct template_row *row)
 {
-    return t->options.append && !t->takes_row && !(t->takes_fields && row->object.len > 0);
+    return t->options.append && !template_takes(t, row);
 }
 
 /* A word of a column alone that the row does not have is left out, as a shell leaves out what is empty. */

@@ -74,6 +74,8 @@ WEIR_MUST_CHECK enum weir_status template_expand(const struct template *t,
 WEIR_MUST_CHECK enum weir_status template_put(const struct template *t,
                                               const struct template_row *row, struct buf *out,
                                               struct weir_error *err);
+/* Whether a placeholder takes something of this row: else it is appended, or whoever fills in has other use for it. */
+bool template_takes(const struct template *t, const struct template_row *row);
 /* Whether a row's own {%} can be asked for. */
 bool template_wants_place(const struct template *t);
 struct template *template_free(struct template *t);

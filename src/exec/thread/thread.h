@@ -1,7 +1,8 @@
 /*
  * Executor of kind "thread": attempts are calls of a C function on a pool of threads.
  *
- * Threads are started as they are needed, up to the pool's size, and stay. Rows of very short work come in runs
+ * Threads are started as they are needed, up to the pool's size, and stay; when that becomes less (resize), those that are
+ * too many end when they have nothing to do, and a callback that is under way goes on. Rows of very short work come in runs
  * (core/run.c), which a thread does one row after the other. A callback cannot be ended from outside:
  * cancel() takes back an attempt that no thread has begun, and otherwise only sets its flag, which the
  * callback may look at. A callback that ends its thread (pthread_exit) costs its own row and no other.

@@ -258,7 +258,8 @@ void http_server_free(struct http_server *s);
 struct http_token {
     const char *secret;
     enum http_role role;
-    const char *name; /* for logs; may be NULL */
+    const char *name;   /* for logs; may be NULL */
+    const char *sha256; /* of the secret, in hexadecimal; where secret is NULL */
 };
 WEIR_MUST_CHECK enum weir_status http_server_set_tokens(struct http_server *s,
                                                         const struct http_token *tokens,

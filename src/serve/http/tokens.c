@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 
+#include <nettle/base16.h>
 #include <nettle/memops.h>
 #include <nettle/sha2.h>
 #include <stdio.h>
@@ -47,11 +48,47 @@ static enum weir_status refuse(struct weir_error *err, size_t i, const struct ht
                      t->name ? t->name : "without a name", why);
 }
 
+/* Its digest is there. */
+static enum weir_status enter(struct http_tokens *t, const struct http_token *given,
+                              struct weir_error *err)
+{
+    struct entry *e = &t->entries[t->count];
+
+    for (size_t i = 0; i < t->count; i++) {
+        if (memeql_sec(t->entries[i].digest, e->digest, SHA256_DIGEST_SIZE))
+            return refuse(err, t->count, given, "stands there twice; give each its own secret");
+    }
+    e->role = given->role;
+    snprintf(e->name, sizeof e->name, "%s", given->name ? given->name : "");
+    t->count++;
+    return WEIR_OK;
+}
+
+/* One whose digest is all that is known of it. */
+static enum weir_status add_digest(struct http_tokens *t, const struct http_token *given,
+                                   struct weir_error *err)
+{
+    struct base16_decode_ctx ctx;
+    size_t bytes = SHA256_DIGEST_SIZE;
+
+    base16_decode_init(&ctx);
+    if (strlen(given->sha256) != BASE16_ENCODE_LENGTH(SHA256_DIGEST_SIZE) ||
+        !base16_decode_update(&ctx, &bytes, t->entries[t->count].digest, strlen(given->sha256),
+                              given->sha256) ||
+        !base16_decode_final(&ctx) || bytes != SHA256_DIGEST_SIZE)
+        return refuse(err, t->count, given, "has no SHA-256: that is 64 digits of hexadecimal");
+    if (given->role < HTTP_ROLE_READ || given->role > HTTP_ROLE_OPERATE)
+        return refuse(err, t->count, given, "has no role; roles are read, submit, operate");
+    return enter(t, given, err);
+}
+
 static enum weir_status add(struct http_tokens *t, const struct http_token *given,
                             struct weir_error *err)
 {
     struct entry *e = &t->entries[t->count];
 
+    if (given->sha256 && !given->secret)
+        return add_digest(t, given, err);
     if (!given->secret || !given->secret[0])
         return refuse(err, t->count, given, "is empty");
     if (strlen(given->secret) > HTTP_TOKEN_BYTES_MAX)
@@ -63,14 +100,7 @@ static enum weir_status add(struct http_tokens *t, const struct http_token *give
     if (given->role < HTTP_ROLE_READ || given->role > HTTP_ROLE_OPERATE)
         return refuse(err, t->count, given, "has no role; roles are read, submit, operate");
     digest(slice_of(given->secret), e->digest);
-    for (size_t i = 0; i < t->count; i++) {
-        if (memeql_sec(t->entries[i].digest, e->digest, SHA256_DIGEST_SIZE))
-            return refuse(err, t->count, given, "stands there twice; give each its own secret");
-    }
-    e->role = given->role;
-    snprintf(e->name, sizeof e->name, "%s", given->name ? given->name : "");
-    t->count++;
-    return WEIR_OK;
+    return enter(t, given, err);
 }
 
 enum weir_status http_tokens_new(const struct http_token *given, size_t count,

@@ -182,7 +182,8 @@ static void turn(void)
     }
     dispatcher_run(w.d, w.now);
     check();
-    assert_true(dispatcher_running(w.d) <= SIZE);
+    assert_true(dispatcher_running(w.d) <= core_pool_get_options(w.pool)->size ||
+                dispatcher_running(w.d) <= SIZE);
 }
 
 static void submit(uint64_t count)
@@ -299,6 +300,51 @@ static void a_permit_passes_on_whoever_ends(void **state)
     warm_up();
     for (size_t i = 0; i < 30; i++)
         end_at(i % SIZE, SHORT_NS, WEIR_OUTCOME_OK);
+    finish();
+    assert_int_equal(w.delivered, 100);
+}
+
+static void set_limit(size_t size)
+{
+    assert_int_equal(dispatcher_set_pool_limit(w.d, w.pool, size, w.now, NULL), WEIR_OK);
+    check();
+    turn();
+}
+
+static void what_is_ahead_comes_back_when_there_are_to_be_fewer_places(void **state)
+{
+    struct core_pool_options o = options();
+
+    (void)state;
+    begin(&o, 0);
+    warm_up();
+    set_limit(1);
+    turn();
+    assert_int_equal(w.queued, SIZE); /* both that had a place go on */
+    assert_int_equal(dispatcher_running(w.d), SIZE);
+    end_at(0, LONG_NS, WEIR_OUTCOME_OK);
+    assert_int_equal(w.queued, 1);
+    w.begun = 1;
+    end_at(0, LONG_NS, WEIR_OUTCOME_OK);
+    assert_int_equal(dispatcher_running(w.d), 1);
+    finish();
+    assert_int_equal(w.delivered, 100);
+}
+
+static void what_is_ahead_has_its_places_when_there_are_to_be_more(void **state)
+{
+    struct core_pool_options o = options();
+    uint64_t third;
+
+    (void)state;
+    begin(&o, 0);
+    warm_up();
+    third = w.queue[SIZE]->index;
+    assert_int_equal(w.started[third], 0);
+    w.begun = SIZE + 2;
+    set_limit(SIZE + 2);
+    assert_int_equal(dispatcher_running(w.d), SIZE + 2);
+    assert_int_equal(w.started[third], 1);
     finish();
     assert_int_equal(w.delivered, 100);
 }
@@ -547,6 +593,8 @@ int main(void)
         cmocka_unit_test(nothing_is_ahead_before_attempts_are_known_to_be_short),
         cmocka_unit_test(short_attempts_are_ahead_up_to_a_limit),
         cmocka_unit_test(a_permit_passes_on_whoever_ends),
+        cmocka_unit_test(what_is_ahead_comes_back_when_there_are_to_be_fewer_places),
+        cmocka_unit_test(what_is_ahead_has_its_places_when_there_are_to_be_more),
         cmocka_unit_test(a_long_attempt_calls_in_what_has_not_begun),
         cmocka_unit_test(a_full_service_calls_in_what_has_not_begun),
         cmocka_unit_test(what_has_begun_meanwhile_runs_to_its_end),

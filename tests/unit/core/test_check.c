@@ -58,6 +58,12 @@ static void counts_that_differ_from_what_runs_are_noticed(void **state)
     NOTICES("I1", b->d->permits.running++, b->d->permits.running--);
     NOTICES("P3", p->options.size++, p->options.size--);
     NOTICES("P3", b->d->permits.granted = 0, b->d->permits.granted = PERMITS_UNLIMITED);
+    NOTICES("I1", p->permits.cpu_milli++, p->permits.cpu_milli--);
+    NOTICES("I1", p->permits.memory_mib++, p->permits.memory_mib--);
+    NOTICES("I1", p->permits.running_low++, p->permits.running_low--);
+    NOTICES("I1", p->permits.unheld++, p->permits.unheld--);
+    NOTICES("P3", p->permits.granted = 0, p->permits.granted = 1);
+    NOTICES("I4", batch->options.single = true, batch->options.single = false);
     NOTICES("I5", batch->abandoned++, batch->abandoned--);
     end(b, batch);
 }

@@ -679,6 +679,43 @@ static void work_that_has_become_long_ends_runs(void **state)
     finish_all(2000);
 }
 
+static void a_lowered_limit_calls_back_what_has_not_begun(void **state)
+{
+    (void)state;
+    begin();
+    warm_up(1000);
+    assert_true(take(0));
+    assert_int_equal(dispatcher_set_pool_limit(w.d, w.pool, 1, w.now, NULL), WEIR_OK);
+    check();
+    assert_int_equal(w.recalls, 1);
+    turn();
+    assert_int_equal(dispatcher_running(w.d), 1);
+    finish_all(1000);
+}
+
+static void with_a_limit_over_all_pools_rows_do_not_go_in_runs(void **state)
+{
+    uint64_t in_runs;
+
+    (void)state;
+    begin();
+    warm_up(1000);
+    dispatcher_set_global_limit(w.d, 1);
+    check();
+    turn();
+    assert_int_equal(w.queued, 0);
+    assert_int_equal(w.singles, 1);
+    assert_false(dispatcher_takes_runs(w.batch));
+    in_runs = w.in_runs;
+    for (int i = 0; i < 200; i++)
+        end_single(0, SHORT_NS, WEIR_OUTCOME_OK);
+    assert_int_equal(w.in_runs, in_runs);
+    dispatcher_set_global_limit(w.d, 0);
+    turn();
+    assert_true(dispatcher_takes_runs(w.batch));
+    finish_all(1000);
+}
+
 static void a_shutdown_ends_what_has_not_begun_as_waiting(void **state)
 {
     (void)state;
@@ -867,6 +904,8 @@ int main(void)
         cmocka_unit_test(silence_calls_back_what_has_not_begun),
         cmocka_unit_test(one_long_row_among_many_reports_holds_up_nothing),
         cmocka_unit_test(work_that_has_become_long_ends_runs),
+        cmocka_unit_test(a_lowered_limit_calls_back_what_has_not_begun),
+        cmocka_unit_test(with_a_limit_over_all_pools_rows_do_not_go_in_runs),
         cmocka_unit_test(a_shutdown_ends_what_has_not_begun_as_waiting),
         cmocka_unit_test(a_stop_drops_what_has_not_begun),
         cmocka_unit_test(outputs_beyond_the_limit_hold_runs_back),

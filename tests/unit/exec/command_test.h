@@ -92,7 +92,7 @@ static struct stage *stage_open_with(struct command_options o)
     return s;
 }
 
-static struct stage *stage_open(size_t places)
+static inline struct stage *stage_open(size_t places)
 {
     struct command_options o = COMMAND_OPTIONS_DEFAULT;
 

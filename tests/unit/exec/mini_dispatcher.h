@@ -93,6 +93,22 @@ static void minid_tell(struct core_executor_host *h, const struct core_event *ev
         d->host->tell(d->host, ev);
 }
 
+static void minid_began(struct core_executor_host *h, const struct core_attempt_began *b)
+{
+    struct mini_dispatcher *d = minid_of_host(h);
+
+    if (d->host->began)
+        d->host->began(d->host, b);
+}
+
+static void minid_beat(struct core_executor_host *h, const struct core_heartbeat *b)
+{
+    struct mini_dispatcher *d = minid_of_host(h);
+
+    if (d->host->beat)
+        d->host->beat(d->host, b);
+}
+
 static void minid_on_timer(uv_timer_t *timer)
 {
     (void)timer; /* the turn follows by itself */
@@ -187,8 +203,12 @@ static void minid_close(struct core_executor *ex)
 static void mini_dispatcher_open(struct mini_dispatcher *d, uv_loop_t *loop,
                                  struct core_executor_host *host)
 {
-    *d = (struct mini_dispatcher){
-        .host = host, .inner_host = {.report = minid_report, .now = minid_now, .tell = minid_tell}};
+    *d = (struct mini_dispatcher){.host = host,
+                                  .inner_host = {.report = minid_report,
+                                                 .now = minid_now,
+                                                 .tell = minid_tell,
+                                                 .began = minid_began,
+                                                 .beat = minid_beat}};
     d->tail = &d->first;
     uv_prepare_init(loop, &d->prepare);
     uv_timer_init(loop, &d->timer);

@@ -191,7 +191,7 @@ static void world_start(struct world *w)
         fail_msg("%s", err.message);
 }
 
-static struct world *world_open(size_t size)
+static inline struct world *world_open(size_t size)
 {
     struct world *w = world_new(size);
 
@@ -289,13 +289,13 @@ static void poke(struct world *w)
 }
 
 /* Until workers have all that was put. */
-static void give_all(struct world *w)
+static inline void give_all(struct world *w)
 {
     while (w->dispatcher.queued > 0)
         poke(w);
 }
 
-static bool is_reported(struct world *w, const struct core_attempt *a)
+static inline bool is_reported(struct world *w, const struct core_attempt *a)
 {
     return w->reports[a - w->attempts] > 0;
 }
@@ -348,7 +348,7 @@ static void await_ready(struct world *w, size_t workers)
 }
 
 /* One worker, which is ready and has so many requests in hand. */
-static struct world *world_of_one(const char *word, uint32_t max_in_flight)
+static inline struct world *world_of_one(const char *word, uint32_t max_in_flight)
 {
     struct world *w = world_new(1);
 
@@ -373,7 +373,7 @@ static void nth_worker(void *ctx, const struct worker *w)
 }
 
 /* Whoever it hits: starting, idle, busy, or ending already. */
-static bool kill_any(struct world *w, uint64_t dice)
+static inline bool kill_any(struct world *w, uint64_t dice)
 {
     size_t workers = counts(w).workers;
     struct pick_one p = {.skip = workers ? dice % workers : 0};
@@ -393,7 +393,7 @@ static pid_t pid_of_worker(struct world *w)
 }
 
 /* The attempt is not wanted any more: of a stop, and not because its time is up. */
-static void wind_up(struct world *w, struct core_attempt *a)
+static inline void wind_up(struct world *w, struct core_attempt *a)
 {
     a->may_wind_up = true;
     w->ex->ops->cancel(w->ex, a);

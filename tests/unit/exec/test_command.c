@@ -273,6 +273,36 @@ static void never_more_run_than_there_are_places(void **state)
     stage_close(s);
 }
 
+/* The first waits for the second, which has a place only when there are more; and then there is one again. */
+static void places_may_become_more_and_fewer(void **state)
+{
+    struct stage *s = stage_open(1);
+    char *fifo = testkit_path(s->dir, "fifo");
+    struct job reads = shell("cat <fifo"), writes_it = shell("echo x >fifo");
+
+    (void)state;
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    reads.dir = writes_it.dir = s->dir;
+    begin(s, reads);
+    begin(s, writes_it);
+    ok(s->ex->ops->resize(s->ex, 2, &err));
+    assert_true(latch_wait(&s->reported, 2));
+    assert_string_equal(s->attempts[0].answer.output, "x\n");
+    ok(s->ex->ops->resize(s->ex, 1, &err));
+    for (int i = 0; i < 20; i++) {
+        struct job job = shell("mkdir alone && rmdir alone"); /* fails where two are at it */
+
+        job.dir = s->dir;
+        begin(s, job);
+    }
+    assert_true(latch_wait(&s->reported, 22));
+    for (size_t i = 2; i < 22; i++)
+        assert_int_equal(s->attempts[i].answer.outcome, WEIR_OUTCOME_OK);
+    says(WEIR_E_INVALID, "give 1 to", s->ex->ops->resize(s->ex, COMMAND_PLACES_MAX + 1, &err));
+    testkit_free(fifo);
+    stage_close(s);
+}
+
 /* ---- output ---- */
 
 static struct job writes(char *room, size_t bytes, const char *out, const char *err)
@@ -827,6 +857,7 @@ int main(void)
         cmocka_unit_test(file_folder_and_arguments_are_given_as_they_are),
         cmocka_unit_test(the_place_is_the_lowest_free_one),
         cmocka_unit_test(never_more_run_than_there_are_places),
+        cmocka_unit_test(places_may_become_more_and_fewer),
         cmocka_unit_test(outputs_of_any_size_come_whole),
         cmocka_unit_test(three_hundred_mib_on_both_streams_at_once),
         cmocka_unit_test(what_is_beyond_the_limit_ends_the_command),

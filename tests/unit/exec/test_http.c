@@ -475,6 +475,35 @@ static void one_request_leaves_no_trace_in_the_next(void **state)
     world_end(w);
 }
 
+static void a_request_has_headers_of_its_own(void **state)
+{
+    static const char *const lines[] = {"X-One: 1", "Accept: text/csv"};
+    struct world *w = world_new(HTTP_OPTIONS_DEFAULT);
+
+    (void)state;
+    start_request(w, (struct http_request){.url = url_of(w, "/echo"),
+                                           .body = SLICE("first"),
+                                           .idempotency_key = "one",
+                                           .headers = lines,
+                                           .headers_count = 2});
+    await_reports(w, 1);
+    assert_contains(w->attempts[0].answer.output, "\r\nX-One: 1\r\n");
+    assert_contains(w->attempts[0].answer.output, "\r\nAccept: text/csv\r\n");
+    assert_contains(w->attempts[0].answer.output, "\r\nIdempotency-Key: one\r\n");
+    assert_contains(w->attempts[0].answer.output, "\r\nContent-Type: application/json\r\n");
+    /* The same handle, with fewer and with none. */
+    start_request(w, (struct http_request){
+                         .url = url_of(w, "/echo"), .headers = lines + 1, .headers_count = 1});
+    await_reports(w, 2);
+    assert_null(strstr(w->attempts[1].answer.output, "X-One"));
+    assert_contains(w->attempts[1].answer.output, "\r\nAccept: text/csv\r\n");
+    start_request(w, (struct http_request){.url = url_of(w, "/echo")});
+    await_reports(w, 3);
+    assert_null(strstr(w->attempts[2].answer.output, "text/csv"));
+    assert_int_equal(http_executor_counters(w->ex).handles, 1);
+    world_end(w);
+}
+
 static void headers_of_the_options_replace_our_own(void **state)
 {
     static const char *const headers[] = {"content-type: text/x", "IDEMPOTENCY-KEY: mine",
@@ -817,6 +846,7 @@ int main(void)
         cmocka_unit_test(a_request_is_sent_as_it_was_given),
         cmocka_unit_test(no_request_waits_to_be_told_to_go_on),
         cmocka_unit_test(one_request_leaves_no_trace_in_the_next),
+        cmocka_unit_test(a_request_has_headers_of_its_own),
         cmocka_unit_test(headers_of_the_options_replace_our_own),
         cmocka_unit_test(a_request_without_a_key_does_not_send_the_one_before),
         cmocka_unit_test(keys_that_differ_are_sent_differently),

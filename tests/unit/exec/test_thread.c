@@ -269,6 +269,39 @@ static void without_a_thread_attempts_are_reported_as_lost(void **state)
     stage_close(s);
 }
 
+/* Those that wait already have the threads at once; those that are too many end, and no callback with them. */
+static void threads_come_and_go_with_the_size(void **state)
+{
+    struct stage *s = stage_open(1, meet);
+
+    (void)state;
+    start(s, 4);
+    assert_true(latch_wait(&s->inside, 1));
+    ok(s->ex->ops->resize(s->ex, 4, &err));
+    assert_true(latch_wait(&s->inside, 4));
+    ok(s->ex->ops->resize(s->ex, 2, &err)); /* all are busy */
+    latch_add(&s->open, 1);
+    assert_true(latch_wait(&s->reported, 4));
+    stage_close(s);
+}
+
+static void fewer_threads_run_fewer_callbacks(void **state)
+{
+    struct stage *s = stage_open(4, note);
+
+    (void)state;
+    for (int round = 0; round < 10; round++) {
+        size_t threads = round % 2 ? 1 : 4;
+
+        ok(s->ex->ops->resize(s->ex, threads, &err));
+        atomic_store(&s->peak, 0);
+        start(s, 150);
+        assert_true(latch_wait(&s->reported, s->used));
+        assert_in_range(atomic_load(&s->peak), 1, threads);
+    }
+    stage_close(s);
+}
+
 static void options_are_checked(void **state)
 {
     struct core_executor *ex = NULL;
@@ -290,6 +323,8 @@ int main(void)
         cmocka_unit_test(all_threads_come_for_long_work),
         cmocka_unit_test(a_thread_that_ends_leaves_no_attempt_behind),
         cmocka_unit_test(a_thread_that_ends_takes_no_rows_with_it),
+        cmocka_unit_test(threads_come_and_go_with_the_size),
+        cmocka_unit_test(fewer_threads_run_fewer_callbacks),
         cmocka_unit_test(options_are_checked),
     };
 

@@ -561,6 +561,97 @@ static void a_ping_may_say_how_many_requests_it_takes(void **state)
     }
 }
 
+/* ---- heartbeats, and what belongs to an attempt ---- */
+
+static void a_heartbeat_is_told_from_a_response(void **state)
+{
+    static const struct {
+        const char *json;
+        uint64_t id;
+        double progress;
+        const char *text;
+    } cases[] = {
+        {"{\"heartbeat\":{\"id\":7,\"progress\":0.25,\"text\":\"a\"}}", 7, 0.25, "\"a\""},
+        {" {\"x\" : 1, \"heartbeat\" : {\"id\":9007199254740991} } ", 9007199254740991, -1, ""},
+        {"{\"heart\\u0062eat\":{\"id\":1,\"progress\":1}}", 1, 1, ""},
+        {"{\"heartbeat\":{\"id\":1,\"progress\":0}}", 1, 0, ""},
+        {"{\"heartbeat\":{\"id\":1,\"progress\":-0.5,\"text\":null}}", 1, -1, ""},
+        {"{\"heartbeat\":{\"id\":1,\"progress\":1.001}}", 1, -1, ""},
+        {"{\"heartbeat\":{\"id\":1,\"progress\":1e400}}", 1, -1, ""},
+        {"{\"heartbeat\":{\"id\":1,\"progress\":\"0.5\"}}", 1, -1, ""},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct wire_response r = parse(cases[i].json);
+
+        assert_true(r.heartbeat);
+        assert_int_equal(r.id, cases[i].id);
+        assert_true(r.progress == cases[i].progress);
+        assert_slice(r.text, cases[i].text);
+    }
+    /* With an id of its own it is a response, with a member that nobody knows. */
+    assert_false(parse("{\"id\":1,\"success\":true,\"heartbeat\":{\"id\":2}}").heartbeat);
+}
+
+static void what_is_no_heartbeat_is_named(void **state)
+{
+    static const char *const cases[] = {
+        "{\"heartbeat\":true}",
+        "{\"heartbeat\":[1]}",
+        "{\"heartbeat\":{}}",
+        "{\"heartbeat\":{\"id\":0}}",
+        "{\"heartbeat\":{\"id\":\"1\"}}",
+        "{\"success\":true,\"heartbeat\":{\"id\":1.5}}",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        _cleanup_buf_ struct buf text = {0};
+        struct wire_response r;
+        struct wire_fault fault;
+
+        assert_false(wire_parse(slice_of(cases[i]), &r, &fault));
+        assert_int_equal(fault.kind, WIRE_FAULT_HEARTBEAT);
+        wire_put_fault(&text, &fault);
+        buf_putc(&text, '\0');
+        assert_has(text.data, "its heartbeat has no \"id\"");
+        assert_has(text.data, "heartbeat");
+    }
+}
+
+static void a_heartbeats_text_becomes_one_short_line(void **state)
+{
+    struct wire_response r = {.text = SLICE("\"a\\r\\nb\\u0000\\u00fc\"")};
+    _cleanup_buf_ struct buf text = {0}, none = {0};
+
+    (void)state;
+    wire_put_heartbeat_text(&text, &r);
+    assert_slice(buf_slice(&text), "a  b \xC3\xBC");
+    r.text = SLICE("\"\"");
+    wire_put_heartbeat_text(&none, &r);
+    assert_int_equal(none.len, 0);
+}
+
+static void a_request_says_what_belongs_to_its_attempt(void **state)
+{
+    static const char *const env[] = {"A=1", "no value", "B=x=\"y\"", "EMPTY=", NULL},
+                             *const none[] = {NULL}, *const bare[] = {"bare", NULL};
+    struct wire_request r = {.id = 7, .command = SLICE("c"), .args = SLICE("1"), .env = env};
+    _cleanup_buf_ struct buf with = {0}, empty = {0}, only_bare = {0};
+
+    (void)state;
+    wire_put_request(&with, &r);
+    assert_member(&with, "env", "{\"A\":\"1\",\"B\":\"x=\\\"y\\\"\",\"EMPTY\":\"\"}");
+    assert_member(&with, "args", "1");
+    r.env = none;
+    wire_put_request(&empty, &r);
+    assert_member(&empty, "env", NULL);
+    r.env = bare;
+    wire_put_request(&only_bare, &r);
+    assert_member(&only_bare, "env", NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -584,6 +675,10 @@ int main(void)
         cmocka_unit_test(a_stray_print_is_told_from_a_frame),
         cmocka_unit_test(what_is_shown_is_short_and_printable),
         cmocka_unit_test(a_ping_may_say_how_many_requests_it_takes),
+        cmocka_unit_test(a_heartbeat_is_told_from_a_response),
+        cmocka_unit_test(what_is_no_heartbeat_is_named),
+        cmocka_unit_test(a_heartbeats_text_becomes_one_short_line),
+        cmocka_unit_test(a_request_says_what_belongs_to_its_attempt),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

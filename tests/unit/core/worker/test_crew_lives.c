@@ -87,7 +87,7 @@ struct life {
     struct crew_options options;
     struct crew *crew;
     struct process processes[PROCESSES_MAX + 1]; /* by id */
-    uint64_t alive, started;
+    uint64_t alive, alive_max, started;
     struct who who[SESSIONS];
     struct list ready;
     size_t tasks_left, tasks_open;
@@ -103,7 +103,7 @@ struct life {
 
 static struct tally {
     uint64_t events, given, answers, timeouts, deaths, failed_starts, late_pongs, lost_told, parked,
-        orphans, extra, recycled, killed, degraded, expired, unparked, released;
+        orphans, extra, recycled, killed, degraded, expired, unparked, released, resized;
 } tally;
 
 static volatile uint64_t seed_now;
@@ -195,8 +195,7 @@ static void edge_spawn(struct crew_edge *e, struct worker *w)
     check_start(l);
     l->started++;
     l->alive++;
-    require(l, l->alive <= l->options.size + l->options.overflow + CREW_SPARE,
-            "more processes than may be");
+    require(l, l->alive <= l->alive_max, "more processes than may be");
     *p = (struct process){.w = w, .busy_until = INSTANT_NONE};
     p->broken = fault(l);
     p->deaf = fault(l);
@@ -504,6 +503,28 @@ static void pong(struct life *l, struct process *p, bool good)
               l->now);
 }
 
+static void count_given_up(void *ctx, const struct worker *w)
+{
+    *(unsigned *)ctx += w->retiring && w->life.state == WORKER_INITIALIZING;
+}
+
+static void change_size(struct life *l)
+{
+    size_t size = 1 + rng_below(&l->rng, 6), most = size + CREW_SPARE;
+    unsigned before = 0, after = 0;
+
+    if (l->ended)
+        return;
+    crew_each(l->crew, count_given_up, &before);
+    require(l, crew_set_size(l->crew, size, l->now, NULL) == WEIR_OK, "a size was refused");
+    crew_each(l->crew, count_given_up, &after);
+    /* Those that were given up while they started have not shown anything: another one may start in their place. */
+    l->starts_since -= after - before < l->starts_since ? after - before : l->starts_since;
+    l->options.size = size;
+    l->alive_max = (l->alive > most ? l->alive : most) + l->options.overflow;
+    tally.resized++;
+}
+
 static void by_chance(struct life *l)
 {
     struct who *who = &l->who[rng_below(&l->rng, SESSIONS)];
@@ -515,6 +536,8 @@ static void by_chance(struct life *l)
         l->held_until = instant_add(l->now, rng_range(&l->rng, 0, 5 * NS_PER_S));
         crew_hold_starts(l->crew, l->held_until);
     }
+    if (one_in(l, 4))
+        change_size(l);
     if (one_in(l, 3) &&
         affinity_release(crew_affinity(l->crew), who->name, strlen(who->name), l->now)) {
         who->released = true;
@@ -686,6 +709,7 @@ static void begin(struct life *l, uint64_t seed)
         l->who[i].used_at = INSTANT_NONE;
     }
     draw_options(l);
+    l->alive_max = l->options.size + l->options.overflow + CREW_SPARE;
     assert_int_equal(crew_options_check(&l->options, NULL), WEIR_OK);
     assert_int_equal(crew_new(&l->options, &l->edge, &l->host, l->now, &l->crew, NULL), WEIR_OK);
     tasks = 1 + rng_below(&l->rng, TASKS_MAX);

@@ -1,0 +1,81 @@
+#include "serve/api/api.h"
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "serve/api/internal.h"
+
+#include <assert.h>
+#include <time.h>
+
+static bool init_locks(struct api *a)
+{
+    pthread_condattr_t attr;
+    bool ok;
+
+    if (pthread_mutex_init(&a->lock, NULL) != 0)
+        return false;
+    /* As loop_clock(), which its waits are told in. */
+    ok = pthread_condattr_init(&attr) == 0;
+    ok = ok && pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0 &&
+         pthread_cond_init(&a->changed, &attr) == 0;
+    pthread_condattr_destroy(&attr);
+    if (!ok)
+        pthread_mutex_destroy(&a->lock);
+    return ok;
+}
+
+enum weir_status api_new(const struct api_options *o, struct api **ret, struct weir_error *err)
+{
+    struct api *a = mem_calloc(1, sizeof(*a));
+    struct sse_options events = o->events;
+    enum weir_status status;
+
+    if (!a)
+        return error_nomem(err);
+    a->options = *o;
+    a->backend = o->backend;
+    list_init(&a->followers);
+    list_init(&a->batch_uses);
+    if (!init_locks(a)) {
+        mem_free(a);
+        return error_nomem(err);
+    }
+    events.catch_up = event_catch_up;
+    events.ctx = a;
+    status = sse_hub_new(&events, &a->hub, err);
+    if (status == WEIR_OK && feeder_start(a, err)) {
+        *ret = a;
+        return WEIR_OK;
+    }
+    if (status == WEIR_OK)
+        status = WEIR_E_NOMEM;
+    api_free(a);
+    return status;
+}
+
+void api_committed(struct api *a, uint64_t last_event)
+{
+    pthread_mutex_lock(&a->lock);
+    if (last_event > a->committed) {
+        a->committed = last_event;
+        pthread_cond_signal(&a->changed);
+    }
+    pthread_mutex_unlock(&a->lock);
+}
+
+void api_event_stats(struct api *a, struct sse_stats *ret)
+{
+    sse_hub_get_stats(a->hub, ret);
+}
+
+void api_free(struct api *a)
+{
+    if (!a)
+        return;
+    feeder_stop(a);
+    assert(list_empty(&a->followers) && list_empty(&a->batch_uses));
+    sse_hub_free(a->hub);
+    pthread_cond_destroy(&a->changed);
+    pthread_mutex_destroy(&a->lock);
+    mem_free(a);
+}

@@ -1,0 +1,60 @@
+/*
+ * The API of the dispatcher: the routes, and what answers them.
+ *
+ *     struct api_options o = {.backend = backend, ...};
+ *     api_new(&o, &api, &err);
+ *     server.routes = api_routes(&server.route_count); server.ctx = api;
+ *     ... api_committed(api, last_event) after each commit; http_server_start(), http_server_stop() ...
+ *     api_free(api);                                  // after http_server_free(), and when all ops are done
+ *
+ * docs/openapi.yaml describes each route. Handlers run on the server's threads: they read by a
+ * reader of their own, write by ops that are sent to the backend, and are suspended until these are durable.
+ *
+ * One thread of the API's own, the *feeder*, reads new events after each commit, renders each once for all who follow,
+ * and wakes those who wait for results.
+ */
+#ifndef SERVE_API_API_H
+#define SERVE_API_API_H
+
+#include "serve/api/backend.h"
+#include "serve/http/http.h"
+#include "serve/http/sse.h"
+
+struct api;
+
+/* A file of the web page: bytes that live as long as the program. */
+struct api_file {
+    const char *content_type;
+    struct slice bytes;
+    const char *etag; /* with its quotes; may be NULL */
+};
+
+struct api_options {
+    struct api_backend *backend; /* outlives the API */
+    struct sse_options events;   /* sizes and times; catch_up is the API's own */
+
+    /* Each may be NULL: then its routes are answered with 404. On the server's threads. */
+    void *ctx;
+    /* Appends a JSON object: the configuration in force, without secrets. */
+    enum weir_status (*config_show)(void *ctx, struct buf *out, struct weir_error *err);
+    /* Reads it anew; appends a JSON object that says what has changed. E_INVALID: nothing has. */
+    enum weir_status (*config_reload)(void *ctx, struct buf *out, struct weir_error *err);
+    enum weir_status (*metrics_render)(void *ctx, struct buf *out, bool openmetrics,
+                                       struct weir_error *err);
+    /* path: "/" or "/web/NAME". NULL: there is no such file. */
+    const struct api_file *(*web_find)(void *ctx, const char *path);
+};
+
+WEIR_MUST_CHECK enum weir_status api_new(const struct api_options *o, struct api **ret,
+                                         struct weir_error *err);
+const struct http_route *api_routes(size_t *ret_count);
+/* Events up to that number are durable. Any thread; quick. */
+void api_committed(struct api *a, uint64_t last_event);
+void api_event_stats(struct api *a, struct sse_stats *ret);
+/* NULL-safe. */
+void api_free(struct api *a);
+
+/* docs/openapi.yaml. */
+struct slice api_openapi(void);
+
+#endif

@@ -1,0 +1,122 @@
+/*
+ * The record of events: listed, and followed (internal.h).
+ */
+#include "serve/api/internal.h"
+
+#include <inttypes.h>
+
+/* ---- filters ---- */
+
+static bool add_kind(void *ctx, struct slice word)
+{
+    uint64_t *kinds = ctx;
+    enum registry_event_kind kind;
+
+    if (!registry_event_from_name(word, &kind))
+        return false;
+    *kinds |= UINT64_C(1) << kind;
+    return true;
+}
+
+static bool read_filter(struct http_request *req, struct registry_event_filter *f)
+{
+    query_text(req, "pool", &f->pool);
+    return query_u64(req, "task", 1, UINT64_MAX, &f->task) &&
+           query_u64(req, "worker", 1, UINT64_MAX, &f->worker) &&
+           query_words(req, "kind", add_kind, &f->kinds);
+}
+
+/* ---- lists ---- */
+
+struct page {
+    struct buf out;
+    uint64_t limit, count, last;
+    bool more;
+};
+
+static bool put_listed(void *ctx, const struct registry_event *e)
+{
+    struct page *p = ctx;
+
+    if (p->count == p->limit || p->out.len >= LIST_BYTES_MAX) {
+        p->more = true;
+        return false;
+    }
+    if (p->count++ > 0)
+        buf_putc(&p->out, ',');
+    out_event(&p->out, e);
+    p->last = e->seq;
+    return !p->out.failed;
+}
+
+static void reply_events(struct api *a, struct http_request *req,
+                         struct registry_event_filter *filter)
+{
+    struct page p = {.limit = LIST_LIMIT};
+    struct registry_reader *r;
+    struct out_object o;
+    struct weir_error err;
+    enum weir_status status;
+    uint64_t after = 0;
+
+    if (!query_order(req, &filter->newest_first) ||
+        !query_u64(req, "limit", 1, LIST_LIMIT_MAX, &p.limit) ||
+        !query_u64(req, "after", 0, UINT64_MAX, &after))
+        return;
+    r = reader_take(a, req);
+    if (!r)
+        return;
+    o = out_begin(&p.out);
+    out_name(&o, "events");
+    buf_putc(&p.out, '[');
+    status = r->ops->events(r, filter, after, (uint32_t)p.limit + 1, put_listed, &p, &err);
+    reader_give(a, r);
+    buf_putc(&p.out, ']');
+    out_name(&o, "next");
+    if (p.more)
+        buf_printf(&p.out, "\"%" PRIu64 "\"", p.last);
+    else
+        buf_puts(&p.out, "null");
+    out_end(&o);
+    if (status == WEIR_OK)
+        http_reply_json(req, 200, &p.out);
+    else
+        reply_failure(req, &err, "event");
+    buf_free(&p.out);
+}
+
+void get_events(struct http_request *req, void *ctx)
+{
+    struct registry_event_filter filter = {0};
+
+    if (read_filter(req, &filter))
+        reply_events(ctx, req, &filter);
+}
+
+void get_task_events(struct http_request *req, void *ctx)
+{
+    struct registry_event_filter filter = {0};
+
+    if (request_id(req, "task", &filter.task))
+        reply_events(ctx, req, &filter);
+}
+
+/* ---- following ---- */
+
+void get_events_follow(struct http_request *req, void *ctx)
+{
+    struct api *a = ctx;
+    struct registry_event_filter f = {0};
+    struct sse_filter filter;
+    uint64_t after = SSE_NOW;
+
+    if (!read_filter(req, &f) || !query_u64(req, "after", 0, UINT64_MAX, &after))
+        return;
+    if (f.pool.len >= SSE_POOL_BYTES_MAX) {
+        http_problem(req, 400, NULL, "the query parameter pool: it is longer than a name may be");
+        return;
+    }
+    filter =
+        (struct sse_filter){.task = f.task, .worker = f.worker, .pool = f.pool, .kinds = f.kinds};
+    sse_hub_follow(a->hub, req, &filter, after);
+}

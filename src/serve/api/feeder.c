@@ -1,0 +1,199 @@
+/*
+ * The feeder: the thread that tells those who follow what has been committed (internal.h).
+ *
+ *     commit ──► api_committed() ──► feeder ──► new events, each rendered once ──► hub ──► followers
+ *                                       └─────► those who wait for results of batches
+ *
+ * While nobody follows, events are not read: only the last one is published, and the hub knows that what was before it is
+ * to be had from the registry. So a busy dispatcher that nobody watches pays for one event a commit.
+ */
+#include "serve/api/internal.h"
+
+#include "base/error.h"
+#include "loop/loop.h"
+
+#include <time.h>
+
+/* Events of one look into the registry. */
+#define EVENTS_MAX 1000
+/* After a look that failed. */
+#define AGAIN_NS (100 * NS_PER_MS)
+
+struct feed {
+    struct api *api;
+    struct buf event, text;
+    uint64_t fed; /* the last event that was published */
+};
+
+static bool publish(void *ctx, const struct registry_event *e)
+{
+    struct feed *f = ctx;
+    const char *kind = registry_event_name(e->kind);
+    struct sse_fields fields = {.seq = e->seq,
+                                .task = e->task,
+                                .worker = e->worker,
+                                .pool = e->pool,
+                                .kind = (unsigned)e->kind};
+
+    buf_clear(&f->event);
+    buf_clear(&f->text);
+    out_event(&f->event, e);
+    sse_render(&f->text, e->seq, kind ? kind : "unknown", buf_slice(&f->event));
+    sse_hub_publish(f->api->hub, &fields, buf_slice(&f->text));
+    f->fed = e->seq;
+    return true;
+}
+
+/* Publishes what there is up to `target`. False: not all of it, for now. */
+static bool publish_up_to(struct feed *f, uint64_t target)
+{
+    struct api_backend *b = f->api->backend;
+    struct registry_event_filter all = {0};
+    struct registry_reader *r;
+    struct sse_stats stats;
+    struct weir_error err;
+    enum weir_status status;
+    uint64_t before;
+
+    sse_hub_get_stats(f->api->hub, &stats);
+    if (stats.followers == 0 && f->fed + 1 < target) {
+        /* Whoever has come since then is woken by the one that follows. */
+        sse_hub_set_last(f->api->hub, target - 1);
+        f->fed = target - 1;
+    }
+    status = b->ops->take_reader(b, &r, &err);
+    if (status != WEIR_OK)
+        return false;
+    do {
+        before = f->fed;
+        status = r->ops->events(r, &all, f->fed, EVENTS_MAX, publish, f, &err);
+    } while (status == WEIR_OK && f->fed < target && f->fed > before);
+    reader_give(f->api, r);
+    return status == WEIR_OK;
+}
+
+/* With the lock. Until there is something new, or it is to stop; after a failure a moment and no longer. */
+static void wait_for_commit(struct api *a, uint64_t fed, bool failed)
+{
+    struct instant until = instant_add(loop_clock(), AGAIN_NS);
+    struct timespec at = {.tv_sec = until.ns / NS_PER_S, .tv_nsec = until.ns % NS_PER_S};
+
+    if (failed) {
+        while (!a->stopping && instant_before(loop_clock(), until))
+            (void)pthread_cond_timedwait(&a->changed, &a->lock, &at);
+        return;
+    }
+    while (!a->stopping && a->committed <= fed)
+        pthread_cond_wait(&a->changed, &a->lock);
+}
+
+static void *feed(void *arg)
+{
+    struct feed f = {.api = arg};
+    struct api *a = arg;
+    bool ok = true;
+    uint64_t target;
+
+    pthread_mutex_lock(&a->lock);
+    f.fed = a->committed;
+    sse_hub_set_last(a->hub, f.fed);
+    for (;;) {
+        wait_for_commit(a, f.fed, !ok);
+        if (a->stopping)
+            break;
+        target = a->committed;
+        pthread_mutex_unlock(&a->lock);
+        ok = publish_up_to(&f, target);
+        /* Events that are gone already (retention) are not waited for. */
+        if (ok && f.fed < target)
+            f.fed = target;
+        results_wake(a);
+        pthread_mutex_lock(&a->lock);
+    }
+    pthread_mutex_unlock(&a->lock);
+    buf_free(&f.event);
+    buf_free(&f.text);
+    return NULL;
+}
+
+bool feeder_start(struct api *a, struct weir_error *err)
+{
+    int failed;
+
+    a->committed = a->backend->ops->last_event(a->backend);
+    failed = pthread_create(&a->feeder, NULL, feed, a);
+    if (failed) {
+        (void)error_set_errno(err, WEIR_E_NOMEM, failed, "no thread for the events");
+        return false;
+    }
+    a->feeding = true;
+    return true;
+}
+
+void feeder_stop(struct api *a)
+{
+    if (!a->feeding)
+        return;
+    pthread_mutex_lock(&a->lock);
+    a->stopping = true;
+    pthread_cond_signal(&a->changed);
+    pthread_mutex_unlock(&a->lock);
+    pthread_join(a->feeder, NULL);
+    a->feeding = false;
+}
+
+/* ---- what the ring has no longer ---- */
+
+struct catching_up {
+    struct buf *out, event;
+    const struct sse_filter *filter;
+    size_t bytes;
+    uint64_t seen;
+    size_t count;
+    bool full;
+};
+
+static bool put_event(void *ctx, const struct registry_event *e)
+{
+    struct catching_up *c = ctx;
+    const char *kind = registry_event_name(e->kind);
+
+    buf_clear(&c->event);
+    out_event(&c->event, e);
+    sse_render(c->out, e->seq, kind ? kind : "unknown", buf_slice(&c->event));
+    c->seen = e->seq;
+    c->count++;
+    c->full = c->out->len >= c->bytes;
+    return !c->full && !c->out->failed;
+}
+
+bool event_catch_up(void *ctx, const struct sse_filter *filter, uint64_t after, struct buf *buf,
+                    size_t bytes, uint64_t *ret_seq)
+{
+    struct api *a = ctx;
+    struct registry_event_filter f = {.task = filter->task,
+                                      .worker = filter->worker,
+                                      .pool = filter->pool,
+                                      .kinds = filter->kinds};
+    struct catching_up c = {.out = buf, .filter = filter, .bytes = buf->len + bytes, .seen = after};
+    /* Before the look, so that nothing that came during it counts as passed over. */
+    uint64_t last = a->backend->ops->last_event(a->backend);
+    struct registry_reader *r;
+    struct weir_error err;
+    enum weir_status status = a->backend->ops->take_reader(a->backend, &r, &err);
+
+    if (status != WEIR_OK)
+        return false;
+    status = r->ops->events(r, &f, after, EVENTS_MAX, put_event, &c, &err);
+    reader_give(a, r);
+    if (c.event.failed)
+        status = WEIR_E_NOMEM;
+    buf_free(&c.event);
+    if (status != WEIR_OK)
+        return false;
+    *ret_seq = c.seen;
+    /* Fewer than asked for: the rest was looked at too, and is none of theirs. */
+    if (!c.full && c.count < EVENTS_MAX && last > c.seen)
+        *ret_seq = last;
+    return true;
+}

@@ -1,0 +1,241 @@
+/*
+ * The dispatcher as a whole: status, history, health, configuration, its end; and files (internal.h).
+ */
+#include "serve/api/internal.h"
+
+/* ---- status ---- */
+
+static bool add_states(void *ctx, const struct registry_tally *t)
+{
+    uint64_t *states = ctx;
+
+    for (int s = 0; s < REGISTRY_STATES; s++)
+        states[s] += t->states[s];
+    return true;
+}
+
+static enum weir_status put_status(struct api *a, struct registry_reader *r, struct buf *out,
+                                   struct weir_error *err)
+{
+    struct api_status status = {0};
+    uint64_t states[REGISTRY_STATES] = {0};
+    struct out_object o;
+    enum weir_status result = r->ops->tallies(r, add_states, states, err);
+
+    if (result != WEIR_OK)
+        return result;
+    a->backend->ops->status(a->backend, &status);
+    o = out_status(out, &status);
+    out_name(&o, "tasks");
+    out_states(out, states);
+    out_name(&o, "pools");
+    buf_putc(out, '[');
+    result = put_pools(a, r, NULL, out, err);
+    buf_putc(out, ']');
+    out_u64(&o, "last_event", a->backend->ops->last_event(a->backend));
+    out_end(&o);
+    return result;
+}
+
+void get_status(struct http_request *req, void *ctx)
+{
+    struct api *a = ctx;
+    struct registry_reader *r = reader_take(a, req);
+    struct weir_error err = {0};
+    struct buf out = {0};
+
+    if (!r)
+        return;
+    if (put_status(a, r, &out, &err) == WEIR_OK)
+        http_reply_json(req, 200, &out);
+    else
+        reply_failure(req, &err, "status");
+    reader_give(a, r);
+    buf_free(&out);
+}
+
+void get_healthz(struct http_request *req, void *ctx)
+{
+    struct buf out = {0};
+
+    (void)ctx;
+    buf_puts(&out, "{\"status\":\"ok\"}");
+    http_reply_json(req, 200, &out);
+    buf_free(&out);
+}
+
+void get_readyz(struct http_request *req, void *ctx)
+{
+    struct api_backend *b = ((struct api *)ctx)->backend;
+    struct api_status status = {0};
+    struct buf out = {0};
+
+    b->ops->status(b, &status);
+    if (status.stopping) {
+        http_problem(req, 503, NULL, "the dispatcher is stopping");
+    } else if (status.store_failing) {
+        http_problem(req, 503, NULL, "the store takes nothing: %s", status.store_message);
+    } else {
+        buf_puts(&out, "{\"status\":\"ready\"}");
+        http_reply_json(req, 200, &out);
+        buf_free(&out);
+    }
+}
+
+/* ---- history ---- */
+
+static bool put_sample(void *ctx, const struct registry_sample *s)
+{
+    struct buf *out = ctx;
+
+    if (out->len > 1)
+        buf_putc(out, ',');
+    out_sample(out, s);
+    return !out->failed && out->len < LIST_BYTES_MAX;
+}
+
+/* Without `from` the last 360 samples: an hour of the finest. */
+#define HISTORY_SAMPLES 360
+
+static bool read_history(struct http_request *req, int64_t now_ns, uint64_t *ret_resolution_s,
+                         int64_t *ret_from_ns, int64_t *ret_to_ns)
+{
+    *ret_resolution_s = 10;
+    *ret_to_ns = now_ns;
+    if (!query_u64(req, "resolution", 1, 3600, ret_resolution_s))
+        return false;
+    if (*ret_resolution_s != 10 && *ret_resolution_s != 300 && *ret_resolution_s != 3600) {
+        http_problem(req, 400, NULL,
+                     "the query parameter resolution: it must be 10, 300 or 3600 (seconds)");
+        http_problem_add(req, "resolution", "it must be 10, 300 or 3600");
+        return false;
+    }
+    *ret_from_ns = now_ns - (int64_t)*ret_resolution_s * HISTORY_SAMPLES * NS_PER_S;
+    return query_time(req, "from", now_ns, ret_from_ns) && query_time(req, "to", now_ns, ret_to_ns);
+}
+
+void get_history(struct http_request *req, void *ctx)
+{
+    struct api *a = ctx;
+    const char *pool = http_query(req, "pool");
+    struct registry_reader *r;
+    struct weir_error err = {0};
+    struct buf out = {0};
+    enum weir_status status;
+    uint64_t resolution_s;
+    int64_t from_ns, to_ns;
+
+    if (!read_history(req, a->backend->ops->now_ns(a->backend), &resolution_s, &from_ns, &to_ns))
+        return;
+    r = reader_take(a, req);
+    if (!r)
+        return;
+    buf_putc(&out, '[');
+    status = r->ops->history(r, pool && *pool ? pool : NULL, (uint32_t)resolution_s, from_ns, to_ns,
+                             put_sample, &out, &err);
+    reader_give(a, r);
+    buf_putc(&out, ']');
+    if (status == WEIR_OK)
+        http_reply_json(req, 200, &out);
+    else
+        reply_failure(req, &err, "history");
+    buf_free(&out);
+}
+
+/* ---- configuration, and the end ---- */
+
+static void reply_written(struct http_request *req,
+                          enum weir_status (*fn)(void *, struct buf *, struct weir_error *),
+                          void *ctx)
+{
+    struct weir_error err = {0};
+    struct buf out = {0};
+
+    if (!fn)
+        reply_absent(req, "configuration here");
+    else if (fn(ctx, &out, &err) == WEIR_OK)
+        http_reply_json(req, 200, &out);
+    else
+        reply_failure(req, &err, "configuration");
+    buf_free(&out);
+}
+
+void get_config(struct http_request *req, void *ctx)
+{
+    const struct api_options *o = &((struct api *)ctx)->options;
+
+    reply_written(req, o->config_show, o->ctx);
+}
+
+void post_config_reload(struct http_request *req, void *ctx)
+{
+    const struct api_options *o = &((struct api *)ctx)->options;
+
+    reply_written(req, o->config_reload, o->ctx);
+}
+
+#define GRACE_NS          (300 * NS_PER_S)
+#define GRACE_SECONDS_MAX 86400
+
+struct shutdown_fields {
+    int64_t grace_ns;
+};
+
+void post_shutdown(struct http_request *req, void *ctx)
+{
+    static const struct field table[] = {
+        {FIELD(struct shutdown_fields, grace_ns, "grace", FIELD_DURATION),
+         .max = GRACE_SECONDS_MAX}};
+    struct api_backend *b = ((struct api *)ctx)->backend;
+    struct arena arena = {0};
+    struct body_in in = {.arena = &arena};
+    struct shutdown_fields f = {.grace_ns = GRACE_NS};
+    struct buf out = {0};
+
+    if (request_fields(req, &in, table, COUNT_OF(table), &f, NULL)) {
+        b->ops->shut_down(b, f.grace_ns);
+        buf_puts(&out, "{\"state\":\"stopping\"}");
+        http_reply_json(req, 202, &out);
+    }
+    buf_free(&out);
+    faults_free(&in.faults);
+    arena_free(&arena);
+}
+
+/* ---- files ---- */
+
+void get_metrics(struct http_request *req, void *ctx)
+{
+    const struct api_options *o = &((struct api *)ctx)->options;
+    bool openmetrics = http_accepts(req, "application/openmetrics-text");
+    struct weir_error err = {0};
+    struct buf out = {0};
+
+    if (!o->metrics_render)
+        reply_absent(req, "metrics here");
+    else if (o->metrics_render(o->ctx, &out, openmetrics, &err) == WEIR_OK)
+        http_reply_text(req, 200,
+                        openmetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+                                    : "text/plain; version=0.0.4; charset=utf-8",
+                        &out);
+    else
+        reply_failure(req, &err, "metrics");
+    buf_free(&out);
+}
+
+void get_openapi(struct http_request *req, void *ctx)
+{
+    (void)ctx;
+    http_reply_static(req, 200, "application/yaml", api_openapi(), NULL);
+}
+
+void get_web(struct http_request *req, void *ctx)
+{
+    const struct api_options *o = &((struct api *)ctx)->options;
+    const struct api_file *file = o->web_find ? o->web_find(o->ctx, http_path(req)) : NULL;
+
+    if (file)
+        http_reply_static(req, 200, file->content_type, file->bytes, file->etag);
+    else
+        reply_absent(req, "such file");
+}

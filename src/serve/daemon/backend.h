@@ -1,0 +1,50 @@
+/*
+ * What the API stands on in the daemon: the engine with its tasks.
+ *
+ *     backend_new(tasks, &options, &backend, &err);
+ *     api_options.backend = backend_api(backend);
+ *     ... api_free() ...
+ *     backend_free(backend);
+ *
+ * What somebody changes by the API (a limit, a pool that is disabled, the policy) is written to the registry as a fact and
+ * holds after a restart too, until the configuration says something else in that place. backend_restore() applies what is
+ * written.
+ */
+#ifndef SERVE_DAEMON_BACKEND_H
+#define SERVE_DAEMON_BACKEND_H
+
+#include "engine/tasks.h"
+#include "serve/api/backend.h"
+
+/* Readers of the registry that are open at once. */
+#define BACKEND_READERS_MAX 64
+
+struct backend;
+
+struct backend_options {
+    /* Somebody wants the daemon to stop. Any thread; returns at once. */
+    void (*shut_down)(void *ctx, duration_ns grace_ns);
+    /* Whether that is the secret of the attempt with that token. */
+    bool (*knows_secret)(void *ctx, uint64_t token, const char *secret);
+    void *ctx;
+    const char *default_pool; /* as configured; NULL: none */
+};
+
+WEIR_MUST_CHECK enum weir_status backend_new(struct engine_tasks *tasks,
+                                             const struct backend_options *o, struct backend **ret,
+                                             struct weir_error *err);
+struct api_backend *backend_api(struct backend *b);
+/* From now on the status says "stopping". */
+void backend_stopping(struct backend *b);
+/* Another default pool is configured. */
+WEIR_MUST_CHECK enum weir_status backend_set_default(struct backend *b, const char *name,
+                                                     struct weir_error *err);
+/* Applies what was changed by the API before, to the dispatcher and to every pool that is there. */
+WEIR_MUST_CHECK enum weir_status backend_restore(struct backend *b, struct weir_error *err);
+/* The configuration has changed there: what was changed by the API no longer holds. pool NULL: of the dispatcher. */
+WEIR_MUST_CHECK enum weir_status backend_forget(struct backend *b, const char *pool,
+                                                struct weir_error *err);
+/* No reader is out. NULL-safe. */
+void backend_free(struct backend *b);
+
+#endif

@@ -1,0 +1,445 @@
+/*
+ * The daemon's parts, from the bottom to the top: registry, engine, tasks, pools, backend, API, server; and back.
+ */
+#include "base/error.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "loop/loop.h"
+#include "serve/daemon/house.h"
+#include "serve/daemon/left.h"
+#include "serve/daemon/notify.h"
+#include "serve/web/web.h"
+#include "store/registry/sqlite_registry.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Requests that are under way when the server stops have so long to end. */
+#define SERVER_STOP_NS (5 * NS_PER_S)
+
+/* ---- events of the daemon itself ---- */
+
+struct telling {
+    struct registry_op op; /* first */
+    char detail[];
+};
+
+static void told(struct registry_op *op)
+{
+    mem_free(op);
+}
+
+void house_tell(struct house *h, enum registry_event_kind kind, const char *detail)
+{
+    size_t len = detail ? strlen(detail) : 0;
+    struct telling *t = mem_calloc(1, sizeof *t + len + 1);
+
+    if (!t)
+        return;
+    t->op.kind = REGISTRY_TELL;
+    t->op.tell.kind = kind;
+    if (len > 0)
+        memcpy(t->detail, detail, len);
+    t->op.tell.detail = (struct slice){t->detail, len};
+    t->op.done = told;
+    engine_tasks_send(h->tasks, &t->op);
+}
+
+void house_wake(struct house *h)
+{
+    uint64_t one = 1;
+
+    if (write(h->wish, &one, sizeof one) < 0)
+        (void)0; /* it is full: the main thread will look anyway */
+}
+
+/* ---- registry, engine, tasks ---- */
+
+static void on_commit(void *ctx, uint64_t last_event)
+{
+    struct house *h = ctx;
+    struct api *api = atomic_load(&h->api);
+
+    if (api)
+        api_committed(api, last_event);
+}
+
+static void on_left(void *ctx, const struct registry_left *l)
+{
+    struct house *h = ctx;
+    enum left_what what = left_end(&l->runner);
+
+    if (what == LEFT_STAYS)
+        daemon_log(
+            h->log, CONFIG_WARNING,
+            "attempt %u of task %llu was left running by a killed predecessor as pid %lld, and "
+            "could not be ended: it may still do something",
+            l->attempt, (unsigned long long)l->task, (long long)l->runner.pid);
+    else
+        daemon_log(h->log, CONFIG_INFO, "attempt %u of task %llu was left by a predecessor%s",
+                   l->attempt, (unsigned long long)l->task,
+                   what == LEFT_KILLED ? ": its process was ended" : "");
+}
+
+static enum weir_status make_run_dir(struct house *h, struct weir_error *err)
+{
+    const char *given = getenv("RUNTIME_DIRECTORY");
+    char path[PATH_MAX];
+
+    if (given && given[0] == '/' && !strchr(given, ':'))
+        snprintf(path, sizeof path, "%s", given);
+    else
+        snprintf(path, sizeof path, "%s.run", h->config->store);
+    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+        return error_set_errno(err, WEIR_E_IO, errno, "cannot make the directory %s for heartbeats",
+                               path);
+    h->run_dir = realpath(path, NULL);
+    return h->run_dir ? WEIR_OK : error_nomem(err);
+}
+
+static enum weir_status build_tasks(struct house *h, struct weir_error *err)
+{
+    const struct config *c = h->config;
+    struct engine_tasks_options o = {
+        .schedule = {.policy = (enum schedule_policy)c->policy, .ageing = c->ageing},
+        .global_limit = (size_t)c->max_global_concurrency,
+        .deaths_max = (uint32_t)c->deaths_max,
+        .spill_path = c->spill,
+        .committed = on_commit,
+        .left = on_left,
+        .ctx = h,
+    };
+    enum weir_status status =
+        sqlite_registry_open(c->store, &(struct sqlite_registry_options){0}, &h->registry, err);
+
+    if (status == WEIR_OK)
+        status = engine_new(&(struct engine_options){0}, &h->engine, err);
+    if (status == WEIR_OK)
+        status = engine_tasks_open(h->engine, h->registry, &o, &h->tasks, err);
+    if (status == WEIR_OK && engine_tasks_put_back(h->tasks) > 0)
+        daemon_log(h->log, CONFIG_WARNING,
+                   "%llu tasks ran when the predecessor ended; they are ready again",
+                   (unsigned long long)engine_tasks_put_back(h->tasks));
+    return status;
+}
+
+/* ---- pools, and what is beside them ---- */
+
+enum weir_status house_add_pool(struct house *h, const struct config_pool *p,
+                                struct weir_error *err)
+{
+    struct house_pool *planned = mem_realloc(h->planned, (h->planned_count + 1) * sizeof *planned);
+    struct house_pool *to;
+    struct follow_options follow;
+    enum weir_status status;
+
+    if (!planned)
+        return error_nomem(err);
+    h->planned = planned;
+    to = &planned[h->planned_count];
+    *to = (struct house_pool){.name = mem_strdup(p->name)};
+    if (!to->name)
+        return error_nomem(err);
+    status = poolset_plan(h->pools, p, &to->plan, err);
+    if (status == WEIR_OK) {
+        status = engine_tasks_add_pool(h->tasks, &to->plan.core, to->plan.make, to->plan.desk.ctx,
+                                       &to->plan.desk, err);
+        if (status != WEIR_OK)
+            poolset_forget(&to->plan);
+    }
+    if (status != WEIR_OK) {
+        (void)error_prefix(err, "pool \"%s\"", p->name);
+        mem_free(to->name);
+        return status;
+    }
+    to->follows = poolset_follow_options(p, &follow);
+    if (to->follows)
+        follow_init(&to->follow, &follow);
+    h->planned_count++;
+    return WEIR_OK;
+}
+
+struct applying {
+    const struct config *config;
+    bool all;
+    struct weir_error *err;
+    enum weir_status status;
+};
+
+static void apply_in_desk(struct desk *d, struct instant now, void *ctx)
+{
+    struct applying *a = ctx;
+    const struct config *c = a->config;
+
+    a->status = WEIR_OK;
+    for (size_t i = 0; a->status == WEIR_OK && i < c->slots.count; i++)
+        a->status =
+            desk_set_slots(d, c->slots.items[i].name, (uint32_t)c->slots.items[i].count, a->err);
+    for (size_t i = 0; a->status == WEIR_OK && i < c->tenants.count; i++)
+        if (!desk_set_weight(d, slice_of(c->tenants.items[i].name), c->tenants.items[i].weight))
+            a->status = error_nomem(a->err);
+    desk_set_deaths_max(d, (uint32_t)c->deaths_max);
+    (void)desk_set_default_pool(d, c->default_pool);
+    if (!a->all)
+        return;
+    desk_set_schedule(
+        d,
+        &(struct schedule_options){.policy = (enum schedule_policy)c->policy, .ageing = c->ageing},
+        now);
+    desk_set_global_limit(d, (size_t)c->max_global_concurrency, now);
+}
+
+enum weir_status house_apply(struct house *h, const struct config *c, bool all,
+                             struct weir_error *err)
+{
+    struct applying a = {.config = c, .all = all, .err = err};
+    enum weir_status status = backend_set_default(h->backend, c->default_pool, err);
+
+    if (status != WEIR_OK)
+        return status;
+    engine_tasks_call(h->tasks, apply_in_desk, &a);
+    return a.status;
+}
+
+static void disable(struct desk *d, struct instant now, void *ctx)
+{
+    struct desk_pool *p = desk_find_pool(d, ctx);
+
+    if (p)
+        desk_enable_pool(d, p, false, now);
+}
+
+static enum weir_status build_pools(struct house *h, struct weir_error *err)
+{
+    const struct config *c = h->config;
+    enum weir_status status = poolset_new(
+        &(struct poolset_options){.config = c, .run_dir = h->run_dir, .api = h->api_address},
+        &h->pools, err);
+
+    for (size_t i = 0; status == WEIR_OK && i < c->pools.count; i++) {
+        status = house_add_pool(h, &c->pools.items[i], err);
+        if (status == WEIR_OK && !c->pools.items[i].enabled)
+            engine_tasks_call(h->tasks, disable, c->pools.items[i].name);
+    }
+    return status;
+}
+
+/* ---- backend, API, server ---- */
+
+static void on_shut_down(void *ctx, duration_ns grace_ns)
+{
+    struct house *h = ctx;
+
+    atomic_store(&h->grace_ns, grace_ns);
+    atomic_store(&h->stop_wished, true);
+    house_wake(h);
+}
+
+static bool knows_secret(void *ctx, uint64_t token, const char *secret)
+{
+    return poolset_token_check(((struct house *)ctx)->pools, token, slice_of(secret));
+}
+
+/* {"config": "the YAML, as text"} */
+static enum weir_status show_config(void *ctx, struct buf *out, struct weir_error *err)
+{
+    struct house *h = ctx;
+    _cleanup_buf_ struct buf yaml = {0};
+
+    pthread_mutex_lock(&h->config_lock);
+    config_show(h->config, &yaml);
+    pthread_mutex_unlock(&h->config_lock);
+    buf_puts(out, "{\"config\":");
+    json_put_string(out, buf_slice(&yaml));
+    buf_putc(out, '}');
+    return yaml.failed || out->failed ? error_nomem(err) : WEIR_OK;
+}
+
+static enum weir_status reload_config(void *ctx, struct buf *out, struct weir_error *err)
+{
+    return house_reload(ctx, out, err);
+}
+
+static enum weir_status render_metrics(void *ctx, struct buf *out, bool openmetrics,
+                                       struct weir_error *err)
+{
+    struct house *h = ctx;
+    struct metrics_sources m = {
+        .tasks = h->tasks,
+        .backend = backend_api(h->backend),
+        .api = atomic_load(&h->api),
+        .server = h->server,
+        .deadlocks = atomic_load(&h->deadlocks),
+        .reloads = atomic_load(&h->reloads),
+        .reload_failures = atomic_load(&h->reload_failures),
+    };
+
+    return metrics_render(&m, out, openmetrics, err);
+}
+
+static enum weir_status build_api(struct house *h, struct weir_error *err)
+{
+    struct api_options o = {
+        .ctx = h,
+        .config_show = show_config,
+        .config_reload = reload_config,
+        .metrics_render = render_metrics,
+        .web_find = web_find,
+    };
+    struct api *api;
+    enum weir_status status =
+        backend_new(h->tasks,
+                    &(struct backend_options){.shut_down = on_shut_down,
+                                              .knows_secret = knows_secret,
+                                              .ctx = h,
+                                              .default_pool = h->config->default_pool},
+                    &h->backend, err);
+
+    if (status != WEIR_OK)
+        return status;
+    o.backend = backend_api(h->backend);
+    status = api_new(&o, &api, err);
+    if (status == WEIR_OK)
+        atomic_store(&h->api, api);
+    return status;
+}
+
+enum weir_status house_set_tokens(struct house *h, const struct config *c, struct weir_error *err)
+{
+    struct http_token *tokens = mem_calloc(c->tokens.count + 1, sizeof *tokens);
+    enum weir_status status;
+
+    if (!tokens)
+        return error_nomem(err);
+    for (size_t i = 0; i < c->tokens.count; i++)
+        tokens[i] = (struct http_token){
+            .secret = c->tokens.items[i].secret,
+            .sha256 = c->tokens.items[i].sha256,
+            .role = c->tokens.items[i].role == CONFIG_READ     ? HTTP_ROLE_READ
+                    : c->tokens.items[i].role == CONFIG_SUBMIT ? HTTP_ROLE_SUBMIT
+                                                               : HTTP_ROLE_OPERATE,
+            .name = c->tokens.items[i].name,
+        };
+    status = http_server_set_tokens(h->server, tokens, c->tokens.count, err);
+    mem_free(tokens);
+    return status;
+}
+
+/* "unix:PATH", "HOST:PORT", "[::1]:PORT" */
+static enum weir_status listen_at(struct house *h, const char *where, struct weir_error *err)
+{
+    const char *colon = strrchr(where, ':');
+    char host[256];
+    uint16_t port;
+    enum weir_status status;
+    size_t len;
+
+    if (strncmp(where, "unix:", 5) == 0) {
+        status = http_server_listen_unix(h->server, where + 5, (mode_t)h->config->unix_mode, err);
+        if (status == WEIR_OK)
+            daemon_log(h->log, CONFIG_INFO, "listens on %s", where);
+        return status;
+    }
+    len = (size_t)(colon - where);
+    if (where[0] == '[' && len >= 2) {
+        where++;
+        len -= 2;
+    }
+    snprintf(host, sizeof host, "%.*s", (int)len, where);
+    status = http_server_listen_tcp(h->server, host, (uint16_t)atoi(colon + 1), &port, err);
+    if (status == WEIR_OK)
+        daemon_log(h->log, CONFIG_INFO, "listens on %s:%u", host, port);
+    return status;
+}
+
+static enum weir_status build_server(struct house *h, struct weir_error *err)
+{
+    const struct config *c = h->config;
+    struct http_server_options o = {
+        .ctx = atomic_load(&h->api),
+        .connections_max = (unsigned)c->limits.connections,
+        .body_bytes_max = (uint64_t)c->limits.request_bytes,
+        .rate_per_s = c->limits.requests_per_second,
+    };
+    enum weir_status status;
+    int sockets = notify_sockets();
+
+    o.routes = api_routes(&o.route_count);
+    status = http_server_new(&o, &h->server, err);
+    if (status == WEIR_OK)
+        status = house_set_tokens(h, c, err);
+    for (int i = 0; status == WEIR_OK && i < sockets; i++)
+        status = http_server_listen_fd(h->server, 3 + i, err);
+    for (size_t i = 0; status == WEIR_OK && sockets == 0 && i < c->listen.count; i++)
+        status = listen_at(h, c->listen.items[i], err);
+    return status;
+}
+
+static enum weir_status name_address(struct house *h, struct weir_error *err)
+{
+    const struct config *c = h->config;
+    _cleanup_buf_ struct buf address = {0};
+    size_t len;
+
+    if (c->listen.count == 0)
+        return WEIR_OK;
+    buf_puts(&address, strncmp(c->listen.items[0], "unix:", 5) == 0 ? "" : "http://");
+    buf_puts(&address, c->listen.items[0]);
+    h->api_address = buf_steal(&address, &len);
+    return h->api_address ? WEIR_OK : error_nomem(err);
+}
+
+enum weir_status house_build(struct house *h, struct weir_error *err)
+{
+    enum weir_status status = make_run_dir(h, err);
+
+    h->history = history_new();
+    if (status == WEIR_OK && !h->history)
+        status = error_nomem(err);
+    if (status == WEIR_OK)
+        status = name_address(h, err);
+    if (status == WEIR_OK)
+        status = build_tasks(h, err);
+    if (status == WEIR_OK)
+        status = build_pools(h, err);
+    if (status == WEIR_OK)
+        status = build_api(h, err);
+    if (status == WEIR_OK)
+        status = house_apply(h, h->config, true, err);
+    if (status == WEIR_OK)
+        status = backend_restore(h->backend, err);
+    if (status == WEIR_OK)
+        status = build_server(h, err);
+    return status;
+}
+
+/* From the top to the bottom, whatever of it is there. */
+void house_take_down(struct house *h)
+{
+    struct api *api = atomic_load(&h->api);
+
+    if (h->server)
+        http_server_stop(h->server, SERVER_STOP_NS);
+    http_server_free(h->server);
+    h->server = NULL;
+    /* The clerk has told it of its last commit before it goes. */
+    engine_tasks_close(h->tasks);
+    atomic_store(&h->api, NULL);
+    api_free(api);
+    backend_free(h->backend);
+    engine_free(h->engine);
+    poolset_free(h->pools);
+    if (h->registry)
+        h->registry->ops->close(h->registry);
+    for (size_t i = 0; i < h->planned_count; i++)
+        mem_free(h->planned[i].name);
+    mem_free(h->planned);
+    history_free(h->history);
+    free(h->run_dir);
+    mem_free(h->api_address);
+}

@@ -1,0 +1,217 @@
+#include "serve/daemon/daemon.h"
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "loop/loop.h"
+#include "serve/daemon/house.h"
+#include "serve/daemon/notify.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+/* While it stops, systemd is told this often that it still does. */
+#define STOP_TELL_NS (5 * NS_PER_S)
+
+/* ---- signals and wishes ---- */
+
+static enum weir_status open_ears(struct house *h, struct weir_error *err)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    /* Before any thread is started: all of them inherit it, and the signals come here. */
+    if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0)
+        return error_set(err, WEIR_E_INTERNAL, "cannot block signals");
+    (void)signal(SIGPIPE, SIG_IGN);
+    h->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    h->wish = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (h->signals < 0 || h->wish < 0)
+        return error_set_errno(err, WEIR_E_IO, errno, "cannot make a descriptor for signals");
+    return WEIR_OK;
+}
+
+/* The next signal; 0: there is none. */
+static int take_signal(struct house *h)
+{
+    struct signalfd_siginfo info;
+
+    return read(h->signals, &info, sizeof info) == (ssize_t)sizeof info ? (int)info.ssi_signo : 0;
+}
+
+/* Until a signal or a wish comes, or until then. */
+static void wait_until(struct house *h, struct instant then)
+{
+    struct pollfd fds[] = {{.fd = h->signals, .events = POLLIN}, {.fd = h->wish, .events = POLLIN}};
+    duration_ns left_ns = instant_diff(then, loop_clock());
+    uint64_t wishes;
+
+    if (left_ns > 60 * NS_PER_S)
+        left_ns = 60 * NS_PER_S;
+    if (left_ns > 0)
+        (void)poll(fds, 2, (int)((left_ns + NS_PER_MS - 1) / NS_PER_MS));
+    while (read(h->wish, &wishes, sizeof wishes) > 0)
+        ;
+}
+
+/* ---- stopping ---- */
+
+static void *stop_tasks(void *arg)
+{
+    struct house *h = arg;
+    duration_ns grace_ns = (duration_ns)atomic_load(&h->grace_ns);
+
+    if (grace_ns < 0)
+        grace_ns = h->config->shutdown.grace_ns;
+    engine_tasks_stop(h->tasks, grace_ns, h->config->shutdown.kill_ns,
+                      h->config->shutdown.submits == CONFIG_SUBMITS_REFUSE, &h->left);
+    atomic_store(&h->stopped, true);
+    house_wake(h);
+    return NULL;
+}
+
+/* A second signal cuts the wait short; a second wish of the API may, too, with a shorter grace. */
+static void wait_stopped(struct house *h)
+{
+    duration_ns watchdog_ns = notify_watchdog_ns();
+    duration_ns each_ns =
+        watchdog_ns > 0 && watchdog_ns < STOP_TELL_NS ? watchdog_ns : STOP_TELL_NS;
+
+    while (!atomic_load(&h->stopped)) {
+        int signal;
+
+        notify_alive();
+        notify_more_time(3 * each_ns);
+        wait_until(h, instant_add(loop_clock(), each_ns));
+        while ((signal = take_signal(h)))
+            if (signal != SIGHUP) {
+                daemon_log(h->log, CONFIG_INFO, "told again to stop: what runs is ended now");
+                engine_tasks_hurry(h->tasks);
+            }
+        if (atomic_exchange(&h->stop_wished, false))
+            engine_tasks_hurry(h->tasks);
+    }
+}
+
+static void stop(struct house *h)
+{
+    pthread_t stopper;
+    char detail[96];
+
+    daemon_log(h->log, CONFIG_INFO, "stopping: nothing starts any more");
+    notify_stopping();
+    backend_stopping(h->backend);
+    house_tell(h, REGISTRY_DISPATCHER_STOPPING, NULL);
+    if (pthread_create(&stopper, NULL, stop_tasks, h) == 0) {
+        wait_stopped(h);
+        pthread_join(stopper, NULL);
+    } else {
+        stop_tasks(h);
+    }
+    snprintf(detail, sizeof detail, "{\"left\":%llu}", (unsigned long long)h->left);
+    house_tell(h, REGISTRY_DISPATCHER_STOPPED, detail);
+    daemon_log(h->log, h->left > 0 ? CONFIG_WARNING : CONFIG_INFO,
+               "stopped; %llu attempts were ended, and their tasks are ready again",
+               (unsigned long long)h->left);
+}
+
+/* ---- the life ---- */
+
+static void run(struct house *h)
+{
+    duration_ns watchdog_ns = notify_watchdog_ns();
+    struct instant alive_at = watchdog_ns > 0 ? loop_clock() : INSTANT_NEVER;
+
+    for (;;) {
+        struct instant now = loop_clock(), wake;
+        int signal;
+
+        while ((signal = take_signal(h))) {
+            if (signal != SIGHUP)
+                return;
+            if (house_reload(h, NULL, NULL) != WEIR_OK)
+                continue; /* it has said so in the log */
+        }
+        if (atomic_exchange(&h->stop_wished, false))
+            return;
+        /* It asks the engine's thread: an engine that hangs is not told to be alive. */
+        wake = chores_run(h, now);
+        if (!instant_before(now, alive_at)) {
+            notify_alive();
+            alive_at = instant_add(now, watchdog_ns);
+        }
+        wait_until(h, instant_min(wake, alive_at));
+    }
+}
+
+static enum weir_status start(struct house *h, struct weir_error *err)
+{
+    enum weir_status status = house_build(h, err);
+
+    if (status != WEIR_OK)
+        return status;
+    house_tell(h, REGISTRY_DISPATCHER_STARTED, "{\"version\":\"" WEIR_VERSION "\"}");
+    engine_tasks_start(h->tasks);
+    status = http_server_start(h->server, err);
+    if (status == WEIR_OK) {
+        daemon_log(h->log, CONFIG_INFO, "weir %s is ready: %zu pools, store %s", WEIR_VERSION,
+                   h->config->pools.count, h->config->store);
+        notify_ready();
+    }
+    return status;
+}
+
+static enum weir_status read_config(struct house *h, struct weir_error *err)
+{
+    struct config_faults faults = {0};
+    _cleanup_buf_ struct buf text = {0};
+    enum weir_status status = config_load(h->config_path, &h->config, &faults, err);
+
+    if (status == WEIR_E_INVALID) {
+        config_faults_put(&faults, &text);
+        fputs(text.data ? text.data : "", stderr);
+        status =
+            error_set(err, status, "the configuration %s is wrong (see above)", h->config_path);
+    }
+    config_faults_free(&faults);
+    return status;
+}
+
+enum weir_status daemon_run(const struct daemon_options *o, struct weir_error *err)
+{
+    struct house h = {.config_path = o->config_path, .signals = -1, .wish = -1};
+    enum weir_status status;
+
+    atomic_store(&h.grace_ns, -1);
+    pthread_mutex_init(&h.config_lock, NULL);
+    status = read_config(&h, err);
+    if (status == WEIR_OK)
+        status = open_ears(&h, err);
+    if (status == WEIR_OK)
+        status =
+            daemon_log_new(h.config->log.file, (enum config_level)h.config->log.level, &h.log, err);
+    if (status == WEIR_OK) {
+        status = start(&h, err);
+        if (status == WEIR_OK) {
+            run(&h);
+            stop(&h);
+        }
+        house_take_down(&h);
+    }
+    daemon_log_free(h.log);
+    config_free(h.config);
+    if (h.signals >= 0)
+        close(h.signals);
+    if (h.wish >= 0)
+        close(h.wish);
+    pthread_mutex_destroy(&h.config_lock);
+    return status;
+}

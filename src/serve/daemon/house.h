@@ -1,0 +1,89 @@
+/*
+ * The daemon's parts, shared by its files and by nobody else:
+ *
+ *     daemon.c    start, the wait for signals, stop
+ *     build.c     the parts made and taken apart: registry, engine, pools, API, server
+ *     reload.c    another configuration, while it runs
+ *     chores.c    what is due now and then: check, retention, history, limits that follow
+ *
+ * The main thread has all of it, but for what is said.
+ */
+#ifndef SERVE_DAEMON_HOUSE_H
+#define SERVE_DAEMON_HOUSE_H
+
+#include "serve/api/api.h"
+#include "serve/config/config.h"
+#include "serve/daemon/backend.h"
+#include "serve/daemon/daemon.h"
+#include "serve/daemon/history.h"
+#include "serve/daemon/log.h"
+#include "serve/daemon/metrics.h"
+#include "serve/http/http.h"
+#include "serve/pools/poolset.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* A pool as it was planned. */
+struct house_pool {
+    char *name;
+    struct poolset_plan plan;
+    bool follows;
+    struct follow follow;
+    size_t queued; /* tasks that wait for it, at the last look; of those that follow */
+};
+
+struct house {
+    const char *config_path;
+    struct daemon_log *log;
+    char *run_dir, *api_address;
+    struct core_registry *registry;
+    struct engine *engine;
+    struct engine_tasks *tasks;
+    struct poolset *pools;
+    struct backend *backend;
+    _Atomic(struct api *) api; /* the clerk's thread tells it of commits */
+    struct http_server *server;
+    struct house_pool *planned;
+    size_t planned_count;
+    int signals, wish; /* descriptors: signals; an event: somebody wants something (below) */
+
+    pthread_mutex_t config_lock; /* of: (reloads come from the API too, one at a time) */
+    struct config *config;
+    atomic_ulong deadlocks, reloads, reload_failures;
+
+    atomic_bool stop_wished;
+    atomic_llong grace_ns; /* of that wish; negative: as configured */
+    atomic_bool stopped;   /* the stopping thread is done */
+    uint64_t left;         /* attempts that it has ended */
+
+    /* chores */
+    struct history *history;
+    struct instant look_at, check_at, purge_at;
+    atomic_bool checking, purging, purge_more;
+};
+
+/* build.c */
+WEIR_MUST_CHECK enum weir_status house_build(struct house *h, struct weir_error *err);
+void house_take_down(struct house *h);
+/* Adds a pool of the configuration. */
+WEIR_MUST_CHECK enum weir_status house_add_pool(struct house *h, const struct config_pool *p,
+                                                struct weir_error *err);
+/* What is said in the configuration beside pools: slots, weights, limits, policy. all: also what the API may have changed. */
+WEIR_MUST_CHECK enum weir_status house_apply(struct house *h, const struct config *c, bool all,
+                                             struct weir_error *err);
+WEIR_MUST_CHECK enum weir_status house_set_tokens(struct house *h, const struct config *c,
+                                                  struct weir_error *err);
+/* Has an event recorded; does not wait for it. */
+void house_tell(struct house *h, enum registry_event_kind kind, const char *detail);
+/* The main thread is to look at its wishes. Any thread. */
+void house_wake(struct house *h);
+
+/* reload.c; any thread. Appends a JSON object that says what has changed; out may be NULL. */
+WEIR_MUST_CHECK enum weir_status house_reload(struct house *h, struct buf *out,
+                                              struct weir_error *err);
+
+/* chores.c; returns when to come again. */
+struct instant chores_run(struct house *h, struct instant now);
+
+#endif

@@ -1,0 +1,291 @@
+/*
+ * What all pools of a daemon share, and a pool's figures out of its configuration.
+ */
+#include "serve/pools/poolset.h"
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "core/worker/recovery.h"
+#include "serve/pools/internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <nettle/hmac.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define SECRET_BYTES 16
+
+/* ---- what is shared ---- */
+
+static void free_slots(struct config_slot *slots, size_t count)
+{
+    for (size_t i = 0; slots && i < count; i++) {
+        for (size_t p = 0; slots[i].paths.items && p < slots[i].paths.count; p++)
+            mem_free(slots[i].paths.items[p]);
+        mem_free(slots[i].paths.items);
+        mem_free(slots[i].name);
+    }
+    mem_free(slots);
+}
+
+static bool copy_slot(struct config_slot *to, const struct config_slot *from)
+{
+    to->name = mem_strdup(from->name);
+    to->paths.items = mem_calloc(from->paths.count + 1, sizeof *to->paths.items);
+    if (!to->name || !to->paths.items)
+        return false;
+    for (; to->paths.count < from->paths.count; to->paths.count++) {
+        to->paths.items[to->paths.count] = mem_strdup(from->paths.items[to->paths.count]);
+        if (!to->paths.items[to->paths.count])
+            return false;
+    }
+    return true;
+}
+
+enum weir_status poolset_set_config(struct poolset *s, const struct config *config,
+                                    struct weir_error *err)
+{
+    size_t count = config->slots.count, old_count;
+    struct config_slot *slots = mem_calloc(count + 1, sizeof *slots), *old;
+
+    if (!slots)
+        return error_nomem(err);
+    for (size_t i = 0; i < count; i++) {
+        if (copy_slot(&slots[i], &config->slots.items[i]))
+            continue;
+        free_slots(slots, count);
+        return error_nomem(err);
+    }
+    (void)pthread_mutex_lock(&s->lock);
+    old = s->slots;
+    old_count = s->slot_count;
+    s->slots = slots;
+    s->slot_count = count;
+    (void)pthread_mutex_unlock(&s->lock);
+    free_slots(old, old_count);
+    return WEIR_OK;
+}
+
+/* Where tokens come from, and how systemd speaks with weir: none of it is for what weir runs. */
+static bool list_own_variables(struct poolset *s, const struct config *config)
+{
+    static const char *const systemds[] = {
+        "NOTIFY_SOCKET", "WATCHDOG_USEC",  "WATCHDOG_PID",         "LISTEN_FDS",
+        "LISTEN_PID",    "LISTEN_FDNAMES", "CREDENTIALS_DIRECTORY"};
+
+    for (size_t i = 0; i < sizeof systemds / sizeof *systemds; i++)
+        texts_add(&s->own, systemds[i]);
+    for (size_t i = 0; i < config->tokens.count; i++) {
+        if (config->tokens.items[i].env)
+            texts_add(&s->own, config->tokens.items[i].env);
+    }
+    return texts_end(&s->own);
+}
+
+enum weir_status poolset_new(const struct poolset_options *o, struct poolset **ret,
+                             struct weir_error *err)
+{
+    struct poolset *s = mem_calloc(1, sizeof *s);
+    enum weir_status status;
+
+    if (!s)
+        return error_nomem(err);
+    (void)pthread_mutex_init(&s->lock, NULL);
+    s->run_dir = o->run_dir ? mem_strdup(o->run_dir) : NULL;
+    s->api = o->api ? mem_strdup(o->api) : NULL;
+    if ((o->run_dir && !s->run_dir) || (o->api && !s->api) || !list_own_variables(s, o->config))
+        status = error_nomem(err);
+    else if (getrandom(s->key, sizeof s->key, 0) != (ssize_t)sizeof s->key)
+        status = error_set_errno(err, WEIR_E_IO, errno, "no random numbers can be had");
+    else
+        status = poolset_set_config(s, o->config, err);
+    if (status == WEIR_OK)
+        *ret = s;
+    else
+        poolset_free(s);
+    return status;
+}
+
+void poolset_free(struct poolset *s)
+{
+    if (!s)
+        return;
+    free_slots(s->slots, s->slot_count);
+    texts_free(&s->own);
+    explicit_bzero(s->key, sizeof s->key);
+    (void)pthread_mutex_destroy(&s->lock);
+    mem_free(s->run_dir);
+    mem_free(s->api);
+    mem_free(s);
+}
+
+/* ---- tokens of attempts ---- */
+
+/* Keyed by what nobody else knows, so nothing has to be remembered of each attempt. */
+static void secret_of(const struct poolset *s, uint64_t token, uint8_t ret[SECRET_BYTES])
+{
+    struct hmac_sha256_ctx hmac;
+
+    hmac_sha256_set_key(&hmac, sizeof s->key, s->key);
+    hmac_sha256_update(&hmac, sizeof token, (const uint8_t *)&token);
+    hmac_sha256_digest(&hmac, SECRET_BYTES, ret);
+    explicit_bzero(&hmac, sizeof hmac);
+}
+
+void poolset_token_put(const struct poolset *s, uint64_t token, struct buf *out)
+{
+    uint8_t secret[SECRET_BYTES];
+
+    secret_of(s, token, secret);
+    buf_put_u64(out, token);
+    buf_putc(out, '.');
+    for (size_t i = 0; i < SECRET_BYTES; i++)
+        buf_printf(out, "%02x", secret[i]);
+}
+
+bool poolset_token_check(const struct poolset *s, uint64_t token, struct slice given)
+{
+    struct buf expected = {0};
+    unsigned differs = 0;
+    bool same;
+
+    poolset_token_put(s, token, &expected);
+    same = !expected.failed && expected.len == given.len;
+    /* All of it is looked at, whatever differs first. */
+    for (size_t i = 0; same && i < given.len; i++)
+        differs |= (unsigned)(uint8_t)expected.data[i] ^ (uint8_t)given.data[i];
+    buf_free(&expected);
+    return same && differs == 0;
+}
+
+bool poolset_beat_path(const struct poolset *s, uint64_t token, struct buf *out)
+{
+    if (s->run_dir)
+        buf_printf(out, "%s/beat.%" PRIu64, s->run_dir, token);
+    return s->run_dir != NULL;
+}
+
+/* ---- figures ---- */
+
+static void fill_backoff(const struct config_backoff *from, struct backoff_options *ret)
+{
+    ret->kind = BACKOFF_EXPONENTIAL;
+    ret->initial_ns = from->initial_ns;
+    ret->factor = from->factor;
+    ret->ceiling_ns = from->ceiling_ns;
+    ret->jitter = from->jitter;
+}
+
+static void fill_gate(const struct config_pool *p, struct gate_options *o)
+{
+    struct aimd_options *aimd = &o->throttle.aimd;
+
+    o->throttle.kind = (enum throttle_kind)p->throttle;
+    if (p->throttle == THROTTLE_ADAPTIVE)
+        o->throttle.adaptive.waste = p->waste;
+    o->min_dispatch_delay_ns = p->min_dispatch_delay_ns;
+    if (p->throttle == THROTTLE_AIMD) {
+        aimd->min_delay_ns = p->min_dispatch_delay_ns;
+        aimd->max_delay_ns = p->max_dispatch_delay_ns;
+        aimd->multiplier = p->backoff_multiplier;
+        aimd->step_ns = p->recovery_step_ns;
+    }
+    o->rate_per_s = p->rate;
+    o->requests_per_minute = p->requests_per_minute;
+    o->tokens_per_minute = p->tokens_per_minute;
+    o->retry_after_max_ns = p->retry_after_max_ns;
+}
+
+size_t poolset_limit(const struct config_pool *p, int64_t max_concurrency)
+{
+    return p->kind == CONFIG_PROCESS ? (size_t)((max_concurrency + p->overflow) * p->max_in_flight)
+                                     : (size_t)max_concurrency;
+}
+
+static void fill_core(const struct config_pool *p, struct core_pool_options *o)
+{
+    core_pool_options_init(o);
+    o->size = poolset_limit(p, p->max_concurrency);
+    fill_gate(p, &o->gate);
+    o->max_attempts = (uint32_t)p->max_attempts;
+    fill_backoff(&p->backoff, &o->backoff);
+    o->timeout_ns = p->timeout_ns;
+    o->max_capacity_retry_ns = p->max_capacity_retry_ns;
+    o->breaker = (struct breaker_options){
+        .on = p->breaker.mode != CONFIG_BREAKER_OFF,
+        .failures = (uint32_t)p->breaker.failures,
+        .open_ns = p->breaker.open_ns,
+        .trials = (uint32_t)p->breaker.trials,
+        .successes = (uint32_t)p->breaker.successes,
+    };
+    o->breaker_fails = p->breaker.mode == CONFIG_BREAKER_FAIL;
+    if (p->kind != CONFIG_PROCESS)
+        return;
+    o->recovery = recovery_table();
+    o->checkout_timeout_ns = p->checkout_timeout_ns;
+}
+
+static void fill_desk(const struct config_pool *p, struct desk_pool_options *o)
+{
+    o->skills = (const char *const *)p->skills.items;
+    o->skill_count = p->skills.count;
+    o->cpu_milli = (uint64_t)(p->cpu * 1000 + 0.5);
+    o->memory_mib = (uint64_t)p->memory_bytes >> 20;
+    /* Less than a whole one is still a quota. */
+    if (p->memory_bytes > 0 && o->memory_mib == 0)
+        o->memory_mib = 1;
+    o->reserve = (struct permit_reserve){(int32_t)p->reserve.min_priority, p->reserve.share};
+    o->burst_places = (size_t)p->burst.places;
+    o->burst_seconds = duration_seconds(p->burst.time_ns);
+    o->max_attempts = (uint32_t)p->max_attempts;
+    fill_backoff(&p->backoff, &o->backoff);
+    o->heartbeat_timeout_ns = p->heartbeat_timeout_ns;
+}
+
+enum weir_status poolset_plan(struct poolset *s, const struct config_pool *p,
+                              struct poolset_plan *ret, struct weir_error *err)
+{
+    struct poolset_plan plan = {.make = pool_program_make};
+    enum weir_status status = pool_program_new(s, p, &plan.program, err);
+
+    if (status == WEIR_OK) {
+        fill_core(p, &plan.core);
+        fill_desk(p, &plan.desk);
+        plan.core.name = plan.program->name;
+        plan.desk.ops = &pool_program_ops;
+        plan.desk.ctx = plan.program;
+        plan.desk.skills = plan.program->skills.items;
+        status = core_pool_options_check(&plan.core, err);
+    }
+    if (status != WEIR_OK) {
+        pool_program_free(plan.program);
+        (void)error_prefix(err, "pools[%s]", p->name);
+        return status;
+    }
+    *ret = plan;
+    return WEIR_OK;
+}
+
+void poolset_forget(struct poolset_plan *plan)
+{
+    pool_program_free(plan->program);
+    *plan = (struct poolset_plan){0};
+}
+
+void poolset_replan(struct poolset_plan *plan, const struct config_pool *p)
+{
+    assert(strcmp(plan->program->name, p->name) == 0);
+    plan->core.size = poolset_limit(p, p->max_concurrency);
+    fill_desk(p, &plan->desk);
+}
+
+bool poolset_follow_options(const struct config_pool *p, struct follow_options *ret)
+{
+    if (p->follow.what == FOLLOW_NOTHING)
+        return false;
+    *ret = (struct follow_options){(enum follow_what)p->follow.what, p->follow.target,
+                                   (size_t)p->follow.min, (size_t)p->follow.max};
+    return true;
+}
