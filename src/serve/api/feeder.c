@@ -89,14 +89,12 @@ static void wait_for_commit(struct api *a, uint64_t fed, bool failed)
 
 static void *feed(void *arg)
 {
-    struct feed f = {.api = arg};
     struct api *a = arg;
+    struct feed f = {.api = a, .fed = a->fed};
     bool ok = true;
     uint64_t target;
 
     pthread_mutex_lock(&a->lock);
-    f.fed = a->committed;
-    sse_hub_set_last(a->hub, f.fed);
     for (;;) {
         wait_for_commit(a, f.fed, !ok);
         if (a->stopping)
@@ -120,7 +118,9 @@ bool feeder_start(struct api *a, struct weir_error *err)
 {
     int failed;
 
-    a->committed = a->backend->ops->last_event(a->backend);
+    /* Here and not on the thread, which may begin after the first commits. */
+    a->fed = a->committed = a->backend->ops->last_event(a->backend);
+    sse_hub_set_last(a->hub, a->fed);
     failed = pthread_create(&a->feeder, NULL, feed, a);
     if (failed) {
         (void)error_set_errno(err, WEIR_E_NOMEM, failed, "no thread for the events");

@@ -28,6 +28,7 @@ struct api {
     pthread_mutex_t lock;   /* of what follows */
     pthread_cond_t changed; /* for the feeder */
     uint64_t committed;     /* the last event that is durable */
+    uint64_t fed;           /* the last event when the feeder began */
     bool stopping;
     bool feeding; /* the feeder's thread is there */
     pthread_t feeder;
