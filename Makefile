@@ -325,6 +325,11 @@ install: all
 	$(if $(wildcard docs/weir.1),install -d $(TO)$(MANDIR)/man1 && install -m 644 docs/weir.1 $(TO)$(MANDIR)/man1/weir.1)
 	install -d $(TO)$(DATADIR)/python
 	install -m 644 sdk/python/weir_worker.py $(TO)$(DATADIR)/python/weir_worker.py
+	$(if $(wildcard examples/weir.yml),install -d $(TO)$(DATADIR)/examples && \
+	    install -m 644 examples/weir.yml examples/serve/minimal.yml $(TO)$(DATADIR)/examples/)
+	$(if $(wildcard examples/systemd/weir.service),install -d $(TO)$(DATADIR)/systemd && \
+	    sed -e 's|/usr/local/bin/weir|$(BINDIR)/weir|' examples/systemd/weir.service >$(TO)$(DATADIR)/systemd/weir.service && \
+	    chmod 644 $(TO)$(DATADIR)/systemd/weir.service)
 	@# A program finds a library in a new place only when the loader's cache knows it.
 	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then ldconfig || true; fi
 

@@ -229,7 +229,8 @@ enum weir_status config_parse(const char *name, const char *bytes, size_t len, s
 
     r.faults->file = mem_strdup(name);
     status = r.faults->file ? config_reader_run(&r, bytes, len, err) : error_nomem(err);
-    if (status == WEIR_OK && r.faults->count == 0 && !r.faults->more)
+    /* What is only too much does not keep the rest from being looked at. */
+    if (status == WEIR_OK && !r.incomplete)
         status = make_structs(buf_slice(&r.plain), &c, err);
     if (status == WEIR_OK && c)
         status = rules_settle(c, &r, err);

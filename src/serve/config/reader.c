@@ -93,11 +93,25 @@ static void say(struct config_reader *r, size_t line, const char *path, const ch
     config_faults_add(r->faults, line, path, what);
 }
 
-/* Of what the walk is at. */
+/* Of what the walk is at: a value that is not there, so that nothing may be concluded from what is. */
 static void fault(struct config_reader *r, size_t line, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 static void fault(struct config_reader *r, size_t line, const char *format, ...)
+{
+    va_list args;
+
+    r->incomplete = true;
+    va_start(args, format);
+    say(r, line, buf_slice(&r->path).data, format, args);
+    va_end(args);
+}
+
+/* Of something that stands there beside what counts. */
+static void fault_beside(struct config_reader *r, size_t line, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void fault_beside(struct config_reader *r, size_t line, const char *format, ...)
 {
     va_list args;
 
@@ -403,13 +417,13 @@ static void unknown_field(struct config_reader *r, const struct config_group *g,
     nearest = nearest_name(key, names);
     /* One that stands a level too high or too low is right to the letter, and nearer than any other. */
     if (g != &config_pool_schema && config_field_find(&config_pool_schema, key))
-        fault(r, line, "there is no such field here; it is one of a pool");
+        fault_beside(r, line, "there is no such field here; it is one of a pool");
     else if (g != &config_schema && config_field_find(&config_schema, key))
-        fault(r, line, "there is no such field here; it is one of the whole file");
+        fault_beside(r, line, "there is no such field here; it is one of the whole file");
     else if (nearest)
-        fault(r, line, "there is no such field; did you mean %s?", nearest);
+        fault_beside(r, line, "there is no such field; did you mean %s?", nearest);
     else
-        fault(r, line, "there is no such field");
+        fault_beside(r, line, "there is no such field");
     leave(r, before);
 }
 
@@ -433,7 +447,7 @@ static void sort_keys(struct config_reader *r, const struct config_group *g,
         }
         before = enter(r, name);
         if (to->node)
-            fault(r, line_of_node(key), "stands in line %zu already", to->line);
+            fault_beside(r, line_of_node(key), "stands in line %zu already", to->line);
         else
             *to = (struct given){yaml_document_get_node(r->document, at->value), line_of_node(key)};
         leave(r, before);
@@ -469,7 +483,7 @@ static bool check_selected(struct config_reader *r, const struct config_group *g
     }
     buf_printf(&text, "; this %s has %s ", g->item_name, selector->key);
     config_choice_put(selector->choices, __builtin_ctz(is), &text);
-    fault(r, line, "is for %s %s", selector->key, buf_slice(&text).data);
+    fault_beside(r, line, "is for %s %s", selector->key, buf_slice(&text).data);
     buf_free(&text);
     return false;
 }
@@ -577,6 +591,7 @@ static void not_yaml(struct config_reader *r, const yaml_parser_t *parser)
     const char *problem = parser->problem ? parser->problem : "it is not text";
     char what[WHAT_BYTES_MAX];
 
+    r->incomplete = true;
     (void)snprintf(what, sizeof what, "it is not YAML: %s%s%s", problem,
                    parser->context ? ", " : "", parser->context ? parser->context : "");
     if (parser->error == YAML_READER_ERROR) {

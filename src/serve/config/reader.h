@@ -6,7 +6,7 @@
  *     struct config_reader r = {.faults = &faults};
  *
  *     status = config_reader_run(&r, bytes, len, &err);       // not WEIR_OK: no memory, or it is not YAML
- *     ... buf_slice(&r.plain), unless there are faults ...
+ *     ... buf_slice(&r.plain), unless r.incomplete ...
  *     config_reader_fault(&r, "pools[1].fallback", "there is no pool \"%s\"", name);     // for who looks on
  *     config_reader_free(&r);
  */
@@ -24,6 +24,7 @@ struct config_place {
 struct config_reader {
     struct config_faults *faults; /* never NULL */
     struct buf plain;
+    bool incomplete; /* something that was given is not in it: rules would find what is not so */
     struct config_place *places;
     size_t place_count, place_cap;
     /* while it runs */

@@ -212,6 +212,36 @@ static void check_names(struct rules *s, const char *list, const void *items, si
     }
 }
 
+/* As variables they have the same name. */
+static bool are_alike(const char *a, const char *b)
+{
+    for (; *a && *b; a++, b++) {
+        bool same = isalnum((unsigned char)*a) && isalnum((unsigned char)*b)
+                        ? toupper((unsigned char)*a) == toupper((unsigned char)*b)
+                        : !isalnum((unsigned char)*a) && !isalnum((unsigned char)*b);
+
+        if (!same)
+            return false;
+    }
+    return *a == *b;
+}
+
+static void check_slots_alike(struct rules *s)
+{
+    const struct config_slot *slots = s->c->slots.items;
+
+    for (size_t i = 1; i < s->c->slots.count; i++) {
+        for (size_t j = 0; j < i; j++) {
+            if (!are_alike(slots[i].name, slots[j].name) ||
+                strcmp(slots[i].name, slots[j].name) == 0)
+                continue;
+            wrong(s, "slots", i, "name", "is as a variable (WEIR_SLOT_NAME) the same as %s",
+                  slots[j].name);
+            break;
+        }
+    }
+}
+
 static const struct config_pool *find_pool(const struct config *c, const char *name)
 {
     for (size_t i = 0; i < c->pools.count; i++) {
@@ -234,6 +264,7 @@ static void check_all_names(struct rules *s)
     check_names(s, "tokens", c->tokens.items, c->tokens.count, sizeof *c->tokens.items);
     check_names(s, "tenants", c->tenants.items, c->tenants.count, sizeof *c->tenants.items);
     check_names(s, "slots", c->slots.items, c->slots.count, sizeof *c->slots.items);
+    check_slots_alike(s);
     check_names(s, "pools", c->pools.items, c->pools.count, sizeof *c->pools.items);
     if (c->default_pool && !find_pool(c, c->default_pool))
         config_reader_fault(s->r, "default_pool", "there is no pool %s", c->default_pool);

@@ -20,6 +20,7 @@
 
 #include <assert.h>
 #include <string.h>
+#include <strings.h>
 
 #define YEAR_S         (366 * 86400.0)
 #define TINY_S         1e-9
@@ -89,6 +90,11 @@ static enum weir_status check_slot_name(const char *text, struct weir_error *err
     if (status == WEIR_OK && strspn(text, allowed) != strlen(text))
         return error_set(err, WEIR_E_INVALID,
                          "\"%.60s\": the name of slots is of letters, digits and _ - .", text);
+    /* WEIR_SLOT_PATH and WEIR_SLOT_PATH_NAME are of the paths. */
+    if (status == WEIR_OK && strncasecmp(text, "path", 4) == 0 && strchr("_-.", text[4]))
+        return error_set(err, WEIR_E_INVALID,
+                         "\"%.60s\": as a variable it would be one of a path; take another name",
+                         text);
     return status;
 }
 

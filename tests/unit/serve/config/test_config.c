@@ -262,6 +262,22 @@ static void an_unknown_field_is_told_with_the_nearest_name(void **state)
         "weir.yml:10: skills: there is no such field here; it is one of a pool\n");
 }
 
+static void what_is_too_much_does_not_hide_what_contradicts(void **state)
+{
+    (void)state;
+    expect_faults("bananas: 1\n"
+                  "default_pool: b\n"
+                  "pools:\n"
+                  "  - {name: a, kind: command, url: \"http://a/\", shell: true}\n"
+                  "  - {name: a, kind: command, name: c}\n",
+                  "weir.yml:1: bananas: there is no such field\n"
+                  "weir.yml:2: default_pool: there is no pool b\n"
+                  "weir.yml:4: pools[0].url: is for kind http; this pool has kind command\n"
+                  "weir.yml:4: pools[0].shell: there is no command that a shell could run\n"
+                  "weir.yml:5: pools[1].name: stands in line 5 already\n"
+                  "weir.yml:5: pools[1].name: pools[0] has the name a already\n");
+}
+
 static void a_field_may_stand_once(void **state)
 {
     (void)state;
@@ -371,10 +387,11 @@ static void a_field_of_another_kind_of_pool_is_told(void **state)
         "    lazy: true\n"
         "  - name: b\n"
         "    kind: http\n"
+        "    url: http://a/\n"
         "    cwd: /tmp\n",
         "weir.yml:4: pools[0].url: is for kind http; this pool has kind command\n"
         "weir.yml:5: pools[0].lazy: is for kind process; this pool has kind command\n"
-        "weir.yml:8: pools[1].cwd: is for kind command or process; this pool has kind http\n");
+        "weir.yml:9: pools[1].cwd: is for kind command or process; this pool has kind http\n");
 }
 
 static void names_must_be_there_and_be_one_of_a_kind(void **state)
@@ -453,6 +470,41 @@ static void what_contradicts_is_told(void **state)
         "export it first\n"
         "weir.yml:25: pools[3].process: is missing: the worker's program\n"
         "weir.yml:28: pools[3].follow.target: nothing is followed; give what\n");
+}
+
+static void slots_must_not_share_a_variable(void **state)
+{
+    (void)state;
+    expect_faults(
+        "slots:\n"
+        "  - {name: path, count: 1}\n"
+        "  - {name: Path-x, count: 1}\n"
+        "  - {name: pathology, count: 1}\n"
+        "  - {name: a b, count: 1}\n" POOL,
+        "weir.yml:2: slots[0].name: \"path\": as a variable it would be one of a path; take "
+        "another name\n"
+        "weir.yml:3: slots[1].name: \"Path-x\": as a variable it would be one of a path; take "
+        "another name\n"
+        "weir.yml:5: slots[3].name: \"a b\" holds a space, comma, slash or control character, "
+        "which no name may\n");
+    expect_faults("slots:\n"
+                  "  - {name: a-b, count: 1}\n"
+                  "  - {name: a_bc, count: 1}\n"
+                  "  - {name: A.B, count: 1}\n" POOL,
+                  "weir.yml:4: slots[2].name: is as a variable (WEIR_SLOT_NAME) the same as a-b\n");
+}
+
+static void where_requests_go_must_be_said_or_left_to_tasks(void **state)
+{
+    (void)state;
+    expect_faults(
+        "pools:\n  - {name: h, kind: http}\n  - {name: i, kind: http, url: \"ftp://x/\"}\n",
+        "weir.yml:3: pools[1].url: the URL's scheme is not http or https\n");
+    expect_faults(
+        "pools:\n  - {name: h, kind: http}\n",
+        "weir.yml:2: pools[0].url: is missing; or, if whoever submits a task may say where it "
+        "goes, allow_any_url\n");
+    config_free(must_parse("pools: [{name: h, kind: http, allow_any_url: true}]\n"));
 }
 
 static void an_open_door_needs_tokens(void **state)
@@ -644,6 +696,7 @@ int main(void)
         cmocka_unit_test(tokens_come_from_files_and_the_environment),
         cmocka_unit_test(values_may_stand_for_a_variable),
         cmocka_unit_test(an_unknown_field_is_told_with_the_nearest_name),
+        cmocka_unit_test(what_is_too_much_does_not_hide_what_contradicts),
         cmocka_unit_test(a_field_may_stand_once),
         cmocka_unit_test(values_of_the_wrong_type_are_told),
         cmocka_unit_test(values_out_of_range_are_told),
@@ -651,6 +704,8 @@ int main(void)
         cmocka_unit_test(a_field_of_another_kind_of_pool_is_told),
         cmocka_unit_test(names_must_be_there_and_be_one_of_a_kind),
         cmocka_unit_test(what_contradicts_is_told),
+        cmocka_unit_test(slots_must_not_share_a_variable),
+        cmocka_unit_test(where_requests_go_must_be_said_or_left_to_tasks),
         cmocka_unit_test(an_open_door_needs_tokens),
         cmocka_unit_test(tokens_that_cannot_be_had_are_told_without_them),
         cmocka_unit_test(what_is_no_yaml_is_told),

@@ -67,7 +67,7 @@ static const char full[] =
     "    requests_per_minute: 1000\n"
     "    breaker: {mode: fail, failures: 6, open: 61s, trials: 4, successes: 5}\n"
     "    cwd: /tmp\n"
-    "    wrapper: [nice, -n, \"5\"]\n"
+    "    wrapper: [nice, -n, \"5\", \"@b\", \"%c\", \":d\", \"a:\", \"-\"]\n"
     "    wrapper_shell: true\n"
     "    env: {A: \"x\\ny\", \"B C\": \"#\", EMPTY: \"\", TILDE: \"~\"}\n"
     "    clear_env: true\n"
@@ -193,6 +193,9 @@ static void every_field_comes_back_from_what_is_shown(void **state)
     assert_string_equal(again->pools.items[0].env.items[0].value, "x\ny");
     assert_string_equal(again->pools.items[0].env.items[3].value, "~");
     assert_string_equal(again->pools.items[0].command.items[2], "echo \"{}\" '{x}'");
+    assert_string_equal(again->pools.items[0].wrapper.items[3], "@b");
+    assert_string_equal(again->pools.items[0].wrapper.items[6], "a:");
+    assert_string_equal(again->pools.items[0].wrapper.items[7], "-");
     assert_true(again->ageing >= 0.1 && again->ageing <= 0.1);
     assert_int_equal(again->pools.items[3].response_max_bytes, 5000000);
     assert_string_equal(again->pools.items[3].proxy, "");
