@@ -132,8 +132,8 @@ void batch_use_send(struct api *a, struct batch_use *u, struct registry_spec *sp
 
 /* ---- results (results.c) ---- */
 
-/* There may be new results: wakes those who wait. */
-void results_wake(struct api *a);
+/* There may be new results: wakes those who wait. False: nobody does. */
+bool results_wake(struct api *a);
 
 /* ---- events (events.c) ---- */
 
