@@ -138,6 +138,9 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(PKG_CFLAGS) -MMD -MP -c -o $@ $<
 
+# The assembler reads it (.incbin), which the compiler's list of what a source depends on does not say.
+$(BUILD)/src/serve/api/openapi.o: docs/openapi.yaml
+
 # All of the library's objects, with internal symbols: what the command and the tests link.
 $(BUILD)/internal.a: $(LIB_OBJ) $(BUILD)/flags
 	$(call say,AR,$@)
