@@ -72,6 +72,7 @@ UNITS = {
     "rows_per_s": ("rows/s", 1), "syncs_per_s": ("fdatasync/s", 1), "wall_s": ("wall s", 1), "cpu_s": ("CPU s", 1),
     "us_per_row": ("wall us/row", 1), "cpu_us_per_row": ("CPU us/row", 1), "rss_bytes": ("peak MiB", 1 << 20),
     "p50_us": ("p50 us", 1), "p99_us": ("p99 us", 1), "added_p99_ms": ("added p99 ms", 1), "look_up_ns": ("look-up ns", 1),
+    "decision_ns": ("decision ns", 1),
     "wall_ms": ("wall ms", 1), "cpu_ms": ("CPU ms", 1), "goodput_pct": ("goodput %", 1), "waste_pct": ("waste %", 1),
     "completion_p99_seconds": ("row p99 s", 1), "latency_p50_seconds": ("latency p50 s", 1),
     "recovery_p50_seconds": ("up p50 s", 1), "refused_after_step_down": ("down", 1), "fairness_60s": ("Jain", 1),

@@ -1,11 +1,12 @@
 /*
  * What one decision of the schedule costs, linked with what is inside.
  *
- *     schedule_inside POLICY QUEUED TENANTS DECISIONS
+ *     schedule_inside POLICY QUEUED TENANTS DECISIONS [NEEDS]
  *
  * POLICY is fifo, priority, skill or fair-share. QUEUED tasks wait, of TENANTS tenants and four priorities each, at random, and
  * 64 run in four pools of 16. A decision is all that one task causes: the end of one that ran, with its permit, a new task that is
- * added to the line of a tenant at random, the choice, and the start with a permit. So as many wait all the time.
+ * added to the line of a tenant at random, the choice, and the start with a permit. So as many wait all the time. With NEEDS so many
+ * different needs of memory: kinds, which are each looked at for themselves.
  */
 #include "benchkit.h"
 
@@ -25,7 +26,7 @@ struct task {
 
 struct run {
     enum schedule_policy policy;
-    uint64_t queued, tenants, decisions;
+    uint64_t queued, tenants, decisions, needs;
     struct schedule *s;
     struct permits all;
     struct permit_account accounts[POOLS];
@@ -66,6 +67,7 @@ static void make_line(struct run *r, uint64_t i)
     char name[32];
 
     l.tenant = (struct slice){name, (size_t)snprintf(name, sizeof name, "tenant-%" PRIu64, tenant)};
+    l.memory_mib = (uint32_t)(tenant % r->needs);
     if (r->policy == SCHEDULE_SKILL)
         l.skill = SLICE("skill");
     else
@@ -152,7 +154,8 @@ int main(int argc, char **argv)
 {
     struct run r = {.queued = bench_number(argc, argv, 2),
                     .tenants = bench_number(argc, argv, 3),
-                    .decisions = bench_number(argc, argv, 4)};
+                    .decisions = bench_number(argc, argv, 4),
+                    .needs = argc > 5 ? bench_number(argc, argv, 5) : 1};
     uint64_t before;
     double start_s, took_s;
 

@@ -175,7 +175,7 @@ static void settle_burst(struct permit_account *a, double seconds)
     add_used(a, seconds);
 }
 
-void permit_settle(struct permit_account *a, struct instant now)
+void permit_settle_burst(struct permit_account *a, struct instant now)
 {
     struct instant since = a->burst.since;
 

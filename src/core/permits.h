@@ -129,9 +129,17 @@ void permit_slots_free(struct permit_slots *s);
 /* The place that is given out next, which is the lowest that is free; 0: none is. */
 uint32_t permit_slots_next(const struct permit_slots *s);
 
+/* permit_settle() where there is a burst, or was one. */
+void permit_settle_burst(struct permit_account *a, struct instant now);
 /* Brings the burst's account up to date: before a look at the pool, and before `running` or a limit changes. Times that go
  * back count as no time. */
-void permit_settle(struct permit_account *a, struct instant now);
+static inline void permit_settle(struct permit_account *a, struct instant now)
+{
+    if (a->burst.places > 0 || a->burst.paying || a->burst.used > 0)
+        permit_settle_burst(a, now);
+    else
+        a->burst.since = now;
+}
 /* After `now` at any rate: when permit_limit() changes by itself next, if nothing starts or ends; INSTANT_NEVER: it does not. */
 struct instant permit_settles_at(const struct permit_account *a, struct instant now);
 /* The limit in force: limit, with what the burst adds or takes. */

@@ -80,13 +80,18 @@ enum weir_status weir_shutdown(struct weir_engine *engine, bool wait, struct wei
 
 enum weir_status weir_close(struct weir_engine *engine, struct weir_error *err)
 {
+    bool has_tasks;
     size_t open;
 
     if (!engine)
         return WEIR_OK;
     pthread_mutex_lock(&engine->lock);
     open = engine->open_batches;
+    has_tasks = engine->has_tasks;
     pthread_mutex_unlock(&engine->lock);
+    if (has_tasks)
+        return error_set(err, WEIR_E_BUSY,
+                         "its tasks are still open: close them before the engine");
     if (open > 0)
         return error_set(err, WEIR_E_BUSY,
                          "%zu batches are still open: close them before the engine", open);
@@ -230,13 +235,19 @@ struct weir_answer {
     struct core_attempt *attempt;
 };
 
+void public_work(weir_work_fn fn, void *ctx, const struct weir_row *row, struct core_attempt *a)
+{
+    struct weir_answer answer = {a};
+
+    fn(ctx, row, &answer);
+}
+
 static void work(void *ctx, struct core_attempt *a)
 {
     struct weir_pool *p = ctx;
-    struct weir_answer answer = {a};
     const struct public_row *r = a->payload;
 
-    p->work(p->ctx, &r->row, &answer);
+    public_work(p->work, p->ctx, &r->row, a);
 }
 
 bool weir_answer_ok(struct weir_answer *answer, const void *output, size_t len)

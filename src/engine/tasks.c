@@ -41,7 +41,8 @@ struct back {
 struct engine_tasks {
     struct engine_lodger lodger; /* first */
     struct desk_host host;
-    struct core_observer observer;
+    struct core_observer observer, edge;
+    struct core_observer *before, *edge_before; /* who was told before; is told still */
     struct engine *engine;
     struct core_registry *registry;
     struct engine_tasks_options options;
@@ -459,11 +460,6 @@ void engine_tasks_get_stats(struct engine_tasks *t, struct engine_tasks_stats *r
 
 /* ---- what pools tell of themselves ---- */
 
-static struct engine_tasks *of_observer(struct core_observer *o)
-{
-    return list_entry(o, struct engine_tasks, observer);
-}
-
 static void tell_breaker(struct engine_tasks *t, const struct core_event *ev, struct desk_pool *p)
 {
     struct buf detail = {0};
@@ -509,21 +505,34 @@ static void tell_worker(struct engine_tasks *t, const struct core_event *ev, str
     buf_free(&detail);
 }
 
+static void pass_on(struct core_observer *o, const struct core_event *ev)
+{
+    if (o)
+        o->ops->event(o, ev);
+}
+
+/* What the dispatcher tells: breakers. */
 static void on_event(struct core_observer *o, const struct core_event *ev)
 {
-    struct engine_tasks *t = of_observer(o);
-    struct desk_pool *p;
+    struct engine_tasks *t = list_entry(o, struct engine_tasks, observer);
 
-    if (ev->kind != EVENT_BREAKER_CHANGED && ev->kind != EVENT_WORKER_TRANSITION)
-        return;
-    p = ev->pool ? desk_find_pool(t->desk, ev->pool) : NULL;
     if (ev->kind == EVENT_BREAKER_CHANGED)
-        tell_breaker(t, ev, p);
-    else
-        tell_worker(t, ev, p);
+        tell_breaker(t, ev, ev->pool ? desk_find_pool(t->desk, ev->pool) : NULL);
+    pass_on(t->before, ev);
+}
+
+/* What executors tell: workers. */
+static void on_edge_event(struct core_observer *o, const struct core_event *ev)
+{
+    struct engine_tasks *t = list_entry(o, struct engine_tasks, edge);
+
+    if (ev->kind == EVENT_WORKER_TRANSITION)
+        tell_worker(t, ev, ev->pool ? desk_find_pool(t->desk, ev->pool) : NULL);
+    pass_on(t->edge_before, ev);
 }
 
 static const struct core_observer_ops observer_ops = {.event = on_event};
+static const struct core_observer_ops edge_ops = {.event = on_edge_event};
 
 static void began(void *ctx, const struct core_attempt_began *b, struct instant now)
 {
@@ -626,6 +635,7 @@ static struct engine_tasks *allocate_tasks(struct engine *e, struct core_registr
                                        .idle = lodger_idle};
     t->host = (struct desk_host){.write = host_write, .line = host_line, .wall_ns = host_wall_ns};
     t->observer.ops = &observer_ops;
+    t->edge.ops = &edge_ops;
     t->engine = e;
     t->registry = r;
     t->options = *o;
@@ -647,8 +657,10 @@ static void move_in(struct engine *e, void *ctx)
     struct engine_tasks *t = ctx;
 
     e->lodger = &t->lodger;
+    t->before = e->observer;
+    t->edge_before = e->edge_observer;
     dispatcher_set_observer(e->dispatcher, &t->observer);
-    e->edge_observer = &t->observer;
+    e->edge_observer = &t->edge;
     dispatcher_set_global_limit(e->dispatcher, t->options.global_limit);
 }
 
@@ -659,8 +671,8 @@ static void move_out(struct engine *e, void *ctx)
     desk_free(t->desk); /* it closes its batches */
     t->desk = NULL;
     e->lodger = NULL;
-    dispatcher_set_observer(e->dispatcher, NULL);
-    e->edge_observer = NULL;
+    dispatcher_set_observer(e->dispatcher, t->before);
+    e->edge_observer = t->edge_before;
 }
 
 enum weir_status engine_tasks_open(struct engine *e, struct core_registry *r,

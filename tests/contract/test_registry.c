@@ -487,6 +487,20 @@ static void one_that_waits_beyond_its_deadline_fails(void **state)
     assert_int_equal(registrykit_state(k, 1), REGISTRY_FAILED); /* also one that is ready */
 }
 
+static void a_deadline_may_come_before_the_time_to_start(void **state)
+{
+    struct registrykit *k = *state;
+    struct registry_op wake = {.kind = REGISTRY_WAKE, .wake = {.max = 10}};
+
+    registrykit_submit(k,
+                       (struct registry_spec){.deadline_ns = NOW + 10, .not_before_ns = NOW + 50});
+    assert_int_equal(registrykit_apply(k, &wake), WEIR_OK);
+    assert_int_equal(wake.wake.ret_next_ns, NOW + 10);
+    k->now = NOW + 10;
+    registrykit_do(k, wake);
+    assert_int_equal(registrykit_state(k, 1), REGISTRY_FAILED);
+}
+
 /* ---- handing over ---- */
 
 static void a_line_is_handed_over_until_the_engine_has_enough(void **state)
@@ -756,6 +770,7 @@ int main(void)
         REGISTRYKIT_TEST(quarantine_is_told_before_the_failure),
         REGISTRYKIT_TEST(a_task_waits_for_its_time),
         REGISTRYKIT_TEST(one_that_waits_beyond_its_deadline_fails),
+        REGISTRYKIT_TEST(a_deadline_may_come_before_the_time_to_start),
         REGISTRYKIT_TEST(a_line_is_handed_over_until_the_engine_has_enough),
         REGISTRYKIT_TEST(a_new_engine_takes_everything_anew),
         REGISTRYKIT_TEST(what_was_handed_over_is_not_taken_again),

@@ -553,6 +553,35 @@ static void a_dependency_that_would_close_a_circle_is_refused(void **state)
     STATES(k, REGISTRY_DONE, REGISTRY_DONE, REGISTRY_READY);
 }
 
+/* That dependency was met when it failed, and is so for good. */
+static void a_dependency_that_is_met_closes_no_circle(void **state)
+{
+    struct registrykit *k = *state;
+
+    registrykit_submit(k, plain);
+    registrykit_submit_after(k, (struct registry_spec){.run_after_failure = true}, AFTER(1));
+    registrykit_run(k, 1, REGISTRY_FAILED);
+    registrykit_do(k, op_retry(1));
+    assert_int_equal(edit_after(k, 1, 2), WEIR_OK);
+    STATES(k, REGISTRY_BLOCKED, REGISTRY_READY);
+    registrykit_run(k, 2, REGISTRY_DONE);
+    STATES(k, REGISTRY_READY, REGISTRY_DONE);
+}
+
+static void a_dependency_that_was_dropped_can_be_added_again(void **state)
+{
+    struct registrykit *k = *state;
+
+    registrykit_submit(k, plain);
+    registrykit_submit_after(k, plain, AFTER(1));
+    registrykit_do(k, op_resolve(2, REGISTRY_RESOLVE_RUN));
+    STATES(k, REGISTRY_READY, REGISTRY_READY);
+    assert_int_equal(edit_after(k, 2, 1), WEIR_OK);
+    STATES(k, REGISTRY_READY, REGISTRY_BLOCKED);
+    registrykit_run(k, 1, REGISTRY_DONE);
+    STATES(k, REGISTRY_DONE, REGISTRY_READY);
+}
+
 #define CHAIN 10000
 
 static void a_long_chain_fails_as_one(void **state)
@@ -601,6 +630,8 @@ int main(void)
         REGISTRYKIT_TEST(a_time_can_be_set_and_taken_away),
         REGISTRYKIT_TEST(dependencies_can_be_added),
         REGISTRYKIT_TEST(a_dependency_that_would_close_a_circle_is_refused),
+        REGISTRYKIT_TEST(a_dependency_that_is_met_closes_no_circle),
+        REGISTRYKIT_TEST(a_dependency_that_was_dropped_can_be_added_again),
         REGISTRYKIT_TEST(a_long_chain_fails_as_one),
     };
 

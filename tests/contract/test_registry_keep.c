@@ -469,6 +469,8 @@ static void a_batch_goes_with_the_last_of_its_tasks(void **state)
     registrykit_do(k, purge);
     assert_int_equal(batch_of(k, 1).total, 0); /* more may come */
     end_batch(k, 1);
+    registrykit_do(k, op_purge((struct registry_purge){.tasks_before_ns = NOW, .max = 10}));
+    assert_int_equal(batch_of(k, 1).ended_ns, NOW); /* not before that time */
     registrykit_do(k, purge);
     assert_int_equal(k->reader->ops->batch(k->reader, 1, &b, &k->err), WEIR_E_END);
     registrykit_reopen(k);

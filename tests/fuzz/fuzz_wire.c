@@ -6,6 +6,7 @@
  * bounded by what came, and each text for a person can be shown.
  */
 #include "base/json.h"
+#include "core/ports/executor.h"
 #include "exec/process/wire.h"
 
 #include <stddef.h>
@@ -50,6 +51,17 @@ static void check_frame(struct slice frame)
         return;
     }
     must(r.id >= 1 && r.id <= INT64_MAX);
+    if (r.heartbeat) {
+        must(r.progress == -1 || (r.progress >= 0 && r.progress <= 1));
+        must_be_inside(r.told, frame);
+        must_be_inside(r.text, r.told);
+        wire_put_heartbeat_text(&text, &r);
+        must(text.len <= CORE_HEARTBEAT_TEXT_MAX &&
+             utf8_valid_prefix(buf_slice(&text)) == text.len);
+        must(text.len == 0 || !memchr(text.data, '\n', text.len));
+        buf_free(&text);
+        return;
+    }
     must_be_inside(r.result, frame);
     must_be_inside(r.error, frame);
     must_be_inside(r.type, r.error);

@@ -24,6 +24,8 @@ struct registrykit_kind {
     void (*crash)(struct core_registry *r);
     /* NULL, or what does not hold inside. May be NULL. */
     const char *(*check)(struct core_registry *r);
+    /* The next n transactions fail when they are all but done. May be NULL. */
+    void (*fail_next)(struct core_registry *r, uint64_t n);
 };
 
 extern const struct registrykit_kind registrykit_kinds[];

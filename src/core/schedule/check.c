@@ -30,7 +30,7 @@ static const char *check_line(const struct schedule *s, const struct schedule_li
     if (count != l->count)
         return "a line's count is not that of its tasks";
     could = !list_empty(&l->ready) && !(n && n->running + n->aside > 0);
-    if (could != order_has(&l->item))
+    if (could != order_has(&l->item) || (could && l->item.at >= l->queue->lines.len))
         return "a line is not where it must be";
     if (could) {
         const struct order_entry *e = &l->queue->lines.entries[l->item.at];
@@ -51,7 +51,7 @@ static const char *check_queue(const struct schedule *s, const struct queue *q)
         return "the lines of a queue are not in order";
     if (q->line_count == 0 || q->lines.len > q->line_count || q->lines.cap < q->line_count)
         return "a queue has other lines than it knows of";
-    if ((first != NULL) != order_has(&q->item))
+    if ((first != NULL) != order_has(&q->item) || (first && q->item.at >= q->kind->queues.len))
         return "a queue is not where it must be";
     if (!first)
         return NULL;

@@ -100,7 +100,7 @@ struct schedule_line {
     uint32_t running;
     /* What follows is not looked at for a plain task. */
     struct list aside;
-    bool held;
+    uint32_t held;
     struct schedule_supply supply;
     struct list session_link; /* session.lines */
     struct map_node node;

@@ -137,6 +137,7 @@ enum weir_status schedule_line(struct schedule *s, const struct registry_line *r
                                .cpu_milli = r->cpu_milli,
                                .memory_mib = r->memory_mib};
 
+    assert(r->priority >= REGISTRY_PRIORITY_MIN && r->priority <= REGISTRY_PRIORITY_MAX);
     for (int i = 0; slots && i < PERMIT_SLOTS_MAX; i++)
         need.slots[i] = slots[i];
     if (!l && s->lines.count >= SCHEDULE_LINES_MAX)
@@ -191,7 +192,8 @@ struct schedule_supply *schedule_line_supply(struct schedule_line *l)
 
 void schedule_hold_line(struct schedule *s, struct schedule_line *l, bool hold)
 {
-    l->held = hold;
+    assert(hold || l->held > 0);
+    l->held = hold ? l->held + 1 : l->held - 1;
     line_drop_if_unused(s, l);
 }
 
@@ -220,8 +222,6 @@ void line_settle(struct schedule *s, struct schedule_line *l)
         order_remove(&q->lines, &l->item);
     else
         order_put(&q->lines, &l->item, line_key(s, l), l->id);
-    /* It is the next head, and by then others will have been in the cache. */
-    __builtin_prefetch(task_of(l->ready.next->next));
     queue_settle(s, q);
 }
 
@@ -327,6 +327,17 @@ void schedule_bring_back(struct schedule *s, struct schedule_task *t, struct ins
     line_settle(s, l);
 }
 
+/* What will be chosen of its kind after this: its first task, and where that is, should be at hand by then. */
+static void fetch_next(const struct kind *k)
+{
+    const struct order_entry *e = order_first(&k->queues);
+
+    if (!e)
+        return;
+    e = order_first(&order_entry_of(e->item, struct queue, item)->lines);
+    __builtin_prefetch(order_entry_of(e->item, struct schedule_line, item)->ready.next);
+}
+
 void schedule_start(struct schedule *s, struct schedule_task *t, struct schedule_pool *p,
                     struct instant now)
 {
@@ -339,6 +350,7 @@ void schedule_start(struct schedule *s, struct schedule_task *t, struct schedule
         session_count(s, l->session, &l->session->running, 1);
     tenant_start(s, l->queue->tenant, p);
     line_settle(s, l);
+    fetch_next(l->queue->kind);
 }
 
 void schedule_end(struct schedule *s, struct schedule_line *l, struct schedule_pool *p,

@@ -217,9 +217,11 @@ enum schedule_why schedule_why(const struct schedule *s, const struct schedule_l
             *ret_block = block;
         }
     }
+    if (why == SCHEDULE_LIMIT && t)
+        return why;
+    *ret_block = PERMIT_FREE;
     if (why != SCHEDULE_MAY_RUN || !t)
         return t ? why : SCHEDULE_MAY_RUN;
-    *ret_block = PERMIT_FREE;
     if (l->session && l->session->running > 0)
         return SCHEDULE_SESSION_TAKEN;
     return t->aside || (l->session && l->session->aside > 0) ? SCHEDULE_ASIDE : SCHEDULE_MAY_RUN;

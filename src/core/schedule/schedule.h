@@ -8,12 +8,12 @@
  *         if (started(task, pool))
  *             schedule_start(s, task, pool, now);        // it is out of the schedule; its session is taken
  *         else
- *             schedule_close_pool(s, pool) or schedule_set_aside(s, task, key);
+ *             schedule_close_pool(s, pool) or schedule_set_aside(s, task);
  *     }
  *     ...
  *     schedule_end(s, line, pool, work_ns, now);         // what ran has ended: its permit is back
  *
- * The choice, in words, which tests/unit/core/schedule/model.c says again, slowly: of all tasks that could run now, the
+ * The choice, in words, which tests/unit/core/schedule/model.h says again, slowly: of all tasks that could run now, the
  * first in the policy's order. A task can run in a pool that is open and enabled, and whose permit_check() for its needs is
  * PERMIT_FREE, when no other task of its session runs and it is not set aside. Its pools are: the one that it names; or those
  * that offer its skill, the least utilised first (running / limit, then in the order in which they were added), and where no pool
@@ -146,7 +146,7 @@ struct schedule_supply {
     uint32_t window;   /* how many to have in memory */
 };
 struct schedule_supply *schedule_line_supply(struct schedule_line *l);
-/* A line without tasks is kept while it is held. */
+/* A line without tasks is kept while it is held: until it has been let go as often as it was held. */
 void schedule_hold_line(struct schedule *s, struct schedule_line *l, bool hold);
 
 /* By its rank: mostly at the end, which is O(1). Cannot fail once its line is made. */

@@ -27,8 +27,9 @@ struct thread_executor {
     size_t queued;                      /* attempts and runs */
     struct list workers;                /* threads that are not ended */
     size_t threads;                     /* how many these are */
-    size_t idle;                        /* of these, waiting for work */
-    size_t waking;                      /* of these, told to wake up and not yet awake */
+    size_t leaving; /* of these, about to end: others may have come in their place */
+    size_t idle;    /* of these, waiting for work */
+    size_t waking;  /* of these, told to wake up and not yet awake */
     bool closing;
 };
 

@@ -60,7 +60,7 @@ static void unqueue(struct thread_executor *x, struct core_attempt *a)
 /* Under the lock: whether there are more threads than the pool has places, since it was made smaller. */
 static bool has_surplus(const struct thread_executor *x)
 {
-    return x->threads > x->options.threads && !x->closing;
+    return x->threads - x->leaving > x->options.threads && !x->closing;
 }
 
 /* Under the lock. An attempt, or a run (*ret is NULL then). False: the executor is closing, or the thread is surplus: then it
@@ -158,6 +158,7 @@ static void thread_gone(struct worker *w)
 
     pthread_mutex_lock(&x->lock);
     list_remove(&w->link);
+    x->leaving++;
     /* It may have been the only one, and nobody kicks for what is queued already. */
     if (x->queued > 0 && x->idle == 0 && !start_thread(x) && x->threads == 1)
         orphans = take_orphans(x);
@@ -166,6 +167,7 @@ static void thread_gone(struct worker *w)
     fail_orphans(x, orphans);
     pthread_mutex_lock(&x->lock);
     x->threads--;
+    x->leaving--;
     pthread_cond_signal(&x->gone);
     pthread_mutex_unlock(&x->lock);
 }

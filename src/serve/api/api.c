@@ -16,7 +16,8 @@ static bool init_locks(struct api *a)
         return false;
     /* As loop_clock(), which its waits are told in. */
     ok = pthread_condattr_init(&attr) == 0;
-    ok = ok && pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0 && pthread_cond_init(&a->changed, &attr) == 0;
+    ok = ok && pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0 &&
+         pthread_cond_init(&a->changed, &attr) == 0;
     pthread_condattr_destroy(&attr);
     if (!ok)
         pthread_mutex_destroy(&a->lock);

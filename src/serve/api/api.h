@@ -7,7 +7,7 @@
  *     ... api_committed(api, last_event) after each commit; http_server_start(), http_server_stop() ...
  *     api_free(api);                                  // after http_server_free(), and when all ops are done
  *
- * docs/openapi.yaml describes each route; docs/api.md is for people. Handlers run on the server's threads: they read by a
+ * docs/openapi.yaml describes each route. Handlers run on the server's threads: they read by a
  * reader of their own, write by ops that are sent to the backend, and are suspended until these are durable.
  *
  * One thread of the API's own, the *feeder*, reads new events after each commit, renders each once for all who follow,
@@ -39,12 +39,14 @@ struct api_options {
     enum weir_status (*config_show)(void *ctx, struct buf *out, struct weir_error *err);
     /* Reads it anew; appends a JSON object that says what has changed. E_INVALID: nothing has. */
     enum weir_status (*config_reload)(void *ctx, struct buf *out, struct weir_error *err);
-    enum weir_status (*metrics_render)(void *ctx, struct buf *out, bool openmetrics, struct weir_error *err);
+    enum weir_status (*metrics_render)(void *ctx, struct buf *out, bool openmetrics,
+                                       struct weir_error *err);
     /* path: "/" or "/web/NAME". NULL: there is no such file. */
     const struct api_file *(*web_find)(void *ctx, const char *path);
 };
 
-WEIR_MUST_CHECK enum weir_status api_new(const struct api_options *o, struct api **ret, struct weir_error *err);
+WEIR_MUST_CHECK enum weir_status api_new(const struct api_options *o, struct api **ret,
+                                         struct weir_error *err);
 const struct http_route *api_routes(size_t *ret_count);
 /* Events up to that number are durable. Any thread; quick. */
 void api_committed(struct api *a, uint64_t last_event);

@@ -18,11 +18,11 @@
 struct api_pool {
     const char *name, *kind;
     bool enabled, draining;
-    bool is_default; /* tasks that name neither pool nor skill go there */
+    bool is_default;        /* tasks that name neither pool nor skill go there */
     size_t max_concurrency; /* as it is set */
     size_t limit;           /* in force */
     size_t running;
-    double utilisation;     /* 0 to 1 */
+    double utilisation; /* 0 to 1 */
     const char *const *skills;
     size_t skill_count;
     uint64_t cpu_milli, cpu_milli_limit; /* in use; limits: 0: none */
@@ -31,13 +31,13 @@ struct api_pool {
     double reserve_share; /* 0: none */
     size_t burst_places;  /* 0: none */
     double burst_seconds;
-    const char *throttle_kind;        /* NULL: none; and so on */
-    double throttle_rate_per_s;       /* negative: not limited so; and so on */
+    const char *throttle_kind;  /* NULL: none; and so on */
+    double throttle_rate_per_s; /* negative: not limited so; and so on */
     double throttle_delay_s;
-    double throttle_limit;            /* in flight */
+    double throttle_limit; /* in flight */
     const char *throttle_reason;
-    const char *breaker_state;        /* "closed", ...; NULL: it has none */
-    double held_s;                    /* a pause that the service asked for; 0: none */
+    const char *breaker_state; /* "closed", ...; NULL: it has none */
+    double held_s;             /* a pause that the service asked for; 0: none */
     bool has_workers;
     size_t workers_total, workers_idle, workers_busy, workers_starting, workers_unhealthy;
     size_t sessions_bound;
@@ -64,8 +64,8 @@ struct api_runner {
     const char *key;
     uint32_t attempt;
     const char *pool;
-    uint64_t worker; /* 0: none */
-    int64_t pid;     /* 0: none of its own */
+    uint64_t worker;                    /* 0: none */
+    int64_t pid;                        /* 0: none of its own */
     struct slice slot_names;            /* with commas between */
     uint32_t slots[REGISTRY_SLOTS_MAX]; /* in their order; 0: none */
     int64_t started_ns;
@@ -118,7 +118,7 @@ struct api_pool_change {
 enum api_pool_act { API_POOL_ENABLE, API_POOL_DISABLE, API_POOL_DRAIN, API_POOL_RESET_BREAKER };
 
 struct api_dispatcher_change {
-    const char *policy;                   /* one of schedule_policy_name() */
+    const char *policy; /* one of schedule_policy_name() */
     const double *ageing;
     const size_t *max_global_concurrency; /* 0: none */
 };
@@ -143,32 +143,37 @@ struct api_backend_ops {
      * been taken away before done(). */
     void (*send)(struct api_backend *b, struct registry_op *op);
     /* A reader for a while, of a pool of them: it is the caller's until it gives it back. */
-    enum weir_status (*take_reader)(struct api_backend *b, struct registry_reader **ret, struct weir_error *err);
+    enum weir_status (*take_reader)(struct api_backend *b, struct registry_reader **ret,
+                                    struct weir_error *err);
     void (*give_reader)(struct api_backend *b, struct registry_reader *r);
     uint64_t (*last_event)(struct api_backend *b);
     int64_t (*now_ns)(struct api_backend *b); /* wall clock */
 
     void (*status)(struct api_backend *b, struct api_status *ret);
     /* E_INVALID, E_NOMEM. */
-    enum weir_status (*change_dispatcher)(struct api_backend *b, const struct api_dispatcher_change *c,
+    enum weir_status (*change_dispatcher)(struct api_backend *b,
+                                          const struct api_dispatcher_change *c,
                                           struct weir_error *err);
     /* name NULL: all. E_NOMEM; a name that is not there is E_END. */
     enum weir_status (*pools)(struct api_backend *b, const char *name, api_pool_fn fn, void *ctx,
                               struct weir_error *err);
-    enum weir_status (*change_pool)(struct api_backend *b, const char *name, const struct api_pool_change *c,
-                                    struct weir_error *err);
+    enum weir_status (*change_pool)(struct api_backend *b, const char *name,
+                                    const struct api_pool_change *c, struct weir_error *err);
     enum weir_status (*act_on_pool)(struct api_backend *b, const char *name, enum api_pool_act act,
                                     struct weir_error *err);
-    enum weir_status (*workers)(struct api_backend *b, const char *pool, api_worker_fn fn, void *ctx,
+    enum weir_status (*workers)(struct api_backend *b, const char *pool, api_worker_fn fn,
+                                void *ctx, struct weir_error *err);
+    enum weir_status (*runners)(struct api_backend *b, api_runner_fn fn, void *ctx,
                                 struct weir_error *err);
-    enum weir_status (*runners)(struct api_backend *b, api_runner_fn fn, void *ctx, struct weir_error *err);
     /* E_END: no such attempt runs. */
     enum weir_status (*kill)(struct api_backend *b, uint64_t token, struct weir_error *err);
     /* E_END; E_CONFLICT: that is not its secret. progress negative: not told. */
-    enum weir_status (*beat)(struct api_backend *b, uint64_t token, const char *secret, double progress,
-                             struct slice text, struct weir_error *err);
-    enum weir_status (*tenants)(struct api_backend *b, api_tenant_fn fn, void *ctx, struct weir_error *err);
-    enum weir_status (*slots)(struct api_backend *b, api_slots_fn fn, void *ctx, struct weir_error *err);
+    enum weir_status (*beat)(struct api_backend *b, uint64_t token, const char *secret,
+                             double progress, struct slice text, struct weir_error *err);
+    enum weir_status (*tenants)(struct api_backend *b, api_tenant_fn fn, void *ctx,
+                                struct weir_error *err);
+    enum weir_status (*slots)(struct api_backend *b, api_slots_fn fn, void *ctx,
+                              struct weir_error *err);
     /* Of a task that is ready. */
     void (*why)(struct api_backend *b, uint64_t task, struct api_why *ret);
     /* Begins to stop, and returns at once. */

@@ -13,7 +13,8 @@ static bool note_place(void *ctx, const struct registry_view *v)
     return false;
 }
 
-static enum weir_status find_next_place(struct api *a, uint64_t batch, uint64_t *ret, struct weir_error *err)
+static enum weir_status find_next_place(struct api *a, uint64_t batch, uint64_t *ret,
+                                        struct weir_error *err)
 {
     struct registry_filter filter = {.batch = batch, .newest_first = true};
     struct registry_reader *r;
@@ -29,8 +30,7 @@ static enum weir_status find_next_place(struct api *a, uint64_t batch, uint64_t 
 
 static struct batch_use *find_use(struct api *a, uint64_t batch)
 {
-    list_foreach(node, &a->batch_uses)
-    {
+    list_foreach (node, &a->batch_uses) {
         struct batch_use *u = list_entry(node, struct batch_use, link);
 
         if (u->batch == batch)

@@ -3,7 +3,6 @@
  */
 #include "serve/api/internal.h"
 
-
 /* ---- policy ---- */
 
 static void reply_dispatcher(struct api *a, struct http_request *req)
@@ -37,8 +36,8 @@ static const struct field dispatcher_table[] = {
      .min = 0, .max = 1000000},
 };
 
-static void change_dispatcher(struct api *a, struct http_request *req, const struct dispatcher_fields *f,
-                              uint64_t given)
+static void change_dispatcher(struct api *a, struct http_request *req,
+                              const struct dispatcher_fields *f, uint64_t given)
 {
     size_t max = (size_t)f->max_global_concurrency;
     struct api_dispatcher_change c = {
@@ -162,7 +161,8 @@ struct heartbeat_fields {
     struct slice text;
 };
 
-static void beat(struct api_backend *b, struct http_request *req, uint64_t token, const struct heartbeat_fields *f)
+static void beat(struct api_backend *b, struct http_request *req, uint64_t token,
+                 const struct heartbeat_fields *f)
 {
     const char *secret = http_bearer(req);
     struct weir_error err = {0};
@@ -170,7 +170,8 @@ static void beat(struct api_backend *b, struct http_request *req, uint64_t token
 
     if (!secret) {
         http_reply_header(req, "WWW-Authenticate", "Bearer");
-        http_problem(req, 401, NULL, "a heartbeat needs the attempt's own token, WEIR_TOKEN of its environment");
+        http_problem(req, 401, NULL,
+                     "a heartbeat needs the attempt's own token, WEIR_TOKEN of its environment");
         return;
     }
     status = b->ops->beat(b, token, secret, f->progress, f->text, &err);
@@ -193,7 +194,8 @@ void post_runner_heartbeat(struct http_request *req, void *ctx)
     struct heartbeat_fields f = {.progress = -1};
     uint64_t token;
 
-    if (request_id(req, "runner", &token) && request_fields(req, &in, table, COUNT_OF(table), &f, NULL))
+    if (request_id(req, "runner", &token) &&
+        request_fields(req, &in, table, COUNT_OF(table), &f, NULL))
         beat(((struct api *)ctx)->backend, req, token, &f);
     faults_free(&in.faults);
     arena_free(&arena);

@@ -21,7 +21,8 @@ static bool add_kind(void *ctx, struct slice word)
 static bool read_filter(struct http_request *req, struct registry_event_filter *f)
 {
     query_text(req, "pool", &f->pool);
-    return query_u64(req, "task", 1, UINT64_MAX, &f->task) && query_u64(req, "worker", 1, UINT64_MAX, &f->worker) &&
+    return query_u64(req, "task", 1, UINT64_MAX, &f->task) &&
+           query_u64(req, "worker", 1, UINT64_MAX, &f->worker) &&
            query_words(req, "kind", add_kind, &f->kinds);
 }
 
@@ -48,7 +49,8 @@ static bool put_listed(void *ctx, const struct registry_event *e)
     return !p->out.failed;
 }
 
-static void reply_events(struct api *a, struct http_request *req, struct registry_event_filter *filter)
+static void reply_events(struct api *a, struct http_request *req,
+                         struct registry_event_filter *filter)
 {
     struct page p = {.limit = LIST_LIMIT};
     struct registry_reader *r;
@@ -57,7 +59,8 @@ static void reply_events(struct api *a, struct http_request *req, struct registr
     enum weir_status status;
     uint64_t after = 0;
 
-    if (!query_order(req, &filter->newest_first) || !query_u64(req, "limit", 1, LIST_LIMIT_MAX, &p.limit) ||
+    if (!query_order(req, &filter->newest_first) ||
+        !query_u64(req, "limit", 1, LIST_LIMIT_MAX, &p.limit) ||
         !query_u64(req, "after", 0, UINT64_MAX, &after))
         return;
     r = reader_take(a, req);
@@ -113,6 +116,7 @@ void get_events_follow(struct http_request *req, void *ctx)
         http_problem(req, 400, NULL, "the query parameter pool: it is longer than a name may be");
         return;
     }
-    filter = (struct sse_filter){.task = f.task, .worker = f.worker, .pool = f.pool, .kinds = f.kinds};
+    filter =
+        (struct sse_filter){.task = f.task, .worker = f.worker, .pool = f.pool, .kinds = f.kinds};
     sse_hub_follow(a->hub, req, &filter, after);
 }

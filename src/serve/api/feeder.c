@@ -29,8 +29,11 @@ static bool publish(void *ctx, const struct registry_event *e)
 {
     struct feed *f = ctx;
     const char *kind = registry_event_name(e->kind);
-    struct sse_fields fields = {
-        .seq = e->seq, .task = e->task, .worker = e->worker, .pool = e->pool, .kind = (unsigned)e->kind};
+    struct sse_fields fields = {.seq = e->seq,
+                                .task = e->task,
+                                .worker = e->worker,
+                                .pool = e->pool,
+                                .kind = (unsigned)e->kind};
 
     buf_clear(&f->event);
     buf_clear(&f->text);
@@ -164,12 +167,14 @@ static bool put_event(void *ctx, const struct registry_event *e)
     return !c->full && !c->out->failed;
 }
 
-bool event_catch_up(void *ctx, const struct sse_filter *filter, uint64_t after, struct buf *buf, size_t bytes,
-                    uint64_t *ret_seq)
+bool event_catch_up(void *ctx, const struct sse_filter *filter, uint64_t after, struct buf *buf,
+                    size_t bytes, uint64_t *ret_seq)
 {
     struct api *a = ctx;
-    struct registry_event_filter f = {
-        .task = filter->task, .worker = filter->worker, .pool = filter->pool, .kinds = filter->kinds};
+    struct registry_event_filter f = {.task = filter->task,
+                                      .worker = filter->worker,
+                                      .pool = filter->pool,
+                                      .kinds = filter->kinds};
     struct catching_up c = {.out = buf, .filter = filter, .bytes = buf->len + bytes, .seen = after};
     /* Before the look, so that nothing that came during it counts as passed over. */
     uint64_t last = a->backend->ops->last_event(a->backend);

@@ -29,7 +29,7 @@ struct api {
     pthread_cond_t changed; /* for the feeder */
     uint64_t committed;     /* the last event that is durable */
     bool stopping;
-    bool feeding;           /* the feeder's thread is there */
+    bool feeding; /* the feeder's thread is there */
     pthread_t feeder;
     struct list followers;  /* struct results_stream: of results, by `link` */
     struct list batch_uses; /* struct batch_use, by `link` */
@@ -39,6 +39,8 @@ struct api {
 
 /* The problem document for a status of the registry or the backend. what: of what it is about, for E_END ("task 7"). */
 void reply_failure(struct http_request *req, const struct weir_error *err, const char *what);
+/* The same of a SUBMIT: what it names and is not there is no address, so that is 422 and not 404. */
+void reply_refused(struct http_request *req, const struct weir_error *err);
 /* 400, with all places. */
 void reply_faults(struct http_request *req, const struct faults *f);
 void reply_nomem(struct http_request *req);
@@ -47,11 +49,12 @@ void reply_absent(struct http_request *req, const char *what);
 /* The number in the path. False: it is none, and 404 is the answer. */
 bool request_id(struct http_request *req, const char *what, uint64_t *ret);
 /* A JSON object as the body, read by a table. False: answered. An empty body is an object without members. */
-bool request_fields(struct http_request *req, struct body_in *in, const struct field *fields, size_t count,
-                    void *out, uint64_t *ret_given);
+bool request_fields(struct http_request *req, struct body_in *in, const struct field *fields,
+                    size_t count, void *out, uint64_t *ret_given);
 
 /* Query parameters: untouched when absent. False: it is wrong, and 400 is the answer. */
-bool query_u64(struct http_request *req, const char *name, uint64_t min, uint64_t max, uint64_t *ret);
+bool query_u64(struct http_request *req, const char *name, uint64_t min, uint64_t max,
+               uint64_t *ret);
 bool query_bool(struct http_request *req, const char *name, bool *ret);
 bool query_time(struct http_request *req, const char *name, int64_t now_ns, int64_t *ret_ns);
 void query_text(struct http_request *req, const char *name, struct slice *ret);
@@ -60,7 +63,8 @@ bool query_name(struct http_request *req, const char *name, struct slice *ret);
 /* order=newest|oldest */
 bool query_order(struct http_request *req, bool *ret_newest);
 /* Names with commas between: each is told to fn; false: it is none of these. */
-bool query_words(struct http_request *req, const char *name, bool (*fn)(void *ctx, struct slice word), void *ctx);
+bool query_words(struct http_request *req, const char *name,
+                 bool (*fn)(void *ctx, struct slice word), void *ctx);
 /* A cursor that query_cursor() takes back in a list of the same order. */
 void put_cursor(struct out_object *o, bool newest, uint64_t id);
 bool query_cursor(struct http_request *req, bool newest, uint64_t *ret_id);
@@ -117,7 +121,8 @@ struct batch_use {
 };
 
 /* fresh: the batch has just been made, by whoever calls. E_NOMEM or the reader's error. */
-enum weir_status batch_use_enter(struct api *a, uint64_t batch, bool fresh, struct batch_use **ret, struct weir_error *err);
+enum weir_status batch_use_enter(struct api *a, uint64_t batch, bool fresh, struct batch_use **ret,
+                                 struct weir_error *err);
 /* NULL-safe. */
 void batch_use_leave(struct api *a, struct batch_use *u);
 /* Gives places to the specs and sends the op, so that places are in the order of ids. */
@@ -133,8 +138,8 @@ void results_wake(struct api *a);
 
 bool feeder_start(struct api *a, struct weir_error *err);
 void feeder_stop(struct api *a);
-bool event_catch_up(void *ctx, const struct sse_filter *filter, uint64_t after, struct buf *buf, size_t bytes,
-                    uint64_t *ret_seq);
+bool event_catch_up(void *ctx, const struct sse_filter *filter, uint64_t after, struct buf *buf,
+                    size_t bytes, uint64_t *ret_seq);
 
 /* ---- handlers, by file ---- */
 
@@ -179,8 +184,8 @@ void post_pool_drain(struct http_request *req, void *ctx);
 void post_pool_breaker_reset(struct http_request *req, void *ctx);
 void get_pool_workers(struct http_request *req, void *ctx);
 /* Of all pools, as the elements of an array; for the status too. */
-enum weir_status put_pools(struct api *a, struct registry_reader *r, const char *name, struct buf *out,
-                           struct weir_error *err);
+enum weir_status put_pools(struct api *a, struct registry_reader *r, const char *name,
+                           struct buf *out, struct weir_error *err);
 /* dispatcher.c */
 void get_dispatcher(struct http_request *req, void *ctx);
 void patch_dispatcher(struct http_request *req, void *ctx);

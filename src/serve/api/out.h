@@ -42,7 +42,11 @@ void out_seconds_if(struct out_object *o, const char *name, duration_ns d);
 /* JSON, text or base64, as said above. */
 void out_bytes(struct out_object *o, const char *name, const char *name_base64, struct slice bytes);
 
-enum { OUT_PAYLOAD = 1, OUT_RESULT = 2, OUT_OPEN = 4 /* more members follow, out_end() is the caller's */ };
+enum {
+    OUT_PAYLOAD = 1,
+    OUT_RESULT = 2,
+    OUT_OPEN = 4 /* more members follow, out_end() is the caller's */
+};
 
 /* Returns the object, which is ended unless OUT_OPEN is given. */
 struct out_object out_task(struct buf *buf, const struct registry_view *v, unsigned what);

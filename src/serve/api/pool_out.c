@@ -29,7 +29,8 @@ static void put_limits(struct out_object *o, const struct api_pool *p)
 
     put_quota(o, "cpu", (double)p->cpu_milli / 1000, (double)p->cpu_milli_limit / 1000);
     /* In bytes, as a plain number is in a request. */
-    put_quota(o, "memory", (double)p->memory_mib * MIB_BYTES, (double)p->memory_mib_limit * MIB_BYTES);
+    put_quota(o, "memory", (double)p->memory_mib * MIB_BYTES,
+              (double)p->memory_mib_limit * MIB_BYTES);
     if (p->reserve_share > 0) {
         out_name(o, "reserve");
         q = out_begin(o->buf);

@@ -77,8 +77,8 @@ static void put_pool(void *ctx, const struct api_pool *p)
     out_pool(o->out, p, queue);
 }
 
-enum weir_status put_pools(struct api *a, struct registry_reader *r, const char *name, struct buf *out,
-                           struct weir_error *err)
+enum weir_status put_pools(struct api *a, struct registry_reader *r, const char *name,
+                           struct buf *out, struct weir_error *err)
 {
     struct pools_out o = {.out = out};
     enum weir_status status = r->ops->tallies(r, note_tally, &o.tallies, err);
@@ -141,7 +141,8 @@ struct pool_fields {
 };
 
 static const struct field pool_table[] = {
-    {FIELD(struct pool_fields, max_concurrency, "max_concurrency", FIELD_INT), .min = 1, .max = POOL_PLACES_MAX},
+    {FIELD(struct pool_fields, max_concurrency, "max_concurrency", FIELD_INT), .min = 1,
+     .max = POOL_PLACES_MAX},
     {FIELD(struct pool_fields, cpu, "cpu", FIELD_NUMBER), .min = 0, .max = TASK_CPU_MAX},
     {FIELD(struct pool_fields, memory_bytes, "memory", FIELD_SIZE), .min = 0, .max = 0x1p62},
     {FIELD(struct pool_fields, reserve, "reserve", FIELD_VALUE)},
@@ -156,12 +157,13 @@ static const struct field reserve_table[] = {
 };
 static const struct field burst_table[] = {
     {FIELD(struct pool_fields, places, "places", FIELD_INT), .min = 0, .max = POOL_PLACES_MAX},
-    {FIELD(struct pool_fields, seconds, "seconds", FIELD_NUMBER), .min = 0, .max = BURST_SECONDS_MAX},
+    {FIELD(struct pool_fields, seconds, "seconds", FIELD_NUMBER), .min = 0,
+     .max = BURST_SECONDS_MAX},
 };
 
 /* An object of two fields, both of which must be there; null: both 0. */
-static bool read_pair(struct body_in *in, const char *name, struct slice value, const struct field table[2],
-                      struct pool_fields *f)
+static bool read_pair(struct body_in *in, const char *name, struct slice value,
+                      const struct field table[2], struct pool_fields *f)
 {
     struct where at = {.name = slice_of(name)};
     uint64_t given;
@@ -175,7 +177,8 @@ static bool read_pair(struct body_in *in, const char *name, struct slice value, 
     return true;
 }
 
-static void change_pool(struct api *a, struct http_request *req, const struct pool_fields *f, uint64_t given)
+static void change_pool(struct api *a, struct http_request *req, const struct pool_fields *f,
+                        uint64_t given)
 {
     size_t max_concurrency = (size_t)f->max_concurrency, places = (size_t)f->places;
     uint64_t cpu = (uint64_t)(f->cpu * 1000 + 0.5), memory = f->memory_bytes / MIB;
@@ -208,7 +211,9 @@ void patch_pool(struct http_request *req, void *ctx)
     if (!request_fields(req, &in, pool_table, COUNT_OF(pool_table), &f, &given))
         ;
     else if (given == 0)
-        http_problem(req, 400, NULL, "nothing is to be changed: give max_concurrency, cpu, memory, reserve or burst");
+        http_problem(
+            req, 400, NULL,
+            "nothing is to be changed: give max_concurrency, cpu, memory, reserve or burst");
     else if (!(!(given & RESERVE) || read_pair(&in, "reserve", f.reserve, reserve_table, &f)) ||
              !(!(given & BURST) || read_pair(&in, "burst", f.burst, burst_table, &f)))
         reply_faults(req, &in.faults);
@@ -267,7 +272,8 @@ void get_pool_workers(struct http_request *req, void *ctx)
     struct buf out = {0};
 
     buf_putc(&out, '[');
-    if (a->backend->ops->workers(a->backend, http_param(req, "name"), put_worker, &out, &err) == WEIR_OK) {
+    if (a->backend->ops->workers(a->backend, http_param(req, "name"), put_worker, &out, &err) ==
+        WEIR_OK) {
         buf_putc(&out, ']');
         http_reply_json(req, 200, &out);
     } else {

@@ -49,6 +49,17 @@ void reply_failure(struct http_request *req, const struct weir_error *err, const
         http_problem(req, status, NULL, "%s", err->message);
 }
 
+void reply_refused(struct http_request *req, const struct weir_error *err)
+{
+    struct weir_error seen = *err;
+
+    if (seen.status == WEIR_E_END)
+        seen.status = WEIR_E_INVALID;
+    if (seen.message[0] == '\0')
+        (void)error_set(&seen, seen.status, "a task that one of these depends on is not there");
+    reply_failure(req, &seen, "task");
+}
+
 void reply_faults(struct http_request *req, const struct faults *f)
 {
     _cleanup_buf_ struct buf errors = {0};
@@ -100,7 +111,8 @@ static bool query_fault(struct http_request *req, const char *name, const char *
     return false;
 }
 
-bool query_u64(struct http_request *req, const char *name, uint64_t min, uint64_t max, uint64_t *ret)
+bool query_u64(struct http_request *req, const char *name, uint64_t min, uint64_t max,
+               uint64_t *ret)
 {
     const char *text = http_query(req, name);
     struct weir_error err;
@@ -115,7 +127,8 @@ bool query_u64(struct http_request *req, const char *name, uint64_t min, uint64_
     if (max == UINT64_MAX)
         (void)error_set(&err, WEIR_E_INVALID, "it must be a number, not \"%.64s\"", text);
     else
-        (void)error_set(&err, WEIR_E_INVALID, "it must be a number from %" PRIu64 " to %" PRIu64 ", not \"%.64s\"", min,
+        (void)error_set(&err, WEIR_E_INVALID,
+                        "it must be a number from %" PRIu64 " to %" PRIu64 ", not \"%.64s\"", min,
                         max, text);
     return query_fault(req, name, err.message);
 }
@@ -179,8 +192,8 @@ bool query_order(struct http_request *req, bool *ret_newest)
     return true;
 }
 
-bool query_words(struct http_request *req, const char *name, bool (*fn)(void *ctx, struct slice word),
-                 void *ctx)
+bool query_words(struct http_request *req, const char *name,
+                 bool (*fn)(void *ctx, struct slice word), void *ctx)
 {
     const char *text = http_query(req, name);
     struct weir_error err;
@@ -219,22 +232,23 @@ bool query_cursor(struct http_request *req, bool newest, uint64_t *ret_id)
     if (!text)
         return true;
     id = text[0] ? strtoull(text + 1, NULL, 16) : 0;
-    if (text[0] != '\0' && text[1] != '\0' && strspn(text + 1, "0123456789abcdef") == strlen(text + 1) &&
-        strlen(text) <= 17 && id > 0) {
+    if (text[0] != '\0' && text[1] != '\0' &&
+        strspn(text + 1, "0123456789abcdef") == strlen(text + 1) && strlen(text) <= 17 && id > 0) {
         if (text[0] == (newest ? 'n' : 'o')) {
             *ret_id = id;
             return true;
         }
         if (text[0] == 'n' || text[0] == 'o')
-            return query_fault(req, "cursor", "it is of a list in the other order; give the same order");
+            return query_fault(req, "cursor",
+                               "it is of a list in the other order; give the same order");
     }
     return query_fault(req, "cursor", "it is not what a list gave as \"next\"");
 }
 
 /* ---- the body ---- */
 
-bool request_fields(struct http_request *req, struct body_in *in, const struct field *fields, size_t count,
-                    void *out, uint64_t *ret_given)
+bool request_fields(struct http_request *req, struct body_in *in, const struct field *fields,
+                    size_t count, void *out, uint64_t *ret_given)
 {
     struct slice body = http_body(req);
 
@@ -242,7 +256,8 @@ bool request_fields(struct http_request *req, struct body_in *in, const struct f
         *ret_given = 0;
     if (body.len == 0)
         return true;
-    if (body_check(in, NULL, body) && body_fields(in, NULL, json_trim(body), fields, count, out, ret_given))
+    if (body_check(in, NULL, body) &&
+        body_fields(in, NULL, json_trim(body), fields, count, out, ret_given))
         return true;
     reply_faults(req, &in->faults);
     return false;

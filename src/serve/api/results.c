@@ -12,11 +12,11 @@
 #include <string.h>
 
 /* Rows of one look into the registry, and bytes at which it ends. */
-#define ROWS_MAX       256
+#define ROWS_MAX      256
 #define ROW_BYTES_MAX ((size_t)256 << 10)
 
 struct results_stream {
-    struct list link; /* of api->followers; with its lock, and so is: */
+    struct list link;         /* of api->followers; with its lock, and so is: */
     struct http_stream *http; /* NULL: not yet */
     struct api *api;
     uint64_t batch, from;
@@ -28,8 +28,7 @@ struct results_stream {
 void results_wake(struct api *a)
 {
     pthread_mutex_lock(&a->lock);
-    list_foreach(node, &a->followers)
-    {
+    list_foreach (node, &a->followers) {
         http_wake(list_entry(node, struct results_stream, link)->http);
     }
     pthread_mutex_unlock(&a->lock);
@@ -144,7 +143,8 @@ void get_batch_results(struct http_request *req, void *ctx)
     struct weir_error err = {0};
     enum weir_status status;
 
-    if (!request_id(req, "batch", &how.batch) || !query_u64(req, "from", 0, UINT64_MAX / 4, &how.from) ||
+    if (!request_id(req, "batch", &how.batch) ||
+        !query_u64(req, "from", 0, UINT64_MAX / 4, &how.from) ||
         !query_bool(req, "follow", &how.follow) || !query_words(req, "with", add_with, &how))
         return;
     r = reader_take(a, req);

@@ -14,7 +14,8 @@ static bool add_states(void *ctx, const struct registry_tally *t)
     return true;
 }
 
-static enum weir_status put_status(struct api *a, struct registry_reader *r, struct buf *out, struct weir_error *err)
+static enum weir_status put_status(struct api *a, struct registry_reader *r, struct buf *out,
+                                   struct weir_error *err)
 {
     struct api_status status = {0};
     uint64_t states[REGISTRY_STATES] = {0};
@@ -96,15 +97,16 @@ static bool put_sample(void *ctx, const struct registry_sample *s)
 /* Without `from` the last 360 samples: an hour of the finest. */
 #define HISTORY_SAMPLES 360
 
-static bool read_history(struct http_request *req, int64_t now_ns, uint64_t *ret_resolution_s, int64_t *ret_from_ns,
-                         int64_t *ret_to_ns)
+static bool read_history(struct http_request *req, int64_t now_ns, uint64_t *ret_resolution_s,
+                         int64_t *ret_from_ns, int64_t *ret_to_ns)
 {
     *ret_resolution_s = 10;
     *ret_to_ns = now_ns;
     if (!query_u64(req, "resolution", 1, 3600, ret_resolution_s))
         return false;
     if (*ret_resolution_s != 10 && *ret_resolution_s != 300 && *ret_resolution_s != 3600) {
-        http_problem(req, 400, NULL, "the query parameter resolution: it must be 10, 300 or 3600 (seconds)");
+        http_problem(req, 400, NULL,
+                     "the query parameter resolution: it must be 10, 300 or 3600 (seconds)");
         http_problem_add(req, "resolution", "it must be 10, 300 or 3600");
         return false;
     }
@@ -129,8 +131,8 @@ void get_history(struct http_request *req, void *ctx)
     if (!r)
         return;
     buf_putc(&out, '[');
-    status = r->ops->history(r, pool && *pool ? pool : NULL, (uint32_t)resolution_s, from_ns, to_ns, put_sample, &out,
-                             &err);
+    status = r->ops->history(r, pool && *pool ? pool : NULL, (uint32_t)resolution_s, from_ns, to_ns,
+                             put_sample, &out, &err);
     reader_give(a, r);
     buf_putc(&out, ']');
     if (status == WEIR_OK)
@@ -142,7 +144,8 @@ void get_history(struct http_request *req, void *ctx)
 
 /* ---- configuration, and the end ---- */
 
-static void reply_written(struct http_request *req, enum weir_status (*fn)(void *, struct buf *, struct weir_error *),
+static void reply_written(struct http_request *req,
+                          enum weir_status (*fn)(void *, struct buf *, struct weir_error *),
                           void *ctx)
 {
     struct weir_error err = {0};
@@ -171,7 +174,7 @@ void post_config_reload(struct http_request *req, void *ctx)
     reply_written(req, o->config_reload, o->ctx);
 }
 
-#define GRACE_NS        (300 * NS_PER_S)
+#define GRACE_NS          (300 * NS_PER_S)
 #define GRACE_SECONDS_MAX 86400
 
 struct shutdown_fields {
@@ -181,7 +184,8 @@ struct shutdown_fields {
 void post_shutdown(struct http_request *req, void *ctx)
 {
     static const struct field table[] = {
-        {FIELD(struct shutdown_fields, grace_ns, "grace", FIELD_DURATION), .max = GRACE_SECONDS_MAX}};
+        {FIELD(struct shutdown_fields, grace_ns, "grace", FIELD_DURATION),
+         .max = GRACE_SECONDS_MAX}};
     struct api_backend *b = ((struct api *)ctx)->backend;
     struct arena arena = {0};
     struct body_in in = {.arena = &arena};

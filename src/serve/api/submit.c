@@ -31,7 +31,9 @@ static void submitted(struct http_request *req, void *ctx)
     struct call *c = http_state(req);
 
     (void)ctx;
-    if (!call_failed(c, "task that one of these depends on"))
+    if (c->op.err.status != WEIR_OK)
+        reply_refused(req, &c->op.err);
+    else
         reply_ids(req, c);
 }
 
@@ -95,9 +97,7 @@ bool batch_takes_tasks(struct api *a, struct http_request *req, uint64_t id)
     status = r->ops->batch(r, id, &batch, &err);
     ended = status == WEIR_OK && batch.ended;
     reader_give(a, r);
-    if (status == WEIR_E_END)
-        reply_absent(req, "such batch");
-    else if (status != WEIR_OK)
+    if (status != WEIR_OK)
         reply_failure(req, &err, "such batch");
     else if (ended)
         http_problem(req, 409, NULL, "the batch has been ended: it takes no more tasks");
@@ -158,7 +158,8 @@ static bool read_batch(struct call *c)
     if (f.tasks.len == 0 || json_kind(f.tasks) == JSON_NULL) {
         if (c->open)
             return true;
-        http_problem(c->req, 400, NULL, "a batch needs tasks, unless it is opened with ?open=true to take them later");
+        http_problem(c->req, 400, NULL,
+                     "a batch needs tasks, unless it is opened with ?open=true to take them later");
         return false;
     }
     if (tasks_in_array(&c->in, &tasks, f.tasks, &c->tasks))
@@ -175,7 +176,7 @@ static void reply_batch(struct http_request *req, void *ctx)
 
     (void)ctx;
     if (c->failed) {
-        reply_failure(req, &c->err, "task that one of these depends on");
+        reply_refused(req, &c->err);
         return;
     }
     if (call_failed(c, "such batch"))

@@ -46,12 +46,12 @@ struct stream {
     pthread_mutex_t lock; /* of what follows */
     size_t users;         /* the request, and each op under way */
     size_t under_way;
-    bool waiting;         /* the request is suspended until there is room */
-    size_t room_wanted;   /* how many may be under way then */
+    bool waiting;       /* the request is suspended until there is room */
+    size_t room_wanted; /* how many may be under way then */
     uint64_t accepted, existing;
     struct ranges ids;
-    struct ranges lines; /* of what was accepted */
-    bool failed;         /* a group did: */
+    struct ranges lines;                /* of what was accepted */
+    bool failed;                        /* a group did: */
     uint64_t failed_first, failed_last; /* its lines */
     struct weir_error err;
     struct registry_op batch_op; /* opens or ends the batch */
@@ -60,8 +60,8 @@ struct stream {
 
 bool is_ndjson(const struct http_request *req)
 {
-    return http_content_is(req, "application/x-ndjson") || http_content_is(req, "application/ndjson") ||
-           http_content_is(req, "application/jsonl");
+    return http_content_is(req, "application/x-ndjson") ||
+           http_content_is(req, "application/ndjson") || http_content_is(req, "application/jsonl");
 }
 
 static void stream_unref(struct stream *s)
@@ -193,7 +193,10 @@ static void send_group(struct stream *s, struct ndjson_group *g)
     g->op = (struct registry_op){
         .kind = REGISTRY_SUBMIT,
         .at_ns = b->ops->now_ns(b),
-        .submit = {.specs = g->specs, .count = g->count, .ret_ids = g->ids, .ret_existing = g->existing},
+        .submit = {.specs = g->specs,
+                   .count = g->count,
+                   .ret_ids = g->ids,
+                   .ret_existing = g->existing},
         .done = group_done,
         .user = g,
     };
@@ -291,7 +294,8 @@ static void reply_wrong_line(struct stream *s)
     if (f->nomem) {
         reply_nomem(s->req);
     } else {
-        buf_printf(&where, "line %llu: %s", (unsigned long long)s->in.line, buf_slice(&f->first).data);
+        buf_printf(&where, "line %llu: %s", (unsigned long long)s->in.line,
+                   buf_slice(&f->first).data);
         buf_clear(&f->first);
         buf_put_slice(&f->first, buf_slice(&where));
         reply_faults(s->req, f);
@@ -308,7 +312,7 @@ static void reply_failed_group(struct stream *s)
         (void)snprintf(err.message, sizeof(err.message), "lines %llu to %llu: %.400s",
                        (unsigned long long)s->failed_first, (unsigned long long)s->failed_last,
                        s->err.message[0] ? s->err.message : weir_status_name(s->err.status));
-        reply_failure(s->req, &err, "task");
+        reply_refused(s->req, &err);
         problem_put_u64(s->req, "line", s->failed_first);
     } else {
         reply_failure(s->req, &err, "batch");
@@ -415,8 +419,10 @@ static size_t on_data(struct http_request *req, void *ctx, const char *data, siz
     pthread_mutex_lock(&s->lock);
     taken = s->under_way;
     pthread_mutex_unlock(&s->lock);
-    if (taken == 0)
-        (void)take_group(s, ndjson_flush(&s->in, &g), g);
+    if (taken == 0) {
+        status = ndjson_flush(&s->in, &g);
+        (void)take_group(s, status, g);
+    }
     return len;
 }
 
@@ -434,7 +440,8 @@ static void all_written(struct http_request *req, void *ctx)
 
     (void)ctx;
     if (s->makes_batch && !s->stays_open && s->use && !s->failed && !s->wrong) {
-        send_batch_op(s, &(struct registry_op){.kind = REGISTRY_BATCH_END, .batch_end.batch = s->batch});
+        send_batch_op(
+            s, &(struct registry_op){.kind = REGISTRY_BATCH_END, .batch_end.batch = s->batch});
         if (wait_for_room(s, 0, answer))
             return;
     }
@@ -445,9 +452,12 @@ static void send_rest(struct http_request *req, void *ctx)
 {
     struct stream *s = http_state(req);
     struct ndjson_group *g;
+    enum weir_status status;
 
-    if (!s->wrong && !has_failed(s) && take_batch(s))
-        (void)take_group(s, ndjson_end(&s->in, &g), g);
+    if (!s->wrong && !has_failed(s) && take_batch(s)) {
+        status = ndjson_end(&s->in, &g);
+        (void)take_group(s, status, g);
+    }
     if (!wait_for_room(s, 0, all_written))
         all_written(req, ctx);
 }

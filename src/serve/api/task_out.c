@@ -101,7 +101,8 @@ static void put_counts(struct out_object *o, const struct registry_view *v)
 /* Of the last attempt that has ended, if one has; a task that ended without any (its deadline passed) has only a reason. */
 static void put_outcome(struct out_object *o, const struct registry_view *v)
 {
-    uint32_t ended = v->state == REGISTRY_RUNNING && v->attempts > 0 ? v->attempts - 1 : v->attempts;
+    uint32_t ended =
+        v->state == REGISTRY_RUNNING && v->attempts > 0 ? v->attempts - 1 : v->attempts;
 
     if (ended > 0 || v->outcome != WEIR_OUTCOME_OK)
         out_word(o, "outcome", weir_outcome_name(v->outcome));

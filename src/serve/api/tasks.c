@@ -54,7 +54,8 @@ static bool add_with(void *ctx, struct slice word)
     return true;
 }
 
-static bool read_filter(struct http_request *req, struct registry_filter *f, struct page *p, uint64_t *ret_after)
+static bool read_filter(struct http_request *req, struct registry_filter *f, struct page *p,
+                        uint64_t *ret_after)
 {
     query_text(req, "pool", &f->pool);
     query_text(req, "skill", &f->skill);
@@ -62,8 +63,9 @@ static bool read_filter(struct http_request *req, struct registry_filter *f, str
     query_text(req, "session", &f->session);
     query_text(req, "key", &f->key);
     return query_words(req, "state", add_state, f) && query_words(req, "with", add_with, f) &&
-           query_u64(req, "batch", 1, UINT64_MAX, &f->batch) && query_bool(req, "stuck", &f->stuck) &&
-           query_order(req, &f->newest_first) && query_u64(req, "limit", 1, LIST_LIMIT_MAX, &p->limit) &&
+           query_u64(req, "batch", 1, UINT64_MAX, &f->batch) &&
+           query_bool(req, "stuck", &f->stuck) && query_order(req, &f->newest_first) &&
+           query_u64(req, "limit", 1, LIST_LIMIT_MAX, &p->limit) &&
            query_cursor(req, f->newest_first, ret_after);
 }
 
@@ -127,7 +129,8 @@ static bool find_why(struct api *a, const struct registry_view *v, struct api_wh
     case REGISTRY_SCHEDULED:
         ret->why = "time";
         (void)snprintf(ret->detail, sizeof(ret->detail), "%s",
-                       v->attempts > 0 ? "it waits before its next attempt" : "its time has not come");
+                       v->attempts > 0 ? "it waits before its next attempt"
+                                       : "its time has not come");
         return true;
     case REGISTRY_READY:
         a->backend->ops->why(a->backend, v->id, ret);
@@ -152,8 +155,8 @@ static void put_why(struct api *a, struct out_object *o, const struct registry_v
     out_end(&w);
 }
 
-static enum weir_status put_whole_task(struct api *a, struct registry_reader *r, uint64_t id, struct buf *out,
-                                       struct weir_error *err)
+static enum weir_status put_whole_task(struct api *a, struct registry_reader *r, uint64_t id,
+                                       struct buf *out, struct weir_error *err)
 {
     struct registry_view v;
     struct out_object o;
@@ -229,8 +232,8 @@ struct change_fields {
 void patch_task(struct http_request *req, void *ctx)
 {
     static const struct field table[] = {
-        {FIELD(struct change_fields, priority, "priority", FIELD_INT),
-         .min = REGISTRY_PRIORITY_MIN, .max = REGISTRY_PRIORITY_MAX},
+        {FIELD(struct change_fields, priority, "priority", FIELD_INT), .min = REGISTRY_PRIORITY_MIN,
+         .max = REGISTRY_PRIORITY_MAX},
         {FIELD(struct change_fields, not_before_ns, "not_before", FIELD_TIME)},
         {FIELD(struct change_fields, after, "after", FIELD_VALUE)},
     };
@@ -255,7 +258,8 @@ void patch_task(struct http_request *req, void *ctx)
         return;
     }
     if (given == 0)
-        http_problem(req, 400, NULL, "nothing is to be changed: give priority, not_before or after");
+        http_problem(req, 400, NULL,
+                     "nothing is to be changed: give priority, not_before or after");
     else
         call_send(c, changed);
 }
@@ -316,7 +320,8 @@ void post_task_resolve(struct http_request *req, void *ctx)
     if (!c || !request_fields(req, &c->in, table, COUNT_OF(table), &f, &given))
         return;
     if (!given) {
-        http_problem(req, 400, NULL, "how is it to be resolved? Give {\"how\":\"run\"} or {\"how\":\"cancel\"}");
+        http_problem(req, 400, NULL,
+                     "how is it to be resolved? Give {\"how\":\"run\"} or {\"how\":\"cancel\"}");
         return;
     }
     c->op.kind = REGISTRY_RESOLVE;

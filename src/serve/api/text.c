@@ -154,8 +154,10 @@ enum weir_status text_time(struct slice text, int64_t now_ns, int64_t *ret_ns,
     if (!copy_text(text, copy))
         return error_set(err, WEIR_E_INVALID, "it is not a time; " TIME_HELP);
     if (copy[0] == '+') {
-        if (parse_duration(copy + 1, &wait, err) != WEIR_OK)
-            return error_prefix(err, "from now on");
+        if (parse_duration(copy + 1, &wait, err) != WEIR_OK) {
+            (void)error_prefix(err, "from now on");
+            return WEIR_E_INVALID;
+        }
         if (__builtin_add_overflow(now_ns, wait, &when))
             return error_set(err, WEIR_E_INVALID, "\"%s\" is too far away", copy);
     } else if (!read_time(copy, &when)) {

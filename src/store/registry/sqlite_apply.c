@@ -225,6 +225,7 @@ static void op_clear(struct registry_op *op)
 static void registry_undo(struct sqlite_registry *r)
 {
     count_forget(r, true);
+    rows_forget_all(r);
     for (size_t i = r->undo_count; i-- > 0;) {
         struct line_entry *l = r->undo[i].line;
 
@@ -277,6 +278,8 @@ static enum weir_status mark_put(struct sqlite_registry *r, struct weir_error *e
 enum weir_status registry_end(struct sqlite_registry *r, enum weir_status status,
                               struct weir_error *err)
 {
+    if (status == WEIR_OK)
+        status = rows_flush(r, err);
     if (status == WEIR_OK)
         status = event_flush(r, err);
     if (status == WEIR_OK)
@@ -343,7 +346,7 @@ static enum weir_status hand_back(struct sqlite_registry *r, struct registry_op 
 static enum weir_status apply_one(struct sqlite_registry *r, struct registry_op *op,
                                   struct weir_error *err)
 {
-    enum weir_status status;
+    enum weir_status status = WEIR_OK;
 
     r->op = op;
     r->op_number++;
@@ -353,7 +356,12 @@ static enum weir_status apply_one(struct sqlite_registry *r, struct registry_op 
         error_set(&op->err, WEIR_E_INVALID, "there is no op of kind %d", (int)op->kind);
         return WEIR_OK;
     }
-    status = op_functions[op->kind](r, op, err);
+    /* These look out for rows that are on their way by themselves. */
+    if (op->kind != REGISTRY_SUBMIT && op->kind != REGISTRY_START && op->kind != REGISTRY_END &&
+        op->kind != REGISTRY_TELL)
+        status = rows_flush(r, err);
+    if (status == WEIR_OK)
+        status = op_functions[op->kind](r, op, err);
     if (status == WEIR_OK)
         status = batch_settle(r, op->at_ns, err);
     if (status == WEIR_OK)

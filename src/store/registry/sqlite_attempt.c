@@ -292,7 +292,7 @@ static enum weir_status end(struct sqlite_registry *r, struct registry_op *op, s
     if (status == WEIR_OK)
         status = tell_next(r, row, a, e, op->at_ns, err);
     if (status == WEIR_OK)
-        status = row_move(r, row, e->next, &e->message, err);
+        status = row_move(r, row, e->next, e->message, err);
     if (status == WEIR_OK && (e->next == REGISTRY_DONE || e->next == REGISTRY_FAILED))
         status = move_spread(r, row, op->at_ns, err);
     return status;
@@ -368,7 +368,7 @@ static enum weir_status quarantine(struct sqlite_registry *r, struct task_row *r
     if (status == WEIR_OK)
         status = tell_failed(r, row, a, true, WEIR_REASON_QUARANTINED, message, now_ns, err);
     if (status == WEIR_OK)
-        status = row_move(r, row, REGISTRY_FAILED, &message, err);
+        status = row_move(r, row, REGISTRY_FAILED, message, err);
     return status == WEIR_OK ? move_spread(r, row, now_ns, err) : status;
 }
 
@@ -401,7 +401,7 @@ static enum weir_status put_back_one(struct sqlite_registry *r, uint64_t task, i
     if (status == WEIR_OK)
         status = tell_next(r, &row, &a, &lost, now_ns, err);
     if (status == WEIR_OK)
-        status = row_move(r, &row, REGISTRY_READY, &lost.message, err);
+        status = row_move(r, &row, REGISTRY_READY, lost.message, err);
     return status;
 }
 

@@ -178,6 +178,10 @@ enum weir_status event_tell(struct sqlite_registry *r, const struct registry_eve
     if (status == WEIR_OK)
         status = event_put(r, e, pool, &prev, err);
     if (status == WEIR_OK && found)
+        status = rows_flush(r, err);
+    if (status == WEIR_OK && found)
+        rows_forget(r, e->task);
+    if (status == WEIR_OK && found)
         status = registry_do(r, RS_TASK_EVENT, 2, (int64_t[]){(int64_t)prev, (int64_t)e->task},
                              "writing the record", err);
     else if (status == WEIR_OK && e->task)

@@ -275,21 +275,49 @@ static bool walk_add(struct walk *w, uint64_t id, size_t from)
     return idmap_put(&w->seen, id, w) && id_list_add(&w->ids, id) && id_list_add(&w->from, from);
 }
 
+/* Keys, one behind the other; ends: where each ends. */
 struct circle {
     const uint64_t *ids;
+    struct id_list ends;
+    struct buf keys;
 };
 
 static struct slice circle_name(void *ctx, size_t i, char room[DEPEND_NAME_BYTES])
 {
-    snprintf(room, DEPEND_NAME_BYTES, "%" PRIu64, ((const struct circle *)ctx)->ids[i]);
+    const struct circle *c = ctx;
+    uint64_t from = i ? c->ends.ids[i - 1] : 0;
+
+    if (c->ends.ids[i] > from)
+        return (struct slice){c->keys.data + from, (size_t)(c->ends.ids[i] - from)};
+    snprintf(room, DEPEND_NAME_BYTES, "%" PRIu64, c->ids[i]);
     return slice_of(room);
 }
 
+static enum weir_status circle_keys(struct sqlite_registry *r, struct circle *c, size_t count,
+                                    struct weir_error *err)
+{
+    sqlite3_stmt *stmt = registry_statement(r, RS_TASK_FIELDS);
+
+    if (!stmt)
+        return registry_fail(r, "reading a task", err);
+    for (size_t i = 0; i < count; i++) {
+        sqlite3_bind_int64(stmt, 1, (sqlite3_int64)c->ids[i]);
+        if (sqlite3_step(stmt) == SQLITE_ROW)
+            buf_put_slice(&c->keys, registry_column(stmt, ROW_COLUMN_COUNT));
+        sqlite3_reset(stmt);
+        if (c->keys.failed || !id_list_add(&c->ends, c->keys.len))
+            return error_nomem(err);
+    }
+    return WEIR_OK;
+}
+
 /* task waits for ... waits for the one at place `last`, which waits for it. */
-static enum weir_status refuse_circle(const struct walk *w, uint64_t task, size_t last, bool itself,
+static enum weir_status refuse_circle(struct sqlite_registry *r, const struct walk *w, uint64_t task, size_t last, bool itself,
                                       struct registry_op *op, struct weir_error *err)
 {
     _cleanup_ids_ struct id_list path = {0};
+    struct circle c = {0};
+    enum weir_status status;
 
     for (size_t at = last; !itself; at = w->from.ids[at]) {
         if (!id_list_add(&path, w->ids.ids[at]))
@@ -305,8 +333,13 @@ static enum weir_status refuse_circle(const struct walk *w, uint64_t task, size_
         path.ids[path.count - 1 - i] = path.ids[i];
         path.ids[i] = other;
     }
-    depend_refuse(path.count, circle_name, &(struct circle){path.ids}, &op->err);
-    return WEIR_OK;
+    c.ids = path.ids;
+    status = circle_keys(r, &c, path.count, err);
+    if (status == WEIR_OK)
+        depend_refuse(path.count, circle_name, &c, &op->err);
+    id_list_free(&c.ends);
+    buf_free(&c.keys);
+    return status;
 }
 
 static enum weir_status walk_on(struct sqlite_registry *r, struct walk *w, size_t at, uint64_t task,
@@ -346,7 +379,7 @@ static enum weir_status check_circle(struct sqlite_registry *r, struct registry_
     for (size_t i = 0; i < e->count && status == WEIR_OK && !closed; i++) {
         if (e->of[i].on == task) {
             closed = true;
-            status = refuse_circle(&w, task, 0, true, op, err);
+            status = refuse_circle(r, &w, task, 0, true, op, err);
         } else if (!e->of[i].met && !walk_add(&w, e->of[i].on, w.ids.count)) {
             status = error_nomem(err);
         }
@@ -354,7 +387,7 @@ static enum weir_status check_circle(struct sqlite_registry *r, struct registry_
     for (size_t at = 0; at < w.ids.count && status == WEIR_OK && !closed; at++) {
         status = walk_on(r, &w, at, task, &closed, err);
         if (status == WEIR_OK && closed)
-            status = refuse_circle(&w, task, at, false, op, err);
+            status = refuse_circle(r, &w, task, at, false, op, err);
     }
     id_list_free(&w.ids);
     id_list_free(&w.from);
@@ -380,8 +413,7 @@ static enum weir_status edges_write(struct sqlite_registry *r, struct task_row *
         if (edge->met || status != WEIR_OK)
             continue;
         row->blocked++;
-        status = registry_do(r, RS_TASK_FLAG, 2, (int64_t[]){TASK_NEEDED, (int64_t)edge->on},
-                             "writing a dependency", err);
+        status = row_flag_needed(r, edge->on, err);
     }
     return status;
 }

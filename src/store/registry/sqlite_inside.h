@@ -9,6 +9,7 @@
  *      sqlite_moves     what follows from what
  *      sqlite_sweep     WAKE, PURGE      sqlite_check   CHECK
  *      sqlite_row       a task's row       sqlite_pack  what is packed in it
+ *      sqlite_rows      rows on their way into the file
  *      sqlite_intern    lines and names    sqlite_count tallies and batches
  *      sqlite_event     the record         sqlite_read* readers
  *      sqlite_fail      errors
@@ -140,7 +141,10 @@ struct task_row {
 
 #define OPTS_BYTES_MAX 80
 #define RUN_BYTES_MAX  144
-/* Packed; 0: there is nothing to say, NULL in the table. */
+/* A `run` has this many bytes at least, zeros at its end, from the beginning: so a row does not grow when its task ends, and
+ * is changed where it stands. */
+#define RUN_BYTES_MIN 24
+/* Packed. Of opts, 0: there is nothing to say, NULL in the table. */
 size_t opts_pack(const struct task_opts *o, int64_t submitted_ns, unsigned char *to);
 size_t run_pack(const struct task_run *r, int64_t submitted_ns, unsigned char *to);
 bool opts_unpack(const void *from, size_t len, int64_t submitted_ns, struct task_opts *ret);
@@ -179,9 +183,9 @@ enum registry_statement {
     RS_MARK_PUT,
     RS_NAME_PUT,
     RS_LINE_PUT,
-    RS_TASK_PUT,
+    RS_TASKS_PUT,
+    RS_TASKS_MOVE,
     RS_TASK_GET,
-    RS_TASK_MOVE,
     RS_TASK_SET,
     RS_TASK_EVENT,
     RS_TASK_FLAG,
@@ -269,6 +273,18 @@ struct event_pen {
     uint64_t last_task, kinds;
 };
 
+struct row_on_way {
+    struct task_row row;
+    /* The caller's, until apply() returns: */
+    struct slice key, idempotency_key, payload, message;
+};
+
+struct rows_way {
+    struct row_on_way *rows;
+    size_t count, cap;
+    unsigned char *opts, *run; /* packed, of the row that SQLite reads */
+};
+
 struct sqlite_registry {
     struct core_registry base; /* first: the port casts */
     sqlite3 *db;
@@ -280,6 +296,8 @@ struct sqlite_registry {
     struct registry_mark mark, durable;
     _Atomic uint64_t last_event; /* durable */
     uint32_t lines_durable, names_durable;
+    struct rows_way coming, changed_rows;
+    struct idmap known; /* id -> struct known_row */
     struct event_pen pen;
     struct counts *dirty;
     struct idmap batches;
@@ -343,18 +361,42 @@ bool row_read(sqlite3_stmt *stmt, struct task_row *ret);
 /* *ret_found false: there is none. */
 enum weir_status row_load(struct sqlite_registry *r, uint64_t id, struct task_row *ret,
                           bool *ret_found, struct weir_error *err);
-/* `to` in place of what it was; counts follow. message: NULL leaves the old one. */
+/* By an END: `to` in place of what it was; counts follow. It is written later; message is the op's. */
 enum weir_status row_move(struct sqlite_registry *r, struct task_row *row, enum registry_state to,
-                          const struct slice *message, struct weir_error *err);
-/* The same, when line, opts, blocked or flags have changed too. line_before: the one that it was in. */
+                          struct slice message, struct weir_error *err);
+/* At once, and all that may change. line_before: the one that it was in; message: NULL leaves the old one. */
 enum weir_status row_set(struct sqlite_registry *r, struct task_row *row, uint32_t line_before,
                          enum registry_state to, const struct slice *message,
                          struct weir_error *err);
+/* Others depend on it. */
+enum weir_status row_flag_needed(struct sqlite_registry *r, uint64_t id, struct weir_error *err);
 /* When WAKE has to look at it; 0: never. */
 int64_t row_due(const struct task_row *row, enum registry_state state);
 /* The next rank at or after that time. */
 int64_t row_next_rank(struct sqlite_registry *r, int64_t at_ns);
 struct line_entry *row_line(struct sqlite_registry *r, uint32_t id);
+
+/* ---- sqlite_rows: rows on their way, and rows that are remembered ---- */
+
+/* Once the connection is there. */
+enum weir_status rows_open(struct sqlite_registry *r, struct weir_error *err);
+void rows_close(struct sqlite_registry *r);
+/* A new one, whose id is the next. */
+enum weir_status rows_put(struct sqlite_registry *r, const struct row_on_way *w,
+                          struct weir_error *err);
+/* One that an END has changed. */
+enum weir_status rows_move(struct sqlite_registry *r, const struct row_on_way *w,
+                           struct weir_error *err);
+/* Writes those that are on their way. */
+enum weir_status rows_flush(struct sqlite_registry *r, struct weir_error *err);
+/* The engine was given it: it will be asked for. */
+void rows_remember(struct sqlite_registry *r, const struct task_row *row);
+/* It is changed by another statement; flushed before. */
+void rows_forget(struct sqlite_registry *r, uint64_t id);
+void rows_forget_all(struct sqlite_registry *r);
+/* NULL: it is not remembered, or not there. */
+const struct task_row *rows_find(const struct sqlite_registry *r, uint64_t id);
+bool rows_is_coming(const struct sqlite_registry *r, uint64_t id);
 
 /* ---- sqlite_intern ---- */
 

@@ -130,9 +130,12 @@ static enum weir_status fail_one_behind(struct sqlite_registry *r, struct task_r
                                         uint64_t on, int64_t at_ns, struct weir_error *err)
 {
     sqlite3_stmt *stmt = registry_statement(r, RS_TASK_FIELDS);
+    enum weir_status status = rows_flush(r, err);
     _cleanup_buf_ struct buf say = {0};
     int rc;
 
+    if (status != WEIR_OK)
+        return status;
     if (!stmt)
         return registry_fail(r, "reading a task", err);
     sqlite3_bind_int64(stmt, 1, (sqlite3_int64)on);
@@ -185,8 +188,11 @@ enum weir_status move_cancel(struct sqlite_registry *r, struct task_row *row, in
 enum weir_status move_remove(struct sqlite_registry *r, struct task_row *row, struct weir_error *err)
 {
     const int64_t id[] = {(int64_t)row->id};
-    enum weir_status status = registry_do(r, RS_TASK_DROP, 1, id, "deleting a task", err);
+    enum weir_status status = rows_flush(r, err);
 
+    rows_forget(r, row->id);
+    if (status == WEIR_OK)
+        status = registry_do(r, RS_TASK_DROP, 1, id, "deleting a task", err);
     if (status == WEIR_OK)
         status = registry_do(r, RS_DEP_DROP, 1, id, "deleting a task", err);
     if (status == WEIR_OK && (row->flags & TASK_BIG))

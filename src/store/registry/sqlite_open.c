@@ -29,7 +29,7 @@
 #define BUSY_MS_DEFAULT    5000
 #define CACHE_KIB_DEFAULT  65536
 #define PAGE_BYTES_DEFAULT 4096
-#define LOG_PAGES_DEFAULT  4000
+#define LOG_PAGES_DEFAULT  2000
 
 static const char header_magic[16] = "SQLite format 3";
 
@@ -373,6 +373,7 @@ static void registry_close(struct core_registry *base)
     intern_free(&r->lines);
     intern_free(&r->names);
     idmap_free(&r->batches);
+    rows_close(r);
     buf_free(&r->pen.body);
     mem_free(r->touched);
     mem_free(r->changed);
@@ -418,6 +419,8 @@ static enum weir_status open_registry(struct sqlite_registry *r,
     if (status == WEIR_OK)
         status = check_tables(r, err);
     if (status == WEIR_OK)
+        status = rows_open(r, err);
+    if (status == WEIR_OK)
         status = read_mark(r, err);
     if (status == WEIR_OK)
         status = registry_load_names(r, err);
@@ -442,6 +445,7 @@ enum weir_status sqlite_registry_open(const char *path, const struct sqlite_regi
     r->lock_fd = -1;
     r->busy_ms = o->busy_ms ? o->busy_ms : BUSY_MS_DEFAULT;
     idmap_init(&r->batches);
+    idmap_init(&r->known);
     r->path = mem_strdup(path);
     status = r->path ? open_registry(r, o, err) : error_nomem(err);
     if (status != WEIR_OK) {

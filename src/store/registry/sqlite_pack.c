@@ -52,6 +52,8 @@ static bool unpack(const void *from, size_t len, uint64_t *values, unsigned coun
     for (unsigned i = 0; at && i < count; i++)
         if (bits >> i & 1)
             at = varint_get(at, end, &values[i]);
+    while (at && at < end && *at == 0)
+        at++;
     return at == end && bits >> count == 0;
 }
 
@@ -124,14 +126,18 @@ size_t run_pack(const struct task_run *r, int64_t submitted_ns, unsigned char *t
         pack_time(r->wake_ns, submitted_ns),
     };
 
-    return pack(values, RUN_FIELDS, to);
+    size_t len = pack(values, RUN_FIELDS, to);
+
+    if (len < RUN_BYTES_MIN)
+        memset(to + len, 0, RUN_BYTES_MIN - len);
+    return len < RUN_BYTES_MIN ? RUN_BYTES_MIN : len;
 }
 
 bool run_unpack(const void *from, size_t len, int64_t submitted_ns, struct task_run *ret)
 {
     uint64_t values[RUN_FIELDS];
 
-    if (len == 0) {
+    if (len == 0 || *(const unsigned char *)from == 0) {
         *ret = (struct task_run){0};
         return true;
     }

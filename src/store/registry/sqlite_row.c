@@ -32,15 +32,23 @@ bool row_read(sqlite3_stmt *stmt, struct task_row *ret)
 enum weir_status row_load(struct sqlite_registry *r, uint64_t id, struct task_row *ret,
                           bool *ret_found, struct weir_error *err)
 {
-    sqlite3_stmt *stmt = registry_statement(r, RS_TASK_GET);
+    const struct task_row *known = rows_find(r, id);
     enum weir_status status = WEIR_OK;
+    sqlite3_stmt *stmt;
     int rc;
 
-    *ret_found = false;
+    *ret_found = known != NULL;
+    if (known)
+        *ret = *known;
+    if (known || id == 0 || id > INT64_MAX)
+        return WEIR_OK;
+    if (rows_is_coming(r, id))
+        status = rows_flush(r, err);
+    if (status != WEIR_OK)
+        return status;
+    stmt = registry_statement(r, RS_TASK_GET);
     if (!stmt)
         return registry_fail(r, "reading a task", err);
-    if (id == 0 || id > INT64_MAX)
-        return WEIR_OK;
     sqlite3_bind_int64(stmt, 1, (sqlite3_int64)id);
     rc = sqlite3_step(stmt);
     if (rc == SQLITE_ROW) {
@@ -120,26 +128,13 @@ static void bind_message(sqlite3_stmt *stmt, int at, const struct slice *message
 }
 
 enum weir_status row_move(struct sqlite_registry *r, struct task_row *row, enum registry_state to,
-                          const struct slice *message, struct weir_error *err)
+                          struct slice message, struct weir_error *err)
 {
-    sqlite3_stmt *stmt = registry_statement(r, RS_TASK_MOVE);
-    enum weir_status status;
-    size_t run_len;
+    struct row_on_way w = {.message = message};
+    enum weir_status status = count_change(r, row, row->line, to, err);
 
-    if (!stmt)
-        return registry_fail(r, "changing a task", err);
-    run_len = run_pack(&row->run, row->submitted_ns, r->run);
-    sqlite3_bind_int(stmt, 1, (int)to);
-    sqlite3_bind_int64(stmt, 2, row->rank);
-    sqlite3_bind_int64(stmt, 3, row_due(row, to));
-    sqlite3_bind_int64(stmt, 4, (sqlite3_int64)row->event);
-    registry_bind_blob(stmt, 5, (struct slice){(const char *)r->run, run_len});
-    bind_message(stmt, 6, message);
-    sqlite3_bind_int64(stmt, 7, (sqlite3_int64)row->id);
-    status = registry_run(r, stmt, "changing a task", err);
-    if (status == WEIR_OK)
-        status = count_change(r, row, row->line, to, err);
-    return status;
+    w.row = *row;
+    return status == WEIR_OK ? rows_move(r, &w, err) : status;
 }
 
 enum weir_status row_set(struct sqlite_registry *r, struct task_row *row, uint32_t line_before,
@@ -147,11 +142,14 @@ enum weir_status row_set(struct sqlite_registry *r, struct task_row *row, uint32
                          struct weir_error *err)
 {
     sqlite3_stmt *stmt = registry_statement(r, RS_TASK_SET);
-    enum weir_status status;
+    enum weir_status status = rows_flush(r, err);
     size_t run_len, opts_len;
 
+    if (status != WEIR_OK)
+        return status;
     if (!stmt)
         return registry_fail(r, "changing a task", err);
+    rows_forget(r, row->id);
     if (to != REGISTRY_BLOCKED)
         row->flags &= ~TASK_STUCK;
     run_len = run_pack(&row->run, row->submitted_ns, r->run);
@@ -172,4 +170,15 @@ enum weir_status row_set(struct sqlite_registry *r, struct task_row *row, uint32
     if (status == WEIR_OK)
         status = count_change(r, row, line_before, to, err);
     return status;
+}
+
+enum weir_status row_flag_needed(struct sqlite_registry *r, uint64_t id, struct weir_error *err)
+{
+    enum weir_status status = rows_flush(r, err);
+
+    if (status != WEIR_OK)
+        return status;
+    rows_forget(r, id);
+    return registry_do(r, RS_TASK_FLAG, 2, (int64_t[]){TASK_NEEDED, (int64_t)id},
+                       "writing a dependency", err);
 }

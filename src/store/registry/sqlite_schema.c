@@ -78,11 +78,14 @@ const char *const registry_sql[RS_COUNT] = {
                     " WHERE id = 0",
     [RS_NAME_PUT] = "INSERT INTO name VALUES (?1, ?2)",
     [RS_LINE_PUT] = "INSERT INTO line VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-    [RS_TASK_PUT] = "INSERT OR FAIL INTO task VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,"
-                    " ?12, NULL, ?13, ?14, NULL, ?15)",
+    [RS_TASKS_PUT] = "INSERT OR FAIL INTO task SELECT * FROM coming",
+    [RS_TASKS_MOVE] = "INSERT INTO task (id, line, state, rank, due, batch, place, blocked, flags,"
+                      " event, submitted, run, message) SELECT id, line, state, rank, due, batch,"
+                      " place, blocked, flags, event, submitted, run, message FROM changed"
+                      " WHERE true ON CONFLICT (id) DO UPDATE SET state = excluded.state,"
+                      " rank = excluded.rank, due = excluded.due, event = excluded.event,"
+                      " run = excluded.run, message = excluded.message",
     [RS_TASK_GET] = "SELECT " ROW_COLUMNS " FROM task WHERE id = ?1",
-    [RS_TASK_MOVE] = "UPDATE OR FAIL task SET state = ?1, rank = ?2, due = ?3, event = ?4,"
-                     " run = ?5, message = ?6 WHERE id = ?7",
     [RS_TASK_SET] = "UPDATE OR FAIL task SET state = ?1, rank = ?2, due = ?3, event = ?4, run = ?5,"
                     " message = iif(?12, ?6, message), line = ?8, blocked = ?9, flags = ?10,"
                     " opts = ?11 WHERE id = ?7",

@@ -81,6 +81,9 @@ static enum weir_status find_key(struct submission *s, struct slice key, uint64_
     *ret = 0;
     if (!stmt)
         return registry_fail(s->r, "looking for a key", err);
+    status = rows_flush(s->r, err);
+    if (status != WEIR_OK)
+        return status;
     registry_bind_text(stmt, 1, key);
     rc = sqlite3_step(stmt);
     if (rc == SQLITE_ROW)
@@ -243,50 +246,24 @@ static enum weir_status plan_deps(struct submission *s, struct weir_error *err)
 
 /* ---- writing ---- */
 
-static enum weir_status bind_payload(struct submission *s, sqlite3_stmt *stmt, uint64_t id,
-                                     const struct registry_spec *spec, struct weir_error *err)
-{
-    sqlite3_stmt *big;
-
-    if (spec->payload.len <= PAYLOAD_INLINE_BYTES) {
-        registry_bind_blob(stmt, 15, spec->payload);
-        return WEIR_OK;
-    }
-    sqlite3_bind_null(stmt, 15);
-    big = registry_statement(s->r, RS_PAYLOAD_PUT);
-    if (!big)
-        return registry_fail(s->r, "writing a payload", err);
-    sqlite3_bind_int64(big, 1, (sqlite3_int64)id);
-    registry_bind_blob(big, 2, spec->payload);
-    return registry_run(s->r, big, "writing a payload", err);
-}
-
 static enum weir_status write_row(struct submission *s, const struct task_row *row,
                                   const struct registry_spec *spec, struct weir_error *err)
 {
-    sqlite3_stmt *stmt = registry_statement(s->r, RS_TASK_PUT);
+    struct row_on_way w = {.row = *row, .key = spec->key, .idempotency_key = spec->idempotency_key};
     enum weir_status status;
-    size_t len;
+    sqlite3_stmt *stmt;
 
+    if (spec->payload.len <= PAYLOAD_INLINE_BYTES) {
+        w.payload = spec->payload;
+        return rows_put(s->r, &w, err);
+    }
+    stmt = registry_statement(s->r, RS_PAYLOAD_PUT);
     if (!stmt)
-        return registry_fail(s->r, "writing a task", err);
-    len = opts_pack(&row->opts, row->submitted_ns, s->r->opts);
+        return registry_fail(s->r, "writing a payload", err);
     sqlite3_bind_int64(stmt, 1, (sqlite3_int64)row->id);
-    sqlite3_bind_int64(stmt, 2, row->line);
-    sqlite3_bind_int(stmt, 3, (int)row->state);
-    sqlite3_bind_int64(stmt, 4, row->rank);
-    sqlite3_bind_int64(stmt, 5, row_due(row, row->state));
-    sqlite3_bind_int64(stmt, 6, (sqlite3_int64)row->batch);
-    sqlite3_bind_int64(stmt, 7, (sqlite3_int64)row->place);
-    sqlite3_bind_int64(stmt, 8, row->blocked);
-    sqlite3_bind_int64(stmt, 9, row->flags);
-    sqlite3_bind_int64(stmt, 10, (sqlite3_int64)row->event);
-    sqlite3_bind_int64(stmt, 11, row->submitted_ns);
-    registry_bind_blob(stmt, 12, (struct slice){(const char *)s->r->opts, len});
-    registry_bind_text(stmt, 13, spec->key);
-    registry_bind_text(stmt, 14, spec->idempotency_key);
-    status = bind_payload(s, stmt, row->id, spec, err);
-    return status == WEIR_OK ? registry_run(s->r, stmt, "writing a task", err) : status;
+    registry_bind_blob(stmt, 2, spec->payload);
+    status = registry_run(s->r, stmt, "writing a payload", err);
+    return status == WEIR_OK ? rows_put(s->r, &w, err) : status;
 }
 
 static enum weir_status write_deps(struct submission *s, const struct plan *p,
@@ -303,9 +280,7 @@ static enum weir_status write_deps(struct submission *s, const struct plan *p,
                              "writing a dependency", err);
         /* Those of this op know it from the beginning, or will. */
         if (status == WEIR_OK && !d->met && d->on < s->first_new)
-            status = registry_do(s->r, RS_TASK_FLAG, 2,
-                                 (int64_t[]){TASK_NEEDED, (int64_t)d->on}, "writing a dependency",
-                                 err);
+            status = row_flag_needed(s->r, d->on, err);
     }
     return status;
 }

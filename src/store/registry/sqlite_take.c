@@ -136,8 +136,10 @@ static enum weir_status read_one(struct sqlite_registry *r, const struct task_ro
                                  struct registry_task **ret, struct weir_error *err)
 {
     sqlite3_stmt *stmt = registry_statement(r, RS_TASK_FIELDS);
-    enum weir_status status;
+    enum weir_status status = rows_flush(r, err);
 
+    if (status != WEIR_OK)
+        return status;
     if (!stmt)
         return registry_fail(r, "reading a task", err);
     sqlite3_bind_int64(stmt, 1, (sqlite3_int64)row->id);
@@ -153,6 +155,7 @@ static enum weir_status read_one(struct sqlite_registry *r, const struct task_ro
 static enum weir_status is_behind(struct sqlite_registry *r, const struct line_entry *l,
                                   const struct task_row *row, bool *ret, struct weir_error *err)
 {
+    enum weir_status status;
     sqlite3_stmt *stmt;
     int rc;
 
@@ -160,6 +163,9 @@ static enum weir_status is_behind(struct sqlite_registry *r, const struct line_e
     /* The newest is behind all others. */
     if (!*ret || row->rank == r->mark.rank)
         return WEIR_OK;
+    status = rows_flush(r, err);
+    if (status != WEIR_OK)
+        return status;
     stmt = registry_statement(r, RS_READY_BEFORE);
     if (!stmt)
         return registry_fail(r, "reading a line", err);
@@ -201,6 +207,7 @@ enum weir_status hand_over(struct sqlite_registry *r, const struct task_row *row
     }
     *r->ready_end = t;
     r->ready_end = &t->next;
+    rows_remember(r, row);
     if (row->rank > l->passed) {
         l->passed = row->rank;
         l->behind--;
@@ -253,6 +260,7 @@ static enum weir_status take_rows(struct sqlite_registry *r, struct registry_tak
             t->ret_more = true;
             break;
         }
+        rows_remember(r, &row);
         bytes += task->payload_len;
         *end = task;
         end = &task->next;

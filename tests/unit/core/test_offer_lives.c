@@ -250,7 +250,7 @@ static void check(void)
     if (wrong)
         fail_msg("WEIR_SEED=%llu, step %d: %s", (unsigned long long)life.seed, life.step, wrong);
     for (size_t i = 0; i < POOLS; i++) {
-        if (!life.pools[i].pool)
+        if (!life.pools[i].pool || life.pools[i].told_gone)
             continue;
         check_needs(&life.pools[i], taken);
         out += life.pools[i].out_count;

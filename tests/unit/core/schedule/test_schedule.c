@@ -492,6 +492,25 @@ static void a_line_without_tasks_is_kept_only_while_something_needs_it(void **st
     world_free(w);
 }
 
+static void more_lines_than_the_limit_are_refused_with_a_remedy(void **state)
+{
+    struct world *w = world_new(SCHEDULE_FIFO, 0);
+    struct registry_line r = {.id = 7};
+    struct schedule_line *l = NULL;
+    struct weir_error err;
+    size_t were = w->s->lines.count;
+
+    (void)state;
+    w->s->lines.count = SCHEDULE_LINES_MAX;
+    assert_int_equal(schedule_line(w->s, &r, NULL, &l, &err), WEIR_E_LIMIT);
+    assert_non_null(strstr(err.message, "use fewer"));
+    assert_null(l);
+    w->s->lines.count = were;
+    assert_int_equal(schedule_line(w->s, &r, NULL, &l, &err), WEIR_OK);
+    assert_null(line_first(l));
+    world_free(w);
+}
+
 static void why_names_what_is_in_the_way(void **state)
 {
     struct world *w = world_new(SCHEDULE_FIFO, 0);
@@ -562,6 +581,7 @@ int main(void)
         cmocka_unit_test(a_task_that_is_set_aside_lets_the_next_of_its_line_pass),
         cmocka_unit_test(of_a_session_the_others_wait_with_the_one_that_is_set_aside),
         cmocka_unit_test(a_line_without_tasks_is_kept_only_while_something_needs_it),
+        cmocka_unit_test(more_lines_than_the_limit_are_refused_with_a_remedy),
         cmocka_unit_test(why_names_what_is_in_the_way),
         cmocka_unit_test(policies_have_names),
     };

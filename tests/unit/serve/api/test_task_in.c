@@ -159,85 +159,79 @@ static void a_payload_is_stored_as_it_came(void **state)
     }
 }
 
+static const struct {
+    const char *json, *fault;
+} mistakes[] = {
+    {"[]", "it is an array; it must be an object"},
+    {"7", "it is a number; it must be an object"},
+    {"{\"prioritty\":1}", "prioritty: there is no such field; did you mean \"priority\"?"},
+    {"{\"zzzzzz\":1}", "zzzzzz: there is no such field"},
+    {"{\"\":1}", "\"\": there is no such field"},
+    {"{\"key\":1}", "key: it is a number; it must be a string"},
+    {"{\"key\":\"a\",\"key\":\"b\"}", "key: it is given twice"},
+    {"{\"key\":\"a\\nb\"}", "key: it has a control character in it; names are of printable text"},
+    {"{\"pool\":\"\"}", "pool: it is empty; leave it out if there is none"},
+    {"{\"pool\":\"a\",\"skill\":\"b\"}", "pool and skill exclude each other"},
+    {"{\"priority\":1.5}", "priority: it is 1.5; it must be a whole number from -1000 to 1000"},
+    {"{\"priority\":1001}", "priority: it is 1001; it must be a whole number from -1000 to 1000"},
+    {"{\"priority\":\"1\"}", "priority: it is a string; it must be a whole number"},
+    {"{\"payload\":1,\"payload_base64\":\"\"}", "payload and payload_base64 exclude each other"},
+    {"{\"payload_base64\":\"a\"}",
+     "payload_base64: it is not base64 (RFC 4648, the alphabet with + and /)"},
+    {"{\"payload_base64\":7}", "payload_base64: it must be a string of base64 (RFC 4648)"},
+    {"{\"after\":7}", "after: it must be an array of ids"},
+    {"{\"after\":[1,0]}", "after[1]: it must be the id of a task"},
+    {"{\"after\":[\"x\"]}",
+     "after[0]: a name stands only for another task of the same array; give an id"},
+    {"{\"on_dependency_failure\":\"stop\"}",
+     "on_dependency_failure: it is \"stop\"; it must be one of \"fail\", \"run\""},
+    {"{\"resources\":1}", "resources: it is a number; it must be an object"},
+    {"{\"resources\":{\"memory\":\"lots\"}}", "resources.memory: \"lots\" is not a size; write "},
+    {"{\"resources\":{\"cpus\":1}}",
+     "resources.cpus: there is no such field; did you mean \"cpu\"?"},
+    {"{\"resources\":{\"cpu\":-1}}", "resources.cpu: it is -1; it must be from 0 to 1e+06"},
+    {"{\"resources\":{\"slots\":\"a\"}}", "resources.slots: it must be an array of names"},
+    {"{\"resources\":{\"slots\":[\"a\",\"a\"]}}", "resources.slots: \"a\" is named twice"},
+    {"{\"resources\":{\"slots\":[\"a\",\"b,c\"]}}",
+     "resources.slots[1]: a name of slots has no comma in it"},
+    {"{\"resources\":{\"slots\":[\"a\",\"b\",\"c\",\"d\",\"e\"]}}",
+     "resources.slots: a task may ask for at most 4 kinds of slots"},
+    {"{\"max_attempts\":0}", "max_attempts: it is 0; it must be a whole number from 1 to 1000000"},
+    {"{\"timeout\":\"soon\"}", "timeout: \"soon\" is not a duration; write "},
+    {"{\"timeout\":-1}", "timeout: a duration in seconds is not negative"},
+    {"{\"timeout\":0}", "timeout: it is 0 s; it must be from 0.001 to 1e+09 s"},
+    {"{\"timeout\":[]}",
+     "timeout: it is an array; it must be seconds, or a duration such as \"30s\""},
+    {"{\"backoff\":{\"initial\":10,\"ceiling\":5}}",
+     "backoff: its ceiling is below what it begins with"},
+    {"{\"backoff\":{\"factor\":0.5}}", "backoff.factor: it is 0.5; it must be from 1 to 1000"},
+    {"{\"deadline\":\"2026-02-30T00:00:00Z\"}",
+     "deadline: \"2026-02-30T00:00:00Z\" is not a time; write a time as 2026-01-31T12:00:00Z, "
+     "or "
+     "from now on as +90s"},
+    {"{\"deadline\":1767225600}", "deadline: it is a number; it must be a time such as "
+                                  "\"2026-01-31T12:00:00Z\", or \"+90s\""},
+    {"{\"not_before\":\"+soon\"}", "not_before: from now on: \"soon\" is not a duration; write "},
+    {"{\"idempotency_key\":\"\"}", "idempotency_key: it is empty; leave it out if there is none"},
+};
+
 static void each_mistake_names_its_place(void **state)
 {
-    static const struct {
-        const char *json, *fault;
-    } cases[] = {
-        {"[]", "it is an array; it must be an object"},
-        {"7", "it is a number; it must be an object"},
-        {"{\"prioritty\":1}", "prioritty: there is no such field; did you mean \"priority\"?"},
-        {"{\"zzzzzz\":1}", "zzzzzz: there is no such field"},
-        {"{\"\":1}", "\"\": there is no such field"},
-        {"{\"key\":1}", "key: it is a number; it must be a string"},
-        {"{\"key\":\"a\",\"key\":\"b\"}", "key: it is given twice"},
-        {"{\"key\":\"a\\nb\"}",
-         "key: it has a control character in it; names are of printable text"},
-        {"{\"pool\":\"\"}", "pool: it is empty; leave it out if there is none"},
-        {"{\"pool\":\"a\",\"skill\":\"b\"}", "pool and skill exclude each other"},
-        {"{\"priority\":1.5}", "priority: it is 1.5; it must be a whole number from -1000 to 1000"},
-        {"{\"priority\":1001}",
-         "priority: it is 1001; it must be a whole number from -1000 to 1000"},
-        {"{\"priority\":\"1\"}", "priority: it is a string; it must be a whole number"},
-        {"{\"payload\":1,\"payload_base64\":\"\"}",
-         "payload and payload_base64 exclude each other"},
-        {"{\"payload_base64\":\"a\"}",
-         "payload_base64: it is not base64 (RFC 4648, the alphabet with + and /)"},
-        {"{\"payload_base64\":7}", "payload_base64: it must be a string of base64 (RFC 4648)"},
-        {"{\"after\":7}", "after: it must be an array of ids"},
-        {"{\"after\":[1,0]}", "after[1]: it must be the id of a task"},
-        {"{\"after\":[\"x\"]}",
-         "after[0]: a name stands only for another task of the same array; give an id"},
-        {"{\"on_dependency_failure\":\"stop\"}",
-         "on_dependency_failure: it is \"stop\"; it must be one of \"fail\", \"run\""},
-        {"{\"resources\":1}", "resources: it is a number; it must be an object"},
-        {"{\"resources\":{\"memory\":\"lots\"}}",
-         "resources.memory: \"lots\" is not a size; write "},
-        {"{\"resources\":{\"cpus\":1}}",
-         "resources.cpus: there is no such field; did you mean \"cpu\"?"},
-        {"{\"resources\":{\"cpu\":-1}}", "resources.cpu: it is -1; it must be from 0 to 1e+06"},
-        {"{\"resources\":{\"slots\":\"a\"}}", "resources.slots: it must be an array of names"},
-        {"{\"resources\":{\"slots\":[\"a\",\"a\"]}}", "resources.slots: \"a\" is named twice"},
-        {"{\"resources\":{\"slots\":[\"a\",\"b,c\"]}}",
-         "resources.slots[1]: a name of slots has no comma in it"},
-        {"{\"resources\":{\"slots\":[\"a\",\"b\",\"c\",\"d\",\"e\"]}}",
-         "resources.slots: a task may ask for at most 4 kinds of slots"},
-        {"{\"max_attempts\":0}",
-         "max_attempts: it is 0; it must be a whole number from 1 to 1000000"},
-        {"{\"timeout\":\"soon\"}", "timeout: \"soon\" is not a duration; write "},
-        {"{\"timeout\":-1}", "timeout: a duration in seconds is not negative"},
-        {"{\"timeout\":0}", "timeout: it is 0 s; it must be from 0.001 to 1e+09 s"},
-        {"{\"timeout\":[]}",
-         "timeout: it is an array; it must be seconds, or a duration such as \"30s\""},
-        {"{\"backoff\":{\"initial\":10,\"ceiling\":5}}",
-         "backoff: its ceiling is below what it begins with"},
-        {"{\"backoff\":{\"factor\":0.5}}", "backoff.factor: it is 0.5; it must be from 1 to 1000"},
-        {"{\"deadline\":\"2026-02-30T00:00:00Z\"}",
-         "deadline: \"2026-02-30T00:00:00Z\" is not a time; write a time as 2026-01-31T12:00:00Z, "
-         "or "
-         "from now on as +90s"},
-        {"{\"deadline\":1767225600}", "deadline: it is a number; it must be a time such as "
-                                      "\"2026-01-31T12:00:00Z\", or \"+90s\""},
-        {"{\"not_before\":\"+soon\"}",
-         "not_before: from now on: \"soon\" is not a duration; write "},
-        {"{\"idempotency_key\":\"\"}",
-         "idempotency_key: it is empty; leave it out if there is none"},
-    };
 
     (void)state;
-    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+    for (size_t i = 0; i < COUNT_OF(mistakes); i++) {
         struct registry_spec spec;
         struct fixture f;
         const char *first;
 
         begin(&f);
-        assert_false(task_in_one(&f.in, NULL, slice_of(cases[i].json), &spec));
+        assert_false(task_in_one(&f.in, NULL, slice_of(mistakes[i].json), &spec));
         first = buf_slice(&f.in.faults.first).data;
         /* What base/parse.h says how to write it instead is its own. */
-        if (strncmp(first, cases[i].fault, strlen(cases[i].fault)) != 0)
-            fail_msg("%s: \"%s\", not \"%s\"", cases[i].json, first, cases[i].fault);
-        if (cases[i].fault[strlen(cases[i].fault) - 1] != ' ')
-            assert_string_equal(first, cases[i].fault);
+        if (strncmp(first, mistakes[i].fault, strlen(mistakes[i].fault)) != 0)
+            fail_msg("%s: \"%s\", not \"%s\"", mistakes[i].json, first, mistakes[i].fault);
+        if (mistakes[i].fault[strlen(mistakes[i].fault) - 1] != ' ')
+            assert_string_equal(first, mistakes[i].fault);
         assert_false(f.in.faults.nomem);
         end(&f);
     }
