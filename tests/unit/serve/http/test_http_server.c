@@ -432,7 +432,7 @@ static void a_port_that_is_taken_and_a_server_without_listeners_are_errors(void 
 static void a_server_that_gets_no_memory_says_so_and_leaves_nothing(void **state)
 {
     struct http_server_options o = {.routes = default_routes, .route_count = 1, .rate_per_s = 5};
-    struct http_token token = {"secret", HTTP_ROLE_READ, "name"};
+    struct http_token token = {.secret = "secret", .role = HTTP_ROLE_READ, .name = "name"};
 
     (void)state;
     for (unsigned long n = 1;; n++) {
