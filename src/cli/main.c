@@ -24,6 +24,7 @@ struct command {
 static const struct command commands[] = {
     {"run", "push rows through an HTTP service, worker processes or commands, in order", cmd_run},
     {"serve", "the dispatcher as a daemon: durable tasks, pools, an API over HTTP", cmd_serve},
+    {"top", "the daemon, live in the terminal: pools, what runs, what waits, events", cmd_top},
     {"mock", "a service to rehearse with, on loopback", cmd_mock},
     {"simulate", "predict what a run would do, in virtual time, against a modelled service",
      cmd_simulate},
