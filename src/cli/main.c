@@ -24,7 +24,6 @@ struct command {
 static const struct command commands[] = {
     {"run", "push rows through an HTTP service, worker processes or commands, in order", cmd_run},
     {"serve", "the dispatcher as a daemon: durable tasks, pools, an API over HTTP", cmd_serve},
-    {"top", "the daemon, live in the terminal: pools, what runs, what waits, events", cmd_top},
     {"mock", "a service to rehearse with, on loopback", cmd_mock},
     {"simulate", "predict what a run would do, in virtual time, against a modelled service",
      cmd_simulate},
@@ -36,6 +35,7 @@ static const struct command commands[] = {
     {"runner", "attempts that run: list, kill", cmd_runner},
     {"event", "what has happened, and what happens", cmd_event},
     {"status", "the daemon at a glance", cmd_status},
+    {"top", "the daemon, live in the terminal: pools, what runs, what waits, events", cmd_top},
     {"report", "how busy the daemon has been", cmd_report},
     {"config", "the daemon's configuration: show, check, reload", cmd_config},
     {"shutdown", "stop the daemon", cmd_shutdown},

@@ -9,6 +9,8 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "cli/client/client.h"
+#include "cli/client/commands.h"
+#include "cli/client/commands.h"
 #include "cli/commands.h"
 #include "cli/top/feed.h"
 #include "cli/top/screen.h"
@@ -274,7 +276,8 @@ static const struct client_verb verbs[] = {
      .run = run},
 };
 
-const struct client_command client_top = CLIENT_COMMAND("top", verbs);
+const struct client_command client_top = CLIENT_COMMAND(
+    "top", "the daemon, live in the terminal: pools, what runs, what waits, events", verbs);
 
 int cmd_top(int argc, char **argv)
 {

@@ -50,9 +50,9 @@ static void says_durations_in_seven_columns(void **state)
     static const struct {
         double seconds;
         const char *text;
-    } cases[] = {{-1, "0.0s"},     {0.04, "0.0s"},      {9.94, "9.9s"},   {9.96, "9.9s"}, {10, "10s"},
-                 {59.9, "59s"},    {60, "1m00s"},       {3599, "59m59s"}, {3600, "1h00m"},
-                 {86400, "1d00h"}, {1e300, "11574d01h"}};
+    } cases[] = {{-1, "0.0s"},    {0.04, "0.0s"},   {9.94, "9.9s"},      {9.96, "9.9s"},
+                 {10, "10s"},     {59.9, "59s"},    {60, "1m00s"},       {3599, "59m59s"},
+                 {3600, "1h00m"}, {86400, "1d00h"}, {1e300, "11574d01h"}};
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -21,7 +21,39 @@ static void shows_everything_at_120x24(void **state)
     struct top_ui ui = {.address = "unix:/run/weir/weir.sock", .utc = true};
 
     (void)state;
-    assert_screen(&ui, 120, 24, "@120x24@");
+    assert_screen(
+        &ui, 120, 24,
+        "weir 0.1.0  up 3m05s  priority  unix:/run/weir/weir.sock\n"
+        "[######..............] running 3/10  ready 12  failed 1  done 40  blocked 2\n"
+        "pools 2 by place\n"
+        " POOL                  KIND    USE                   READY FAILED STATE       RATE "
+        "WORKERS         THROTTLE\n"
+        " sh                    command [#####.....] 2/4         10      1 on         +0.5s        "
+        "         aimd: refused\n"
+        " models                process [#####.....] 1/2          2      0 paused      18/s 2: 1 "
+        "busy       adaptive\n"
+        "running 3 by run time\n"
+        "    TASK KEY                    POOL       TRY WHERE          TIME PROGRESS          "
+        "SAYS\n"
+        ">      3 gamma                  models       1 worker 7      3m20s\n"
+        "       1 alpha                  sh           1 pid 4711      1m02s [#####.....]  50% half "
+        "of it\n"
+        "       2 Beta                   sh           2 pid 4712       3.2s\n"
+        "waiting 2 by age\n"
+        "    TASK KEY                         STATE     POOL         PRI TRIES     AGE WHY\n"
+        "       4 delta                       ready                    0     1   2m00s\n"
+        "       5 eps                         blocked   sh            50     0    5.0s after 2 "
+        "more\n"
+        "events 2\n"
+        " AT       EVENT                   TASK POOL       WHAT\n"
+        " 11:59:59 runner.failed              6 sh         attempt 3, 0.2s; outcome failed, status "
+        "3\n"
+        " 11:59:58 task.ready                 4\n"
+        "\n"
+        "\n"
+        "\n"
+        "\n"
+        "q quit  ? help  tab pane  enter detail  c cancel  / filter  s sort  f failed\n");
 }
 
 static void shows_one_pane_at_40x10(void **state)
@@ -29,7 +61,17 @@ static void shows_one_pane_at_40x10(void **state)
     struct top_ui ui = {.address = "unix:/run/weir/weir.sock", .utc = true};
 
     (void)state;
-    assert_screen(&ui, 40, 10, "@40x10@");
+    assert_screen(&ui, 40, 10,
+                  "weir 0.1.0  up 3m05s  priority  unix:/r~\n"
+                  "running 3/10  ready 12  failed 1  done ~\n"
+                  "[running 3] waiting 2 pools 2 events 2 ~\n"
+                  "    TASK KEY                   TIME DONE\n"
+                  ">      3 gamma                3m20s\n"
+                  "       1 alpha                1m02s  50%\n"
+                  "       2 Beta                  3.2s\n"
+                  "\n"
+                  "\n"
+                  "q quit  ? help  tab pane  enter detail ~\n");
 }
 
 static void shows_pools_at_40x10(void **state)
@@ -37,7 +79,17 @@ static void shows_pools_at_40x10(void **state)
     struct top_ui ui = {.address = "unix:x", .utc = true, .pane = TOP_POOLS};
 
     (void)state;
-    assert_screen(&ui, 40, 10, "@pools@");
+    assert_screen(&ui, 40, 10,
+                  "weir 0.1.0  up 3m05s  priority  unix:x\n"
+                  "running 3/10  ready 12  failed 1  done ~\n"
+                  "running 3 waiting 2 [pools 2] events 2 ~\n"
+                  " POOL           USE       READY STATE\n"
+                  ">sh             2/4          10 on\n"
+                  " models         1/2           2 paused\n"
+                  "\n"
+                  "\n"
+                  "\n"
+                  "q quit  ? help  tab pane  p pause/resum~\n");
 }
 
 static void prints_all_without_a_height(void **state)
@@ -45,7 +97,34 @@ static void prints_all_without_a_height(void **state)
     struct top_ui ui = {.address = "unix:x", .utc = true, .utf8 = true};
 
     (void)state;
-    assert_screen(&ui, 0, 0, "@plain@");
+    assert_screen(
+        &ui, 0, 0,
+        "weir 0.1.0  up 3m05s  priority  unix:x\n"
+        "[██████··············] running 3/10  ready 12  failed 1  done 40  blocked 2\n"
+        "\n"
+        "pools 2 by place\n"
+        " POOL                    KIND    USE                   READY FAILED STATE       RATE "
+        "WORKERS\n"
+        " sh                      command [█████·····] 2/4         10      1 on         +0.5s\n"
+        " models                  process [█████·····] 1/2          2      0 paused      18/s 2: 1 "
+        "busy\n"
+        "\n"
+        "running 3 by run time\n"
+        "    TASK KEY            POOL       TRY WHERE          TIME PROGRESS          SAYS\n"
+        "       3 gamma          models       1 worker 7      3m20s\n"
+        "       1 alpha          sh           1 pid 4711      1m02s [█████·····]  50% half of it\n"
+        "       2 Beta           sh           2 pid 4712       3.2s\n"
+        "\n"
+        "waiting 2 by age\n"
+        "    TASK KEY                 STATE     POOL         PRI TRIES     AGE WHY\n"
+        "       4 delta               ready                    0     1   2m00s\n"
+        "       5 eps                 blocked   sh            50     0    5.0s after 2 more\n"
+        "\n"
+        "events 2\n"
+        " AT       EVENT                   TASK POOL       WHAT\n"
+        " 11:59:59 runner.failed              6 sh         attempt 3, 0.2s; outcome failed, status "
+        "3\n"
+        " 11:59:58 task.ready                 4\n");
 }
 
 static void says_that_nobody_answers(void **state)
@@ -157,7 +236,22 @@ static void shows_a_task_and_its_record(void **state)
             slice_of(top_events_json), &err),
         WEIR_OK);
     top_screen_text(&m, &ui, 80, 14, &text);
-    assert_string_equal(text.data, "@detail@");
+    assert_string_equal(
+        text.data,
+        "weir 0.1.0  up 3m05s  priority  unix:x\n"
+        "[######..............] running 3/10  ready 12  failed 1  done 40  blocked 2\n"
+        "id              6\n"
+        "state           failed\n"
+        "errput          one\n"
+        "                two\n"
+        "after           [4,5]\n"
+        "\n"
+        "record\n"
+        " AT       EVENT                   TASK POOL       WHAT\n"
+        " 11:59:59 runner.failed              6 sh         attempt 3, 0.2s; outcome fail~\n"
+        " 11:59:58 task.ready                 4\n"
+        "\n"
+        "q back  arrows scroll  c cancel  r retry\n");
     top_model_free(&m);
 }
 
