@@ -159,18 +159,26 @@ void desk_made_ready(struct desk *d, struct registry_op *op, struct instant now)
 void desk_written(struct desk *d, struct registry_op *op, struct instant now);
 
 /*
- * Somebody wants to change a task that may be here: to be called before the op is given to the registry. What waits is taken out of the
- * window, and is handed back by what the op makes ready; DESK_RUNS: it is left as it is.
+ * Somebody wants to change a task that may be here: to be called before the op is given to the registry. What waits is held: it
+ * does not start until desk_let_go(). DESK_RUNS: it is left as it is.
  */
 enum desk_found { DESK_NOT_HERE, DESK_WAITED, DESK_RUNS };
-enum desk_found desk_forget(struct desk *d, uint64_t task, struct instant now);
+enum desk_found desk_hold(struct desk *d, uint64_t task, struct instant now);
+/*
+ * The op has been given to the registry, and what it has made ready to desk_made_ready(). written: what was held is no longer what the
+ * registry has, and goes. Not: the store did not take the op, nothing has changed, and the task may go again.
+ */
+void desk_let_go(struct desk *d, uint64_t task, bool written, struct instant now);
+/* The same for all tasks of a batch that wait here. */
+void desk_hold_batch(struct desk *d, uint64_t batch, struct instant now);
+void desk_let_go_batch(struct desk *d, uint64_t batch, bool written, struct instant now);
 /* A task is no longer ready, or is gone: an op has made it so. What is here of it goes; an attempt is ended. */
 void desk_gone(struct desk *d, uint64_t task, struct instant now);
 /* Something is due by then (wall clock): a task's time, or its deadline. */
 void desk_wake_by(struct desk *d, int64_t wall_ns);
 /* Ends the attempt of a task that runs: cancelled, for the task too. False: it does not run. */
 bool desk_cancel(struct desk *d, uint64_t task, const char *why, struct instant now);
-/* All of a batch: what waits here is forgotten, what runs is cancelled. Returns how many run. */
+/* The same for all of a batch that run. Returns how many do. */
 size_t desk_cancel_batch(struct desk *d, uint64_t batch, const char *why, struct instant now);
 /* Ends the attempt with that token as lost (killed by hand): the task is tried again. False: it does not run. */
 bool desk_kill(struct desk *d, uint64_t token, const char *why, struct instant now);

@@ -202,6 +202,7 @@ static struct registry_op *refuse(struct clerk *c, const struct weir_error *why,
         *link = op->next;
         op->next = NULL;
         op->err = *why;
+        op->untaken = true;
         *tail = op;
         tail = &op->next;
     }
@@ -369,7 +370,7 @@ void clerk_send(struct clerk *c, struct registry_op *op)
 {
     op->next = NULL;
     op->group = 0;
-    op->folded = op->spilled = false;
+    op->folded = op->spilled = op->untaken = false;
     op->err = (struct weir_error){0};
     pthread_mutex_lock(&c->lock);
     assert(!c->quit);

@@ -22,8 +22,9 @@ struct registry_note {
     struct engine_tasks *tasks;
     struct registry_op *op; /* on the way; the caller's afterwards */
     enum registry_op_kind kind;
-    uint64_t task;
-    bool ran; /* an attempt of it is being ended */
+    uint64_t task, batch; /* one of them */
+    bool ran;             /* an attempt of it is being ended */
+    bool untaken, done;   /* of the op, afterwards */
     struct registry_note *next;
 };
 
@@ -160,11 +161,19 @@ static bool every_line(void *ctx, const struct registry_line *l)
     return true;
 }
 
-/* A task that was changed: what the desk had of it came before the change. */
+/* A task that was changed, or was not: what the desk had of it came before. */
 static void settle(struct engine_tasks *t, struct registry_note *n)
 {
-    if (n->kind == REGISTRY_CANCEL && n->task != 0)
-        desk_gone(t->desk, n->task, t->engine->now);
+    struct instant now = t->engine->now;
+
+    if (n->batch != 0) {
+        desk_let_go_batch(t->desk, n->batch, !n->untaken, now);
+    } else {
+        desk_let_go(t->desk, n->task, !n->untaken, now);
+        /* What was on its way from the registry when it was cancelled. */
+        if (n->kind == REGISTRY_CANCEL && n->done)
+            desk_gone(t->desk, n->task, now);
+    }
     mem_free(n);
 }
 
@@ -259,6 +268,8 @@ static void keep(struct back *b, struct registry_op *op)
     if (op->note) {
         struct registry_note *n = op->note;
 
+        n->untaken = op->untaken;
+        n->done = op->err.status == WEIR_OK;
         /* An attempt is being ended, as was asked; or it has ended by itself just before. */
         if (n->ran && (op->err.status == WEIR_E_BUSY || op->err.status == WEIR_E_CONFLICT))
             op->err = (struct weir_error){0};
@@ -321,20 +332,13 @@ static void run_note(struct engine *e, struct mail *m)
     struct engine_tasks *t = n->tasks;
     struct registry_op *op = n->op;
 
-    switch (op->kind) {
-    case REGISTRY_CANCEL:
-        if (op->cancel.task == 0)
-            n->ran =
-                desk_cancel_batch(t->desk, op->cancel.batch, "its batch was cancelled", e->now) > 0;
-        else if (desk_forget(t->desk, op->cancel.task, e->now) == DESK_RUNS)
-            n->ran = desk_cancel(t->desk, op->cancel.task, "the task was cancelled", e->now);
-        n->task = op->cancel.task;
-        break;
-    case REGISTRY_EDIT:
-        (void)desk_forget(t->desk, op->edit.task, e->now);
-        break;
-    default:
-        break;
+    n->task = op->kind == REGISTRY_CANCEL ? op->cancel.task : op->edit.task;
+    if (op->kind == REGISTRY_CANCEL && op->cancel.task == 0) {
+        n->batch = op->cancel.batch;
+        desk_hold_batch(t->desk, n->batch, e->now);
+        n->ran = desk_cancel_batch(t->desk, n->batch, "its batch was cancelled", e->now) > 0;
+    } else if (desk_hold(t->desk, n->task, e->now) == DESK_RUNS && op->kind == REGISTRY_CANCEL) {
+        n->ran = desk_cancel(t->desk, n->task, "the task was cancelled", e->now);
     }
     clerk_send(t->clerk, op);
 }

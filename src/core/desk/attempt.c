@@ -457,25 +457,21 @@ bool desk_cancel(struct desk *d, uint64_t task, const char *why, struct instant 
 
 void desk_gone(struct desk *d, uint64_t task, struct instant now)
 {
-    if (desk_forget(d, task, now) == DESK_RUNS)
-        desk_cancel(d, task, "the task was cancelled", now);
+    struct desk_task *t = idmap_get(&d->tasks, task);
+
+    if (t && t->state == DESK_TASK_READY)
+        window_drop(d, t, now);
+    else if (t && t->state == DESK_TASK_RUNNING)
+        (void)desk_cancel(d, task, "the task was cancelled", now);
 }
 
 size_t desk_cancel_batch(struct desk *d, uint64_t batch, const char *why, struct instant now)
 {
-    struct desk_task *t;
-    struct list *next;
-    size_t count = 0, i = 0;
+    size_t count = 0;
 
-    while ((t = idmap_next(&d->tasks, &i)))
-        if (t->task->batch == batch && t->state == DESK_TASK_READY) {
-            window_drop(d, t, now);
-            i--; /* another one may have moved there */
-        }
-    for (struct list *node = d->running.next; node != &d->running; node = next) {
+    list_foreach_safe (node, &d->running) {
         struct attempt *a = list_entry(node, struct attempt, link);
 
-        next = node->next;
         if (a->t->task->batch != batch)
             continue;
         attempt_end(a, WEIR_OUTCOME_CANCELLED, WEIR_REASON_CANCELLED, why, false, now);

@@ -59,6 +59,7 @@ struct desk_task {
     struct attempt *attempt; /* of RUNNING and ENDING */
     struct instant wake_at;  /* set aside until then; NEVER: not, or for its worker */
     uint64_t worker;         /* set aside until that one has room; 0: not */
+    uint32_t holds;          /* ops that may change it are with the registry */
     struct heap_node wait;
     struct list link; /* in its pool's list `busy` */
 };

@@ -323,7 +323,7 @@ void desk_remove_pool(struct desk *d, struct desk_pool *p, struct instant now)
     if (p->leaving)
         return;
     p->leaving = true;
-    schedule_enable_pool(d->schedule, p->place, false);
+    schedule_leave_pool(d->schedule, p->place);
     pool_release(p, now);
 }
 

@@ -165,7 +165,8 @@ static void bring_back(struct desk *d, struct desk_task *t, struct instant now)
     list_remove(&t->link);
     t->wake_at = INSTANT_NEVER;
     t->worker = 0;
-    schedule_bring_back(d->schedule, &t->place, now);
+    if (t->holds == 0)
+        schedule_bring_back(d->schedule, &t->place, now);
 }
 
 void window_aside_for(struct desk *d, struct desk_task *t, struct desk_pool *p, uint64_t worker)
@@ -273,16 +274,62 @@ void window_end(struct desk *d, struct desk_task *t)
     free_task(d, t);
 }
 
-enum desk_found desk_forget(struct desk *d, uint64_t task, struct instant now)
+/* ---- held ---- */
+
+enum desk_found desk_hold(struct desk *d, uint64_t task, struct instant now)
 {
     struct desk_task *t = idmap_get(&d->tasks, task);
 
+    (void)now;
     if (!t || t->state == DESK_TASK_ENDING)
         return DESK_NOT_HERE;
     if (t->state == DESK_TASK_RUNNING)
         return DESK_RUNS;
-    window_drop(d, t, now);
+    t->holds++;
+    schedule_set_aside(d->schedule, &t->place);
     return DESK_WAITED;
+}
+
+/* True: it is gone. */
+static bool let_go(struct desk *d, struct desk_task *t, bool written, struct instant now)
+{
+    if (t->state != DESK_TASK_READY || t->holds == 0)
+        return false; /* it was handed over anew meanwhile, and is another one */
+    if (written) {
+        window_drop(d, t, now);
+        return true;
+    }
+    if (--t->holds == 0 && !heap_contains(&t->wait) && list_empty(&t->link))
+        schedule_bring_back(d->schedule, &t->place, now);
+    return false;
+}
+
+void desk_let_go(struct desk *d, uint64_t task, bool written, struct instant now)
+{
+    struct desk_task *t = idmap_get(&d->tasks, task);
+
+    if (t)
+        (void)let_go(d, t, written, now);
+}
+
+void desk_hold_batch(struct desk *d, uint64_t batch, struct instant now)
+{
+    struct desk_task *t;
+    size_t i = 0;
+
+    while ((t = idmap_next(&d->tasks, &i)))
+        if (t->task->batch == batch)
+            (void)desk_hold(d, t->place.id, now);
+}
+
+void desk_let_go_batch(struct desk *d, uint64_t batch, bool written, struct instant now)
+{
+    struct desk_task *t;
+    size_t i = 0;
+
+    while ((t = idmap_next(&d->tasks, &i)))
+        if (t->task->batch == batch && let_go(d, t, written, now))
+            i--; /* another one may have moved there */
 }
 
 void window_free(struct desk *d)

@@ -34,7 +34,7 @@
  *   task directly before. Retrying it later does not bring those back; they are retried by hand, too.
  * - A task whose last dependency is met before its not_before_ns is SCHEDULED.
  * - What an op about one task (CANCEL, RETRY, EDIT, DELETE, RESOLVE) leaves READY is handed over anew, also when the op was refused:
- *   whoever asked has let go of it (desk_forget()). So an EDIT that changes nothing gives a task back.
+ *   whoever asked has held it (desk_hold()), and lets go of it then. So an EDIT that changes nothing gives a task back.
  *
  * Statuses of ops: WEIR_E_END: no such task, batch or line. WEIR_E_BUSY: it runs, or has not ended. WEIR_E_CONFLICT: it is in a state
  * for which the op makes no sense; a cycle; END and START without the right to it. WEIR_E_INVALID, WEIR_E_LIMIT: the op itself is wrong.
@@ -473,6 +473,7 @@ struct registry_op {
     uint64_t group; /* of the transaction that it is in; 0: it waits */
     bool folded;    /* a START that is part of its END */
     bool spilled;   /* what it tells is in the spill file */
+    bool untaken;                 /* the store has not taken it: nothing has happened, and err says why */
 };
 
 /* ---- reading ---- */

@@ -106,6 +106,8 @@ bool schedule_set_weight(struct schedule *s, struct slice tenant, double weight)
 struct schedule_pool *schedule_add_pool(struct schedule *s, const char *name,
                                         struct permit_account *account, const char *const *skills,
                                         size_t skill_count, void *owner);
+/* Nothing starts in it any more, and another pool may be added with its name, while what runs in it ends. Repeatable. */
+void schedule_leave_pool(struct schedule *s, struct schedule_pool *p);
 /* Nothing of it runs. Tasks that named it wait until there is a pool of that name again. */
 void schedule_remove_pool(struct schedule *s, struct schedule_pool *p);
 /* False: no memory, nothing has changed. */

@@ -198,16 +198,20 @@ static void fill_gate(const struct config_pool *p, struct gate_options *o)
     o->retry_after_max_ns = p->retry_after_max_ns;
 }
 
-size_t poolset_limit(const struct config_pool *p, int64_t max_concurrency)
+size_t poolset_limit(const struct pool_program *program, size_t max_concurrency)
 {
-    return p->kind == CONFIG_PROCESS ? (size_t)((max_concurrency + p->overflow) * p->max_in_flight)
-                                     : (size_t)max_concurrency;
+    const struct crew_options *crew = &program->process.crew;
+
+    return program->kind == CONFIG_PROCESS
+               ? (max_concurrency + crew->overflow) * crew->max_in_flight
+               : max_concurrency;
 }
 
-static void fill_core(const struct config_pool *p, struct core_pool_options *o)
+static void fill_core(const struct config_pool *p, const struct pool_program *program,
+                      struct core_pool_options *o)
 {
     core_pool_options_init(o);
-    o->size = poolset_limit(p, p->max_concurrency);
+    o->size = poolset_limit(program, (size_t)p->max_concurrency);
     fill_gate(p, &o->gate);
     o->max_attempts = (uint32_t)p->max_attempts;
     fill_backoff(&p->backoff, &o->backoff);
@@ -251,7 +255,7 @@ enum weir_status poolset_plan(struct poolset *s, const struct config_pool *p,
     enum weir_status status = pool_program_new(s, p, &plan.program, err);
 
     if (status == WEIR_OK) {
-        fill_core(p, &plan.core);
+        fill_core(p, plan.program, &plan.core);
         fill_desk(p, &plan.desk);
         plan.core.name = plan.program->name;
         plan.desk.ops = &pool_program_ops;
@@ -277,7 +281,7 @@ void poolset_forget(struct poolset_plan *plan)
 void poolset_replan(struct poolset_plan *plan, const struct config_pool *p)
 {
     assert(strcmp(plan->program->name, p->name) == 0);
-    plan->core.size = poolset_limit(p, p->max_concurrency);
+    plan->core.size = poolset_limit(plan->program, (size_t)p->max_concurrency);
     fill_desk(p, &plan->desk);
 }
 

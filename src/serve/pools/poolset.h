@@ -71,10 +71,10 @@ void poolset_forget(struct poolset_plan *plan);
 void poolset_replan(struct poolset_plan *plan, const struct config_pool *p);
 
 /*
- * The limit of a pool (desk_set_limit()) whose max_concurrency is that: of workers, as many requests as all of them, extra
- * ones included, take at once.
+ * The limit of a pool (desk_set_limit()) whose max_concurrency, or what its follow says, is that: of workers, as many
+ * requests as all of them, extra ones included, take at once. The program of a desk pool is its options' ctx.
  */
-size_t poolset_limit(const struct config_pool *p, int64_t max_concurrency);
+size_t poolset_limit(const struct pool_program *program, size_t max_concurrency);
 
 /* Appends the token of an attempt: "ID.SECRET". Any thread. */
 void poolset_token_put(const struct poolset *s, uint64_t token, struct buf *out);

@@ -31,6 +31,9 @@
 #define PAGE_BYTES_DEFAULT 4096
 #define LOG_PAGES_DEFAULT  2000
 
+/* Ready tasks of a line that are counted at the start. */
+#define LINE_COUNTED_MAX 1000
+
 static const char header_magic[16] = "SQLite format 3";
 
 static uint32_t big_endian_32(const unsigned char *p)
@@ -117,8 +120,8 @@ static enum weir_status execute(struct sqlite_registry *r, const char *sql, cons
 
 static enum weir_status connect_file(struct sqlite_registry *r, struct weir_error *err)
 {
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
-                SQLITE_OPEN_EXRESCODE;
+    int flags =
+        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
     struct buf name = {0};
 
     /* So that no name means something to SQLite, as ":memory:" and "file:..." do. */
@@ -208,7 +211,8 @@ static enum weir_status create_tables(struct sqlite_registry *r, uint32_t page_b
     enum weir_status status;
     _cleanup_buf_ struct buf sql = {0};
 
-    buf_printf(&sql, "PRAGMA page_size = %" PRIu32 ";", page_bytes ? page_bytes : PAGE_BYTES_DEFAULT);
+    buf_printf(&sql, "PRAGMA page_size = %" PRIu32 ";",
+               page_bytes ? page_bytes : PAGE_BYTES_DEFAULT);
     buf_printf(&sql, "BEGIN EXCLUSIVE; PRAGMA application_id = %d; PRAGMA user_version = %d;",
                SQLITE_REGISTRY_APPLICATION_ID, SQLITE_REGISTRY_VERSION);
     for (size_t i = 0; i < registry_table_count; i++)
@@ -314,16 +318,30 @@ static enum weir_status each_ready_line(struct sqlite_registry *r, line_fn fn, v
         if (!l)
             return registry_damaged(r->path, "a line is missing", err);
         status = fn(ctx, l);
+        if (status == WEIR_E_END)
+            return WEIR_OK;
         if (status != WEIR_OK)
-            return status == WEIR_E_END ? WEIR_OK : status;
+            return registry_fail(r, "reading its lines", err);
     }
 }
 
-static enum weir_status set_behind(void *ctx, struct line_entry *l)
+/* How many are ready in a line, if it is not many: nobody counts ten million of them. */
+static enum weir_status count_behind(void *ctx, struct line_entry *l)
 {
-    (void)ctx;
-    l->behind = LINE_BEHIND_UNKNOWN;
-    return WEIR_OK;
+    struct sqlite_registry *r = ctx;
+    sqlite3_stmt *stmt = registry_statement(r, RS_READY_SOME);
+    int rc;
+
+    if (!stmt)
+        return WEIR_E_IO;
+    sqlite3_bind_int64(stmt, 1, l->in.id);
+    sqlite3_bind_int64(stmt, 2, LINE_COUNTED_MAX);
+    rc = sqlite3_step(stmt);
+    l->behind = rc == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(stmt, 0) : 0;
+    if (l->behind == LINE_COUNTED_MAX)
+        l->behind = LINE_BEHIND_UNKNOWN;
+    sqlite3_reset(stmt);
+    return rc == SQLITE_ROW ? WEIR_OK : WEIR_E_IO;
 }
 
 struct lines_call {
@@ -425,7 +443,7 @@ static enum weir_status open_registry(struct sqlite_registry *r,
     if (status == WEIR_OK)
         status = registry_load_names(r, err);
     if (status == WEIR_OK)
-        status = each_ready_line(r, set_behind, NULL, err);
+        status = each_ready_line(r, count_behind, r, err);
     /* A write, so that what cannot be written is found now and not with the first task. */
     if (status == WEIR_OK)
         status = execute(r, "BEGIN IMMEDIATE; UPDATE mark SET task = task; COMMIT",

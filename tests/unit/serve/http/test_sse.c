@@ -570,6 +570,26 @@ static void a_thousand_followers_are_woken_together(void **state)
     close_world(&f);
 }
 
+static void what_comes_within_a_while_is_one_wake_up(void **state)
+{
+    struct sse_stats stats;
+    struct listener l;
+    struct fixture f;
+
+    (void)state;
+    open_world_with(&f, &(struct sse_options){.wake_every_ns = NS_PER_S,
+                                              .heartbeat_ns = 3600 * NS_PER_S,
+                                              .ctx = &world});
+    l = listen_to(&f, "", "");
+    assert_true(slice_equal(hear_block(&l), SLICE("retry: 2000")));
+    publish_many(5000);
+    expect_events(&l, 1, 5000, 1);
+    sse_hub_get_stats(world.hub, &stats);
+    assert_in_range(stats.wakes, 1, 4);
+    stop_listening(&l);
+    close_world(&f);
+}
+
 static void stopping_gives_followers_what_there_is_and_ends_them(void **state)
 {
     struct listener l;
@@ -644,6 +664,7 @@ int main(void)
         cmocka_unit_test(silence_is_broken_by_a_comment),
         cmocka_unit_test(slow_readers_hold_up_nobody_and_cost_nothing),
         cmocka_unit_test(a_thousand_followers_are_woken_together),
+        cmocka_unit_test(what_comes_within_a_while_is_one_wake_up),
         cmocka_unit_test(stopping_gives_followers_what_there_is_and_ends_them),
         cmocka_unit_test(a_hub_and_a_follower_without_memory_say_so),
     };
