@@ -58,7 +58,7 @@ struct engine_tasks {
     struct mail mail; /* "something is back" */
     bool posted;
     bool started, hurried;
-    size_t running, unwritten; /* at the end of the last turn */
+    size_t running, unwritten, pools; /* at the end of the last turn */
     struct engine_tasks_stats stats;
 
     /* engine's thread only */
@@ -157,6 +157,13 @@ static void lodger_deliver(struct engine_lodger *l, struct core_task *task)
     desk_finished(of_lodger(l)->desk, task);
 }
 
+static void lodger_pool_gone(struct engine_lodger *l, const struct core_pool *p)
+{
+    struct engine_tasks *t = of_lodger(l);
+
+    desk_pool_gone(t->desk, p, t->engine->now);
+}
+
 static void lodger_idle(struct engine_lodger *l)
 {
     struct engine_tasks *t = of_lodger(l);
@@ -167,7 +174,8 @@ static void lodger_idle(struct engine_lodger *l)
     pthread_mutex_lock(&t->lock);
     t->running = desk_running(t->desk);
     t->unwritten = desk_unwritten(t->desk);
-    if (t->running == 0 || t->unwritten == 0)
+    t->pools = desk_pool_count(t->desk);
+    if (t->running == 0 || t->unwritten == 0 || t->pools == 0)
         pthread_cond_broadcast(&t->changed);
     pthread_mutex_unlock(&t->lock);
 }
@@ -651,6 +659,7 @@ static struct engine_tasks *allocate_tasks(struct engine *e, struct core_registr
                                        .is_due = lodger_is_due,
                                        .owns = lodger_owns,
                                        .deliver = lodger_deliver,
+                                       .pool_gone = lodger_pool_gone,
                                        .idle = lodger_idle};
     t->host = (struct desk_host){.write = host_write, .line = host_line, .wall_ns = host_wall_ns};
     t->observer.ops = &observer_ops;
@@ -820,15 +829,33 @@ static bool wait_written(struct engine_tasks *t)
     return none;
 }
 
-static void count_unwritten(struct desk *d, struct instant now, void *ctx)
+static void remove_pools(struct desk *d, struct instant now, void *ctx)
 {
     struct engine_tasks *t = ctx;
 
-    (void)now;
+    t->started = true; /* pools go by the desk's turn */
+    desk_remove_pools(d, now);
     pthread_mutex_lock(&t->lock);
     t->unwritten = desk_unwritten(d);
-    t->running = desk_running(d);
+    t->pools = desk_pool_count(d);
     pthread_mutex_unlock(&t->lock);
+}
+
+/* Callbacks that cannot be ended are waited for, for their results are ours; and workers, which end in their graces. */
+static void wait_pools(struct engine_tasks *t)
+{
+    pthread_mutex_lock(&t->lock);
+    while (t->pools > 0)
+        pthread_cond_wait(&t->changed, &t->lock);
+    pthread_mutex_unlock(&t->lock);
+}
+
+void engine_tasks_end_pools(struct engine_tasks *t)
+{
+    engine_tasks_call(t, remove_pools, t);
+    if (!wait_written(t))
+        clerk_give_up(t->clerk); /* what a pool has to write keeps it, too */
+    wait_pools(t);
 }
 
 void engine_tasks_close(struct engine_tasks *t)
@@ -838,9 +865,7 @@ void engine_tasks_close(struct engine_tasks *t)
     atomic_store(&t->refusing, true);
     engine_tasks_call(t, stop_desk, NULL);
     engine_tasks_call(t, end_running, &(uint64_t){0});
-    /* Callbacks that cannot be ended are waited for: their results are ours. */
-    (void)wait_running(t, INT64_MAX, false);
-    engine_tasks_call(t, count_unwritten, t);
+    engine_tasks_end_pools(t);
     if (!wait_written(t)) {
         clerk_give_up(t->clerk);
         (void)wait_written(t);
