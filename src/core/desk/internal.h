@@ -60,7 +60,9 @@ struct desk_task {
     struct attempt *attempt; /* of RUNNING and ENDING */
     struct instant wake_at;  /* set aside until then; NEVER: not, or for its worker */
     uint64_t worker;         /* set aside until that one has room; 0: not */
-    uint32_t holds;          /* ops that may change it are with the registry */
+    uint32_t
+        refs; /* the window's, and one of each attempt whose executor may still read the payload */
+    uint32_t holds; /* ops that may change it are with the registry */
     struct heap_node wait;
     struct list link; /* in its pool's list `busy` */
 };
@@ -71,7 +73,8 @@ struct attempt {
     struct desk_attempt shown;
     struct desk *desk;
     struct desk_pool *pool;
-    struct desk_task *t;
+    struct desk_task *t;      /* whose attempt it is; NULL: that has a life of its own again */
+    struct desk_task *source; /* whose payload the executor reads; NULL: it has let go of it */
     struct schedule_line *line;
     struct core_answer answer; /* when it has ended */
     int64_t started_wall_ns;
@@ -142,6 +145,8 @@ bool slots_resolve(struct desk *d, struct slice names, struct permit_slots *ret[
 void window_add(struct desk *d, struct registry_task *r, struct instant now);
 /* Off the schedule and out of the window; the task is freed. */
 void window_drop(struct desk *d, struct desk_task *t, struct instant now);
+/* The task's memory is used up for one more. */
+void task_unref(struct desk_task *t);
 /* The task leaves for good: its end is written. */
 void window_end(struct desk *d, struct desk_task *t);
 /* READY again, in the schedule at its rank; aside until then (NONE: not). */

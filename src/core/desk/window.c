@@ -52,6 +52,7 @@ static bool add(struct desk *d, struct registry_task *r, struct instant now)
     list_init(&t->link);
     heap_node_init(&t->wait);
     t->task = r;
+    t->refs = 1;
     t->state = DESK_TASK_READY;
     t->wake_at = INSTANT_NEVER;
     if (!grow(&d->waits, d->tasks.len + 1) || !idmap_put(&d->tasks, r->id, t)) {
@@ -246,11 +247,18 @@ struct instant window_run(struct desk *d, struct instant now)
 
 /* ---- out ---- */
 
-static void free_task(struct desk *d, struct desk_task *t)
+void task_unref(struct desk_task *t)
 {
-    d->window_bytes -= t->task->payload_len;
+    if (--t->refs > 0)
+        return;
     mem_free(t->task);
     mem_free(t);
+}
+
+static void leave_window(struct desk *d, struct desk_task *t)
+{
+    d->window_bytes -= t->task->payload_len;
+    task_unref(t);
 }
 
 void window_drop(struct desk *d, struct desk_task *t, struct instant now)
@@ -263,7 +271,7 @@ void window_drop(struct desk *d, struct desk_task *t, struct instant now)
     (void)idmap_remove(&d->tasks, t->place.id);
     schedule_hold_line(d->schedule, l, true);
     schedule_remove(d->schedule, &t->place, now);
-    free_task(d, t);
+    leave_window(d, t);
     window_refill(d, l, now);
     schedule_hold_line(d->schedule, l, false);
 }
@@ -271,7 +279,7 @@ void window_drop(struct desk *d, struct desk_task *t, struct instant now)
 void window_end(struct desk *d, struct desk_task *t)
 {
     (void)idmap_remove(&d->tasks, t->place.id);
-    free_task(d, t);
+    leave_window(d, t);
 }
 
 /* ---- held ---- */
@@ -342,7 +350,7 @@ void window_free(struct desk *d)
         heap_remove(&d->waits, &t->wait);
         list_remove(&t->link);
         schedule_remove(d->schedule, &t->place, INSTANT_NONE);
-        free_task(d, t);
+        leave_window(d, t);
     }
     while (d->stash) {
         struct registry_task *r = d->stash;
