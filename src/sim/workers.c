@@ -437,6 +437,7 @@ static void executor_close(struct core_executor *port)
             crew_gone(crew_of(x), x->processes[i].w, "the world ended", NULL,
                       sim_world_now(x->world));
     }
+    list_remove(&x->edge.link);
     workers_free(x);
 }
 

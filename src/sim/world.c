@@ -72,6 +72,7 @@ struct sim_world {
     struct heap events;
     size_t event_room; /* how many events there can be */
     struct list edges, batches, calls;
+    struct sim_lodger *lodger; /* NULL: none */
     bool cut, dead, shut_down;
     bool unheard; /* of this step's event the dispatcher knows nothing: it need not run */
     struct store_row rows[SIM_PUT_ROWS];
@@ -245,6 +246,7 @@ static void executor_close(struct core_executor *port)
     struct sim_executor *ex = (struct sim_executor *)(void *)port;
 
     assert(ex->edge.running == 0);
+    list_remove(&ex->edge.link);
     executor_free(ex);
 }
 
@@ -488,12 +490,18 @@ static void consume_one(struct sim_world *w, struct sim_event *ev)
 
 /* ---- the dispatcher's host ---- */
 
+static struct sim_lodger *lodger_of(struct dispatcher_host *h, const struct core_batch *core)
+{
+    struct sim_lodger *l = list_entry(h, struct sim_world, host)->lodger;
+
+    return l && l->owns(l, core) ? l : NULL;
+}
+
 static void host_finished(struct dispatcher_host *h, struct core_batch *core, struct core_task *t)
 {
     struct sim_batch *b = batch_of(core);
 
-    (void)h;
-    if (!b->options.store)
+    if (lodger_of(h, core) || !b->options.store)
         return;
     queue_put(&b->to_commit, t);
     begin_put(b);
@@ -510,9 +518,13 @@ static void host_retrying(struct dispatcher_host *h, struct core_batch *core,
 
 static void host_deliver(struct dispatcher_host *h, struct core_batch *core, struct core_task *t)
 {
+    struct sim_lodger *l = lodger_of(h, core);
     struct sim_batch *b = batch_of(core);
 
-    (void)h;
+    if (l) {
+        l->deliver(l, t);
+        return;
+    }
     queue_put(&b->delivered, t);
     if (!heap_contains(&b->consume.node))
         consume_later(b);
@@ -522,6 +534,14 @@ static void host_closed(struct dispatcher_host *h, struct core_batch *core)
 {
     (void)h;
     (void)core;
+}
+
+static void host_pool_gone(struct dispatcher_host *h, struct core_pool *p)
+{
+    struct sim_lodger *l = list_entry(h, struct sim_world, host)->lodger;
+
+    if (l)
+        l->pool_gone(l, p);
 }
 
 void sim_world_tell(struct sim_world *w, const struct core_event *ev)
@@ -661,6 +681,7 @@ enum weir_status sim_world_new(const struct sim_world_options *o, struct sim_wor
         .retrying = host_retrying,
         .deliver = host_deliver,
         .closed = host_closed,
+        .pool_gone = host_pool_gone,
     };
     w->options = *o;
     w->now = SIM_START;
@@ -696,6 +717,29 @@ static struct sim_event *next_event(const struct sim_world *w, struct instant *r
     return NULL;
 }
 
+void sim_world_set_lodger(struct sim_world *w, struct sim_lodger *l)
+{
+    w->lodger = l;
+    w->wake = w->now;
+}
+
+struct dispatcher *sim_world_use_dispatcher(struct sim_world *w)
+{
+    return w->dispatcher;
+}
+
+/* The dispatcher's turn; the lodger's comes before it, as in an engine. */
+static void run_dispatcher(struct sim_world *w)
+{
+    struct sim_lodger *l = w->lodger;
+
+    do {
+        struct instant due = l ? l->turn(l, w->now) : INSTANT_NEVER;
+
+        w->wake = instant_min(due, dispatcher_run(w->dispatcher, w->now));
+    } while (l && l->is_due(l));
+}
+
 enum sim_end sim_world_run(struct sim_world *w, struct instant until)
 {
     while (!w->cut) {
@@ -703,12 +747,16 @@ enum sim_end sim_world_run(struct sim_world *w, struct instant until)
         struct sim_event *ev = next_event(w, &at);
 
         if (free_what_is_over(w) && w->events.len == 0 &&
+            (!w->lodger || instant_is_never(at)) &&
             (!w->shut_down || dispatcher_workers(w->dispatcher) == 0))
             return SIM_DONE;
-        if (instant_is_never(at))
+        if (instant_is_never(at) && !w->lodger)
             return SIM_STUCK;
-        if (instant_before(until, at))
+        if (instant_before(until, at)) {
+            if (w->lodger)
+                w->now = instant_max(w->now, until);
             return SIM_TIME;
+        }
         w->now = instant_max(w->now, at);
         w->steps++;
         if (ev) {
@@ -718,7 +766,7 @@ enum sim_end sim_world_run(struct sim_world *w, struct instant until)
         if (w->cut)
             break;
         if (!w->unheard)
-            w->wake = dispatcher_run(w->dispatcher, w->now);
+            run_dispatcher(w);
         w->unheard = false;
         if (w->options.step && !w->options.step(w->options.ctx, w))
             return SIM_HALTED;
@@ -740,6 +788,8 @@ static void tear_down(struct sim_world *w)
 
         e->drop(e);
     }
+    if (w->lodger)
+        w->lodger->drop(w->lodger);
 }
 
 static void free_batch(struct sim_world *w, struct sim_batch *b)
