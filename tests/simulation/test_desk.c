@@ -4,6 +4,7 @@
  *     WEIR_SEEDS=10000 build/tests/simulation/test_desk       how many seeds; 300 by default
  *     WEIR_SEED=4711 WEIR_SEEDS=1 build/tests/simulation/test_desk     one, again: the same life
  *     WEIR_OPERATIONS=2000                                    operations in each life; 100 by default
+ *     WEIR_LOUD=1                                             tells all that happens
  */
 #include "simulation/desk/life.h"
 
@@ -53,7 +54,8 @@ static void in_random_lives_every_promise_holds_after_every_step(void **state)
 
     (void)state;
     for (uint64_t seed = first; seed < first + seeds && failed < 5; seed++) {
-        struct life_options o = {.seed = seed, .operations = operations};
+        struct life_options o = {.seed = seed, .operations = operations,
+                                 .loud = from_environment("WEIR_LOUD", 0) != 0};
         char wrong[LIFE_WRONG_BYTES];
         uint64_t hash, again;
         bool ok;

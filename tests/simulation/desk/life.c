@@ -463,6 +463,16 @@ static struct order *new_order(struct life *l, enum registry_op_kind kind)
 
 static void send(struct order *o)
 {
+    if (o->life->options.loud)
+        fprintf(stderr, "%12.6f sends op %d task %llu\n",
+                duration_seconds(office_now(o->life->office).ns) - 1000, (int)o->op.kind,
+                (unsigned long long)(o->op.kind == REGISTRY_CANCEL   ? o->op.cancel.task
+                                     : o->op.kind == REGISTRY_RETRY  ? o->op.retry.task
+                                     : o->op.kind == REGISTRY_EDIT   ? o->op.edit.task
+                                     : o->op.kind == REGISTRY_DELETE ? o->op.remove.task
+                                     : o->op.kind == REGISTRY_RESOLVE
+                                         ? o->op.resolve.task
+                                         : 0));
     office_send(o->life->office, &o->op);
 }
 
@@ -1001,6 +1011,7 @@ static void begin(struct life *l)
     if (memory_registry_new(&l->registry, NULL) != WEIR_OK)
         assert(!"no registry");
     l->watch = watch_new(l->registry);
+    l->watch->loud = l->options.loud;
     l->watcher = (struct office_watcher){
         .committed = committed, .step = after_step, .pool_gone = pool_gone, .ctx = l};
     o->watcher = &l->watcher;

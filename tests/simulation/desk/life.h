@@ -17,6 +17,7 @@
 struct life_options {
     uint64_t seed;
     uint32_t operations;
+    bool loud; /* tells what happens, on standard error */
 };
 
 /* Sums over lives, so that a test can see that something has come about at all. */

@@ -20,6 +20,14 @@ const char *watch_wrong(const struct watch *w)
     return w->wrong[0] ? w->wrong : NULL;
 }
 
+#define LOUD(w, ...)                                                                               \
+    do {                                                                                           \
+        if ((w)->loud) {                                                                           \
+            fprintf(stderr, "%12.6f ", duration_seconds((w)->now.ns) - 1000);                      \
+            fprintf(stderr, __VA_ARGS__);                                                          \
+        }                                                                                          \
+    } while (0)
+
 static void mix(struct watch *w, uint64_t value)
 {
     w->hash = (w->hash ^ value) * UINT64_C(0x100000001b3);
@@ -271,6 +279,8 @@ void watch_began(struct watch *w, struct watch_pool *p, const struct core_attemp
     w->prepared.token = 0;
     w->prepared.pool = p;
     w->prepared.low = p->reserve.share > 0 && w->prepared_priority < p->reserve.min_priority;
+    LOUD(w, "begins: task %llu attempt %u in %s\n", (unsigned long long)w->prepared.task,
+         w->prepared_number, p->name);
     w->begun++;
     w->running++;
     p->running++;
@@ -295,6 +305,7 @@ void watch_asked(struct watch *w, const struct core_attempt *a)
 
     if (!r || r->asked || r->pool->at_once)
         return;
+    LOUD(w, "is left behind: task %llu\n", (unsigned long long)r->task);
     r->asked = true;
     w->abandoned++;
     watch_task(w, r->task)->live--;
@@ -308,6 +319,8 @@ void watch_ended(struct watch *w, const struct core_attempt *a)
         watch_fail(w, "I5: an attempt ends that does not run", a->index);
         return;
     }
+    LOUD(w, "ends: task %llu as %s\n", (unsigned long long)r->task,
+         weir_outcome_name(a->answer.outcome));
     if (!r->asked)
         watch_task(w, r->task)->live--;
     r->token = 0;
@@ -434,6 +447,9 @@ static bool take_event(void *ctx, const struct registry_event *e)
     if (e->seq != w->seq + 1)
         watch_fail(w, "events have a gap", e->task);
     w->seq = e->seq;
+    LOUD(w, "%llu %s task %llu attempt %u %.*s\n", (unsigned long long)e->seq,
+         registry_event_name(e->kind), (unsigned long long)e->task, e->attempt, (int)e->detail.len,
+         e->detail.data ? e->detail.data : "");
     w->kinds[e->kind]++;
     mix(w, e->seq);
     mix(w, e->kind);

@@ -95,6 +95,7 @@ struct watch {
     int64_t wall_ns;
     /* sums, for those who want to know that it has come about */
     uint64_t begun, abandoned, kinds[REGISTRY_EVENT_KINDS], strays;
+    bool loud; /* tells all that it sees */
     char wrong[300];
 };
 
