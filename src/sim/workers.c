@@ -424,6 +424,7 @@ static void edge_drop(struct sim_edge *e)
         list_foreach (node, &p->requests)
             list_entry(node, struct request, link)->cancelled = true;
         lose_all(p, now);
+        crew_gone(crew_of(x), p->w, "the world ended", NULL, now);
     }
 }
 

@@ -774,6 +774,16 @@ enum sim_end sim_world_run(struct sim_world *w, struct instant until)
     return SIM_CUT;
 }
 
+void sim_world_drop_edges(struct sim_world *w)
+{
+    assert(w->dead);
+    list_foreach (node, &w->edges) {
+        struct sim_edge *e = list_entry(node, struct sim_edge, link);
+
+        e->drop(e);
+    }
+}
+
 /* Ends what is in the middle, so that it can be freed: nobody is told, nothing is put. */
 static void tear_down(struct sim_world *w)
 {
@@ -783,11 +793,7 @@ static void tear_down(struct sim_world *w)
         if (b->core)
             dispatcher_abort(w->dispatcher, b->core, w->now);
     }
-    list_foreach (node, &w->edges) {
-        struct sim_edge *e = list_entry(node, struct sim_edge, link);
-
-        e->drop(e);
-    }
+    sim_world_drop_edges(w);
     if (w->lodger)
         w->lodger->drop(w->lodger);
 }

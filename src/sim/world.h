@@ -174,8 +174,9 @@ WEIR_MUST_CHECK enum weir_status sim_world_set_fallback(struct sim_world *w, str
                                                         struct core_pool *other);
 /* NULL: nobody. A world with one has no more to do (SIM_DONE) when nothing is due. */
 void sim_world_set_lodger(struct sim_world *w, struct sim_lodger *l);
-/* For the lodger. */
+/* For the lodger; the second from its drop(): what its dispatcher_run() has started meanwhile goes, too. */
 struct dispatcher *sim_world_use_dispatcher(struct sim_world *w);
+void sim_world_drop_edges(struct sim_world *w);
 /* Room for that many more events of an edge at once. */
 WEIR_MUST_CHECK bool sim_world_make_room(struct sim_world *w, size_t events);
 void sim_event_init(struct sim_event *ev, void (*fire)(struct sim_world *w, struct sim_event *ev));

@@ -28,6 +28,7 @@ static void free_attempt(struct attempt *a)
     task_clear(&a->core);
     mem_free((void *)a->core.session);
     mem_free(a->text);
+    mem_free(a->anew);
     mem_free(a);
     d->attempt_count--;
 }
@@ -85,6 +86,7 @@ static struct attempt *make(struct desk *d, struct desk_task *t, struct desk_poo
     a->desk = d;
     a->pool = p;
     a->t = t;
+    a->task = t->task->id;
     a->line = t->place.line;
     task_init(&a->core);
     answer_init(&a->answer);
@@ -200,8 +202,14 @@ void attempt_written(struct desk *d, struct attempt *a, struct registry_op *op, 
     } else {
         a->end_sent = false;
         d->unwritten_bytes -= answer_bytes(&a->answer);
-        if (a->t && a->t->state == DESK_TASK_ENDING && a->t->attempt == a)
+        if (a->t && a->t->state == DESK_TASK_ENDING && a->t->attempt == a) {
             window_end(d, a->t);
+            if (a->anew)
+                window_add(d, a->anew, now);
+            a->anew = NULL;
+        } else if (a->end_op.end.next == REGISTRY_READY) {
+            window_end_written(d, a->task, op->err.status == WEIR_OK, now);
+        }
         a->t = NULL;
     }
     free_if_done(a);
@@ -446,12 +454,19 @@ static struct attempt *running(struct desk *d, uint64_t task)
     return t && t->state == DESK_TASK_RUNNING ? t->attempt : NULL;
 }
 
+/* It may have just ended by itself, or be ended for another reason: what is cancelled is not tried again. */
+static void cancel(struct attempt *a, const char *why, struct instant now)
+{
+    a->unwanted = true;
+    attempt_end(a, WEIR_OUTCOME_CANCELLED, WEIR_REASON_CANCELLED, why, false, now);
+}
+
 bool desk_cancel(struct desk *d, uint64_t task, const char *why, struct instant now)
 {
     struct attempt *a = running(d, task);
 
     if (a)
-        attempt_end(a, WEIR_OUTCOME_CANCELLED, WEIR_REASON_CANCELLED, why, false, now);
+        cancel(a, why, now);
     return a != NULL;
 }
 
@@ -474,7 +489,7 @@ size_t desk_cancel_batch(struct desk *d, uint64_t batch, const char *why, struct
 
         if (a->t->task->batch != batch)
             continue;
-        attempt_end(a, WEIR_OUTCOME_CANCELLED, WEIR_REASON_CANCELLED, why, false, now);
+        cancel(a, why, now);
         count++;
     }
     return count;

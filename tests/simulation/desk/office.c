@@ -9,12 +9,13 @@
 #include <assert.h>
 #include <string.h>
 
-/* What is to be done at the desk after an op of a user is written. */
+/* What is to be done at the desk after an op of a user is written: as in engine/tasks.c. */
 struct registry_note {
     enum registry_op_kind kind;
-    uint64_t task, batch; /* one of them */
-    bool ran, untaken, done;
-    struct registry_note *next;
+    uint64_t task, batch; /* one of them, of CANCEL and EDIT */
+    bool ran;
+    struct registry_op left;
+    int64_t wake_ns;
 };
 
 static struct office *of_lodger(struct sim_lodger *l)
@@ -60,6 +61,8 @@ static bool must(const struct registry_op *op)
 
 static size_t weight_of(const struct registry_op *op)
 {
+    if (op->kind == REGISTRY_LINES)
+        return CLERK_GROUP_OPS + 1;
     return op->kind == REGISTRY_SUBMIT ? op->submit.count : 1;
 }
 
@@ -129,6 +132,7 @@ static struct registry_op *fold(struct office *o)
 
     o->groups++;
     for (struct registry_op *op = o->group; op; op = op->next) {
+        o->groups += op->kind == REGISTRY_CANCEL || op->kind == REGISTRY_EDIT;
         op->group = o->groups;
         if (op->kind != REGISTRY_END || !op->start_op || op->start_op->group != o->groups)
             continue;
@@ -175,102 +179,83 @@ static void unfold(struct office *o, struct registry_op *folded)
 
 /* ---- what is back from the clerk ---- */
 
-static void keep_time(struct office_back *b, int64_t ns)
+static void keep_time(struct registry_note *n, int64_t ns)
 {
-    if (ns != 0 && (b->wake_ns == 0 || ns < b->wake_ns))
-        b->wake_ns = ns;
+    if (ns != 0 && (n->wake_ns == 0 || ns < n->wake_ns))
+        n->wake_ns = ns;
 }
 
-static void keep_times(struct office_back *b, const struct registry_op *op)
+static void keep_times(struct registry_note *n, const struct registry_op *op)
 {
     if (op->kind == REGISTRY_SUBMIT)
         for (size_t i = 0; i < op->submit.count; i++) {
-            keep_time(b, op->submit.specs[i].not_before_ns);
-            keep_time(b, op->submit.specs[i].deadline_ns);
+            keep_time(n, op->submit.specs[i].not_before_ns);
+            keep_time(n, op->submit.specs[i].deadline_ns);
         }
     else if (op->kind == REGISTRY_EDIT && op->edit.not_before_ns)
-        keep_time(b, *op->edit.not_before_ns);
+        keep_time(n, *op->edit.not_before_ns);
     else if (op->kind == REGISTRY_RETRY || op->kind == REGISTRY_RESOLVE)
-        keep_time(b, op->at_ns);
+        keep_time(n, op->at_ns);
 }
 
-static void keep_lines(struct office_back *b, struct registry_op *op)
+static struct registry_op *keep(struct registry_op *op)
 {
-    size_t count = b->line_count + op->ret_line_count;
+    struct registry_note *n = op->note;
 
-    b->lines = mem_realloc(b->lines, count * sizeof *b->lines);
-    assert(b->lines);
-    memcpy(b->lines + b->line_count, op->ret_lines, op->ret_line_count * sizeof *op->ret_lines);
-    b->line_count = count;
-    op->ret_lines = mem_free(op->ret_lines);
+    n->left = (struct registry_op){.kind = op->kind,
+                                   .untaken = op->untaken,
+                                   .ret_ready = op->ret_ready,
+                                   .ret_lines = op->ret_lines,
+                                   .ret_line_count = op->ret_line_count,
+                                   .note = n};
+    n->left.err.status = op->err.status;
+    op->ret_ready = NULL;
+    op->ret_lines = NULL;
     op->ret_line_count = 0;
-}
-
-static void keep(struct office_back *b, struct registry_op *op)
-{
-    if (op->ret_ready) {
-        *b->ready_tail = op->ret_ready;
-        while (*b->ready_tail)
-            b->ready_tail = &(*b->ready_tail)->next;
-        op->ret_ready = NULL;
-    }
-    if (op->ret_lines)
-        keep_lines(b, op);
+    op->note = NULL;
     if (op->err.status == WEIR_OK)
-        keep_times(b, op);
-    if (op->note) {
-        struct registry_note *n = op->note;
-
-        n->untaken = op->untaken;
-        n->done = op->err.status == WEIR_OK;
-        if (n->ran && (op->err.status == WEIR_E_BUSY || op->err.status == WEIR_E_CONFLICT))
-            op->err = (struct weir_error){0};
-        op->note = NULL;
-        n->next = NULL;
-        *b->notes_tail = n;
-        b->notes_tail = &n->next;
-    }
-}
-
-static void init_back(struct office_back *b)
-{
-    *b = (struct office_back){0};
-    b->ops_tail = &b->ops;
-    b->ready_tail = &b->ready;
-    b->notes_tail = &b->notes;
+        keep_times(n, op);
+    if (n->ran && (op->err.status == WEIR_E_BUSY || op->err.status == WEIR_E_CONFLICT))
+        op->err = (struct weir_error){0};
+    return &n->left;
 }
 
 /* The chain is its owners'. */
 static void give(struct office *o, struct registry_op *chain)
 {
     while (chain) {
-        struct registry_op *op = chain;
+        struct registry_op *op = chain, *theirs = NULL;
 
         chain = op->next;
         op->next = NULL;
-        if (!op->done) {
-            *o->back.ops_tail = op;
-            o->back.ops_tail = &op->next;
-            continue;
+        if (op->done) {
+            theirs = op;
+            op = keep(op);
         }
-        keep(&o->back, op);
-        op->done(op);
+        *o->back_tail = op;
+        o->back_tail = &op->next;
+        if (theirs)
+            theirs->done(theirs);
     }
-    if (!heap_contains(&o->mail.node))
+    if (o->back && !heap_contains(&o->mail.node))
         plan(o, &o->mail, o->options.mail_max_ns);
 }
 
 static void settle(struct office *o, struct registry_note *n)
 {
     struct instant now = office_now(o);
+    enum weir_status status = n->left.err.status;
+    bool written = !n->left.untaken && status != WEIR_E_BUSY;
 
-    if (n->batch != 0) {
-        desk_let_go_batch(o->desk, n->batch, !n->untaken, now);
-    } else {
-        desk_let_go(o->desk, n->task, !n->untaken, now);
-        if (n->kind == REGISTRY_CANCEL && n->done)
-            desk_gone(o->desk, n->task, now);
-    }
+    if (n->batch != 0)
+        desk_let_go_batch(o->desk, n->batch, written, now);
+    else if (n->task != 0)
+        desk_let_go(o->desk, n->task, written, now);
+    if (n->task != 0 && n->kind == REGISTRY_CANCEL && status == WEIR_OK)
+        desk_gone(o->desk, n->task, now);
+    desk_made_ready(o->desk, &n->left, now);
+    if (n->wake_ns != 0)
+        desk_wake_by(o->desk, n->wake_ns);
     mem_free(n);
 }
 
@@ -278,34 +263,25 @@ static void settle(struct office *o, struct registry_note *n)
 static void open_mail(struct sim_world *w, struct sim_event *ev)
 {
     struct office *o = list_entry(ev, struct office, mail);
-    const struct office_watcher *watcher = o->options.watcher;
-    struct office_back back = o->back;
-    struct instant now = office_now(o);
+    struct registry_op *ops = o->back;
 
     (void)w;
-    /* The tails point into the copy's original where a list is empty: nothing is added to the copy. */
-    init_back(&o->back);
-    desk_ready(o->desk, back.ready, now);
-    while (back.ops) {
-        struct registry_op *op = back.ops;
+    o->back = NULL;
+    o->back_tail = &o->back;
+    while (ops) {
+        struct registry_op *op = ops;
 
-        back.ops = op->next;
+        ops = op->next;
         op->next = NULL;
-        if (watcher && watcher->told)
-            watcher->told(watcher->ctx, op);
-        desk_written(o->desk, op, now);
+        if (op->note) {
+            settle(o, op->note);
+        } else if (op->kind == REGISTRY_LINES) {
+            desk_made_ready(o->desk, op, office_now(o));
+            mem_free(op);
+        } else {
+            desk_written(o->desk, op, office_now(o));
+        }
     }
-    for (size_t i = 0; i < back.line_count; i++)
-        desk_line_ready(o->desk, back.lines[i], now);
-    mem_free(back.lines);
-    while (back.notes) {
-        struct registry_note *n = back.notes;
-
-        back.notes = n->next;
-        settle(o, n);
-    }
-    if (back.wake_ns != 0)
-        desk_wake_by(o->desk, back.wake_ns);
 }
 
 /* ---- writing ---- */
@@ -363,19 +339,35 @@ static void fail(struct office *o, struct registry_op *folded, const struct weir
         o->pause_ns = CLERK_RETRY_MAX_NS;
 }
 
-static void commit(struct sim_world *w, struct sim_event *ev)
+static bool put_line(void *ctx, const struct registry_line *l)
 {
-    struct office *o = list_entry(ev, struct office, commit);
-    const struct office_watcher *watcher = o->options.watcher;
+    struct registry_op *op = ctx;
+
+    op->ret_lines = mem_realloc(op->ret_lines, (op->ret_line_count + 1) * sizeof *op->ret_lines);
+    assert(op->ret_lines);
+    op->ret_lines[op->ret_line_count++] = l->id;
+    return true;
+}
+
+static void look_at_lines(struct office *o)
+{
+    struct registry_op *op = o->group;
+
+    (void)o->registry->ops->lines(o->registry, put_line, op, NULL);
+    o->group = NULL;
+    o->group_tail = &o->group;
+    o->weight = 0;
+    o->busy = false;
+    give(o, op);
+    wake_clerk(o, o->options.gather_max_ns);
+}
+
+static void write_group(struct office *o)
+{
     struct registry_op *folded = fold(o);
     struct weir_error err = {0};
-    enum weir_status status;
+    enum weir_status status = o->registry->ops->apply(o->registry, o->group, &err);
 
-    (void)w;
-    if (watcher && watcher->written)
-        for (struct registry_op *op = o->group; op; op = op->next)
-            watcher->written(watcher->ctx, op);
-    status = o->registry->ops->apply(o->registry, o->group, &err);
     o->busy = false;
     if (status == WEIR_OK) {
         succeed(o, folded);
@@ -392,6 +384,17 @@ static void commit(struct sim_world *w, struct sim_event *ev)
     }
 }
 
+static void commit(struct sim_world *w, struct sim_event *ev)
+{
+    struct office *o = list_entry(ev, struct office, commit);
+
+    (void)w;
+    if (o->group->kind == REGISTRY_LINES)
+        look_at_lines(o);
+    else
+        write_group(o);
+}
+
 bool office_is_idle(const struct office *o)
 {
     return !o->queue && !o->group && !o->busy && !heap_contains(&o->mail.node) &&
@@ -400,14 +403,10 @@ bool office_is_idle(const struct office *o)
 
 /* ---- ops of users ---- */
 
-static void note(struct office *o, struct registry_op *op)
+static void hold(struct office *o, struct registry_op *op, struct registry_note *n)
 {
-    struct registry_note *n = mem_calloc(1, sizeof *n);
     struct instant now = office_now(o);
 
-    assert(n);
-    n->kind = op->kind;
-    op->note = n;
     n->task = op->kind == REGISTRY_CANCEL ? op->cancel.task : op->edit.task;
     if (op->kind == REGISTRY_CANCEL && op->cancel.task == 0) {
         n->batch = op->cancel.batch;
@@ -420,11 +419,14 @@ static void note(struct office *o, struct registry_op *op)
 
 void office_send(struct office *o, struct registry_op *op)
 {
-    assert(op->done);
-    op->note = NULL;
+    struct registry_note *n = mem_calloc(1, sizeof *n);
+
+    assert(op->done && n);
+    n->kind = op->kind;
+    op->note = n;
     op->at_ns = office_wall_ns(o);
     if (op->kind == REGISTRY_CANCEL || op->kind == REGISTRY_EDIT)
-        note(o, op);
+        hold(o, op, n);
     to_clerk(o, op);
 }
 
@@ -473,22 +475,34 @@ static void lodger_deliver(struct sim_lodger *l, struct core_task *t)
 
 static void lodger_pool_gone(struct sim_lodger *l, struct core_pool *p)
 {
-    const struct office_watcher *w = of_lodger(l)->options.watcher;
+    struct office *o = of_lodger(l);
+    const struct office_watcher *w = o->options.watcher;
 
     if (w && w->pool_gone)
         w->pool_gone(w->ctx, p);
+    desk_pool_gone(o->desk, p, office_now(o));
 }
 
 static const struct weir_error gone = {.status = WEIR_E_SHUTDOWN, .message = "the world has ended"};
 
 /* Users hear that it failed, the desk's ops are put on a chain. */
-static void drop_chain(struct registry_op *chain, struct registry_op ***tail)
+static void drop_chain(struct office *o, struct registry_op *chain, struct registry_op ***tail)
 {
     while (chain) {
         struct registry_op *op = chain;
 
         chain = op->next;
         op->next = NULL;
+        if (op->kind == REGISTRY_LINES) {
+            mem_free(op->ret_lines);
+            mem_free(op);
+            continue;
+        }
+        if (op->note && op == &op->note->left) {
+            desk_made_ready(o->desk, op, office_now(o));
+            mem_free(op->note);
+            continue;
+        }
         if (op->done) {
             op->err = gone;
             op->untaken = true;
@@ -507,19 +521,11 @@ static void drop_ops(struct office *o)
     struct registry_op *chain = NULL, **tail = &chain;
     struct instant now = office_now(o);
 
-    for (struct registry_task *r; (r = o->back.ready);) {
-        o->back.ready = r->next;
-        mem_free(r);
-    }
-    for (struct registry_note *n; (n = o->back.notes);) {
-        o->back.notes = n->next;
-        mem_free(n);
-    }
-    mem_free(o->back.lines);
-    drop_chain(o->back.ops, &tail);
-    drop_chain(o->group, &tail);
-    drop_chain(o->queue, &tail);
-    init_back(&o->back);
+    drop_chain(o, o->back, &tail);
+    drop_chain(o, o->group, &tail);
+    drop_chain(o, o->queue, &tail);
+    o->back = NULL;
+    o->back_tail = &o->back;
     o->group = o->queue = NULL;
     o->group_tail = &o->group;
     o->tail = &o->queue;
@@ -538,8 +544,11 @@ static void lodger_drop(struct sim_lodger *l)
     struct office *o = of_lodger(l);
     struct instant now = office_now(o);
 
-    for (int i = 0; i < 1000 && (desk_running(o->desk) > 0 || desk_unwritten(o->desk) > 0); i++) {
+    desk_remove_pools(o->desk, now);
+    for (int i = 0; i < 1000 && (desk_unwritten(o->desk) > 0 || desk_pool_count(o->desk) > 0);
+         i++) {
         drop_ops(o);
+        sim_world_drop_edges(o->world);
         (void)desk_run(o->desk, now);
         (void)dispatcher_run(sim_world_use_dispatcher(o->world), now);
     }
@@ -584,7 +593,7 @@ static void init_office(struct office *o)
     o->tail = &o->queue;
     o->group_tail = &o->group;
     o->most = CLERK_GROUP_OPS;
-    init_back(&o->back);
+    o->back_tail = &o->back;
 }
 
 struct office *office_open(const struct office_options *options, struct core_registry *r,
@@ -622,19 +631,16 @@ struct office *office_open(const struct office_options *options, struct core_reg
     return o;
 }
 
-static bool every_line(void *ctx, const struct registry_line *l)
-{
-    struct office *o = ctx;
-
-    desk_line_ready(o->desk, l->id, office_now(o));
-    return true;
-}
-
 void office_begin(struct office *o)
 {
+    struct registry_op *op;
+
     o->has_begun = true;
     desk_wake_by(o->desk, 1);
-    (void)o->registry->ops->lines(o->registry, every_line, o, NULL);
+    op = mem_calloc(1, sizeof *op);
+    assert(op);
+    op->kind = REGISTRY_LINES;
+    to_clerk(o, op);
     sim_world_set_lodger(o->world, &o->lodger);
 }
 

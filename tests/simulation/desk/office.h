@@ -27,11 +27,8 @@ struct office;
 
 /* Looks at what happens in it. Each may be NULL. */
 struct office_watcher {
-    /* Before a group is written, op for op, STARTs that are folded left out; and what was durable is told to the desk. */
-    void (*written)(void *ctx, struct registry_op *op);
     /* A group is durable. */
     void (*committed)(void *ctx);
-    void (*told)(void *ctx, const struct registry_op *op);
     bool (*step)(void *ctx); /* after each step of the world; false: it halts */
     void (*left)(void *ctx, const struct registry_left *l);
     void (*pool_gone)(void *ctx, struct core_pool *p);
@@ -45,15 +42,6 @@ struct office_options {
     uint32_t deaths_max;
     duration_ns gather_max_ns, commit_max_ns, mail_max_ns; /* by chance, up to that */
     const struct office_watcher *watcher;
-};
-
-struct office_back {
-    struct registry_op *ops, **ops_tail;
-    struct registry_task *ready, **ready_tail;
-    uint32_t *lines;
-    size_t line_count;
-    struct registry_note *notes, **notes_tail;
-    int64_t wake_ns;
 };
 
 struct office {
@@ -75,7 +63,7 @@ struct office {
     uint64_t groups, failures, folds;
     duration_ns pause_ns;
     bool busy; /* one of gather and commit is planned */
-    struct office_back back;
+    struct registry_op *back, **back_tail; /* in the mail, as they were written */
 };
 
 struct office *office_open(const struct office_options *o, struct core_registry *r,
