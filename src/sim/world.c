@@ -97,6 +97,8 @@ void sim_event_init(struct sim_event *ev, void (*fire)(struct sim_world *, struc
 void sim_world_plan(struct sim_world *w, struct sim_event *ev, struct instant at)
 {
     heap_remove(&w->events, &ev->node);
+    if (w->dead)
+        return;
     ev->at = instant_max(at, w->now);
     ev->number = ++w->planned;
     heap_push(&w->events, &ev->node);
@@ -819,8 +821,9 @@ void sim_world_free(struct sim_world *w)
     if (!w)
         return;
     w->dead = true;
-    tear_down(w);
     heap_free(&w->events); /* before what its nodes live in */
+    heap_init(&w->events, event_less);
+    tear_down(w);
     while ((l = list_front(&w->batches)))
         free_batch(w, list_entry(l, struct sim_batch, link));
     while ((l = list_pop_front(&w->calls)))

@@ -76,7 +76,8 @@ struct watch_task *watch_task(struct watch *w, uint64_t id)
         assert(w->tasks);
         memset(w->tasks + w->task_cap, 0, (cap - w->task_cap) * sizeof *w->tasks);
         for (size_t i = w->task_cap; i < cap; i++)
-            w->tasks[i].cancelled_at = w->tasks[i].ended_at = INSTANT_NEVER;
+            w->tasks[i].cancelled_at = w->tasks[i].ended_at = w->tasks[i].retried_at =
+                INSTANT_NEVER;
         w->task_cap = cap;
     }
     if (id > w->task_last)
@@ -124,8 +125,8 @@ void watch_cancelled(struct watch *w, uint64_t id, bool by_batch)
 {
     struct watch_task *t = watch_task(w, id);
 
-    if (t->state >= WATCH_DONE)
-        return;
+    if (t->state >= WATCH_DONE || t->retried_at.ns == w->now.ns)
+        return; /* or it was retried in the same transaction */
     t->cancelled = true;
     t->by_batch = by_batch;
     t->cancelled_at = w->now;
@@ -361,6 +362,7 @@ static void changed(struct watch *w, struct watch_task *t, const struct registry
         t->state = WATCH_WAITS;
         t->cancelled = t->is_stray = false;
         t->ended_at = INSTANT_NEVER;
+        t->retried_at = w->now;
         t->counted = 0;
         t->not_before_ns = t->attempts > 0 ? 0 : t->not_before_ns;
     } else if (t->state == WATCH_READY) {
@@ -503,6 +505,9 @@ void watch_restarted(struct watch *w)
         struct watch_task *t = watch_task(w, id);
 
         t->live = 0;
+        t->cancelled = false; /* of what ran: that its attempt was being ended is not durable */
+        t->retried_at = INSTANT_NEVER;
+        t->ended_at = INSTANT_NONE; /* the time begins anew */
     }
 }
 

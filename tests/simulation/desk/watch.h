@@ -60,7 +60,7 @@ struct watch_task {
     size_t after_count;
     size_t live; /* attempts that run and were not asked to end */
     bool cancelled;
-    struct instant cancelled_at, ended_at; /* NEVER: not */
+    struct instant cancelled_at, ended_at, retried_at; /* NEVER: not */
 };
 
 struct watch_run {
