@@ -48,6 +48,9 @@ static void on_release(struct core_task *t)
         a->pool->options.ops->discard(a->pool->options.ctx, t);
     a->prepared = false;
     a->released = true;
+    /* One that was left behind had its permit until now, unseen by the schedule. */
+    if (a->ended && a->pool->place)
+        schedule_pool_changed(a->desk->schedule, a->pool->place);
     free_if_done(a);
 }
 

@@ -1015,6 +1015,7 @@ static void begin(struct life *l)
     l->watcher = (struct office_watcher){
         .committed = committed, .step = after_step, .pool_gone = pool_gone, .ctx = l};
     o->watcher = &l->watcher;
+    o->loud = l->options.loud;
     o->schedule.policy = (enum schedule_policy)below(l, SCHEDULE_POLICIES);
     o->schedule.ageing = one_in(l, 2) ? 0 : rng_unit(&l->rng) * 100;
     o->global_limit = one_in(l, 2) ? 1 + below(l, 12) : 0;

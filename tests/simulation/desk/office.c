@@ -7,6 +7,7 @@
 #include "store/registry/memory_registry.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 /* What is to be done at the desk after an op of a user is written: as in engine/tasks.c. */
@@ -220,6 +221,23 @@ static struct registry_op *keep(struct registry_op *op)
     return &n->left;
 }
 
+static void say(const struct office *o, const struct registry_op *op)
+{
+    fprintf(stderr, "%12.6f written: op %d status %d", duration_seconds(office_now(o).ns) - 1000,
+            (int)op->kind, (int)op->err.status);
+    if (op->kind == REGISTRY_TAKE) {
+        fprintf(stderr, " line %u:", op->take.line);
+        for (const struct registry_task *r = op->take.ret_tasks; r; r = r->next)
+            fprintf(stderr, " task %llu", (unsigned long long)r->id);
+        fprintf(stderr, op->take.ret_more ? ", more" : "");
+    }
+    for (const struct registry_task *r = op->ret_ready; r; r = r->next)
+        fprintf(stderr, " ready: task %llu of line %u", (unsigned long long)r->id, r->line);
+    for (size_t i = 0; i < op->ret_line_count; i++)
+        fprintf(stderr, " line %u", op->ret_lines[i]);
+    fprintf(stderr, "\n");
+}
+
 /* The chain is its owners'. */
 static void give(struct office *o, struct registry_op *chain)
 {
@@ -228,6 +246,8 @@ static void give(struct office *o, struct registry_op *chain)
 
         chain = op->next;
         op->next = NULL;
+        if (o->options.loud)
+            say(o, op);
         if (op->done) {
             theirs = op;
             op = keep(op);

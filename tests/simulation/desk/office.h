@@ -41,6 +41,7 @@ struct office_options {
     size_t global_limit; /* 0: none */
     uint32_t deaths_max;
     duration_ns gather_max_ns, commit_max_ns, mail_max_ns; /* by chance, up to that */
+    bool loud; /* tells what is written */
     const struct office_watcher *watcher;
 };
 
