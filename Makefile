@@ -105,7 +105,8 @@ LIB_SRC := $(call find_c,$(addprefix src/,base flow core loop exec store observe
 CLI_SRC := $(call find_c,src/sim src/serve src/cli,*.c)
 UNIT_SRC := $(call find_c,tests/unit tests/contract,test_*.c)
 SIM_SRC := $(call find_c,tests/simulation,test_*.c)
-SUPPORT_SRC := $(call find_c,tests/support,*.c)
+# Worlds of tests that are more than one file: linked with all of them.
+SUPPORT_SRC := $(call find_c,tests/support tests/simulation/desk,*.c)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 EXAMPLE_SRC := $(wildcard examples/*.c)
 WORKER_SRC := $(wildcard examples/workers/*.c)

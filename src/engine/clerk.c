@@ -73,7 +73,8 @@ static void gather(struct clerk *c)
 
 /*
  * A START whose END is in the same group is written with it: one change of the task in place of two. Takes it out of the
- * group, into the chain that is returned; they are done when the group is.
+ * group, into the chain that is returned; they are done when the group is. Not past an op of somebody else about a task: that
+ * must find the task running.
  */
 static struct registry_op *fold(struct clerk *c)
 {
@@ -81,6 +82,7 @@ static struct registry_op *fold(struct clerk *c)
 
     c->groups++;
     for (struct registry_op *op = c->group; op; op = op->next) {
+        c->groups += op->kind == REGISTRY_CANCEL || op->kind == REGISTRY_EDIT;
         op->group = c->groups;
         if (op->kind != REGISTRY_END || !op->start_op || op->start_op->group != c->groups)
             continue;
