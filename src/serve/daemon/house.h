@@ -37,6 +37,7 @@ struct house {
     const char *config_path;
     struct daemon_log *log;
     char *run_dir, *api_address;
+    char *mark; /* the store's whole path: the mark of what is run */
     struct core_registry *registry;
     struct engine *engine;
     struct engine_tasks *tasks;
