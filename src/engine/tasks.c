@@ -62,6 +62,7 @@ struct engine_tasks {
     struct engine_tasks_stats stats;
 
     /* engine's thread only */
+    bool retry_lines;   /* there was no memory to ask for them */
     struct instant due; /* of the last turn */
 };
 
@@ -104,6 +105,24 @@ static int64_t host_wall_ns(struct desk_host *h, struct instant now)
     return loop_wall_clock_ns();
 }
 
+static void free_op(struct registry_op *op)
+{
+    mem_free(op);
+}
+
+/* Has the desk told of every line that has ready tasks, by the clerk. No memory: later (retry_lines). */
+static void ask_for_lines(struct engine_tasks *t)
+{
+    struct registry_op *op = mem_calloc(1, sizeof *op);
+
+    t->retry_lines = op == NULL;
+    if (!op)
+        return;
+    op->kind = REGISTRY_LINES;
+    op->done = free_op;
+    clerk_send(t->clerk, op);
+}
+
 /* ---- the engine's lodger; on the engine's thread ---- */
 
 static struct instant lodger_turn(struct engine_lodger *l, struct instant now)
@@ -117,6 +136,8 @@ static struct instant lodger_turn(struct engine_lodger *l, struct instant now)
             t->stats.lag_ns_max = lag_ns;
     }
     t->stats.turns++;
+    if (t->retry_lines)
+        ask_for_lines(t);
     t->due = t->started ? desk_run(t->desk, now) : INSTANT_NEVER;
     return t->due;
 }
@@ -152,14 +173,6 @@ static void lodger_idle(struct engine_lodger *l)
 }
 
 /* ---- what is back from the clerk ---- */
-
-static bool every_line(void *ctx, const struct registry_line *l)
-{
-    struct engine_tasks *t = ctx;
-
-    desk_line_ready(t->desk, l->id, t->engine->now);
-    return true;
-}
 
 /* A task that was changed, or was not: what the desk had of it came before. */
 static void settle(struct engine_tasks *t, struct registry_note *n)
@@ -201,7 +214,7 @@ static void run_back(struct engine *e, struct mail *m)
         desk_line_ready(t->desk, back.lines[i], e->now);
     mem_free(back.lines);
     if (back.lines_lost)
-        (void)t->registry->ops->lines(t->registry, every_line, t, NULL);
+        ask_for_lines(t);
     while (back.notes) {
         struct registry_note *n = back.notes;
 
@@ -258,6 +271,8 @@ static void keep(struct back *b, struct registry_op *op)
             b->ready_tail = &(*b->ready_tail)->next;
         op->ret_ready = NULL;
     }
+    if (op->kind == REGISTRY_LINES && op->untaken)
+        b->lines_lost = true;
     if (op->ret_lines) {
         keep_lines(b, op);
         op->ret_lines = mem_free(op->ret_lines);
@@ -724,7 +739,7 @@ static void start(struct desk *d, struct instant now, void *ctx)
     (void)now;
     t->started = true;
     desk_wake_by(d, 1); /* what was due meanwhile */
-    (void)t->registry->ops->lines(t->registry, every_line, t, NULL);
+    ask_for_lines(t);
 }
 
 void engine_tasks_start(struct engine_tasks *t)

@@ -108,20 +108,25 @@ def is_quiet(d):
     return not any(found.get(s, 0) for s in ("ready", "running", "scheduled", "blocked"))
 
 
+def listed(d, name):
+    """GET /v1/NAME, of those that are no pages."""
+    answer = d.get("/v1/" + name)
+    return answer[name] if isinstance(answer, dict) else answer
+
+
 def check_counters(d):
     """Of a dispatcher in which nothing is under way: nothing is counted as if it were."""
     status = d.get("/v1/status")
     assert status["running"] == 0, status
     assert status["store"]["waiting"] == 0 and not status["store"]["failing"], status
-    for p in d.get("/v1/pools")["pools"]:
+    for p in listed(d, "pools"):
         assert p["running"] == 0, p
         assert not any(p["queue"].get(s, 0) for s in ("ready", "running", "scheduled", "blocked")), p
         for what in ("cpu", "memory"):
             assert p.get(what, {}).get("used", 0) == 0, p
-    runners = d.get("/v1/runners")
-    assert not (runners["runners"] if isinstance(runners, dict) else runners), runners
-    slots = d.get("/v1/slots")
-    for s in slots["slots"] if isinstance(slots, dict) else slots:
+    runners = listed(d, "runners")
+    assert not runners, runners
+    for s in listed(d, "slots"):
         assert s["taken"] == 0, s
 
 
