@@ -5,19 +5,21 @@ WEIR_KILLS says how often it is killed (default 12); `make test` has 100.
 run-tests: timeout=900
 """
 import collections
+import http.client
 import json
 import multiprocessing
 import os
 import random
 import signal
 import sqlite3
+import sys
 import threading
 import time
 import unittest
 
 import lifekit
-from servekit import Daemon, ServeCase
-from weirtest import SLOWNESS, wait_until
+from servekit import ServeCase
+from weirtest import ROOT, SLOWNESS, wait_until
 
 KILLS = int(os.environ.get("WEIR_KILLS", "12"))
 SEED = int(os.environ.get("WEIR_SEED", "1"))
@@ -29,13 +31,39 @@ echo "$WEIR_TASK $WEIR_ATTEMPT begin" >>"$SAID"
 echo "$WEIR_TASK $WEIR_ATTEMPT end" >>"$SAID"
 """
 
+# The same, in a worker.
+WORKER = """import fcntl, os, sys, time
+sys.path.insert(0, {sdk!r})
+import weir_worker
+
+def say(told, what):
+    with open(os.environ["SAID"], "a") as out:
+        out.write(f"{{told['WEIR_TASK']}} {{told['WEIR_ATTEMPT']}} {{what}}\\n")
+
+@weir_worker.command("process")
+def process(args):
+    told = weir_worker.request().env
+    with open(os.path.join(os.environ["LOCKS"], told["WEIR_TASK"]), "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            say(told, "overlap")
+        say(told, "begin")
+        time.sleep(args["s"])
+        say(told, "end")
+
+weir_worker.run()
+"""
+
 
 def spec(key, rng):
     """Most are quick; some last, so that something always runs when the daemon is killed."""
     part = rng.random()
     # In a process of its own: what a command has started is to go with it.
     sleep = "" if part < 0.7 else f"sleep {rng.uniform(0.02, 0.3):.3f}" if part < 0.95 else f"sleep {rng.uniform(0.5, 1):.3f}"
-    return {"key": key, "idempotency_key": key, "payload": {"shell": TASK.replace("{sleep}", sleep)},
+    if rng.random() < 0.15:
+        return {"key": key, "idempotency_key": key, "pool": "workers", "payload": {"s": rng.choice([0, 0.05, 0.2])}}
+    return {"key": key, "idempotency_key": key, "pool": "sh", "payload": {"shell": TASK.replace("{sleep}", sleep)},
             "priority": rng.choice([0, 0, 5])}
 
 
@@ -66,7 +94,7 @@ def submitter(d, number, stop, accepted):
                     for key, task in how(d, keys, rng).items():
                         out.write(f"{key} {task or 0}\n")
                     break
-                except (OSError, ValueError, EOFError, AssertionError, __import__("http").client.HTTPException) as fault:
+                except (OSError, ValueError, EOFError, AssertionError, http.client.HTTPException) as fault:
                     # Not accepted, or nobody knows: once more with the same keys. What the API itself says is not for us.
                     if isinstance(fault, AssertionError) and " 503 " not in str(fault):
                         raise
@@ -93,13 +121,16 @@ def guard_of(pid):
 
 
 class Durable(ServeCase):
-    def config(self, **more):
+    def config(self):
         return {"max_global_concurrency": 64, "quarantine": {"deaths": 0},
-                "pools": [{"name": "sh", "kind": "command", "max_concurrency": 6}], **more}
+                "pools": [{"name": "sh", "kind": "command", "max_concurrency": 6},
+                          {"name": "workers", "kind": "process", "max_concurrency": 2,
+                           "process": [sys.executable, "-S", "-E", self.path("worker.py")]}]}
 
     def start(self):
         said, locks = self.path("said"), self.path("locks")
         os.mkdir(locks)
+        self.write("worker.py", WORKER.format(sdk=os.path.join(ROOT, "sdk", "python")))
         return self.daemon(self.config(), env={"SAID": said, "LOCKS": locks, "TORTURE": self.dir})
 
     def kill(self, d, rng, with_guard):
