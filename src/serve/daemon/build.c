@@ -149,6 +149,7 @@ static enum weir_status build_tasks(struct house *h, struct weir_error *err)
         h->mark = realpath(c->store, NULL);
         end_left(h);
         remove_beats(h->run_dir);
+        clock_begin(h);
         status = engine_new(&(struct engine_options){0}, &h->engine, err);
     }
     if (status == WEIR_OK)
