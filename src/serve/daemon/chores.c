@@ -273,8 +273,10 @@ static bool is_due(struct instant *at, duration_ns each_ns, struct instant now)
 
 struct instant chores_run(struct house *h, struct instant now)
 {
-    if (is_due(&h->look_at, LOOK_NS, now))
+    if (is_due(&h->look_at, LOOK_NS, now)) {
+        clock_look(h);
         look_around(h);
+    }
     if (is_due(&h->check_at, h->config->check_interval_ns, now))
         check(h);
     if (is_due(&h->purge_at, PURGE_NS, now) || atomic_exchange(&h->purge_more, false))

@@ -95,7 +95,9 @@ enum weir_status poolset_new(const struct poolset_options *o, struct poolset **r
     (void)pthread_mutex_init(&s->lock, NULL);
     s->run_dir = o->run_dir ? mem_strdup(o->run_dir) : NULL;
     s->api = o->api ? mem_strdup(o->api) : NULL;
-    if ((o->run_dir && !s->run_dir) || (o->api && !s->api) || !list_own_variables(s, o->config))
+    s->mark = o->mark ? mem_strdup(o->mark) : NULL;
+    if ((o->run_dir && !s->run_dir) || (o->api && !s->api) || (o->mark && !s->mark) ||
+        !list_own_variables(s, o->config))
         status = error_nomem(err);
     else if (getrandom(s->key, sizeof s->key, 0) != (ssize_t)sizeof s->key)
         status = error_set_errno(err, WEIR_E_IO, errno, "no random numbers can be had");
@@ -118,6 +120,7 @@ void poolset_free(struct poolset *s)
     (void)pthread_mutex_destroy(&s->lock);
     mem_free(s->run_dir);
     mem_free(s->api);
+    mem_free(s->mark);
     mem_free(s);
 }
 
