@@ -264,6 +264,11 @@ bool desk_pool_enabled(const struct desk_pool *p)
     return p->enabled;
 }
 
+bool desk_pool_leaves(const struct desk_pool *p)
+{
+    return p->leaving;
+}
+
 bool desk_set_default_pool(struct desk *d, const char *name)
 {
     struct desk_pool *p = name ? desk_find_pool(d, name) : NULL;

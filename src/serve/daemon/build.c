@@ -130,6 +130,14 @@ static enum weir_status build_tasks(struct house *h, struct weir_error *err)
 
 /* ---- pools, and what is beside them ---- */
 
+static void disable(struct desk *d, struct instant now, void *ctx)
+{
+    struct desk_pool *p = desk_find_pool(d, ctx);
+
+    if (p)
+        desk_enable_pool(d, p, false, now);
+}
+
 enum weir_status house_add_pool(struct house *h, const struct config_pool *p,
                                 struct weir_error *err)
 {
@@ -161,6 +169,8 @@ enum weir_status house_add_pool(struct house *h, const struct config_pool *p,
     if (to->follows)
         follow_init(&to->follow, &follow);
     h->planned_count++;
+    if (!p->enabled)
+        engine_tasks_call(h->tasks, disable, p->name);
     return WEIR_OK;
 }
 
@@ -206,14 +216,6 @@ enum weir_status house_apply(struct house *h, const struct config *c, bool all,
     return a.status;
 }
 
-static void disable(struct desk *d, struct instant now, void *ctx)
-{
-    struct desk_pool *p = desk_find_pool(d, ctx);
-
-    if (p)
-        desk_enable_pool(d, p, false, now);
-}
-
 static enum weir_status build_pools(struct house *h, struct weir_error *err)
 {
     const struct config *c = h->config;
@@ -221,11 +223,8 @@ static enum weir_status build_pools(struct house *h, struct weir_error *err)
         &(struct poolset_options){.config = c, .run_dir = h->run_dir, .api = h->api_address},
         &h->pools, err);
 
-    for (size_t i = 0; status == WEIR_OK && i < c->pools.count; i++) {
+    for (size_t i = 0; status == WEIR_OK && i < c->pools.count; i++)
         status = house_add_pool(h, &c->pools.items[i], err);
-        if (status == WEIR_OK && !c->pools.items[i].enabled)
-            engine_tasks_call(h->tasks, disable, c->pools.items[i].name);
-    }
     return status;
 }
 

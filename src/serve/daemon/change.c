@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "serve/daemon/internal.h"
+#include "serve/pools/poolset.h"
 
 #include <string.h>
 
@@ -112,7 +113,8 @@ static void put_pool(const struct desk_pool *p, struct buf *out)
                "{\"enabled\":%s,\"max_concurrency\":%zu,\"cpu_milli\":%llu,\"memory_mib\":%llu,"
                "\"reserve_min_priority\":%d,\"reserve_share\":%.17g,\"burst_places\":%zu,"
                "\"burst_seconds\":%.17g}",
-               desk_pool_enabled(p) ? "true" : "false", a->limit,
+               desk_pool_enabled(p) ? "true" : "false",
+               poolset_max_concurrency(desk_pool_get_options(p)->ctx, a->limit),
                (unsigned long long)a->cpu_milli_limit, (unsigned long long)a->memory_mib_limit,
                a->reserve.min_priority, a->reserve.share, a->burst.places, a->burst.seconds);
 }
@@ -150,7 +152,8 @@ static void work_on_pool(struct desk *d, struct instant now, void *ctx)
     }
     w->status = WEIR_OK;
     if (c && c->max_concurrency)
-        w->status = desk_set_limit(d, p, *c->max_concurrency, now, w->err);
+        w->status = desk_set_limit(
+            d, p, poolset_limit(desk_pool_get_options(p)->ctx, *c->max_concurrency), now, w->err);
     if (c && w->status == WEIR_OK &&
         (c->cpu_milli || c->memory_mib || c->reserve_share || c->burst_places))
         w->status = apply_options(d, p, c, now, w->err);
