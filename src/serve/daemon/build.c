@@ -244,6 +244,29 @@ static bool knows_secret(void *ctx, uint64_t token, const char *secret)
     return poolset_token_check(((struct house *)ctx)->pools, token, slice_of(secret));
 }
 
+/* In no words for anybody: it is only compared. */
+static void configured(void *ctx, const char *pool, struct buf *out)
+{
+    struct house *h = ctx;
+    const struct config *c;
+
+    pthread_mutex_lock(&h->config_lock);
+    c = h->config;
+    if (!pool)
+        buf_printf(out, "%d %.17g %lld", c->policy, c->ageing,
+                   (long long)c->max_global_concurrency);
+    for (size_t i = 0; pool && i < c->pools.count; i++) {
+        const struct config_pool *p = &c->pools.items[i];
+
+        if (strcmp(p->name, pool) == 0)
+            buf_printf(out, "%d %lld %.17g %lld %lld %.17g %lld %lld", p->enabled,
+                       (long long)p->max_concurrency, p->cpu, (long long)p->memory_bytes,
+                       (long long)p->reserve.min_priority, p->reserve.share,
+                       (long long)p->burst.places, (long long)p->burst.time_ns);
+    }
+    pthread_mutex_unlock(&h->config_lock);
+}
+
 /* {"config": "the YAML, as text"} */
 static enum weir_status show_config(void *ctx, struct buf *out, struct weir_error *err)
 {
@@ -295,6 +318,7 @@ static enum weir_status build_api(struct house *h, struct weir_error *err)
         backend_new(h->tasks,
                     &(struct backend_options){.shut_down = on_shut_down,
                                               .knows_secret = knows_secret,
+                                              .configured = configured,
                                               .ctx = h,
                                               .default_pool = h->config->default_pool},
                     &h->backend, err);

@@ -5,7 +5,8 @@
  *     change/dispatcher     {"policy":"priority","ageing":0,"max_global_concurrency":20}
  *     change/pool/NAME      {"enabled":false,"max_concurrency":4,"cpu_milli":0,...}
  *
- * A fact has all that may be changed of its thing, as it is in force. What was done and could not be written is told as
+ * A fact has all that may be changed of its thing, as it is in force, and what the configuration said of that at the time:
+ * if that is not what it says now, the fact holds no longer. What was done and could not be written is told as
  * an error: it holds, but only until the next start.
  */
 #include "base/error.h"
@@ -29,6 +30,31 @@ static enum weir_status write_fact(struct backend *b, struct slice name, struct 
         (void)error_prefix(err, "it is changed, but could not be written down and holds only until "
                                 "the next start");
     return status;
+}
+
+/* The object, with what the configuration says. */
+static enum weir_status write_change(struct backend *b, const char *pool, struct slice name,
+                                     struct buf *object, struct weir_error *err)
+{
+    if (object->failed || object->len == 0)
+        return error_nomem(err);
+    object->len--; /* the brace */
+    buf_puts(object, ",\"configured\":\"");
+    b->options.configured(b->options.ctx, pool, object);
+    buf_puts(object, "\"}");
+    return object->failed ? error_nomem(err) : write_fact(b, name, buf_slice(object), err);
+}
+
+/* Whether the configuration says what it said when the fact was written. */
+static bool is_of_now(struct backend *b, const char *pool, struct slice fact)
+{
+    _cleanup_buf_ struct buf now = {0};
+    struct slice value;
+
+    buf_putc(&now, '"');
+    b->options.configured(b->options.ctx, pool, &now);
+    buf_putc(&now, '"');
+    return !json_member(fact, "configured", &value) || slice_equal(value, buf_slice(&now));
 }
 
 /* ---- the dispatcher ---- */
@@ -90,7 +116,7 @@ enum weir_status change_dispatcher(struct api_backend *api, const struct api_dis
 
     if (status != WEIR_OK)
         return status;
-    return write_fact(backend_of(api), SLICE(DISPATCHER_FACT), buf_slice(&fact), err);
+    return write_change(backend_of(api), NULL, SLICE(DISPATCHER_FACT), &fact, err);
 }
 
 /* ---- pools ---- */
@@ -175,9 +201,9 @@ static enum weir_status do_on_pool(struct backend *b, struct pool_work *w, bool 
         return w->status;
     buf_puts(&name, POOL_FACT);
     buf_puts(&name, w->name);
-    if (fact.failed || name.failed)
+    if (name.failed)
         return error_nomem(w->err);
-    return write_fact(b, buf_slice(&name), buf_slice(&fact), w->err);
+    return write_change(b, w->name, buf_slice(&name), &fact, w->err);
 }
 
 enum weir_status change_pool(struct api_backend *api, const char *name,
@@ -288,6 +314,8 @@ static enum weir_status restore_dispatcher(struct backend *b, struct weir_error 
 
     if (status != WEIR_OK)
         return status == WEIR_E_END ? WEIR_OK : status;
+    if (!is_of_now(b, NULL, buf_slice(&fact)))
+        return backend_forget(b, NULL, err);
     if (json_member(buf_slice(&fact), "policy", &value)) {
         json_unquote(value, &policy);
         c.policy = policy.data;
@@ -352,6 +380,8 @@ static enum weir_status restore_pool(struct backend *b, const char *name, struct
     status = fact_name.failed ? error_nomem(err) : read_fact(b, buf_slice(&fact_name), &fact, err);
     if (status != WEIR_OK)
         return status == WEIR_E_END ? WEIR_OK : status;
+    if (!is_of_now(b, name, buf_slice(&fact)))
+        return backend_forget(b, name, err);
     read_pool(buf_slice(&fact), &kept);
     return do_on_pool(
         b,
