@@ -211,6 +211,8 @@ void window_refill(struct desk *d, struct schedule_line *l, struct instant now)
     op->take.max_bytes = full ? 1 : DESK_WINDOW_BYTES - d->window_bytes;
     s->asked = true;
     schedule_hold_line(d->schedule, l, true);
+    /* Of a line that is new here, its tenant may be, too. */
+    schedule_expect_line(d->schedule, l, s->last_rank != 0);
     desk_write(d, op, now);
 }
 
@@ -231,6 +233,7 @@ void window_taken(struct desk *d, struct registry_op *op, struct instant now)
         desk_ready(d, op->take.ret_tasks, now);
         op->take.ret_tasks = NULL;
     }
+    schedule_expect_line(d->schedule, l, false);
     schedule_hold_line(d->schedule, l, false);
     if (op->err.status == WEIR_OK && (l = schedule_find_line(d->schedule, op->take.line)))
         window_refill(d, l, now);
