@@ -89,8 +89,7 @@ static void a_handler_learns_who_sends(void **state)
 
 static void tokens_are_exchanged_while_it_runs(void **state)
 {
-    static const struct http_token others[] = {
-        {.secret = "new", .role = HTTP_ROLE_READ, .name = NULL}};
+    static const struct http_token others[] = {{.secret = "new", .role = HTTP_ROLE_READ}};
     struct weir_error err;
     struct fixture f;
 
@@ -133,8 +132,7 @@ static void tokens_that_cannot_be_are_refused_without_repeating_them(void **stat
     assert_non_null(large);
     memset(large, 'x', HTTP_TOKEN_BYTES_MAX + 1);
     assert_int_equal(
-        http_tokens_new(&(struct http_token){.secret = large, .role = HTTP_ROLE_READ, .name = NULL},
-                        1, &t, &err),
+        http_tokens_new(&(struct http_token){.secret = large, .role = HTTP_ROLE_READ}, 1, &t, &err),
         WEIR_E_INVALID);
     free(large);
     assert_int_equal(http_tokens_new((struct http_token[]){tokens[0], tokens[0]}, 2, &t, &err),

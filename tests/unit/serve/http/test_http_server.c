@@ -489,7 +489,10 @@ static void a_request_survives_each_failure_of_memory(void **state)
             if (a.status != 0) {
                 assert_true(a.whole);
                 assert_true(a.status == 503 || a.status == statuses[i]);
-                assert_true(a.status == 200 || json_check(buf_slice(&a.body), NULL));
+                /* The thread that accepts has no words when it lacks memory for a connection. */
+                if (a.status != 200 && !(a.status == 503 && a.body.len == 0) &&
+                    !json_check(buf_slice(&a.body), NULL))
+                    fail_msg("request %zu, failure %lu: %u '%s'", i, n, a.status, a.body.data);
             }
             assert_true(failed || a.status == statuses[i]);
             answer_free(&a);
