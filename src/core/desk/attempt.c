@@ -22,7 +22,7 @@
 static void let_go_of_payload(struct attempt *a)
 {
     if (a->source)
-        task_unref(a->source);
+        window_unref(a->source);
     a->source = NULL;
 }
 
@@ -98,8 +98,9 @@ static struct attempt *make(struct desk *d, struct desk_task *t, struct desk_poo
         return NULL;
     a->desk = d;
     a->pool = p;
-    a->t = a->source = t;
-    t->refs++;
+    a->t = t;
+    a->source = t->task;
+    a->source->refs++;
     a->task = t->task->id;
     a->line = t->place.line;
     task_init(&a->core);

@@ -145,7 +145,7 @@ struct registry_task {
     const char *key; /* never NULL; and so on: */
     const char *payload;
     size_t payload_len;
-    void *user; /* whoever has it: its own */
+    uint32_t refs; /* of whoever has it: 0 when it is handed over */
 };
 
 /* ---- events ---- */
