@@ -18,10 +18,19 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Nobody reads the payload any more. */
+static void let_go_of_payload(struct attempt *a)
+{
+    if (a->source)
+        task_unref(a->source);
+    a->source = NULL;
+}
+
 static void free_attempt(struct attempt *a)
 {
     struct desk *d = a->desk;
 
+    let_go_of_payload(a);
     heap_remove(&d->silences, &a->silence);
     list_remove(&a->link);
     answer_clear(&a->answer);
@@ -48,6 +57,7 @@ static void on_release(struct core_task *t)
         a->pool->options.ops->discard(a->pool->options.ctx, t);
     a->prepared = false;
     a->released = true;
+    let_go_of_payload(a);
     /* One that was left behind had its permit until now, unseen by the schedule. */
     if (a->ended && a->pool->place)
         schedule_pool_changed(a->desk->schedule, a->pool->place);
@@ -88,7 +98,8 @@ static struct attempt *make(struct desk *d, struct desk_task *t, struct desk_poo
         return NULL;
     a->desk = d;
     a->pool = p;
-    a->t = t;
+    a->t = a->source = t;
+    t->refs++;
     a->task = t->task->id;
     a->line = t->place.line;
     task_init(&a->core);

@@ -60,6 +60,8 @@ struct desk_task {
     struct attempt *attempt; /* of RUNNING and ENDING */
     struct instant wake_at;  /* set aside until then; NEVER: not, or for its worker */
     uint64_t worker;         /* set aside until that one has room; 0: not */
+    /* the window's, and one of each attempt whose executor may still read the payload */
+    uint32_t refs;
     uint32_t holds;          /* ops that may change it are with the registry */
     uint32_t ends;           /* of READY: ENDs that made it so, and are not written yet */
     bool gone;               /* an op has made it something else; an END that is not written yet says whether it stays */
@@ -75,7 +77,8 @@ struct attempt {
     struct desk_attempt shown;
     struct desk *desk;
     struct desk_pool *pool;
-    struct desk_task *t;
+    struct desk_task *t;      /* whose attempt it is; NULL: that has a life of its own again */
+    struct desk_task *source; /* whose payload the executor reads; NULL: it has let go of it */
     struct schedule_line *line;
     struct core_answer answer; /* when it has ended */
     int64_t started_wall_ns;
@@ -152,6 +155,8 @@ void window_add(struct desk *d, struct registry_task *r, struct instant now);
 void window_drop(struct desk *d, struct desk_task *t, struct instant now);
 /* READY, and an op has made it something else in the registry. */
 void window_gone(struct desk *d, struct desk_task *t, struct instant now);
+/* The task's memory is used up for one more. */
+void task_unref(struct desk_task *t);
 /* The task leaves for good: its end is written. */
 void window_end(struct desk *d, struct desk_task *t);
 /* READY again, in the schedule at its rank; aside until then (NONE: not). */

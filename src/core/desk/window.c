@@ -53,6 +53,7 @@ static bool add(struct desk *d, struct registry_task *r, struct instant now)
     list_init(&t->stale_link);
     heap_node_init(&t->wait);
     t->task = r;
+    t->refs = 1;
     t->state = DESK_TASK_READY;
     t->wake_at = INSTANT_NEVER;
     if (!grow(&d->waits, d->tasks.len + 1) || !idmap_put(&d->tasks, r->id, t)) {
@@ -210,6 +211,8 @@ void window_refill(struct desk *d, struct schedule_line *l, struct instant now)
     op->take.max_bytes = full ? 1 : DESK_WINDOW_BYTES - d->window_bytes;
     s->asked = true;
     schedule_hold_line(d->schedule, l, true);
+    /* Of a line that is new here, its tenant may be, too. */
+    schedule_expect_line(d->schedule, l, s->last_rank != 0);
     desk_write(d, op, now);
 }
 
@@ -230,6 +233,7 @@ void window_taken(struct desk *d, struct registry_op *op, struct instant now)
         desk_ready(d, op->take.ret_tasks, now);
         op->take.ret_tasks = NULL;
     }
+    schedule_expect_line(d->schedule, l, false);
     schedule_hold_line(d->schedule, l, false);
     if (op->err.status == WEIR_OK && (l = schedule_find_line(d->schedule, op->take.line)))
         window_refill(d, l, now);
@@ -335,11 +339,18 @@ struct instant window_run(struct desk *d, struct instant now)
 
 /* ---- out ---- */
 
-static void free_task(struct desk *d, struct desk_task *t)
+void task_unref(struct desk_task *t)
 {
-    d->window_bytes -= t->task->payload_len;
+    if (--t->refs > 0)
+        return;
     mem_free(t->task);
     mem_free(t);
+}
+
+static void leave_window(struct desk *d, struct desk_task *t)
+{
+    d->window_bytes -= t->task->payload_len;
+    task_unref(t);
 }
 
 void window_drop(struct desk *d, struct desk_task *t, struct instant now)
@@ -353,7 +364,7 @@ void window_drop(struct desk *d, struct desk_task *t, struct instant now)
     (void)idmap_remove(&d->tasks, t->place.id);
     schedule_hold_line(d->schedule, l, true);
     schedule_remove(d->schedule, &t->place, now);
-    free_task(d, t);
+    leave_window(d, t);
     window_refill(d, l, now);
     schedule_hold_line(d->schedule, l, false);
 }
@@ -361,7 +372,7 @@ void window_drop(struct desk *d, struct desk_task *t, struct instant now)
 void window_end(struct desk *d, struct desk_task *t)
 {
     (void)idmap_remove(&d->tasks, t->place.id);
-    free_task(d, t);
+    leave_window(d, t);
 }
 
 /* ---- held ---- */
@@ -461,7 +472,7 @@ void window_free(struct desk *d)
         heap_remove(&d->waits, &t->wait);
         list_remove(&t->link);
         schedule_remove(d->schedule, &t->place, INSTANT_NONE);
-        free_task(d, t);
+        leave_window(d, t);
     }
     while (d->stash) {
         struct registry_task *r = d->stash;
