@@ -68,6 +68,17 @@ static bool add(struct desk *d, struct registry_task *r, struct instant now)
     return true;
 }
 
+static struct registry_task *free_chain(struct registry_task *chain)
+{
+    while (chain) {
+        struct registry_task *r = chain;
+
+        chain = r->next;
+        mem_free(r);
+    }
+    return NULL;
+}
+
 /* Nothing keeps it from being chosen but that something may be there that it has not been told of. */
 static bool is_aside(const struct desk_task *t)
 {
@@ -113,7 +124,9 @@ static bool replace(struct desk *d, struct desk_task *t, struct registry_task *r
     schedule_remove(d->schedule, &t->place, now);
     d->window_bytes += r->payload_len;
     d->window_bytes -= t->task->payload_len;
-    mem_free(t->task);
+    r->next = t->task; /* an executor may still read it */
+    if (t->refs == 1)
+        r->next = free_chain(r->next);
     t->task = r;
     t->place = (struct schedule_task){.id = r->id, .rank = r->rank};
     list_init(&t->place.link);
@@ -343,7 +356,7 @@ void task_unref(struct desk_task *t)
 {
     if (--t->refs > 0)
         return;
-    mem_free(t->task);
+    free_chain(t->task); /* and what it was before it was changed */
     mem_free(t);
 }
 
@@ -404,8 +417,11 @@ void window_gone(struct desk *d, struct desk_task *t, struct instant now)
 
 static void let_go(struct desk *d, struct desk_task *t, bool written, struct instant now)
 {
-    if (t->state != DESK_TASK_READY)
+    if (t->state != DESK_TASK_READY) {
+        if (written)
+            t->attempt->anew = mem_free(t->attempt->anew);
         return;
+    }
     if (written && t->ends > 0) {
         window_gone(d, t, now);
     } else if (written && !t->stale) {
@@ -474,10 +490,5 @@ void window_free(struct desk *d)
         schedule_remove(d->schedule, &t->place, INSTANT_NONE);
         leave_window(d, t);
     }
-    while (d->stash) {
-        struct registry_task *r = d->stash;
-
-        d->stash = r->next;
-        mem_free(r);
-    }
+    d->stash = free_chain(d->stash);
 }
