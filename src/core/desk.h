@@ -161,7 +161,7 @@ void desk_ready(struct desk *d, struct registry_task *chain, struct instant now)
  */
 void desk_record(struct desk *d, const struct registry_event *e, struct desk_pool *p,
                  struct instant now);
-/* What an op of somebody else has made ready (op->ret_ready, ret_lines): it is taken out of the op. */
+/* What an op of somebody else has made ready (op->ret_ready, ret_lines), or due (ret_due_ns): it is taken out of the op. */
 void desk_made_ready(struct desk *d, struct registry_op *op, struct instant now);
 /* What it wrote is durable, or (op->err.status) has failed for good. Frees it. */
 void desk_written(struct desk *d, struct registry_op *op, struct instant now);

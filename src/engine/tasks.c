@@ -258,6 +258,7 @@ static struct registry_op *keep(struct registry_op *op)
                                    .ret_ready = op->ret_ready,
                                    .ret_lines = op->ret_lines,
                                    .ret_line_count = op->ret_line_count,
+                                   .ret_due_ns = op->ret_due_ns,
                                    .note = n};
     n->left.err.status = op->err.status;
     op->ret_ready = NULL;

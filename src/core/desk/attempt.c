@@ -490,7 +490,7 @@ void desk_gone(struct desk *d, uint64_t task, struct instant now)
     struct desk_task *t = idmap_get(&d->tasks, task);
 
     if (t && t->state == DESK_TASK_READY)
-        window_drop(d, t, now);
+        window_gone(d, t, now);
     else if (t && t->state == DESK_TASK_RUNNING)
         (void)desk_cancel(d, task, "the task was cancelled", now);
 }

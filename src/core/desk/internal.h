@@ -63,6 +63,8 @@ struct desk_task {
     uint32_t holds;          /* ops that may change it are with the registry */
     uint32_t ends;           /* of READY: ENDs that made it so, and are not written yet */
     bool
+        gone; /* an op has made it something else; an END that is not written yet says whether it stays */
+    bool
         stale; /* an op has changed it: it goes, unless it is handed over anew before the next turn */
     struct heap_node wait;
     struct list link;       /* in its pool's list `busy` */
@@ -153,6 +155,8 @@ void window_add(struct desk *d, struct registry_task *r, struct instant now);
 void window_drop(struct desk *d, struct desk_task *t, struct instant now);
 /* One less needs what the registry has handed over: the window, or an attempt whose executor reads the payload. */
 void window_unref(struct registry_task *r);
+/* READY, and an op has made it something else in the registry. */
+void window_gone(struct desk *d, struct desk_task *t, struct instant now);
 /* The task leaves for good: its end is written. */
 void window_end(struct desk *d, struct desk_task *t);
 /* READY again, in the schedule at its rank; aside until then (NONE: not). */
