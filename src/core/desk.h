@@ -200,6 +200,9 @@ struct instant desk_run(struct desk *d, struct instant now);
 /* host->deliver() of the dispatcher, for a task of a batch of the desk's. */
 bool desk_owns(const struct desk *d, const struct core_batch *b);
 void desk_finished(struct desk *d, struct core_task *t);
+/* A result of one of its rows has come after the attempt was given up: it is recorded, and nothing else. */
+void desk_late(struct desk *d, const struct core_task *t, enum weir_outcome outcome,
+               struct instant now);
 /* Whether something has finished since the last desk_run(). */
 bool desk_is_due(const struct desk *d);
 /* Nothing starts any more; for a shutdown. */

@@ -403,6 +403,23 @@ void desk_finished(struct desk *d, struct core_task *t)
     d->finished_tail = &a->next_finished;
 }
 
+void desk_late(struct desk *d, const struct core_task *t, enum weir_outcome outcome,
+               struct instant now)
+{
+    const struct attempt *a = t->user;
+    char detail[64];
+
+    snprintf(detail, sizeof detail, "{\"outcome\":\"%s\"}", weir_outcome_name(outcome));
+    desk_record(d,
+                &(struct registry_event){.kind = REGISTRY_RUNNER_LATE,
+                                         .task = a->t ? a->t->task->id : a->end_op.end.task,
+                                         .attempt = a->shown.number,
+                                         .worker = a->shown.runner.worker,
+                                         .slot = a->shown.slots[0],
+                                         .detail = slice_of(detail)},
+                a->pool, now);
+}
+
 static void finish(struct attempt *a, struct instant now)
 {
     struct desk *d = a->desk;
