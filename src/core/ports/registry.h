@@ -603,7 +603,7 @@ struct core_registry_ops {
                                      struct weir_error *err);
     enum weir_status (*put_back)(struct core_registry *r, int64_t now_ns, uint32_t deaths_max,
                                  uint64_t *ret_count, struct weir_error *err);
-    /* Every line that has a ready task. */
+    /* Every line that has a ready task. Any thread; fn must not apply anything. */
     enum weir_status (*lines)(struct core_registry *r, registry_line_fn fn, void *ctx,
                               struct weir_error *err);
     /* The line of that number; its slices are the registry's, and stay. NULL: none. Any thread. */
