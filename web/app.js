@@ -73,6 +73,13 @@ function when(iso) {
   return { text: today ? clock(date) : `${date.toLocaleDateString()} ${clock(date)}`, title: iso, cls: "when" };
 }
 
+/* In a record, where much happens in one second. */
+function exactly(iso) {
+  const cell = when(iso);
+  cell.text += iso.slice(19, 23);
+  return cell;
+}
+
 const shown = (value) => (typeof value === "string" ? value : JSON.stringify(value));
 const detail = (d) => (d ? Object.entries(d).map(([k, v]) => `${k}: ${shown(v)}`).join(", ") : "");
 const taskLink = (id, cls) => (id ? { text: String(id), href: `#task/${id}`, cls } : "");
@@ -556,7 +563,7 @@ async function askTask(wanted) {
     facts("task-facts", [["state", { text: "there is no such task (any more)", cls: "warn" }]]);
     showTexts({});
   }
-  table("task-events", record.events.reverse(), (e) => e.seq, (e) => [when(e.at), e.kind, num(e.attempt),
+  table("task-events", record.events.reverse(), (e) => e.seq, (e) => [exactly(e.at), e.kind, num(e.attempt),
     e.worker ? `${e.pool}, worker ${e.worker}` : e.pool || "", { text: duration(e.duration_s), cls: "n" },
     { text: detail(e.detail), cls: "text" }], "nothing is recorded of it");
   $("task-more").textContent = record.next ? `The last ${EVENTS_SHOWN} events; there are older ones.` : "";
@@ -656,8 +663,10 @@ function begin() {
 
 $("login").addEventListener("submit", (e) => {
   e.preventDefault();
-  keepToken($("token").value.trim());
+  const given = $("token").value.trim();
   $("token").value = "";
+  if (!/^[\x21-\x7e]+$/.test(given)) { login(true); return; } /* no token is like that, and no header either */
+  keepToken(given);
   notice("");
   begin();
 });
