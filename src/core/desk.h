@@ -112,7 +112,7 @@ struct desk_options {
 
 WEIR_MUST_CHECK enum weir_status desk_new(const struct desk_options *o, struct desk **ret,
                                           struct weir_error *err);
-/* Nothing runs, and nothing is with the host. Frees what is in the window. NULL-safe. */
+/* Nothing is with the host, and all pools were removed and are gone. Frees what is in the window. NULL-safe. */
 void desk_free(struct desk *d);
 
 /* A resource with places, that tasks may ask for by name; changed if it is there. WEIR_E_LIMIT: DESK_SLOTS_MAX. */
@@ -138,8 +138,14 @@ WEIR_MUST_CHECK enum weir_status desk_set_limit(struct desk *d, struct desk_pool
 void desk_set_global_limit(struct desk *d, size_t limit, struct instant now);
 void desk_enable_pool(struct desk *d, struct desk_pool *p, bool enabled, struct instant now);
 bool desk_pool_enabled(const struct desk_pool *p);
-/* Nothing starts in it any more; when nothing runs, ops->gone(). */
+/* Nothing starts in it any more; when nothing of it runs and its workers have ended, ops->gone(). */
 void desk_remove_pool(struct desk *d, struct desk_pool *p, struct instant now);
+/* The same for all, at the end: it is not told as a change. */
+void desk_remove_pools(struct desk *d, struct instant now);
+/* Those that are not gone yet count too. */
+size_t desk_pool_count(const struct desk *d);
+/* host->pool_gone() of the dispatcher, for any pool. */
+void desk_pool_gone(struct desk *d, const struct core_pool *pool, struct instant now);
 struct desk_pool *desk_find_pool(struct desk *d, const char *name);
 struct core_pool *desk_core_pool(const struct desk_pool *p);
 

@@ -45,8 +45,11 @@ static bool must(const struct registry_op *op)
     }
 }
 
+/* A look at all lines is no part of a transaction: it goes alone. */
 static size_t weight_of(const struct registry_op *op)
 {
+    if (op->kind == REGISTRY_LINES)
+        return CLERK_GROUP_OPS + 1;
     return op->kind == REGISTRY_SUBMIT ? op->submit.count : 1;
 }
 
@@ -269,6 +272,34 @@ static void fail(struct clerk *c, struct registry_op *folded, const struct weir_
         wait_to_retry(c);
 }
 
+/* ---- looking at all lines ---- */
+
+static bool put_line(void *ctx, const struct registry_line *l)
+{
+    struct registry_op *op = ctx;
+    uint32_t *lines = mem_realloc(op->ret_lines, (op->ret_line_count + 1) * sizeof *op->ret_lines);
+
+    if (!lines) {
+        (void)error_nomem(&op->err);
+        return false;
+    }
+    op->ret_lines = lines;
+    op->ret_lines[op->ret_line_count++] = l->id;
+    return true;
+}
+
+static void look_at_lines(struct clerk *c)
+{
+    struct registry_op *op = c->group;
+    enum weir_status status = c->registry->ops->lines(c->registry, put_line, op, &op->err);
+
+    op->untaken = status != WEIR_OK || op->err.status != WEIR_OK;
+    c->group = NULL;
+    c->group_tail = &c->group;
+    c->weight = 0;
+    give(c, op);
+}
+
 /* ---- the thread ---- */
 
 static void write_group(struct clerk *c)
@@ -321,7 +352,10 @@ static void *clerk_main(void *arg)
         pthread_mutex_unlock(&c->lock);
         if (quit)
             return NULL;
-        write_group(c);
+        if (c->group->kind == REGISTRY_LINES)
+            look_at_lines(c);
+        else
+            write_group(c);
     }
 }
 

@@ -58,10 +58,11 @@ struct engine_tasks {
     struct mail mail; /* "something is back" */
     bool posted;
     bool started, hurried;
-    size_t running, unwritten; /* at the end of the last turn */
+    size_t running, unwritten, pools; /* at the end of the last turn */
     struct engine_tasks_stats stats;
 
     /* engine's thread only */
+    bool retry_lines;   /* there was no memory to ask for them */
     struct instant due; /* of the last turn */
 };
 
@@ -104,6 +105,24 @@ static int64_t host_wall_ns(struct desk_host *h, struct instant now)
     return loop_wall_clock_ns();
 }
 
+static void free_op(struct registry_op *op)
+{
+    mem_free(op);
+}
+
+/* Has the desk told of every line that has ready tasks, by the clerk. No memory: later (retry_lines). */
+static void ask_for_lines(struct engine_tasks *t)
+{
+    struct registry_op *op = mem_calloc(1, sizeof *op);
+
+    t->retry_lines = op == NULL;
+    if (!op)
+        return;
+    op->kind = REGISTRY_LINES;
+    op->done = free_op;
+    clerk_send(t->clerk, op);
+}
+
 /* ---- the engine's lodger; on the engine's thread ---- */
 
 static struct instant lodger_turn(struct engine_lodger *l, struct instant now)
@@ -117,6 +136,8 @@ static struct instant lodger_turn(struct engine_lodger *l, struct instant now)
             t->stats.lag_ns_max = lag_ns;
     }
     t->stats.turns++;
+    if (t->retry_lines)
+        ask_for_lines(t);
     t->due = t->started ? desk_run(t->desk, now) : INSTANT_NEVER;
     return t->due;
 }
@@ -136,6 +157,13 @@ static void lodger_deliver(struct engine_lodger *l, struct core_task *task)
     desk_finished(of_lodger(l)->desk, task);
 }
 
+static void lodger_pool_gone(struct engine_lodger *l, const struct core_pool *p)
+{
+    struct engine_tasks *t = of_lodger(l);
+
+    desk_pool_gone(t->desk, p, t->engine->now);
+}
+
 static void lodger_idle(struct engine_lodger *l)
 {
     struct engine_tasks *t = of_lodger(l);
@@ -146,20 +174,13 @@ static void lodger_idle(struct engine_lodger *l)
     pthread_mutex_lock(&t->lock);
     t->running = desk_running(t->desk);
     t->unwritten = desk_unwritten(t->desk);
-    if (t->running == 0 || t->unwritten == 0)
+    t->pools = desk_pool_count(t->desk);
+    if (t->running == 0 || t->unwritten == 0 || t->pools == 0)
         pthread_cond_broadcast(&t->changed);
     pthread_mutex_unlock(&t->lock);
 }
 
 /* ---- what is back from the clerk ---- */
-
-static bool every_line(void *ctx, const struct registry_line *l)
-{
-    struct engine_tasks *t = ctx;
-
-    desk_line_ready(t->desk, l->id, t->engine->now);
-    return true;
-}
 
 /* A task that was changed, or was not: what the desk had of it came before. */
 static void settle(struct engine_tasks *t, struct registry_note *n)
@@ -201,7 +222,7 @@ static void run_back(struct engine *e, struct mail *m)
         desk_line_ready(t->desk, back.lines[i], e->now);
     mem_free(back.lines);
     if (back.lines_lost)
-        (void)t->registry->ops->lines(t->registry, every_line, t, NULL);
+        ask_for_lines(t);
     while (back.notes) {
         struct registry_note *n = back.notes;
 
@@ -258,6 +279,8 @@ static void keep(struct back *b, struct registry_op *op)
             b->ready_tail = &(*b->ready_tail)->next;
         op->ret_ready = NULL;
     }
+    if (op->kind == REGISTRY_LINES && op->untaken)
+        b->lines_lost = true;
     if (op->ret_lines) {
         keep_lines(b, op);
         op->ret_lines = mem_free(op->ret_lines);
@@ -636,6 +659,7 @@ static struct engine_tasks *allocate_tasks(struct engine *e, struct core_registr
                                        .is_due = lodger_is_due,
                                        .owns = lodger_owns,
                                        .deliver = lodger_deliver,
+                                       .pool_gone = lodger_pool_gone,
                                        .idle = lodger_idle};
     t->host = (struct desk_host){.write = host_write, .line = host_line, .wall_ns = host_wall_ns};
     t->observer.ops = &observer_ops;
@@ -724,7 +748,7 @@ static void start(struct desk *d, struct instant now, void *ctx)
     (void)now;
     t->started = true;
     desk_wake_by(d, 1); /* what was due meanwhile */
-    (void)t->registry->ops->lines(t->registry, every_line, t, NULL);
+    ask_for_lines(t);
 }
 
 void engine_tasks_start(struct engine_tasks *t)
@@ -805,15 +829,33 @@ static bool wait_written(struct engine_tasks *t)
     return none;
 }
 
-static void count_unwritten(struct desk *d, struct instant now, void *ctx)
+static void remove_pools(struct desk *d, struct instant now, void *ctx)
 {
     struct engine_tasks *t = ctx;
 
-    (void)now;
+    t->started = true; /* pools go by the desk's turn */
+    desk_remove_pools(d, now);
     pthread_mutex_lock(&t->lock);
     t->unwritten = desk_unwritten(d);
-    t->running = desk_running(d);
+    t->pools = desk_pool_count(d);
     pthread_mutex_unlock(&t->lock);
+}
+
+/* Callbacks that cannot be ended are waited for, for their results are ours; and workers, which end in their graces. */
+static void wait_pools(struct engine_tasks *t)
+{
+    pthread_mutex_lock(&t->lock);
+    while (t->pools > 0)
+        pthread_cond_wait(&t->changed, &t->lock);
+    pthread_mutex_unlock(&t->lock);
+}
+
+void engine_tasks_end_pools(struct engine_tasks *t)
+{
+    engine_tasks_call(t, remove_pools, t);
+    if (!wait_written(t))
+        clerk_give_up(t->clerk); /* what a pool has to write keeps it, too */
+    wait_pools(t);
 }
 
 void engine_tasks_close(struct engine_tasks *t)
@@ -823,9 +865,7 @@ void engine_tasks_close(struct engine_tasks *t)
     atomic_store(&t->refusing, true);
     engine_tasks_call(t, stop_desk, NULL);
     engine_tasks_call(t, end_running, &(uint64_t){0});
-    /* Callbacks that cannot be ended are waited for: their results are ours. */
-    (void)wait_running(t, INT64_MAX, false);
-    engine_tasks_call(t, count_unwritten, t);
+    engine_tasks_end_pools(t);
     if (!wait_written(t)) {
         clerk_give_up(t->clerk);
         (void)wait_written(t);

@@ -59,10 +59,10 @@ void desk_free(struct desk *d)
 {
     if (!d)
         return;
-    assert(d->run_count == 0 && d->unwritten == 0);
+    assert(d->run_count == 0 && d->unwritten == 0 && list_empty(&d->pools));
     window_free(d);
-    pools_free(d);
     schedule_free(d->schedule);
+    desk_slots_free(d);
     heap_free(&d->waits);
     heap_free(&d->silences);
     idmap_free(&d->attempts);

@@ -29,7 +29,8 @@ struct desk_slot_kind {
 
 struct desk_pool {
     struct desk *desk;
-    struct core_pool *core;
+    struct core_pool *core;   /* NULL: it was removed */
+    struct core_pool *going;  /* ... and its workers are not gone yet */
     struct core_batch *batch; /* all its attempts are rows of it */
     struct schedule_pool *place;
     struct desk_pool_options options; /* skills: own copies */
@@ -115,6 +116,7 @@ struct desk {
     struct instant look_at;      /* at tasks that wait for workers */
     bool waking;                 /* a WAKE is under way */
     bool stopped;
+    bool ending; /* its pools go because it does */
 };
 
 /* desk.c */
@@ -130,7 +132,7 @@ void desk_tell(struct desk *d, enum registry_event_kind kind, struct desk_pool *
 void pool_release(struct desk_pool *p, struct instant now);
 void pools_open(struct desk *d, struct instant now);
 void pool_close(struct desk_pool *p, struct instant until);
-void pools_free(struct desk *d);
+void desk_slots_free(struct desk *d);
 /* When a pool that is closed for now opens. */
 struct instant pools_wake(const struct desk *d);
 /* The resources that a line names. False: one of them is not there. */

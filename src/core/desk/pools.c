@@ -290,7 +290,9 @@ struct core_pool *desk_core_pool(const struct desk_pool *p)
 
 /* ---- going ---- */
 
-/* Nothing of it runs; its name may still be in ops, and then it stays for as long. */
+/*
+ * Nothing of it runs. It goes when its workers are gone too, and its name is in no op any more.
+ */
 static void leave(struct desk_pool *p, struct instant now)
 {
     struct desk *d = p->desk;
@@ -300,11 +302,13 @@ static void leave(struct desk_pool *p, struct instant now)
         schedule_remove_pool(d->schedule, p->place);
         p->place = NULL;
         close_batch(p, now);
-        dispatcher_remove_pool(d->dispatcher, p->core, now);
+        p->going = p->core;
         p->core = NULL;
-        desk_tell(d, REGISTRY_POOL_CHANGED, p, "{\"removed\":true}", now);
+        dispatcher_remove_pool(d->dispatcher, p->going, now);
+        if (!d->ending)
+            desk_tell(d, REGISTRY_POOL_CHANGED, p, "{\"removed\":true}", now);
     }
-    if (p->unwritten > 0)
+    if (p->going || p->unwritten > 0)
         return;
     list_remove(&p->link);
     if (p->options.ops->gone)
@@ -312,10 +316,46 @@ static void leave(struct desk_pool *p, struct instant now)
     free_pool(p);
 }
 
+/* Callbacks that were left behind count as running: they have their places. */
 void pool_release(struct desk_pool *p, struct instant now)
 {
-    if (p->leaving && p->running == 0)
+    if (p->leaving && p->running == 0 && (!p->batch || core_pool_permits(p->core)->running == 0))
         leave(p, now);
+}
+
+void desk_pool_gone(struct desk *d, const struct core_pool *pool, struct instant now)
+{
+    list_foreach (node, &d->pools) {
+        struct desk_pool *p = list_entry(node, struct desk_pool, link);
+
+        if (p->going != pool)
+            continue;
+        p->going = NULL;
+        pool_release(p, now);
+        return;
+    }
+}
+
+static void release_leaving(struct desk *d, struct instant now)
+{
+    list_foreach_safe (node, &d->pools)
+        pool_release(list_entry(node, struct desk_pool, link), now);
+}
+
+void desk_remove_pools(struct desk *d, struct instant now)
+{
+    d->ending = true;
+    list_foreach_safe (node, &d->pools)
+        desk_remove_pool(d, list_entry(node, struct desk_pool, link), now);
+}
+
+size_t desk_pool_count(const struct desk *d)
+{
+    size_t n = 0;
+
+    list_foreach (node, &d->pools)
+        n++;
+    return n;
 }
 
 void desk_remove_pool(struct desk *d, struct desk_pool *p, struct instant now)
@@ -327,21 +367,8 @@ void desk_remove_pool(struct desk *d, struct desk_pool *p, struct instant now)
     pool_release(p, now);
 }
 
-void pools_free(struct desk *d)
+void desk_slots_free(struct desk *d)
 {
-    struct list *node;
-
-    while ((node = list_front(&d->pools))) {
-        struct desk_pool *p = list_entry(node, struct desk_pool, link);
-
-        assert(p->running == 0 && p->unwritten == 0);
-        if (p->batch)
-            close_batch(p, INSTANT_NONE); /* while it is known as ours */
-        list_remove(node);
-        if (p->options.ops->gone)
-            p->options.ops->gone(p->options.ctx);
-        free_pool(p);
-    }
     for (size_t i = 0; i < d->slot_count; i++) {
         permit_slots_free(&d->slots[i].slots);
         mem_free(d->slots[i].name);
@@ -359,6 +386,7 @@ void pool_close(struct desk_pool *p, struct instant until)
 
 void pools_open(struct desk *d, struct instant now)
 {
+    release_leaving(d, now);
     list_foreach (node, &d->pools) {
         struct desk_pool *p = list_entry(node, struct desk_pool, link);
 

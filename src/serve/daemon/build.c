@@ -351,7 +351,8 @@ static enum weir_status listen_at(struct house *h, const char *where, struct wei
         len -= 2;
     }
     snprintf(host, sizeof host, "%.*s", (int)len, where);
-    status = http_server_listen_tcp(h->server, host, (uint16_t)strtoul(colon + 1, NULL, 10), &port, err);
+    status =
+        http_server_listen_tcp(h->server, host, (uint16_t)strtoul(colon + 1, NULL, 10), &port, err);
     if (status == WEIR_OK)
         daemon_log(h->log, CONFIG_INFO, "listens on %s:%u", host, port);
     return status;

@@ -123,6 +123,8 @@ enum weir_status op_start(struct sqlite_registry *r, struct registry_op *op, str
     /* Its message stays that of the attempt before. */
     if (status == WEIR_OK)
         status = row_set(r, &row, row.line, REGISTRY_RUNNING, NULL, err);
+    if (status == WEIR_OK)
+        rows_remember(r, &row);
     return status;
 }
 

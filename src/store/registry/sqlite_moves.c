@@ -189,9 +189,10 @@ enum weir_status move_remove(struct sqlite_registry *r, struct task_row *row,
     const int64_t id[] = {(int64_t)row->id};
     enum weir_status status = rows_flush(r, err);
 
+    if (status != WEIR_OK)
+        return status;
     rows_forget(r, row->id);
-    if (status == WEIR_OK)
-        status = registry_do(r, RS_TASK_DROP, 1, id, "deleting a task", err);
+    status = registry_do(r, RS_TASK_DROP, 1, id, "deleting a task", err);
     if (status == WEIR_OK)
         status = registry_do(r, RS_DEP_DROP, 1, id, "deleting a task", err);
     if (status == WEIR_OK && (row->flags & TASK_BIG))

@@ -432,7 +432,7 @@ static void a_port_that_is_taken_and_a_server_without_listeners_are_errors(void 
 static void a_server_that_gets_no_memory_says_so_and_leaves_nothing(void **state)
 {
     struct http_server_options o = {.routes = default_routes, .route_count = 1, .rate_per_s = 5};
-    struct http_token token = {"secret", HTTP_ROLE_READ, "name"};
+    struct http_token token = {.secret = "secret", .role = HTTP_ROLE_READ, .name = "name"};
 
     (void)state;
     for (unsigned long n = 1;; n++) {
@@ -489,7 +489,10 @@ static void a_request_survives_each_failure_of_memory(void **state)
             if (a.status != 0) {
                 assert_true(a.whole);
                 assert_true(a.status == 503 || a.status == statuses[i]);
-                assert_true(a.status == 200 || json_check(buf_slice(&a.body), NULL));
+                /* The thread that accepts has no words when it lacks memory for a connection. */
+                if (a.status != 200 && !(a.status == 503 && a.body.len == 0) &&
+                    !json_check(buf_slice(&a.body), NULL))
+                    fail_msg("request %zu, failure %lu: %u '%s'", i, n, a.status, a.body.data);
             }
             assert_true(failed || a.status == statuses[i]);
             answer_free(&a);
