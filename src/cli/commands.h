@@ -22,6 +22,17 @@ int cmd_mock(int argc, char **argv);
 int cmd_simulate(int argc, char **argv);
 int cmd_worker(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
+int cmd_submit(int argc, char **argv);
+int cmd_task(int argc, char **argv);
+int cmd_batch(int argc, char **argv);
+int cmd_pool(int argc, char **argv);
+int cmd_runner(int argc, char **argv);
+int cmd_event(int argc, char **argv);
+int cmd_status(int argc, char **argv);
+int cmd_report(int argc, char **argv);
+int cmd_config(int argc, char **argv);
+int cmd_shutdown(int argc, char **argv);
+int cmd_completion(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 int cmd_help(int argc, char **argv);
 
