@@ -28,7 +28,7 @@ SAMPLE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{((?:[a-z_]+="(?:\\.|[^"\\])
 CONFIG = {
     "max_global_concurrency": 8, "default_pool": "sh",
     "pools": [
-        {"name": "sh", "kind": "command", "max_concurrency": 6, "max_attempts": 2, "skills": ["odd \"name\"\\"],
+        {"name": "sh", "kind": "command", "max_concurrency": 6, "max_attempts": 2, "skills": ["odd\"name\\"],
          "capacity_exits": [75], "kill_after": "1s", "cpu": 4, "memory": "1GiB",
          "backoff": {"initial": "10ms", "ceiling": "20ms"}},
         {"name": "upper", "kind": "process", "process": [UPPER], "max_concurrency": 2, "max_attempts": 1},
@@ -119,7 +119,7 @@ class Examples(unittest.TestCase):
 
     @unittest.skipUnless(PROMTOOL, "prometheus is not installed")
     def test_alerts_fire_when_they_should_and_not_before(self):
-        self.promtool("test", "rules", os.path.join(ROOT, "tests/data/alerts_test.yml"))
+        self.promtool("test", "rules", os.path.join(ROOT, "tests/support/alerts_test.yml"))
 
     def test_every_alert_says_what_to_do(self):
         text = read(OPERATING)
@@ -171,7 +171,7 @@ class Metrics(ServeCase):
         d = self.daemon(CONFIG)
         before = time.time()
         self.load(d)
-        d.submit({"skill": "odd \"name\"\\", "payload": {"shell": "true"}, "not_before": "+1h"})
+        d.submit({"skill": "odd\"name\\", "payload": {"shell": "true"}, "not_before": "+1h"})
         values, types = parse(self.metrics(d)[1])
         kinds = collections.Counter((e["kind"], e.get("pool")) for e in self.events(d))
         count = collections.Counter(e["kind"] for e in self.events(d))
@@ -197,7 +197,7 @@ class Metrics(ServeCase):
         status = d.get("/v1/status")
         for state, n in status["tasks"].items():
             self.assertEqual(total(values, "weir_tasks", state=state), n, state)
-        self.assertEqual(total(values, "weir_tasks", state="scheduled", skill='odd \\"name\\"\\\\'), 1)
+        self.assertEqual(total(values, "weir_tasks", state="scheduled", skill='odd\\"name\\\\'), 1)
         self.assertEqual(total(values, "weir_events_written_total"), status["last_event"])
         self.assertEqual(total(values, "weir_running"), 0)
         # A time of today, to the second at least.
