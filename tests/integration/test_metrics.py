@@ -15,7 +15,7 @@ import unittest
 import yaml
 
 from servekit import ServeCase
-from weirtest import ROOT, wait_until
+from weirtest import ROOT, WEIR, wait_until
 
 PROMTOOL = shutil.which("promtool")
 BOARD = os.path.join(ROOT, "examples/grafana/weir.json")
@@ -129,6 +129,37 @@ class Examples(unittest.TestCase):
             self.assertGreater(len(alert["annotations"]["description"]), 40, alert["alert"])
             self.assertIn(f"| `{alert['alert']}` |", text, "docs/operating.md")
         self.assertEqual(set(re.findall(r"^\| `(Weir\w+)` \|", text, re.M)), {a["alert"] for a in alerts})
+
+
+    def test_the_manual_names_every_reason_to_wait(self):
+        def source(path):
+            return read(os.path.join(ROOT, path))
+        names = source("src/core/permits.c").split("const char *permit_block_name")[1].split("};")[0]
+        words = set(re.findall(r'\[PERMIT_(?!FREE)\w+\]\s*=\s*"(\w+)"', names))
+        words |= set(re.findall(r'\[SCHEDULE_(?!LIMIT)\w+\]\s*=\s*\{"(\w+)"', source("src/serve/daemon/views.c")))
+        for line in re.findall(r"ret->why = ([^;]*);", source("src/serve/api/tasks.c")):
+            words |= set(re.findall(r'"(\w+)"', line))
+        self.assertGreater(len(words), 12)
+        table = read(OPERATING).split("| why | do |")[1].split("\n\n")[0]
+        cells = [line.split("|")[1] for line in table.splitlines() if "|" in line]
+        self.assertEqual(set(re.findall(r"`([a-z_]+)`", "\n".join(cells))), words)
+
+    def test_commands_that_are_named_are_there(self):
+        texts = read(OPERATING) + "".join(r["annotations"]["description"] for g in yaml.safe_load(read(ALERTS))["groups"]
+                                          for r in g["rules"])
+        found = set(re.findall(r"(?:`|^    )weir ([a-z]+(?: [a-z-]+)?)([^`#\n]*)", texts, re.M))
+        self.assertGreater(len(found), 20)
+        helps = {}
+        for words, rest in sorted(found):
+            args = words.split()
+            if args[0] == "version" or (len(args) > 1 and args[0] in ("serve", "status", "report", "shutdown")):
+                args = args[:1]
+            if tuple(args) not in helps:
+                done = subprocess.run([WEIR, *args, "--help"], capture_output=True, text=True, timeout=20)
+                self.assertEqual(done.returncode, 0, f"weir {words}: {done.stderr}")
+                helps[tuple(args)] = done.stdout
+            for option in re.findall(r"--[a-z-]+", rest):
+                self.assertIn(option, helps[tuple(args)], f"weir {words}{rest}")
 
 
 @unittest.skipUnless(PROMTOOL, "prometheus is not installed")
