@@ -4,10 +4,10 @@
  */
 #include "serve/web/web.h"
 
+#include <nettle/sha2.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <xxhash.h>
 
 /* Bytes NAME_begin to NAME_end. */
 #define EMBED(name, path)                                                                          \
@@ -26,8 +26,9 @@ EMBED(web_style, "web/style.css");
 EMBED(web_app, "web/app.js");
 EMBED(web_icon, "web/icon.svg");
 
-/* A hash of 128 bits in hex, with quotes around it. */
-#define ETAG_BYTES 40
+/* Of the hash, in hex, with quotes around it and a NUL. */
+#define TAG_BYTES  16
+#define ETAG_BYTES (2 * TAG_BYTES + 3)
 
 static struct web_file {
     const char *path, *content_type;
@@ -53,15 +54,29 @@ static struct web_file {
      .end = web_icon_end},
 };
 
+static void put_tag(struct web_file *f)
+{
+    struct sha256_ctx hash;
+    uint8_t digest[TAG_BYTES];
+    char *to = f->etag;
+
+    sha256_init(&hash);
+    sha256_update(&hash, (size_t)(f->end - f->begin), (const uint8_t *)f->begin);
+    sha256_digest(&hash, sizeof digest, digest);
+    *to++ = '"';
+    for (size_t i = 0; i < sizeof digest; i++, to += 2)
+        snprintf(to, 3, "%02x", digest[i]);
+    *to++ = '"';
+    *to = '\0';
+}
+
 static void fill(void)
 {
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         struct web_file *f = &files[i];
         struct slice bytes = {f->begin, (size_t)(f->end - f->begin)};
-        XXH128_hash_t hash = XXH3_128bits(bytes.data, bytes.len);
 
-        snprintf(f->etag, sizeof f->etag, "\"%016llx%016llx\"", (unsigned long long)hash.high64,
-                 (unsigned long long)hash.low64);
+        put_tag(f);
         f->file = (struct api_file){f->content_type, bytes, f->etag};
     }
 }
