@@ -98,14 +98,16 @@ static bool within_limits(struct http_request *req)
 
 /* ---- whose page ---- */
 
-/* "host", "host:port", "[v6]:port". */
+/* "host", "host:port", "[v6]:port"; empty when something else stands behind it. */
 static struct slice without_port(const char *host)
 {
-    const char *end = host[0] == '[' ? strchr(host, ']') : strrchr(host, ':');
+    const char *v6_end = host[0] == '[' ? strchr(host, ']') : NULL;
+    size_t len = v6_end ? (size_t)(v6_end - host) + 1 : strcspn(host, ":");
+    const char *rest = host + len;
 
-    if (host[0] == '[' && end)
-        return (struct slice){host, (size_t)(end - host) + 1};
-    return (struct slice){host, end ? (size_t)(end - host) : strlen(host)};
+    if (*rest == ':')
+        rest += 1 + strspn(rest + 1, "0123456789");
+    return *rest ? (struct slice){0} : (struct slice){host, len};
 }
 
 static bool is_this_machine(const char *host)
