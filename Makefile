@@ -143,6 +143,7 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 
 # The assembler reads it (.incbin), which the compiler's list of what a source depends on does not say.
 $(BUILD)/src/serve/api/openapi.o: docs/openapi.yaml
+$(BUILD)/src/serve/web/web.o: $(wildcard web/*)
 
 # All of the library's objects, with internal symbols: what the command and the tests link.
 $(BUILD)/internal.a: $(LIB_OBJ) $(BUILD)/flags
