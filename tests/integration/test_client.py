@@ -717,11 +717,11 @@ print -r -- ${${all##*<<}%%>>*}
         self.assertEqual(self.weir("completion", "names", "pools", env={"WEIR_API": "unix:/nowhere"}, status=1).out, "")
 
 
-COMMANDS = ("submit", "task", "batch", "pool", "runner", "event", "status", "report", "config", "shutdown", "completion")
+COMMANDS = ("submit", "task", "batch", "pool", "runner", "event", "status", "top", "report", "config", "shutdown", "completion")
 
 
 def all_verbs():
-    """("task", ["list"]), ..., ("status", [])."""
+    """("task", ["list"]), ..., ("status", "top", [])."""
     for command in COMMANDS:
         out = subprocess.run([WEIR, command, "--help"], capture_output=True, text=True, timeout=30, check=True).stdout
         if out.startswith(f"Usage: weir {command} COMMAND"):
