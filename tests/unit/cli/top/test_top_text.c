@@ -33,9 +33,10 @@ static void lets_nothing_steer_the_terminal(void **state)
     assert_text("\xC2\x9B"
                 "31m",
                 40, true, "?31m", 4); /* CSI of C1 */
-    assert_text("\xE2\x80\xAE"
+    /* Right to left, also behind something that it could ride on. */
+    assert_text("z\xE2\x80\xAE"
                 "abc",
-                40, true, "?abc", 4); /* right to left */
+                40, true, "z?abc", 5);
     assert_text("a\xE2\x80\x8B"
                 "b",
                 40, true, "a?b", 3);                 /* no width */
