@@ -528,9 +528,7 @@ class Daemons(ServeCase):
                                    env=d.weir_env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
             wait_until(lambda: os.path.exists(started), 30, "the task to run")
-            # It follows events, so that it does not see a request fail.
-            wait_until(lambda: "kind=" in d.log() or d.get("/v1/status")["running"] == 1, 30, "it to wait")
-            select.select([], [], [], 0.2)
+            wait_until(lambda: "weir_event_followers 1" in d.api("GET", "/metrics")[1], 30, "it to wait")
             d.kill9()
             d.start()
             self.write("go", "")
