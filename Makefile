@@ -70,7 +70,7 @@ CC := $(if $(FUZZ),clang,gcc)
 endif
 
 PKGS_LIB := libuv libcurl sqlite3 libxxhash
-PKGS_CLI := libmicrohttpd yaml-0.1 libcyaml nettle libsystemd
+PKGS_CLI := libmicrohttpd yaml-0.1 libcyaml nettle libsystemd ncursesw
 
 # WERROR= (empty) for a compiler that nobody here has tried.
 WERROR ?= -Werror
@@ -107,7 +107,8 @@ LIB_SRC := $(call find_c,$(addprefix src/,base flow core loop exec store observe
 CLI_SRC := $(call find_c,src/sim src/serve src/cli,*.c)
 UNIT_SRC := $(call find_c,tests/unit tests/contract,test_*.c)
 SIM_SRC := $(call find_c,tests/simulation,test_*.c)
-SUPPORT_SRC := $(call find_c,tests/support,*.c)
+# Worlds of tests that are more than one file: linked with all of them.
+SUPPORT_SRC := $(call find_c,tests/support tests/simulation/desk,*.c)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 EXAMPLE_SRC := $(wildcard examples/*.c)
 WORKER_SRC := $(wildcard examples/workers/*.c)
@@ -139,6 +140,10 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(PKG_CFLAGS) -MMD -MP -c -o $@ $<
+
+# The assembler reads it (.incbin), which the compiler's list of what a source depends on does not say.
+$(BUILD)/src/serve/api/openapi.o: docs/openapi.yaml
+$(BUILD)/src/serve/web/web.o: $(wildcard web/*)
 
 # All of the library's objects, with internal symbols: what the command and the tests link.
 $(BUILD)/internal.a: $(LIB_OBJ) $(BUILD)/flags

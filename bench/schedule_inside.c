@@ -41,6 +41,15 @@ struct run {
     uint64_t sum;
 };
 
+/* Of the processor: nothing here waits, and neighbours take their turns between. */
+static double cpu_now_s(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
 static void make_pools(struct run *r)
 {
     static const char *const names[POOLS] = {"one", "two", "three", "four"}, *const skill = "skill";
@@ -163,10 +172,10 @@ int main(int argc, char **argv)
         bench_die("no policy of that name");
     prepare(&r);
     before = r.sum;
-    start_s = bench_now_s();
+    start_s = cpu_now_s();
     for (uint64_t i = 0; i < r.decisions; i++)
         decide(&r);
-    took_s = bench_now_s() - start_s;
+    took_s = cpu_now_s() - start_s;
     if (r.sum - before < r.decisions / 2)
         bench_die("hardly anything was started");
     bench_tell("decision_ns", took_s / (double)(r.sum - before) * 1e9);

@@ -292,8 +292,11 @@ static void make_order(struct life *l, struct order *o)
 /* What both must say of an op. */
 static void put_answer(struct buf *out, const struct registry_op *op)
 {
-    /* The words are each one's own; that there are any is not. */
-    buf_printf(out, "op %d: %s%s", (int)op->kind, weir_status_name(op->err.status),
+    bool several = op->kind == REGISTRY_SUBMIT || op->kind == REGISTRY_EDIT;
+
+    /* The words are each one's own, but there are some. Which of several things that are wrong is told, is open. */
+    buf_printf(out, "op %d: %s%s", (int)op->kind,
+               several && op->err.status != WEIR_OK ? "refused" : weir_status_name(op->err.status),
                op->err.status != WEIR_OK && !op->err.message[0] ? " without a word" : "");
     if (op->kind == REGISTRY_CANCEL || op->kind == REGISTRY_RETRY)
         buf_printf(out, " count %" PRIu64,

@@ -38,7 +38,7 @@ static enum weir_status open_sqlite(const char *path, struct core_registry **ret
 const struct registrykit_kind registrykit_kinds[] = {
     {"memory", open_memory, memory_registry_crash, memory_registry_check,
      memory_registry_fail_next},
-    {"sqlite", open_sqlite, NULL, NULL, NULL},
+    {"sqlite", open_sqlite, NULL, sqlite_registry_check, sqlite_registry_fail_next},
 };
 
 const size_t registrykit_kind_count = sizeof(registrykit_kinds) / sizeof(registrykit_kinds[0]);

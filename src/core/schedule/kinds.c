@@ -218,7 +218,8 @@ void unblock_target(struct schedule *s, struct target *t)
 
 void unblock_pool(struct schedule *s, struct schedule_pool *p)
 {
-    unblock_target(s, p->target);
+    if (p->target) /* else it has left, and nothing waits for it */
+        unblock_target(s, p->target);
     for (uint32_t i = 0; i < p->skill_count; i++)
         unblock_target(s, p->skills[i]);
     if (p != s->default_pool)

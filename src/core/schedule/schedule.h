@@ -106,6 +106,8 @@ bool schedule_set_weight(struct schedule *s, struct slice tenant, double weight)
 struct schedule_pool *schedule_add_pool(struct schedule *s, const char *name,
                                         struct permit_account *account, const char *const *skills,
                                         size_t skill_count, void *owner);
+/* Nothing starts in it any more, and another pool may be added with its name, while what runs in it ends. Repeatable. */
+void schedule_leave_pool(struct schedule *s, struct schedule_pool *p);
 /* Nothing of it runs. Tasks that named it wait until there is a pool of that name again. */
 void schedule_remove_pool(struct schedule *s, struct schedule_pool *p);
 /* False: no memory, nothing has changed. */
@@ -146,6 +148,11 @@ struct schedule_supply {
 struct schedule_supply *schedule_line_supply(struct schedule_line *l);
 /* A line without tasks is kept while it is held: until it has been let go as often as it was held. */
 void schedule_hold_line(struct schedule *s, struct schedule_line *l, bool hold);
+/*
+ * More of the line is on its way: should it run dry meanwhile, its tenant has not been idle, and keeps what it is behind the
+ * others. Only with schedule_hold_line() around it.
+ */
+void schedule_expect_line(struct schedule *s, struct schedule_line *l, bool more);
 
 /* By its rank: mostly at the end, which is O(1). Cannot fail once its line is made. */
 void schedule_add(struct schedule *s, struct schedule_line *l, struct schedule_task *t,

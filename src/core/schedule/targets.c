@@ -308,15 +308,24 @@ no_memory:
     return NULL;
 }
 
-void schedule_remove_pool(struct schedule *s, struct schedule_pool *p)
+void schedule_leave_pool(struct schedule *s, struct schedule_pool *p)
 {
+    if (!p->target)
+        return;
+    p->enabled = false;
     if (s->default_pool == p)
         schedule_set_default_pool(s, NULL);
     skills_replace(s, p, NULL, 0);
-    list_remove(&p->link);
-    s->pool_count--;
     p->target->named = NULL;
     target_release(s, p->target);
+    p->target = NULL;
+}
+
+void schedule_remove_pool(struct schedule *s, struct schedule_pool *p)
+{
+    schedule_leave_pool(s, p);
+    list_remove(&p->link);
+    s->pool_count--;
     if (p->floor != FLOOR_NONE)
         floors_update(s);
     mem_free(p);

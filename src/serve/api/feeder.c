@@ -18,6 +18,8 @@
 #define EVENTS_MAX 1000
 /* After a look that failed. */
 #define AGAIN_NS (100 * NS_PER_MS)
+/* Those who wait for results look into the registry when they are woken: not more often than this. */
+#define WAKE_EVERY_NS (10 * NS_PER_MS)
 
 struct feed {
     struct api *api;
@@ -72,33 +74,31 @@ static bool publish_up_to(struct feed *f, uint64_t target)
     return status == WEIR_OK;
 }
 
-/* With the lock. Until there is something new, or it is to stop; after a failure a moment and no longer. */
-static void wait_for_commit(struct api *a, uint64_t fed, bool failed)
+/* With the lock. So long, or until it is to stop. */
+static void pause_for(struct api *a, duration_ns ns)
 {
-    struct instant until = instant_add(loop_clock(), AGAIN_NS);
+    struct instant until = instant_add(loop_clock(), ns);
     struct timespec at = {.tv_sec = until.ns / NS_PER_S, .tv_nsec = until.ns % NS_PER_S};
 
-    if (failed) {
-        while (!a->stopping && instant_before(loop_clock(), until))
-            (void)pthread_cond_timedwait(&a->changed, &a->lock, &at);
-        return;
-    }
-    while (!a->stopping && a->committed <= fed)
-        pthread_cond_wait(&a->changed, &a->lock);
+    while (!a->stopping && instant_before(loop_clock(), until))
+        (void)pthread_cond_timedwait(&a->changed, &a->lock, &at);
 }
 
 static void *feed(void *arg)
 {
-    struct feed f = {.api = arg};
     struct api *a = arg;
-    bool ok = true;
+    struct feed f = {.api = a, .fed = a->fed};
+    bool ok = true, waited_for = false;
     uint64_t target;
 
     pthread_mutex_lock(&a->lock);
-    f.fed = a->committed;
-    sse_hub_set_last(a->hub, f.fed);
     for (;;) {
-        wait_for_commit(a, f.fed, !ok);
+        if (!ok)
+            pause_for(a, AGAIN_NS);
+        else if (waited_for)
+            pause_for(a, WAKE_EVERY_NS);
+        while (ok && !a->stopping && a->committed <= f.fed)
+            pthread_cond_wait(&a->changed, &a->lock);
         if (a->stopping)
             break;
         target = a->committed;
@@ -107,7 +107,7 @@ static void *feed(void *arg)
         /* Events that are gone already (retention) are not waited for. */
         if (ok && f.fed < target)
             f.fed = target;
-        results_wake(a);
+        waited_for = results_wake(a);
         pthread_mutex_lock(&a->lock);
     }
     pthread_mutex_unlock(&a->lock);
@@ -120,7 +120,9 @@ bool feeder_start(struct api *a, struct weir_error *err)
 {
     int failed;
 
-    a->committed = a->backend->ops->last_event(a->backend);
+    /* Here and not on the thread, which may begin after the first commits. */
+    a->fed = a->committed = a->backend->ops->last_event(a->backend);
+    sse_hub_set_last(a->hub, a->fed);
     failed = pthread_create(&a->feeder, NULL, feed, a);
     if (failed) {
         (void)error_set_errno(err, WEIR_E_NOMEM, failed, "no thread for the events");

@@ -28,6 +28,7 @@ struct api {
     pthread_mutex_t lock;   /* of what follows */
     pthread_cond_t changed; /* for the feeder */
     uint64_t committed;     /* the last event that is durable */
+    uint64_t fed;           /* the last event when the feeder began */
     bool stopping;
     bool feeding; /* the feeder's thread is there */
     pthread_t feeder;
@@ -131,8 +132,8 @@ void batch_use_send(struct api *a, struct batch_use *u, struct registry_spec *sp
 
 /* ---- results (results.c) ---- */
 
-/* There may be new results: wakes those who wait. */
-void results_wake(struct api *a);
+/* There may be new results: wakes those who wait. False: nobody does. */
+bool results_wake(struct api *a);
 
 /* ---- events (events.c) ---- */
 

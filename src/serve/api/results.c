@@ -25,13 +25,17 @@ struct results_stream {
     size_t sent; /* of rows */
 };
 
-void results_wake(struct api *a)
+bool results_wake(struct api *a)
 {
+    bool any;
+
     pthread_mutex_lock(&a->lock);
+    any = !list_empty(&a->followers);
     list_foreach (node, &a->followers) {
         http_wake(list_entry(node, struct results_stream, link)->http);
     }
     pthread_mutex_unlock(&a->lock);
+    return any;
 }
 
 static bool put_row(void *ctx, const struct registry_view *v)

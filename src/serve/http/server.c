@@ -15,7 +15,9 @@
 #define CONNECTIONS_EXTRA 64
 /* libmicrohttpd's memory for a connection holds the head and what is read and written; it gives no more than a part of it to each. */
 #define POOL_BYTES(head_bytes) (2 * (head_bytes) + 8192)
-#define STOP_POLL_MS           2
+/* Those that are cut off end on their own threads, if these get to it. */
+#define ABORT_MS     200
+#define STOP_POLL_MS 2
 
 static void set_defaults(struct http_server_options *o)
 {
@@ -165,6 +167,7 @@ void http_server_stop(struct http_server *s, duration_ns deadline_ns)
     if (s->daemon) {
         wait_for_requests(s, until);
         abort_requests(s);
+        wait_for_requests(s, instant_add(loop_clock(), duration_from_ms(ABORT_MS)));
         MHD_stop_daemon(s->daemon);
         s->daemon = NULL;
     }

@@ -107,8 +107,8 @@ static enum weir_status op_set(struct sqlite_registry *r, struct registry_op *op
     sqlite3_stmt *stmt = registry_statement(r, drop ? RS_FACT_DROP : RS_FACT_PUT);
 
     if (op->set.name.len == 0 || op->set.name.len > REGISTRY_NAME_BYTES_MAX) {
-        error_set(&op->err, WEIR_E_INVALID, "a fact's name must have 1 to %d bytes; it has %zu",
-                  REGISTRY_NAME_BYTES_MAX, op->set.name.len);
+        error_set(&op->err, WEIR_E_INVALID, "a fact's name has 1 to %d bytes",
+                  REGISTRY_NAME_BYTES_MAX);
         return WEIR_OK;
     }
     if (!stmt)
@@ -172,14 +172,14 @@ static enum weir_status op_sample(struct sqlite_registry *r, struct registry_op 
 static enum weir_status (*const op_functions[REGISTRY_OP_KINDS])(struct sqlite_registry *,
                                                                  struct registry_op *,
                                                                  struct weir_error *) = {
-    [REGISTRY_SUBMIT] = op_submit,         [REGISTRY_TAKE] = op_take,
-    [REGISTRY_START] = op_start,           [REGISTRY_END] = op_end,
-    [REGISTRY_CANCEL] = op_cancel,         [REGISTRY_RETRY] = op_retry,
-    [REGISTRY_EDIT] = op_edit,             [REGISTRY_DELETE] = op_remove,
-    [REGISTRY_RESOLVE] = op_resolve,       [REGISTRY_WAKE] = op_wake,
-    [REGISTRY_TELL] = op_tell,             [REGISTRY_BATCH_OPEN] = op_batch_open,
-    [REGISTRY_BATCH_END] = op_batch_end,   [REGISTRY_CHECK] = op_check,
-    [REGISTRY_PURGE] = op_purge,           [REGISTRY_SET] = op_set,
+    [REGISTRY_SUBMIT] = op_submit,       [REGISTRY_TAKE] = op_take,
+    [REGISTRY_START] = op_start,         [REGISTRY_END] = op_end,
+    [REGISTRY_CANCEL] = op_cancel,       [REGISTRY_RETRY] = op_retry,
+    [REGISTRY_EDIT] = op_edit,           [REGISTRY_DELETE] = op_remove,
+    [REGISTRY_RESOLVE] = op_resolve,     [REGISTRY_WAKE] = op_wake,
+    [REGISTRY_TELL] = op_tell,           [REGISTRY_BATCH_OPEN] = op_batch_open,
+    [REGISTRY_BATCH_END] = op_batch_end, [REGISTRY_CHECK] = op_check,
+    [REGISTRY_PURGE] = op_purge,         [REGISTRY_SET] = op_set,
     [REGISTRY_SAMPLE] = op_sample,
 };
 
@@ -194,6 +194,7 @@ static void op_clear(struct registry_op *op)
     op->ret_ready = NULL;
     op->ret_lines = mem_free(op->ret_lines);
     op->ret_line_count = 0;
+    op->ret_due_ns = 0;
     switch (op->kind) {
     case REGISTRY_TAKE:
         task_chain_free(op->take.ret_tasks);
@@ -286,6 +287,10 @@ enum weir_status registry_end(struct sqlite_registry *r, enum weir_status status
         status = count_write(r, err);
     if (status == WEIR_OK)
         status = mark_put(r, err);
+    if (status == WEIR_OK && r->fail_next > 0) {
+        r->fail_next--;
+        status = error_set(err, WEIR_E_IO, "registry %s was told to fail", r->path);
+    }
     if (status == WEIR_OK)
         status = registry_do(r, RS_COMMIT, 0, NULL, "writing", err);
     if (status == WEIR_OK) {

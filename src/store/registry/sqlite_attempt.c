@@ -123,6 +123,8 @@ enum weir_status op_start(struct sqlite_registry *r, struct registry_op *op, str
     /* Its message stays that of the attempt before. */
     if (status == WEIR_OK)
         status = row_set(r, &row, row.line, REGISTRY_RUNNING, NULL, err);
+    if (status == WEIR_OK)
+        rows_remember(r, &row);
     return status;
 }
 
@@ -207,8 +209,8 @@ static enum weir_status tell_failed(struct sqlite_registry *r, struct task_row *
         status = tell(r, row, a, REGISTRY_TASK_QUARANTINED, at_ns, 0, NULL, err);
     rules_detail_failed(&detail, reason, message);
     if (status == WEIR_OK)
-        status = tell(r, row, a, REGISTRY_TASK_FAILED, at_ns, at_ns - row->submitted_ns, &detail,
-                      err);
+        status =
+            tell(r, row, a, REGISTRY_TASK_FAILED, at_ns, at_ns - row->submitted_ns, &detail, err);
     return status;
 }
 
@@ -280,8 +282,8 @@ static enum weir_status end(struct sqlite_registry *r, struct registry_op *op, s
     enum weir_status status = WEIR_OK;
 
     if (e->started)
-        status = begin(r, row, &e->start, e->started_ns ? e->started_ns : op->at_ns, e->wait_ns, a,
-                       err);
+        status =
+            begin(r, row, &e->start, e->started_ns ? e->started_ns : op->at_ns, e->wait_ns, a, err);
     else
         status = registry_do(r, RS_RUNNER_DROP, 1, (int64_t[]){(int64_t)row->id},
                              "ending an attempt", err);
@@ -388,8 +390,8 @@ static enum weir_status put_back_one(struct sqlite_registry *r, uint64_t task, i
     if (status == WEIR_OK)
         status = runner_get(r, task, &a, &runs, err);
     if (status == WEIR_OK)
-        status = registry_do(r, RS_RUNNER_DROP, 1, (int64_t[]){(int64_t)task}, "putting a task back",
-                             err);
+        status = registry_do(r, RS_RUNNER_DROP, 1, (int64_t[]){(int64_t)task},
+                             "putting a task back", err);
     if (status != WEIR_OK || !found || !runs || row.state != REGISTRY_RUNNING)
         return status;
     lost.run_ns = now_ns - a.started_ns;

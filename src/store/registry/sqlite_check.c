@@ -12,7 +12,8 @@
 
 struct blocked {
     uint64_t id;
-    uint64_t dead; /* the first of its dependencies that is not blocked, and does not live; 0: none */
+    uint64_t
+        dead; /* the first of its dependencies that is not blocked, and does not live; 0: none */
     uint32_t left; /* dependencies that do not live, as far as is known */
     uint32_t first_edge, edge_count;
     bool lives, was_stuck;
@@ -66,8 +67,7 @@ static enum weir_status gather(struct check *c, struct weir_error *err)
         else if (!grow(&c->of, &c->cap, c->count, sizeof(*c->of)))
             status = error_nomem(err);
         else
-            c->of[c->count++] =
-                (struct blocked){.id = row.id, .was_stuck = row.flags & TASK_STUCK};
+            c->of[c->count++] = (struct blocked){.id = row.id, .was_stuck = row.flags & TASK_STUCK};
     }
     if (status == WEIR_OK && rc != SQLITE_DONE)
         status = registry_fail(c->r, "looking for deadlocks", err);
@@ -182,8 +182,9 @@ static enum weir_status first_dead(struct check *c, const struct blocked *b, uin
         }
     }
     sqlite3_reset(stmt);
-    return rc == SQLITE_ROW || rc == SQLITE_DONE ? WEIR_OK
-                                                 : registry_fail(c->r, "looking for deadlocks", err);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE
+               ? WEIR_OK
+               : registry_fail(c->r, "looking for deadlocks", err);
 }
 
 static enum weir_status tell_stuck(struct check *c, const struct blocked *b, struct task_row *row,
@@ -200,9 +201,9 @@ static enum weir_status tell_stuck(struct check *c, const struct blocked *b, str
     if (status != WEIR_OK)
         return status;
     rules_detail_stuck(&detail, dead, found ? registry_state_name(on.state) : "gone");
-    return detail.failed ? error_nomem(err)
-                         : event_task(c->r, REGISTRY_DEADLOCK_DETECTED, row, at_ns,
-                                      buf_slice(&detail), err);
+    return detail.failed
+               ? error_nomem(err)
+               : event_task(c->r, REGISTRY_DEADLOCK_DETECTED, row, at_ns, buf_slice(&detail), err);
 }
 
 static enum weir_status mark(struct check *c, struct registry_op *op, const struct blocked *b,

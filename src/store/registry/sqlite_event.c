@@ -117,8 +117,8 @@ enum weir_status event_put(struct sqlite_registry *r, const struct registry_even
     at = (unsigned char *)buf_reserve(&pen->body, EVENT_BYTES_MAX);
     if (!at)
         return error_nomem(err);
-    pen->body.len = (size_t)((char *)event_encode(pen, at, e, pool, seq, prev ? *prev : 0) -
-                             pen->body.data);
+    pen->body.len =
+        (size_t)((char *)event_encode(pen, at, e, pool, seq, prev ? *prev : 0) - pen->body.data);
     buf_put_slice(&pen->body, e->detail);
     if (pen->body.failed)
         return error_nomem(err);

@@ -48,8 +48,8 @@ static enum weir_status fail_io(sqlite3 *db, const char *path, const char *doing
     if (errnum == ENOSPC || errnum == EDQUOT || errnum == EFBIG)
         return fail_full(path, doing, err);
     if (errnum)
-        return error_set_errno(err, WEIR_E_IO, errnum,
-                               "registry %s: %s failed; look at its disk", path, doing);
+        return error_set_errno(err, WEIR_E_IO, errnum, "registry %s: %s failed; look at its disk",
+                               path, doing);
     return error_set(err, WEIR_E_IO, "registry %s: %s failed: %s; look at its disk", path, doing,
                      sqlite3_errmsg(db));
 }

@@ -77,7 +77,8 @@ static enum weir_status cancel_batch(struct sqlite_registry *r, struct registry_
     return status;
 }
 
-enum weir_status op_cancel(struct sqlite_registry *r, struct registry_op *op, struct weir_error *err)
+enum weir_status op_cancel(struct sqlite_registry *r, struct registry_op *op,
+                           struct weir_error *err)
 {
     struct task_row row;
     enum weir_status status;
@@ -226,6 +227,24 @@ static enum weir_status edge_is_known(struct sqlite_registry *r, uint64_t task, 
                                                  : registry_fail(r, "reading dependencies", err);
 }
 
+/* In the order in which they are named. */
+static enum weir_status edges_find(struct sqlite_registry *r, struct registry_op *op,
+                                   const struct edges *e, struct weir_error *err)
+{
+    enum weir_status status = WEIR_OK;
+
+    for (size_t i = 0; i < e->count && status == WEIR_OK && op->err.status == WEIR_OK; i++) {
+        struct task_row on;
+        bool found;
+
+        status = row_load(r, e->of[i].on, &on, &found, err);
+        if (status == WEIR_OK && !found)
+            error_set(&op->err, WEIR_E_END,
+                      "it would depend on task %" PRIu64 ", which is not there", e->of[i].on);
+    }
+    return status;
+}
+
 /* What each stands for now; refuses those that make no sense. */
 static enum weir_status edges_look(struct sqlite_registry *r, struct registry_op *op,
                                    const struct task_row *row, struct edges *e,
@@ -242,11 +261,8 @@ static enum weir_status edges_look(struct sqlite_registry *r, struct registry_op
             status = edge_is_known(r, row->id, &e->of[i], err);
         if (status != WEIR_OK)
             return status;
-        if (!found) {
-            error_set(&op->err, WEIR_E_END, "it would depend on task %" PRIu64 ", which is not there",
-                      e->of[i].on);
+        if (!found)
             break;
-        }
         lets_run = on.state == REGISTRY_FAILED && (row->flags & TASK_RUN_AFTER_FAILURE);
         e->of[i].met = on.state == REGISTRY_DONE || lets_run;
         if (on.state == REGISTRY_CANCELLED)
@@ -312,7 +328,8 @@ static enum weir_status circle_keys(struct sqlite_registry *r, struct circle *c,
 }
 
 /* task waits for ... waits for the one at place `last`, which waits for it. */
-static enum weir_status refuse_circle(struct sqlite_registry *r, const struct walk *w, uint64_t task, size_t last, bool itself,
+static enum weir_status refuse_circle(struct sqlite_registry *r, const struct walk *w,
+                                      uint64_t task, size_t last, bool itself,
                                       struct registry_op *op, struct weir_error *err)
 {
     _cleanup_ids_ struct id_list path = {0};
@@ -431,8 +448,7 @@ static enum weir_status resettle(struct sqlite_registry *r, struct registry_op *
     else if (timed && row_not_before(row) > op->at_ns)
         to = REGISTRY_SCHEDULED;
     status = row_set(r, row, line_before, to, NULL, err);
-    if (status == WEIR_OK && to == REGISTRY_SCHEDULED && timed &&
-        row_not_before(row) <= op->at_ns)
+    if (status == WEIR_OK && to == REGISTRY_SCHEDULED && timed && row_not_before(row) <= op->at_ns)
         status = move_ready(r, row, op->at_ns, err);
     return status;
 }
@@ -482,8 +498,10 @@ static enum weir_status edit(struct sqlite_registry *r, struct registry_op *op,
 
     for (uint32_t i = 0; i < op->edit.after_count; i++)
         edges->of[edges->count++] = (struct edge){.on = op->edit.after[i].id};
+    status = edges_find(r, op, edges, err);
     edges_sort(edges);
-    status = edges_look(r, op, row, edges, err);
+    if (status == WEIR_OK)
+        status = edges_look(r, op, row, edges, err);
     if (status == WEIR_OK && op->err.status == WEIR_OK)
         status = check_circle(r, op, row->id, edges, err);
     if (status != WEIR_OK || op->err.status != WEIR_OK)
@@ -516,7 +534,8 @@ enum weir_status op_edit(struct sqlite_registry *r, struct registry_op *op, stru
 
 /* ---- deleting, resolving ---- */
 
-enum weir_status op_remove(struct sqlite_registry *r, struct registry_op *op, struct weir_error *err)
+enum weir_status op_remove(struct sqlite_registry *r, struct registry_op *op,
+                           struct weir_error *err)
 {
     struct task_row row;
     bool found;

@@ -11,6 +11,7 @@
  *      sqlite_row       a task's row       sqlite_pack  what is packed in it
  *      sqlite_rows      rows on their way into the file
  *      sqlite_intern    lines and names    sqlite_count tallies and batches
+ *      sqlite_verify    for tests: whether it all agrees
  *      sqlite_event     the record         sqlite_read* readers
  *      sqlite_fail      errors
  *
@@ -25,7 +26,6 @@
 #include "base/buf.h"
 #include "base/idmap.h"
 
-#include <pthread.h>
 #include <sqlite3.h>
 
 #include <stdatomic.h>
@@ -33,7 +33,7 @@
 /* Payloads up to this stand in the task's row, larger ones in a table of their own, so that no change of state copies them. */
 #define PAYLOAD_INLINE_BYTES 1024
 /* Events in one row of the table at most, and bytes of them (about: one more event may follow). */
-#define EVENT_CHUNK      256
+#define EVENT_CHUNK       256
 #define EVENT_CHUNK_BYTES 3400
 
 /* ---- things with numbers, that many share: lines and names ---- */
@@ -69,7 +69,7 @@ uint64_t intern_hash(struct slice key);
 
 struct counts {
     struct counts *next_dirty;
-    struct interned *of;    /* a name: the target */
+    struct interned *of;        /* a name: the target */
     int64_t n[REGISTRY_STATES]; /* what this transaction adds */
     bool dirty;
 };
@@ -125,7 +125,6 @@ struct task_run {
 /* It has ended by END; and there is a row with what that gave. */
 #define RESULT_ENDED 1u
 #define RESULT_ROW   2u
-
 
 struct task_row {
     uint64_t id;
@@ -195,6 +194,7 @@ enum registry_statement {
     RS_TASK_FIELDS,
     RS_TAKE,
     RS_READY_BEFORE,
+    RS_READY_SOME,
     RS_READY_BETWEEN,
     RS_PAYLOAD_PUT,
     RS_PAYLOAD_GET,
@@ -252,8 +252,8 @@ struct batch_entry {
     int64_t n[REGISTRY_STATES];
     uint64_t first, last; /* of its tasks' ids; other tasks may stand between */
     int64_t ended_ns;
-    bool closed; /* no more tasks come */
-    bool told;   /* that it has ended */
+    bool closed;               /* no more tasks come */
+    bool told;                 /* that it has ended */
     uint64_t touched, changed; /* op and transaction in which that was last noted */
 };
 
@@ -292,7 +292,6 @@ struct sqlite_registry {
     sqlite3_stmt *statements[RS_COUNT];
     char *path, *name; /* as the user named it; as SQLite has it */
     int lock_fd;
-    pthread_mutex_t one; /* uses the connection: apply() of the clerk, lines() of the engine */
     uint32_t busy_ms;
     struct intern lines, names;
     struct registry_mark mark, durable;
@@ -309,7 +308,8 @@ struct sqlite_registry {
     size_t undo_count, undo_cap;
     uint64_t held, held_durable; /* of all lines */
     uint64_t transaction, op_number;
-    bool graph_same; /* no dependency has changed since the last CHECK, which found so many: */
+    uint64_t fail_next; /* tests only */
+    bool graph_same;    /* no dependency has changed since the last CHECK, which found so many: */
     uint64_t stuck;
     unsigned char opts[OPTS_BYTES_MAX], run[RUN_BYTES_MAX]; /* bound */
     /* What the op that is applied has made ready. */
@@ -327,7 +327,8 @@ static inline struct sqlite_registry *registry_self(struct core_registry *r)
 
 /* ---- sqlite_fail ---- */
 
-enum weir_status registry_fail(struct sqlite_registry *r, const char *doing, struct weir_error *err);
+enum weir_status registry_fail(struct sqlite_registry *r, const char *doing,
+                               struct weir_error *err);
 /* Of any connection to the file. */
 enum weir_status registry_fail_db(sqlite3 *db, const char *path, const char *doing,
                                   struct weir_error *err);
@@ -417,8 +418,8 @@ enum weir_status registry_load_names(struct sqlite_registry *r, struct weir_erro
 
 void count_move(struct sqlite_registry *r, struct line_entry *line, int from, int to, int64_t n);
 /* from, to: a state, or -1. */
-enum weir_status batch_move(struct sqlite_registry *r, uint64_t batch, int from, int to,
-                            int64_t n, struct weir_error *err);
+enum weir_status batch_move(struct sqlite_registry *r, uint64_t batch, int from, int to, int64_t n,
+                            struct weir_error *err);
 /* A new task of it. */
 enum weir_status batch_join(struct sqlite_registry *r, uint64_t batch, uint64_t task,
                             enum registry_state state, struct weir_error *err);
@@ -449,7 +450,8 @@ enum weir_status hand_over(struct sqlite_registry *r, const struct task_row *row
 enum weir_status line_count_ready(struct sqlite_registry *r, struct line_entry *l, int64_t rank,
                                   bool ready, struct weir_error *err);
 /* Puts a line's old values aside, once a transaction. */
-enum weir_status line_touch(struct sqlite_registry *r, struct line_entry *l, struct weir_error *err);
+enum weir_status line_touch(struct sqlite_registry *r, struct line_entry *l,
+                            struct weir_error *err);
 void task_chain_free(struct registry_task *chain);
 
 /* ---- sqlite_event ---- */
@@ -485,19 +487,27 @@ bool event_walk_next(struct event_walk *w, struct registry_event *ret);
 
 /* ---- ops: op->err says what one could not do ---- */
 
-enum weir_status op_submit(struct sqlite_registry *r, struct registry_op *op, struct weir_error *err);
+enum weir_status op_submit(struct sqlite_registry *r, struct registry_op *op,
+                           struct weir_error *err);
 enum weir_status op_take(struct sqlite_registry *r, struct registry_op *op, struct weir_error *err);
-enum weir_status op_start(struct sqlite_registry *r, struct registry_op *op, struct weir_error *err);
+enum weir_status op_start(struct sqlite_registry *r, struct registry_op *op,
+                          struct weir_error *err);
 enum weir_status op_end(struct sqlite_registry *r, struct registry_op *op, struct weir_error *err);
-enum weir_status op_cancel(struct sqlite_registry *r, struct registry_op *op, struct weir_error *err);
-enum weir_status op_retry(struct sqlite_registry *r, struct registry_op *op, struct weir_error *err);
+enum weir_status op_cancel(struct sqlite_registry *r, struct registry_op *op,
+                           struct weir_error *err);
+enum weir_status op_retry(struct sqlite_registry *r, struct registry_op *op,
+                          struct weir_error *err);
 enum weir_status op_edit(struct sqlite_registry *r, struct registry_op *op, struct weir_error *err);
-enum weir_status op_remove(struct sqlite_registry *r, struct registry_op *op, struct weir_error *err);
-enum weir_status op_resolve(struct sqlite_registry *r, struct registry_op *op, struct weir_error *err);
+enum weir_status op_remove(struct sqlite_registry *r, struct registry_op *op,
+                           struct weir_error *err);
+enum weir_status op_resolve(struct sqlite_registry *r, struct registry_op *op,
+                            struct weir_error *err);
 enum weir_status op_wake(struct sqlite_registry *r, struct registry_op *op, struct weir_error *err);
 enum weir_status op_tell(struct sqlite_registry *r, struct registry_op *op, struct weir_error *err);
-enum weir_status op_check(struct sqlite_registry *r, struct registry_op *op, struct weir_error *err);
-enum weir_status op_purge(struct sqlite_registry *r, struct registry_op *op, struct weir_error *err);
+enum weir_status op_check(struct sqlite_registry *r, struct registry_op *op,
+                          struct weir_error *err);
+enum weir_status op_purge(struct sqlite_registry *r, struct registry_op *op,
+                          struct weir_error *err);
 
 /* ---- the rest of the port ---- */
 

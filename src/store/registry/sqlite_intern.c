@@ -364,8 +364,8 @@ static enum weir_status load_line(struct sqlite_registry *r, sqlite3_stmt *stmt,
 }
 
 static enum weir_status load_each(struct sqlite_registry *r, const char *sql,
-                                  enum weir_status (*load)(struct sqlite_registry *,
-                                                           sqlite3_stmt *, struct weir_error *),
+                                  enum weir_status (*load)(struct sqlite_registry *, sqlite3_stmt *,
+                                                           struct weir_error *),
                                   struct weir_error *err)
 {
     enum weir_status status = WEIR_OK;

@@ -68,10 +68,8 @@ enum weir_status move_tell(struct sqlite_registry *r, struct task_row *row,
                            enum registry_event_kind kind, int64_t at_ns, int64_t took_ns,
                            const struct buf *detail, struct weir_error *err)
 {
-    struct registry_event e = {.kind = kind,
-                               .at_ns = at_ns,
-                               .task = row->id,
-                               .duration_ns = took_ns > 0 ? took_ns : 0};
+    struct registry_event e = {
+        .kind = kind, .at_ns = at_ns, .task = row->id, .duration_ns = took_ns > 0 ? took_ns : 0};
 
     if (detail && detail->failed)
         return error_nomem(err);
@@ -103,6 +101,8 @@ enum weir_status move_unblock(struct sqlite_registry *r, struct task_row *row, i
     assert(row->state == REGISTRY_BLOCKED && row->blocked == 0);
     if (row_not_before(row) <= at_ns)
         return move_ready(r, row, at_ns, err);
+    if (r->op && (r->op->ret_due_ns == 0 || row_not_before(row) < r->op->ret_due_ns))
+        r->op->ret_due_ns = row_not_before(row);
     return row_set(r, row, row->line, REGISTRY_SCHEDULED, NULL, err);
 }
 
@@ -119,8 +119,8 @@ static enum weir_status fail_one(struct sqlite_registry *r, struct task_row *row
     row->run.ended_ns = at_ns;
     rules_detail_failed(&detail, reason, message);
     if (status == WEIR_OK)
-        status = move_tell(r, row, REGISTRY_TASK_FAILED, at_ns, at_ns - row->submitted_ns, &detail,
-                           err);
+        status =
+            move_tell(r, row, REGISTRY_TASK_FAILED, at_ns, at_ns - row->submitted_ns, &detail, err);
     if (status == WEIR_OK)
         status = row_set(r, row, row->line, REGISTRY_FAILED, &message, err);
     return status;
@@ -152,8 +152,8 @@ static enum weir_status fail_one_behind(struct sqlite_registry *r, struct task_r
 }
 
 enum weir_status move_fail(struct sqlite_registry *r, struct task_row *row,
-                           enum weir_outcome outcome, enum weir_reason reason,
-                           struct slice message, int64_t at_ns, struct weir_error *err)
+                           enum weir_outcome outcome, enum weir_reason reason, struct slice message,
+                           int64_t at_ns, struct weir_error *err)
 {
     enum weir_status status = fail_one(r, row, outcome, reason, message, at_ns, err);
 
@@ -178,21 +178,23 @@ enum weir_status move_cancel(struct sqlite_registry *r, struct task_row *row, in
     row->run.status = 0;
     row->run.ended_ns = at_ns;
     if (status == WEIR_OK)
-        status = move_tell(r, row, REGISTRY_TASK_CANCELLED, at_ns, at_ns - row->submitted_ns, NULL,
-                           err);
+        status =
+            move_tell(r, row, REGISTRY_TASK_CANCELLED, at_ns, at_ns - row->submitted_ns, NULL, err);
     if (status == WEIR_OK)
         status = row_set(r, row, row->line, REGISTRY_CANCELLED, &SLICE(""), err);
     return status;
 }
 
-enum weir_status move_remove(struct sqlite_registry *r, struct task_row *row, struct weir_error *err)
+enum weir_status move_remove(struct sqlite_registry *r, struct task_row *row,
+                             struct weir_error *err)
 {
     const int64_t id[] = {(int64_t)row->id};
     enum weir_status status = rows_flush(r, err);
 
+    if (status != WEIR_OK)
+        return status;
     rows_forget(r, row->id);
-    if (status == WEIR_OK)
-        status = registry_do(r, RS_TASK_DROP, 1, id, "deleting a task", err);
+    status = registry_do(r, RS_TASK_DROP, 1, id, "deleting a task", err);
     if (status == WEIR_OK)
         status = registry_do(r, RS_DEP_DROP, 1, id, "deleting a task", err);
     if (status == WEIR_OK && (row->flags & TASK_BIG))

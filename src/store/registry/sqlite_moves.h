@@ -9,7 +9,7 @@
 
 /* An event about the task, of no attempt; a duration below 0 is none. detail may be NULL. */
 enum weir_status move_tell(struct sqlite_registry *r, struct task_row *row,
-                           enum registry_event_kind kind, int64_t at_ns, int64_t duration_ns,
+                           enum registry_event_kind kind, int64_t at_ns, int64_t took_ns,
                            const struct buf *detail, struct weir_error *err);
 /* A new rank; task.ready; handed over. */
 enum weir_status move_ready(struct sqlite_registry *r, struct task_row *row, int64_t at_ns,
@@ -19,8 +19,8 @@ enum weir_status move_unblock(struct sqlite_registry *r, struct task_row *row, i
                               struct weir_error *err);
 /* Ends one that does not run, and what follows. */
 enum weir_status move_fail(struct sqlite_registry *r, struct task_row *row,
-                           enum weir_outcome outcome, enum weir_reason reason,
-                           struct slice message, int64_t at_ns, struct weir_error *err);
+                           enum weir_outcome outcome, enum weir_reason reason, struct slice message,
+                           int64_t at_ns, struct weir_error *err);
 /* The same, because of a task that it depends on. */
 enum weir_status move_fail_behind(struct sqlite_registry *r, struct task_row *row, uint64_t on,
                                   int64_t at_ns, struct weir_error *err);

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,13 @@
 #define PAGE_BYTES_DEFAULT 4096
 #define LOG_PAGES_DEFAULT  2000
 
+/* For the lock of a process that is gone: 2 s in all. */
+#define LOCK_TRIES  200
+#define LOCK_TRY_US 10000
+
+/* Ready tasks of a line that are counted at the start. */
+#define LINE_COUNTED_MAX 1000
+
 static const char header_magic[16] = "SQLite format 3";
 
 static uint32_t big_endian_32(const unsigned char *p)
@@ -40,14 +48,43 @@ static uint32_t big_endian_32(const unsigned char *p)
 
 /* ---- the lock ---- */
 
-static enum weir_status fail_held(struct sqlite_registry *r, int fd, struct weir_error *err)
+/* Whose it is, as it says itself; 0: it does not. */
+static long holder_of(int fd)
 {
     char text[32] = "";
     ssize_t len = pread(fd, text, sizeof(text) - 1, 0);
-    long pid;
 
     text[len > 0 ? len : 0] = 0;
-    pid = strtol(text, NULL, 10);
+    return strtol(text, NULL, 10);
+}
+
+static bool lock_it(int fd)
+{
+    return flock(fd, LOCK_EX | LOCK_NB) == 0;
+}
+
+/*
+ * A child that was just being started when its parent was killed has the lock until it runs its program, or has seen that it
+ * is to end: that is waited for. One that is alive is not.
+ */
+static bool lock_of_the_dead(int fd)
+{
+    for (int i = 0; i < LOCK_TRIES; i++) {
+        long pid = holder_of(fd);
+
+        if (pid <= 0 || kill((pid_t)pid, 0) == 0 || errno != ESRCH)
+            break;
+        (void)usleep(LOCK_TRY_US);
+        if (lock_it(fd))
+            return true;
+    }
+    return lock_it(fd);
+}
+
+static enum weir_status fail_held(struct sqlite_registry *r, int fd, struct weir_error *err)
+{
+    long pid = holder_of(fd);
+
     if (pid == (long)getpid())
         return error_set(err, WEIR_E_BUSY, "registry %s is in use by this very process", r->path);
     if (pid > 0)
@@ -75,7 +112,7 @@ static enum weir_status take_lock(struct sqlite_registry *r, struct weir_error *
         return error_set_errno(err, WEIR_E_IO, errno,
                                "cannot lock registry %s: make its folder, and make it writable; %s",
                                r->path, name.data);
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (!lock_it(fd) && !lock_of_the_dead(fd)) {
         enum weir_status status =
             errno == EWOULDBLOCK
                 ? fail_held(r, fd, err)
@@ -117,8 +154,8 @@ static enum weir_status execute(struct sqlite_registry *r, const char *sql, cons
 
 static enum weir_status connect_file(struct sqlite_registry *r, struct weir_error *err)
 {
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
-                SQLITE_OPEN_EXRESCODE;
+    int flags =
+        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
     struct buf name = {0};
 
     /* So that no name means something to SQLite, as ":memory:" and "file:..." do. */
@@ -208,7 +245,8 @@ static enum weir_status create_tables(struct sqlite_registry *r, uint32_t page_b
     enum weir_status status;
     _cleanup_buf_ struct buf sql = {0};
 
-    buf_printf(&sql, "PRAGMA page_size = %" PRIu32 ";", page_bytes ? page_bytes : PAGE_BYTES_DEFAULT);
+    buf_printf(&sql, "PRAGMA page_size = %" PRIu32 ";",
+               page_bytes ? page_bytes : PAGE_BYTES_DEFAULT);
     buf_printf(&sql, "BEGIN EXCLUSIVE; PRAGMA application_id = %d; PRAGMA user_version = %d;",
                SQLITE_REGISTRY_APPLICATION_ID, SQLITE_REGISTRY_VERSION);
     for (size_t i = 0; i < registry_table_count; i++)
@@ -314,16 +352,30 @@ static enum weir_status each_ready_line(struct sqlite_registry *r, line_fn fn, v
         if (!l)
             return registry_damaged(r->path, "a line is missing", err);
         status = fn(ctx, l);
+        if (status == WEIR_E_END)
+            return WEIR_OK;
         if (status != WEIR_OK)
-            return status == WEIR_E_END ? WEIR_OK : status;
+            return registry_fail(r, "reading its lines", err);
     }
 }
 
-static enum weir_status set_behind(void *ctx, struct line_entry *l)
+/* How many are ready in a line, if it is not many: nobody counts ten million of them. */
+static enum weir_status count_behind(void *ctx, struct line_entry *l)
 {
-    (void)ctx;
-    l->behind = LINE_BEHIND_UNKNOWN;
-    return WEIR_OK;
+    struct sqlite_registry *r = ctx;
+    sqlite3_stmt *stmt = registry_statement(r, RS_READY_SOME);
+    int rc;
+
+    if (!stmt)
+        return WEIR_E_IO;
+    sqlite3_bind_int64(stmt, 1, l->in.id);
+    sqlite3_bind_int64(stmt, 2, LINE_COUNTED_MAX);
+    rc = sqlite3_step(stmt);
+    l->behind = rc == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(stmt, 0) : 0;
+    if (l->behind == LINE_COUNTED_MAX)
+        l->behind = LINE_BEHIND_UNKNOWN;
+    sqlite3_reset(stmt);
+    return rc == SQLITE_ROW ? WEIR_OK : WEIR_E_IO;
 }
 
 struct lines_call {
@@ -341,25 +393,7 @@ static enum weir_status call_line(void *ctx, struct line_entry *l)
 static enum weir_status registry_lines(struct core_registry *base, registry_line_fn fn, void *ctx,
                                        struct weir_error *err)
 {
-    struct sqlite_registry *r = registry_self(base);
-    enum weir_status status;
-
-    pthread_mutex_lock(&r->one);
-    status = each_ready_line(r, call_line, &(struct lines_call){fn, ctx}, err);
-    pthread_mutex_unlock(&r->one);
-    return status;
-}
-
-static enum weir_status apply_alone(struct core_registry *base, struct registry_op *chain,
-                                    struct weir_error *err)
-{
-    struct sqlite_registry *r = registry_self(base);
-    enum weir_status status;
-
-    pthread_mutex_lock(&r->one);
-    status = registry_apply(base, chain, err);
-    pthread_mutex_unlock(&r->one);
-    return status;
+    return each_ready_line(registry_self(base), call_line, &(struct lines_call){fn, ctx}, err);
 }
 
 static const struct registry_line *registry_find_line(struct core_registry *base, uint32_t id)
@@ -398,13 +432,12 @@ static void registry_close(struct core_registry *base)
     mem_free(r->undo);
     mem_free(r->path);
     mem_free(r->name);
-    pthread_mutex_destroy(&r->one);
     mem_free(r);
 }
 
 static const struct core_registry_ops sqlite_registry_ops = {
     .name = "sqlite",
-    .apply = apply_alone,
+    .apply = registry_apply,
     .left_running = registry_left_running,
     .put_back = registry_put_back,
     .lines = registry_lines,
@@ -444,7 +477,7 @@ static enum weir_status open_registry(struct sqlite_registry *r,
     if (status == WEIR_OK)
         status = registry_load_names(r, err);
     if (status == WEIR_OK)
-        status = each_ready_line(r, set_behind, NULL, err);
+        status = each_ready_line(r, count_behind, r, err);
     /* A write, so that what cannot be written is found now and not with the first task. */
     if (status == WEIR_OK)
         status = execute(r, "BEGIN IMMEDIATE; UPDATE mark SET task = task; COMMIT",
@@ -462,7 +495,6 @@ enum weir_status sqlite_registry_open(const char *path, const struct sqlite_regi
         return error_nomem(err);
     r->base.ops = &sqlite_registry_ops;
     r->lock_fd = -1;
-    pthread_mutex_init(&r->one, NULL);
     r->busy_ms = o->busy_ms ? o->busy_ms : BUSY_MS_DEFAULT;
     idmap_init(&r->batches);
     idmap_init(&r->known);

@@ -64,8 +64,9 @@ enum weir_status reader_fail(struct sqlite_reader *rd, const char *doing, struct
 /* ---- views ---- */
 
 /* Other tables' columns of a task, if they are asked for. */
-static enum weir_status view_more(struct sqlite_reader *rd, const struct task_row *row, bool payload,
-                                  bool result, struct registry_view *v, struct weir_error *err)
+static enum weir_status view_more(struct sqlite_reader *rd, const struct task_row *row,
+                                  bool payload, bool result, struct registry_view *v,
+                                  struct weir_error *err)
 {
     sqlite3_stmt *stmt;
 
@@ -174,8 +175,8 @@ enum weir_status reader_each(struct sqlite_reader *rd, sqlite3_stmt *stmt,
 /* The slices of the view, made to point into the reader. */
 static bool hold_view(struct sqlite_reader *rd, struct registry_view *v)
 {
-    struct slice *slices[] = {&v->key, &v->idempotency_key, &v->message, &v->payload, &v->output,
-                              &v->errput};
+    struct slice *slices[] = {&v->key,     &v->idempotency_key, &v->message,
+                              &v->payload, &v->output,          &v->errput};
     const char *at;
 
     buf_clear(&rd->hold);
@@ -420,9 +421,9 @@ static enum weir_status reader_fact(struct registry_reader *r, struct slice name
         buf_put_slice(out, registry_column(stmt, 0));
         status = out->failed ? error_nomem(err) : WEIR_OK;
     } else {
-        status = rc == SQLITE_DONE ? error_set(err, WEIR_E_END, "there is no fact %.*s",
-                                               (int)name.len, name.data)
-                                   : reader_fail(rd, "reading a fact", err);
+        status = rc == SQLITE_DONE
+                     ? error_set(err, WEIR_E_END, "there is no fact %.*s", (int)name.len, name.data)
+                     : reader_fail(rd, "reading a fact", err);
     }
     sqlite3_reset(stmt);
     return status;

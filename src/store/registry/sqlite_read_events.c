@@ -86,8 +86,7 @@ static enum weir_status give_row_backwards(struct page *p, sqlite3_stmt *stmt, b
     if (!w.at)
         return registry_damaged(p->rd->r->path, "an event cannot be read", err);
     while (*ret_go_on && count-- > 0)
-        if ((p->after == 0 || events[count].seq < p->after) &&
-            events[count].seq >= p->record.first)
+        if ((p->after == 0 || events[count].seq < p->after) && events[count].seq >= p->record.first)
             *ret_go_on = page_give(p, &events[count], pools[count]);
     return WEIR_OK;
 }

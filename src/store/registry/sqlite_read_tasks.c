@@ -66,15 +66,23 @@ struct query {
     struct buf sql;
 };
 
+#define BATCH_FIRST "(SELECT first FROM batch WHERE batch.id = ?3)"
+#define BATCH_LAST  "(SELECT last FROM batch WHERE batch.id = ?3)"
+
 /* What each list has in common: ?1 the page's beginning, ?2 its length, ?3 the batch, ?4 the key. */
 static void put_conditions(struct query *q)
 {
     const struct registry_filter *f = q->f;
 
-    buf_puts(&q->sql, f->newest_first ? " AND id < ?1" : " AND id > ?1");
-    if (f->batch)
-        buf_puts(&q->sql, " AND batch = ?3 AND id >= (SELECT first FROM batch WHERE batch.id = ?3)"
-                          " AND id <= (SELECT last FROM batch WHERE batch.id = ?3)");
+    /* One bound on each side: of two, SQLite would follow the first and look at each row for the other. */
+    if (!f->batch)
+        buf_puts(&q->sql, f->newest_first ? " AND id < ?1" : " AND id > ?1");
+    else if (f->newest_first)
+        buf_puts(&q->sql,
+                 " AND batch = ?3 AND id < min(?1, " BATCH_LAST " + 1) AND id >= " BATCH_FIRST);
+    else
+        buf_puts(&q->sql,
+                 " AND batch = ?3 AND id > max(?1, " BATCH_FIRST " - 1) AND id <= " BATCH_LAST);
     if (f->key.len)
         buf_puts(&q->sql, " AND key = ?4");
     if (f->stuck)
@@ -108,8 +116,7 @@ static void put_state(struct query *q, enum registry_state state, bool ready_sor
     else if (state == REGISTRY_READY)
         buf_puts(&q->sql, "task NOT INDEXED WHERE state = 2");
     else
-        buf_printf(&q->sql,
-                   "task INDEXED BY task_state WHERE state NOT IN (2, 3) AND state = %d",
+        buf_printf(&q->sql, "task INDEXED BY task_state WHERE state NOT IN (2, 3) AND state = %d",
                    (int)state);
     put_conditions(q);
 }
@@ -144,7 +151,8 @@ enum weir_status reader_tasks(struct registry_reader *r, const struct registry_f
                               struct weir_error *err)
 {
     struct sqlite_reader *rd = reader_self(r);
-    struct query q = {.f = f, .lines = f->pool.len || f->skill.len || f->tenant.len || f->session.len};
+    struct query q = {.f = f,
+                      .lines = f->pool.len || f->skill.len || f->tenant.len || f->session.len};
     enum weir_status status = WEIR_OK;
     sqlite3_stmt *stmt = NULL;
     double ready = 0;
@@ -170,13 +178,11 @@ enum weir_status reader_tasks(struct registry_reader *r, const struct registry_f
     sqlite3_bind_int64(stmt, 2, max);
     sqlite3_bind_int64(stmt, 3, f->batch > INT64_MAX ? 0 : (sqlite3_int64)f->batch);
     registry_bind_text(stmt, 4, f->key);
-    status = reader_each(rd, stmt,
-                         &(struct reader_call){.fn = fn,
-                                               .ctx = ctx,
-                                               .max = max,
-                                               .payload = f->with_payload,
-                                               .result = f->with_result},
-                         err);
+    status = reader_each(
+        rd, stmt,
+        &(struct reader_call){
+            .fn = fn, .ctx = ctx, .max = max, .payload = f->with_payload, .result = f->with_result},
+        err);
     sqlite3_finalize(stmt);
     return status;
 }

@@ -23,18 +23,18 @@
 #define SQLITE_REGISTRY_VERSION 1
 
 enum sqlite_registry_sync {
-    SQLITE_REGISTRY_FULL,   /* each transaction is on the disk when it is done */
+    SQLITE_REGISTRY_FULL, /* each transaction is on the disk when it is done */
     SQLITE_REGISTRY_NORMAL, /* a power cut may take back the last ones; a crash of the process takes none */
-    SQLITE_REGISTRY_OFF,    /* for tests */
+    SQLITE_REGISTRY_OFF, /* for tests */
 };
 
 struct sqlite_registry_options {
     enum sqlite_registry_sync sync;
-    uint32_t busy_ms;         /* wait so long for a foreign lock; 0: 5,000 */
-    uint32_t cache_kib;       /* of pages in memory; 0: 65,536 */
-    uint32_t page_bytes;      /* of a new file: a power of two, 512 .. 65,536; 0: 4,096 */
-    uint32_t log_pages;       /* in the log before it is copied back; 0: 2,000 */
-    uint32_t file_pages_max;  /* the file grows no further; 0: no limit */
+    uint32_t busy_ms;        /* wait so long for a foreign lock; 0: 5,000 */
+    uint32_t cache_kib;      /* of pages in memory; 0: 65,536 */
+    uint32_t page_bytes;     /* of a new file: a power of two, 512 .. 65,536; 0: 4,096 */
+    uint32_t log_pages;      /* in the log before it is copied back; 0: 2,000 */
+    uint32_t file_pages_max; /* the file grows no further; 0: no limit */
 };
 
 /*
@@ -45,5 +45,10 @@ WEIR_MUST_CHECK enum weir_status sqlite_registry_open(const char *path,
                                                       const struct sqlite_registry_options *o,
                                                       struct core_registry **ret,
                                                       struct weir_error *err);
+
+/* Tests only. NULL: what is kept twice (counts, dependencies, what the engine has of each line) agrees. O(tasks). */
+const char *sqlite_registry_check(struct core_registry *base);
+/* Tests only. The next n transactions fail when they are all but done (WEIR_E_IO). */
+void sqlite_registry_fail_next(struct core_registry *base, uint64_t n);
 
 #endif

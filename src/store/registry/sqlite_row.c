@@ -105,18 +105,16 @@ static enum weir_status count_change(struct sqlite_registry *r, struct task_row 
     }
     if (from == REGISTRY_READY && (to != REGISTRY_READY || before != after))
         status = line_count_ready(r, before, row->rank, false, err);
-    if (status == WEIR_OK && to == REGISTRY_READY &&
-        (from != REGISTRY_READY || before != after))
+    if (status == WEIR_OK && to == REGISTRY_READY && (from != REGISTRY_READY || before != after))
         status = line_count_ready(r, after, row->rank, true, err);
     if (status != WEIR_OK)
         return status;
-    if (from != to && ((row->flags & TASK_NEEDED) || from == REGISTRY_BLOCKED ||
-                       to == REGISTRY_BLOCKED))
+    if (from != to &&
+        ((row->flags & TASK_NEEDED) || from == REGISTRY_BLOCKED || to == REGISTRY_BLOCKED))
         r->graph_same = false;
     row->state = to;
-    return row->batch && from != to
-               ? batch_move(r, row->batch, (int)from, (int)to, 1, err)
-               : WEIR_OK;
+    return row->batch && from != to ? batch_move(r, row->batch, (int)from, (int)to, 1, err)
+                                    : WEIR_OK;
 }
 
 static void bind_message(sqlite3_stmt *stmt, int at, const struct slice *message)

@@ -98,6 +98,8 @@ const char *const registry_sql[RS_COUNT] = {
                 " WHERE line = ?1 AND state = 2 AND rank > ?2 ORDER BY rank LIMIT ?3",
     [RS_READY_BEFORE] = "SELECT 1 FROM task INDEXED BY task_ready WHERE line = ?1 AND state = 2"
                         " AND rank > ?2 AND rank < ?3 LIMIT 1",
+    [RS_READY_SOME] = "SELECT count(*) FROM (SELECT 1 FROM task INDEXED BY task_ready"
+                      " WHERE line = ?1 AND state = 2 LIMIT ?2)",
     [RS_READY_BETWEEN] = "SELECT count(*) FROM task INDEXED BY task_ready WHERE line = ?1"
                          " AND state = 2 AND rank > ?2 AND rank <= ?3",
     [RS_PAYLOAD_PUT] = "INSERT INTO payload VALUES (?1, ?2)",
@@ -120,7 +122,8 @@ const char *const registry_sql[RS_COUNT] = {
     [RS_RUNNER_ALL] = "SELECT task, token, attempt, pool, pid, pid_start, worker, slots, started"
                       " FROM runner ORDER BY task",
     [RS_BATCH_PUT] = "INSERT INTO batch VALUES (?1, ?2, ?3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
-    [RS_BATCH_GET] = "SELECT ended, closed, told, first, last, " TALLY_COLUMNS " FROM batch WHERE id = ?1",
+    [RS_BATCH_GET] =
+        "SELECT ended, closed, told, first, last, " TALLY_COLUMNS " FROM batch WHERE id = ?1",
     [RS_BATCH_SET] = "UPDATE batch SET ended = ?2, closed = ?3, told = ?4, first = ?5, last = ?6,"
                      " n0 = ?7, n1 = ?8, n2 = ?9, n3 = ?10, n4 = ?11, n5 = ?12, n6 = ?13"
                      " WHERE id = ?1",

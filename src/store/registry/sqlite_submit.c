@@ -22,11 +22,11 @@ struct plan_dep {
 
 /* What is known of a spec before anything is written. */
 struct plan {
-    uint64_t id;        /* of the task that it is */
-    size_t owner;       /* the first spec that is that task; its own place, as a rule */
-    bool existing;      /* its key was known */
-    bool needed;        /* a sibling depends on it */
-    bool fails;         /* because of `failed` */
+    uint64_t id;   /* of the task that it is */
+    size_t owner;  /* the first spec that is that task; its own place, as a rule */
+    bool existing; /* its key was known */
+    bool needed;   /* a sibling depends on it */
+    bool fails;    /* because of `failed` */
     uint64_t failed;
     uint32_t unmet;
     size_t dep_from, dep_count; /* in submission.deps */
@@ -141,8 +141,9 @@ static enum weir_status plan_batches(struct submission *s, struct weir_error *er
                       looked_at);
         else if (b->closed)
             error_set(&s->op->err, WEIR_E_CONFLICT,
-                      "task %zu: batch %" PRIu64 " has ended; it takes no more tasks", i,
-                      looked_at);
+                      "task %zu: batch %" PRIu64
+                      " has been ended, and takes no more tasks; open another one",
+                      i, looked_at);
     }
     return WEIR_OK;
 }
@@ -202,10 +203,12 @@ static enum weir_status look_at_dep(struct submission *s, size_t i, struct plan_
         return status;
     if (!found) {
         error_set(&s->op->err, WEIR_E_END,
-                  "task %zu: it depends on task %" PRIu64 ", and there is none", i, d->on);
+                  "task %zu: it depends on task %" PRIu64 ", which is not there", i, d->on);
     } else if (row.state == REGISTRY_CANCELLED) {
         error_set(&s->op->err, WEIR_E_CONFLICT,
-                  "task %zu: it depends on task %" PRIu64 ", which is cancelled", i, d->on);
+                  "task %zu: it would depend on task %" PRIu64
+                  ", which is cancelled; retry that first, or leave it out",
+                  i, d->on);
     } else if (row.state == REGISTRY_DONE ||
                (row.state == REGISTRY_FAILED && s->specs[i].run_after_failure)) {
         d->met = true;
@@ -219,18 +222,44 @@ static enum weir_status look_at_dep(struct submission *s, size_t i, struct plan_
     return WEIR_OK;
 }
 
+/* In the order in which they are named. */
+static enum weir_status find_missing(struct submission *s, size_t i, struct weir_error *err)
+{
+    const struct registry_spec *spec = &s->specs[i];
+    enum weir_status status = WEIR_OK;
+
+    for (uint32_t k = 0; k < spec->after_count && !refuse(s); k++) {
+        uint64_t id = spec->after[k].id;
+        struct task_row row;
+        bool found = id < s->first_new + s->new_count;
+
+        if (id == 0 || (id >= s->first_new && found))
+            continue;
+        status = row_load(s->r, id, &row, &found, err);
+        if (status != WEIR_OK)
+            break;
+        if (!found)
+            error_set(&s->op->err, WEIR_E_END,
+                      "task %zu: it depends on task %" PRIu64 ", which is not there", i, id);
+    }
+    return status;
+}
+
 static enum weir_status plan_deps(struct submission *s, struct weir_error *err)
 {
     for (size_t i = 0; i < s->count && !refuse(s); i++) {
         struct plan *p = &s->plans[i];
+        enum weir_status status;
 
         if (p->existing || !s->specs[i].after_count)
             continue;
         if (!gather_deps(s, i))
             return error_nomem(err);
+        status = find_missing(s, i, err);
+        if (status != WEIR_OK)
+            return status;
         for (size_t k = 0; k < p->dep_count && !refuse(s); k++) {
             struct plan_dep *d = &s->deps[p->dep_from + k];
-            enum weir_status status;
 
             if (d->on >= s->first_new && d->on < s->first_new + s->new_count) {
                 p->unmet++;
@@ -275,9 +304,9 @@ static enum weir_status write_deps(struct submission *s, const struct plan *p,
     for (size_t k = 0; k < p->dep_count && status == WEIR_OK; k++) {
         const struct plan_dep *d = &s->deps[p->dep_from + k];
 
-        status = registry_do(s->r, RS_DEP_PUT, 3,
-                             (int64_t[]){(int64_t)p->id, (int64_t)d->on, d->met},
-                             "writing a dependency", err);
+        status =
+            registry_do(s->r, RS_DEP_PUT, 3, (int64_t[]){(int64_t)p->id, (int64_t)d->on, d->met},
+                        "writing a dependency", err);
         /* Those of this op know it from the beginning, or will. */
         if (status == WEIR_OK && !d->met && d->on < s->first_new)
             status = row_flag_needed(s->r, d->on, err);
@@ -419,18 +448,30 @@ static enum weir_status write_all(struct submission *s, struct weir_error *err)
     return status;
 }
 
+/* The spec that is the new task of that id; count: it is none of these. */
+static size_t owner_of(const struct submission *s, const struct registry_after *a)
+{
+    if (a->id == 0)
+        return s->plans[a->sibling].id >= s->first_new ? s->plans[a->sibling].owner : s->count;
+    if (a->id < s->first_new || a->id >= s->first_new + s->new_count)
+        return s->count;
+    /* Named by an id that it does not have yet: whoever guesses that may wait. */
+    for (size_t i = 0; i < s->count; i++)
+        if (s->plans[i].id == a->id && !s->plans[i].existing)
+            return i;
+    return s->count;
+}
+
 /* Siblings that others wait for have to say so in their own rows, which may be written after those. */
 static void plan_needed(struct submission *s)
 {
-    for (size_t i = 0; i < s->count; i++) {
-        const struct registry_spec *spec = &s->specs[i];
+    for (size_t i = 0; i < s->count; i++)
+        for (uint32_t k = 0; !s->plans[i].existing && k < s->specs[i].after_count; k++) {
+            size_t owner = owner_of(s, &s->specs[i].after[k]);
 
-        if (s->plans[i].existing)
-            continue;
-        for (uint32_t k = 0; k < spec->after_count; k++)
-            if (spec->after[k].id == 0 && s->plans[spec->after[k].sibling].id >= s->first_new)
-                s->plans[s->plans[spec->after[k].sibling].owner].needed = true;
-    }
+            if (owner < s->count)
+                s->plans[owner].needed = true;
+        }
 }
 
 static bool submission_alloc(struct submission *s)
@@ -472,11 +513,14 @@ static enum weir_status submit(struct submission *s, struct weir_error *err)
     return status;
 }
 
-enum weir_status op_submit(struct sqlite_registry *r, struct registry_op *op, struct weir_error *err)
+enum weir_status op_submit(struct sqlite_registry *r, struct registry_op *op,
+                           struct weir_error *err)
 {
-    struct submission s = {
-        .r = r, .op = op, .specs = op->submit.specs, .count = op->submit.count,
-        .first_new = r->mark.task + 1};
+    struct submission s = {.r = r,
+                           .op = op,
+                           .specs = op->submit.specs,
+                           .count = op->submit.count,
+                           .first_new = r->mark.task + 1};
     enum weir_status status;
 
     if (rules_check_submit(&op->submit, &op->err) != WEIR_OK) {

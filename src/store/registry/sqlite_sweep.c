@@ -121,8 +121,8 @@ static enum weir_status ended_gather(struct sqlite_registry *r, struct registry_
     if (status == WEIR_OK)
         status = ended_begin(r, &of[1], RS_ENDED_FAILED, REGISTRY_FAILED, p->failed_before_ns, err);
     if (status == WEIR_OK)
-        status = ended_begin(r, &of[2], RS_ENDED_CANCELLED, REGISTRY_CANCELLED, p->tasks_before_ns,
-                             err);
+        status =
+            ended_begin(r, &of[2], RS_ENDED_CANCELLED, REGISTRY_CANCELLED, p->tasks_before_ns, err);
     while (status == WEIR_OK) {
         struct ended *first = NULL;
 

@@ -175,7 +175,8 @@ static enum weir_status is_behind(struct sqlite_registry *r, const struct line_e
     rc = sqlite3_step(stmt);
     *ret = rc == SQLITE_ROW;
     sqlite3_reset(stmt);
-    return rc == SQLITE_ROW || rc == SQLITE_DONE ? WEIR_OK : registry_fail(r, "reading a line", err);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? WEIR_OK
+                                                 : registry_fail(r, "reading a line", err);
 }
 
 enum weir_status hand_over(struct sqlite_registry *r, const struct task_row *row,

@@ -34,7 +34,7 @@ struct row {
     struct life_pool *pool;
     struct permit_need need;
     uint32_t numbers[PERMIT_SLOTS_MAX];
-    int session; /* -1: none */
+    int session;  /* -1: none */
     unsigned out; /* attempts; more than one where one was left behind */
     bool single, over;
 };

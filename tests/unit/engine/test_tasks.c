@@ -277,6 +277,29 @@ static void a_store_that_fails_for_a_while_loses_nothing(void **state)
     leave(&h);
 }
 
+static void what_the_store_did_not_take_has_not_happened(void **state)
+{
+    struct desk_house h;
+    struct registry_spec spec = spec_of("wait"), other = spec_of("ok");
+    struct registry_op op = {.kind = REGISTRY_CANCEL};
+    struct weir_error why = {0};
+    uint64_t waits;
+
+    (void)state;
+    furnish(&h, 0);
+    add_pool(&h, "work", 1);
+    engine_tasks_start(h.tasks);
+    (void)submit(&h, &spec);
+    assert_true(latch_wait(&h.work.begun, 1));
+    waits = submit(&h, &other);
+    memory_registry_fail_next(h.registry, 1);
+    op.cancel.task = waits;
+    assert_int_equal(engine_tasks_apply(h.tasks, &op, &why), WEIR_E_IO);
+    latch_add(&h.work.open, 1);
+    assert_int_equal(await(&h, waits), REGISTRY_DONE);
+    leave(&h);
+}
+
 static void stopping_puts_back_what_does_not_end_in_time(void **state)
 {
     struct desk_house h;
@@ -313,6 +336,7 @@ int main(void)
         cmocka_unit_test(no_more_run_than_the_global_limit_and_all_are_done),
         cmocka_unit_test(cancelling_takes_what_waits_and_ends_what_runs),
         cmocka_unit_test(a_store_that_fails_for_a_while_loses_nothing),
+        cmocka_unit_test(what_the_store_did_not_take_has_not_happened),
         cmocka_unit_test(stopping_puts_back_what_does_not_end_in_time),
     };
 

@@ -223,6 +223,32 @@ static void a_task_that_names_a_pool_waits_until_it_is_there(void **state)
     world_free(w);
 }
 
+static void a_pool_that_leaves_gives_up_its_name_while_something_runs_there(void **state)
+{
+    struct world *w = world_new(SCHEDULE_FIFO, 0);
+    struct schedule_task *old, *next;
+    struct schedule_pool *leaves, *now;
+
+    (void)state;
+    leaves = world_pool(w, "p", 1, "x");
+    old = world_add(w, LINE(.pool = SLICE("p")));
+    starts(w, old);
+    next = world_add(w, LINE(.pool = SLICE("p")));
+    schedule_leave_pool(w->s, leaves);
+    schedule_leave_pool(w->s, leaves);
+    starts(w, NULL);
+    now = world_pool(w, "p", 1, "x");
+    starts(w, next);
+    assert_ptr_equal(world_task(next)->pool, now);
+    world_is_sound(w);
+    schedule_pool_changed(w->s, leaves);
+    world_end(w, old, NS_PER_S);
+    schedule_remove_pool(w->s, leaves);
+    world_is_sound(w);
+    world_end(w, next, 0);
+    world_free(w);
+}
+
 /* ---- what waits holds up nothing ---- */
 
 static void a_full_pool_does_not_block_what_is_for_another(void **state)
@@ -461,6 +487,9 @@ static void a_line_without_tasks_is_kept_only_while_something_needs_it(void **st
     world_end(w, t, 0);
     assert_ptr_equal(schedule_find_line(w->s, 1), l);
     assert_int_equal(schedule_line_supply(l)->window, 64);
+    schedule_hold_line(w->s, l, true); /* twice is held twice */
+    schedule_hold_line(w->s, l, false);
+    assert_ptr_equal(schedule_find_line(w->s, 1), l);
     schedule_hold_line(w->s, l, false);
     assert_null(schedule_find_line(w->s, 1));
     world_free(w);
@@ -543,6 +572,7 @@ int main(void)
         cmocka_unit_test(a_skill_that_nobody_offers_goes_to_the_default_pool),
         cmocka_unit_test(a_skill_without_any_pool_is_told_once_until_it_is_offered),
         cmocka_unit_test(a_task_that_names_a_pool_waits_until_it_is_there),
+        cmocka_unit_test(a_pool_that_leaves_gives_up_its_name_while_something_runs_there),
         cmocka_unit_test(a_full_pool_does_not_block_what_is_for_another),
         cmocka_unit_test(a_quota_that_is_used_up_blocks_only_what_needs_it),
         cmocka_unit_test(a_slot_that_is_given_back_is_for_any_pool),

@@ -311,6 +311,7 @@ static void tenants_that_are_gone_are_forgotten_in_the_end(void **state)
 
         r.tenant = (struct slice){name, (size_t)snprintf(name, sizeof name, "t%u", (unsigned)i)};
         assert_int_equal(schedule_line(w->s, &r, none, &l, NULL), WEIR_OK);
+        schedule_hold_line(w->s, l, true);
         schedule_hold_line(w->s, l, false);
     }
     assert_int_equal(known(w), SCHEDULE_TENANTS_GONE_MAX + 1);

@@ -9,9 +9,9 @@
 #define OPERATOR  "authorization: bearer  o-secret\r\n"
 
 static const struct http_token tokens[] = {
-    {"r-secret", HTTP_ROLE_READ, "watcher"},
-    {"s-secret", HTTP_ROLE_SUBMIT, "ci"},
-    {"o-secret", HTTP_ROLE_OPERATE, "ops"},
+    {.secret = "r-secret", .role = HTTP_ROLE_READ, .name = "watcher"},
+    {.secret = "s-secret", .role = HTTP_ROLE_SUBMIT, .name = "ci"},
+    {.secret = "o-secret", .role = HTTP_ROLE_OPERATE, .name = "ops"},
 };
 
 /* ---- tokens ---- */
@@ -89,7 +89,7 @@ static void a_handler_learns_who_sends(void **state)
 
 static void tokens_are_exchanged_while_it_runs(void **state)
 {
-    static const struct http_token others[] = {{"new", HTTP_ROLE_READ, NULL}};
+    static const struct http_token others[] = {{.secret = "new", .role = HTTP_ROLE_READ}};
     struct weir_error err;
     struct fixture f;
 
@@ -99,9 +99,11 @@ static void tokens_are_exchanged_while_it_runs(void **state)
     expect_status(&f, false, "GET /items/1", READER, 401);
     expect_status(&f, false, "GET /items/1", "Authorization: Bearer new\r\n", 200);
     /* Tokens that are refused leave those that are there. */
-    assert_int_equal(
-        http_server_set_tokens(f.server, &(struct http_token){"a b", HTTP_ROLE_READ, "x"}, 1, &err),
-        WEIR_E_INVALID);
+    assert_int_equal(http_server_set_tokens(
+                         f.server,
+                         &(struct http_token){.secret = "a b", .role = HTTP_ROLE_READ, .name = "x"},
+                         1, &err),
+                     WEIR_E_INVALID);
     expect_status(&f, false, "GET /items/1", "Authorization: Bearer new\r\n", 200);
     must_be_ok(http_server_set_tokens(f.server, NULL, 0, &err), &err);
     expect_status(&f, false, "DELETE /items/1", NULL, 200);
@@ -111,9 +113,11 @@ static void tokens_are_exchanged_while_it_runs(void **state)
 static void tokens_that_cannot_be_are_refused_without_repeating_them(void **state)
 {
     static const struct http_token bad[] = {
-        {"", HTTP_ROLE_READ, "x"},          {NULL, HTTP_ROLE_READ, "x"},
-        {"hush hush", HTTP_ROLE_READ, "x"}, {"hush\xc3\xa4", HTTP_ROLE_READ, "x"},
-        {"hush", HTTP_ROLE_NONE, "x"},
+        {.secret = "", .role = HTTP_ROLE_READ, .name = "x"},
+        {.secret = NULL, .role = HTTP_ROLE_READ, .name = "x"},
+        {.secret = "hush hush", .role = HTTP_ROLE_READ, .name = "x"},
+        {.secret = "hush\xc3\xa4", .role = HTTP_ROLE_READ, .name = "x"},
+        {.secret = "hush", .role = HTTP_ROLE_NONE, .name = "x"},
     };
     struct http_tokens *t = NULL;
     struct weir_error err;
@@ -128,7 +132,7 @@ static void tokens_that_cannot_be_are_refused_without_repeating_them(void **stat
     assert_non_null(large);
     memset(large, 'x', HTTP_TOKEN_BYTES_MAX + 1);
     assert_int_equal(
-        http_tokens_new(&(struct http_token){large, HTTP_ROLE_READ, NULL}, 1, &t, &err),
+        http_tokens_new(&(struct http_token){.secret = large, .role = HTTP_ROLE_READ}, 1, &t, &err),
         WEIR_E_INVALID);
     free(large);
     assert_int_equal(http_tokens_new((struct http_token[]){tokens[0], tokens[0]}, 2, &t, &err),

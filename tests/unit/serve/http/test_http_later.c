@@ -206,7 +206,7 @@ struct source {
     struct http_stream *stream;
     _Atomic int left; /* pieces that are there; -1: the end */
     uint64_t given, end_after;
-    int how;
+    int how, wakes_itself;
 };
 
 static struct source *last_source;
@@ -229,6 +229,12 @@ static ssize_t source_read(void *ctx, char *to, size_t max)
     }
     if (s->left < 0)
         return s->how;
+    if (s->wakes_itself) { /* a piece comes just when it has looked and found nothing */
+        s->wakes_itself--;
+        s->left = s->wakes_itself ? 1 : -1;
+        http_wake(s->stream);
+        return HTTP_STREAM_WAIT;
+    }
     if (s->left == 0)
         return HTTP_STREAM_WAIT;
     s->left--;
@@ -265,6 +271,12 @@ static void stream_pieces(struct http_request *req, void *ctx)
     hold(req);
 }
 
+static void stream_waking(struct http_request *req, void *ctx)
+{
+    (void)ctx;
+    open_source(req)->wakes_itself = 10;
+}
+
 static void stream_bytes(struct http_request *req, void *ctx)
 {
     (void)ctx;
@@ -290,6 +302,7 @@ static const struct http_route routes[] = {
     {.method = "POST", .pattern = "/half", .handler = say_taken, .begin = begin_half},
     {.method = "GET", .pattern = "/pieces", .handler = stream_pieces, .query = stream_query},
     {.method = "GET", .pattern = "/bytes", .handler = stream_bytes, .query = stream_query},
+    {.method = "GET", .pattern = "/waking", .handler = stream_waking},
     {.method = "GET", .pattern = "/changed", .handler = stream_then_change},
     {.method = "GET", .pattern = "/hello", .handler = say_hello},
 };
@@ -590,6 +603,34 @@ static void an_error_amid_a_body_reaches_one_who_still_sends(void **state)
     free(much);
 }
 
+/* It has 994 MiB more to send, but listens first. */
+static void an_error_amid_a_body_is_told_before_its_end(void **state)
+{
+    size_t len = (size_t)6 << 20;
+    char *much = calloc(1, len);
+    struct fixture f;
+    struct answer a;
+
+    (void)state;
+    fixture_open(&f, &options);
+    much[0] = '!';
+    for (int tcp = 0; tcp < 2; tcp++) {
+        int fd = tcp ? dial_tcp(&f) : dial(&f);
+
+        say(fd, "POST /parts HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"
+                "Content-Length: 1000000000\r\n\r\n");
+        say_bytes(fd, much, len);
+        a = hear(fd);
+        assert_int_equal(a.status, 422);
+        assert_true(header_is(&a, "Connection", "close"));
+        body_has(&a, "there is a ! in it");
+        answer_free(&a);
+        close(fd);
+    }
+    fixture_close(&f);
+    free(much);
+}
+
 /* While it waits nothing more is read: the sender is held up by what the sockets hold. */
 static void a_taker_that_is_not_ready_holds_up_its_sender(void **state)
 {
@@ -734,6 +775,21 @@ static void no_wake_up_is_lost(void **state)
     fixture_close(&f);
 }
 
+static void a_wake_up_between_looking_and_waiting_counts(void **state)
+{
+    struct fixture f;
+    struct answer a;
+
+    (void)state;
+    fixture_open(&f, &options);
+    a = ask(&f, GET("/waking"));
+    assert_true(a.whole);
+    assert_int_equal(a.body.len, 0);
+    answer_free(&a);
+    wait_for(&seen.closed, 1);
+    fixture_close(&f);
+}
+
 static void a_large_stream_comes_whole_and_a_broken_one_is_seen_to_be(void **state)
 {
     struct fixture f;
@@ -857,10 +913,12 @@ int main(void)
         TEST(stopping_accepts_no_more_and_lets_requests_end),
         TEST(a_body_is_taken_in_parts_whatever_its_size),
         TEST(an_error_amid_a_body_reaches_one_who_still_sends),
+        TEST(an_error_amid_a_body_is_told_before_its_end),
         TEST(a_taker_that_is_not_ready_holds_up_its_sender),
         TEST(a_body_taken_by_halves_comes_whole),
         TEST(a_stream_waits_until_it_is_woken),
         TEST(no_wake_up_is_lost),
+        TEST(a_wake_up_between_looking_and_waiting_counts),
         TEST(a_large_stream_comes_whole_and_a_broken_one_is_seen_to_be),
         TEST(an_old_client_gets_a_stream_up_to_the_end_of_the_connection),
         TEST(a_stream_whose_client_goes_away_is_closed_without_being_woken),

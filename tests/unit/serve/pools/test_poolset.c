@@ -110,7 +110,7 @@ static void workers_take_as_many_requests_as_all_of_them_have_room_for(void **st
     open_setup(&s);
     w = plan_of(&s, 1);
     assert_int_equal(w.core.size, 15);
-    assert_int_equal(poolset_limit(&s.config->pools.items[1], 2), 9);
+    assert_int_equal(poolset_limit(w.program, 2), 9);
     assert_non_null(w.core.recovery);
     assert_true(w.core.breaker.on && w.core.breaker_fails);
     assert_int_equal(w.core.breaker.failures, 9);
