@@ -277,13 +277,24 @@ static bool is_due(struct instant *at, duration_ns each_ns, struct instant now)
     return true;
 }
 
+/* A reload may come from the API at any time. */
+static duration_ns check_each_ns(struct house *h)
+{
+    duration_ns each_ns;
+
+    pthread_mutex_lock(&h->config_lock);
+    each_ns = h->config->check_interval_ns;
+    pthread_mutex_unlock(&h->config_lock);
+    return each_ns;
+}
+
 struct instant chores_run(struct house *h, struct instant now)
 {
     if (is_due(&h->look_at, LOOK_NS, now)) {
         clock_look(h);
         look_around(h);
     }
-    if (is_due(&h->check_at, h->config->check_interval_ns, now))
+    if (is_due(&h->check_at, check_each_ns(h), now))
         check(h);
     if (is_due(&h->purge_at, PURGE_NS, now) || atomic_exchange(&h->purge_more, false))
         purge(h);
