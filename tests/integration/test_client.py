@@ -19,6 +19,7 @@ from weirtest import ROOT, SLOWNESS, WEIR, free_port, wait_until
 from workerkit import bad_worker
 
 # run-tests: timeout=600
+# run-tests: sanitizers
 
 CONFIG = {
     "pools": [{"name": "sh", "kind": "command", "max_concurrency": 4, "skills": ["img"]},
