@@ -163,6 +163,14 @@ static enum weir_status build_tasks(struct house *h, struct weir_error *err)
 
 /* ---- pools, and what is beside them ---- */
 
+static void disable(struct desk *d, struct instant now, void *ctx)
+{
+    struct desk_pool *p = desk_find_pool(d, ctx);
+
+    if (p)
+        desk_enable_pool(d, p, false, now);
+}
+
 enum weir_status house_add_pool(struct house *h, const struct config_pool *p,
                                 struct weir_error *err)
 {
@@ -194,6 +202,8 @@ enum weir_status house_add_pool(struct house *h, const struct config_pool *p,
     if (to->follows)
         follow_init(&to->follow, &follow);
     h->planned_count++;
+    if (!p->enabled)
+        engine_tasks_call(h->tasks, disable, p->name);
     return WEIR_OK;
 }
 
@@ -239,14 +249,6 @@ enum weir_status house_apply(struct house *h, const struct config *c, bool all,
     return a.status;
 }
 
-static void disable(struct desk *d, struct instant now, void *ctx)
-{
-    struct desk_pool *p = desk_find_pool(d, ctx);
-
-    if (p)
-        desk_enable_pool(d, p, false, now);
-}
-
 static enum weir_status build_pools(struct house *h, struct weir_error *err)
 {
     const struct config *c = h->config;
@@ -254,11 +256,8 @@ static enum weir_status build_pools(struct house *h, struct weir_error *err)
         &(struct poolset_options){.config = c, .run_dir = h->run_dir, .api = h->api_address, .mark = h->mark},
         &h->pools, err);
 
-    for (size_t i = 0; status == WEIR_OK && i < c->pools.count; i++) {
+    for (size_t i = 0; status == WEIR_OK && i < c->pools.count; i++)
         status = house_add_pool(h, &c->pools.items[i], err);
-        if (status == WEIR_OK && !c->pools.items[i].enabled)
-            engine_tasks_call(h->tasks, disable, c->pools.items[i].name);
-    }
     return status;
 }
 
@@ -276,6 +275,29 @@ static void on_shut_down(void *ctx, duration_ns grace_ns)
 static bool knows_secret(void *ctx, uint64_t token, const char *secret)
 {
     return poolset_token_check(((struct house *)ctx)->pools, token, slice_of(secret));
+}
+
+/* In no words for anybody: it is only compared. */
+static void configured(void *ctx, const char *pool, struct buf *out)
+{
+    struct house *h = ctx;
+    const struct config *c;
+
+    pthread_mutex_lock(&h->config_lock);
+    c = h->config;
+    if (!pool)
+        buf_printf(out, "%d %.17g %lld", c->policy, c->ageing,
+                   (long long)c->max_global_concurrency);
+    for (size_t i = 0; pool && i < c->pools.count; i++) {
+        const struct config_pool *p = &c->pools.items[i];
+
+        if (strcmp(p->name, pool) == 0)
+            buf_printf(out, "%d %lld %.17g %lld %lld %.17g %lld %lld", p->enabled,
+                       (long long)p->max_concurrency, p->cpu, (long long)p->memory_bytes,
+                       (long long)p->reserve.min_priority, p->reserve.share,
+                       (long long)p->burst.places, (long long)p->burst.time_ns);
+    }
+    pthread_mutex_unlock(&h->config_lock);
 }
 
 /* {"config": "the YAML, as text"} */
@@ -329,6 +351,7 @@ static enum weir_status build_api(struct house *h, struct weir_error *err)
         backend_new(h->tasks,
                     &(struct backend_options){.shut_down = on_shut_down,
                                               .knows_secret = knows_secret,
+                                              .configured = configured,
                                               .ctx = h,
                                               .default_pool = h->config->default_pool},
                     &h->backend, err);

@@ -210,6 +210,26 @@ size_t poolset_limit(const struct pool_program *program, size_t max_concurrency)
                : max_concurrency;
 }
 
+size_t poolset_max_concurrency(const struct pool_program *program, size_t limit)
+{
+    const struct crew_options *crew = &program->process.crew;
+    size_t workers;
+
+    if (program->kind != CONFIG_PROCESS)
+        return limit;
+    workers = limit / crew->max_in_flight;
+    return workers > crew->overflow ? workers - crew->overflow : 1;
+}
+
+size_t poolset_places(const struct pool_program *program, size_t running)
+{
+    const struct crew_options *crew = &program->process.crew;
+
+    return program->kind == CONFIG_PROCESS
+               ? (running + crew->max_in_flight - 1) / crew->max_in_flight
+               : running;
+}
+
 static void fill_core(const struct config_pool *p, const struct pool_program *program,
                       struct core_pool_options *o)
 {
@@ -249,6 +269,7 @@ static void fill_desk(const struct config_pool *p, struct desk_pool_options *o)
     o->max_attempts = (uint32_t)p->max_attempts;
     fill_backoff(&p->backoff, &o->backoff);
     o->heartbeat_timeout_ns = p->heartbeat_timeout_ns;
+    o->tells_began = p->kind != CONFIG_HTTP; /* there are processes */
 }
 
 enum weir_status poolset_plan(struct poolset *s, const struct config_pool *p,

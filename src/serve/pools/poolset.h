@@ -80,6 +80,10 @@ void poolset_replan(struct poolset_plan *plan, const struct config_pool *p);
  * requests as all of them, extra ones included, take at once. The program of a desk pool is its options' ctx.
  */
 size_t poolset_limit(const struct pool_program *program, size_t max_concurrency);
+/* The other way round: the max_concurrency whose limit that is. */
+size_t poolset_max_concurrency(const struct pool_program *program, size_t limit);
+/* Of max_concurrency, how many places so many attempts take at least: of workers, those that are needed for them. */
+size_t poolset_places(const struct pool_program *program, size_t running);
 
 /* Appends the token of an attempt: "ID.SECRET". Any thread. */
 void poolset_token_put(const struct poolset *s, uint64_t token, struct buf *out);

@@ -393,25 +393,7 @@ static enum weir_status call_line(void *ctx, struct line_entry *l)
 static enum weir_status registry_lines(struct core_registry *base, registry_line_fn fn, void *ctx,
                                        struct weir_error *err)
 {
-    struct sqlite_registry *r = registry_self(base);
-    enum weir_status status;
-
-    pthread_mutex_lock(&r->one);
-    status = each_ready_line(r, call_line, &(struct lines_call){fn, ctx}, err);
-    pthread_mutex_unlock(&r->one);
-    return status;
-}
-
-static enum weir_status apply_alone(struct core_registry *base, struct registry_op *chain,
-                                    struct weir_error *err)
-{
-    struct sqlite_registry *r = registry_self(base);
-    enum weir_status status;
-
-    pthread_mutex_lock(&r->one);
-    status = registry_apply(base, chain, err);
-    pthread_mutex_unlock(&r->one);
-    return status;
+    return each_ready_line(registry_self(base), call_line, &(struct lines_call){fn, ctx}, err);
 }
 
 static const struct registry_line *registry_find_line(struct core_registry *base, uint32_t id)
@@ -450,13 +432,12 @@ static void registry_close(struct core_registry *base)
     mem_free(r->undo);
     mem_free(r->path);
     mem_free(r->name);
-    pthread_mutex_destroy(&r->one);
     mem_free(r);
 }
 
 static const struct core_registry_ops sqlite_registry_ops = {
     .name = "sqlite",
-    .apply = apply_alone,
+    .apply = registry_apply,
     .left_running = registry_left_running,
     .put_back = registry_put_back,
     .lines = registry_lines,
@@ -514,7 +495,6 @@ enum weir_status sqlite_registry_open(const char *path, const struct sqlite_regi
         return error_nomem(err);
     r->base.ops = &sqlite_registry_ops;
     r->lock_fd = -1;
-    pthread_mutex_init(&r->one, NULL);
     r->busy_ms = o->busy_ms ? o->busy_ms : BUSY_MS_DEFAULT;
     idmap_init(&r->batches);
     idmap_init(&r->known);
