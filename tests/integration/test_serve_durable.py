@@ -35,7 +35,7 @@ echo "$WEIR_TASK $WEIR_ATTEMPT end" >>"$SAID"
 """
 
 # The same, in a worker.
-WORKER = """import fcntl, os, sys, time
+WORKER = """import fcntl, os, sys, threading
 sys.path.insert(0, {sdk!r})
 import weir_worker
 
@@ -52,7 +52,7 @@ def process(args):
         except OSError:
             say(told, "overlap")
         say(told, "begin")
-        time.sleep(args["s"])
+        threading.Event().wait(args["s"])
         say(told, "end")
 
 weir_worker.run()

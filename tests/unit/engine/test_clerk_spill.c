@@ -184,9 +184,8 @@ static void half_a_line_is_cut_off(void **state)
 {
     static const char half[] = "{\"at_ns\":1,\"kind\":\"task.done\",\"task\":1}\n{\"at_ns\":2,\"ki";
     char *dir = testkit_dir_make(), *path = testkit_path(dir, "spill");
-    struct registry_op op = {.kind = REGISTRY_TELL,
-                             .at_ns = 3,
-                             .tell = {.kind = REGISTRY_POOL_CHANGED, .task = 2}};
+    struct registry_op op = {
+        .kind = REGISTRY_TELL, .at_ns = 3, .tell = {.kind = REGISTRY_POOL_CHANGED, .task = 2}};
     struct spill *s;
     struct weir_error why = {0};
     uint64_t tasks = 0;
@@ -208,9 +207,8 @@ static void half_a_line_is_cut_off(void **state)
 static void a_full_disk_leaves_no_half_line(void **state)
 {
     char *dir = testkit_dir_make(), *path = testkit_path(dir, "spill");
-    struct registry_op op = {.kind = REGISTRY_TELL,
-                             .at_ns = 3,
-                             .tell = {.kind = REGISTRY_POOL_CHANGED, .task = 2}};
+    struct registry_op op = {
+        .kind = REGISTRY_TELL, .at_ns = 3, .tell = {.kind = REGISTRY_POOL_CHANGED, .task = 2}};
     struct rlimit before, small;
     struct spill *s;
     struct weir_error why = {0};
