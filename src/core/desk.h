@@ -85,6 +85,9 @@ struct desk_pool_options {
     struct permit_reserve reserve;
     size_t burst_places;
     double burst_seconds;
+    /* A pool's name, or NULL: where tasks go while the breaker is open, and where a failure has one more attempt that the
+     * recovery table sends there. It goes no further. */
+    const char *fallback;
     uint32_t max_attempts;            /* of tasks that say nothing else; >= 1 */
     struct backoff_options backoff;   /* the same */
     duration_ns heartbeat_timeout_ns; /* after the first heartbeat; 0: none */

@@ -91,6 +91,8 @@ bool slots_resolve(struct desk *d, struct slice names, struct permit_slots *ret[
 
 static void free_skills(struct desk_pool_options *o)
 {
+    mem_free((void *)(uintptr_t)o->fallback);
+    o->fallback = NULL;
     for (size_t i = 0; i < o->skill_count; i++)
         mem_free((void *)o->skills[i]);
     mem_free((void *)o->skills);
@@ -106,8 +108,11 @@ static bool copy_options(struct desk_pool_options *to, const struct desk_pool_op
     *to = *from;
     to->skills = skills;
     to->skill_count = 0;
-    if (!skills)
+    to->fallback = from->fallback ? mem_strdup(from->fallback) : NULL;
+    if (!skills || (from->fallback && !to->fallback)) {
+        free_skills(to);
         return false;
+    }
     for (; to->skill_count < from->skill_count; to->skill_count++) {
         skills[to->skill_count] = mem_strdup(from->skills[to->skill_count]);
         if (!skills[to->skill_count]) {
@@ -388,6 +393,26 @@ void desk_slots_free(struct desk *d)
         permit_slots_free(&d->slots[i].slots);
         mem_free(d->slots[i].name);
     }
+}
+
+/* ---- broken ---- */
+
+bool pool_is_broken(const struct desk_pool *p, struct instant now)
+{
+    struct core_stats stats;
+
+    if (!core_pool_get_options(p->core)->breaker.on)
+        return false;
+    dispatcher_pool_stats(p->core, &stats);
+    return stats.breaker == BREAKER_OPEN && instant_before(now, stats.breaker_open_until);
+}
+
+struct desk_pool *pool_refuge(const struct desk_pool *p, struct instant now)
+{
+    struct desk_pool *f =
+        p->options.fallback ? desk_find_pool(p->desk, p->options.fallback) : NULL;
+
+    return f && f != p && f->enabled && !pool_is_broken(f, now) ? f : NULL;
 }
 
 /* ---- closed for now ---- */
