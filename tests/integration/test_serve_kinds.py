@@ -486,6 +486,34 @@ class Kept(KindsCase):
         self.assertIn("max_concurrency: 6", d.get("/v1/config")["config"])
         self.assertEqual(len(self.events(d, "kind=config.changed")), 1)
 
+    def test_a_pool_that_is_replaced_is_never_missing(self):
+        def config(n):
+            return {"default_pool": "d", "max_global_concurrency": 4, "pools": [
+                {"name": "d", "kind": "command", "max_concurrency": 4, "env": {"N": str(n)}},
+                {"name": "s", "kind": "command", "max_concurrency": 4, "skills": ["x"], "env": {"N": str(n)}}]}
+        d = self.daemon(config(0))
+        ids, stop, faults = [], threading.Event(), []
+
+        def keep_asking():
+            while not stop.is_set():
+                ids.append(d.submit({"skill": "x", "payload": {"argv": ["true"]}}))
+                status, pools = d.api("GET", "/v1/pools")
+                if status != 200 or [p["name"] for p in pools if p["enabled"]] not in (["d", "s"], ["s", "d"]):
+                    faults.append(pools)
+        asking = threading.Thread(target=keep_asking)
+        asking.start()
+        for n in range(1, 16):
+            d.configure(config(n))
+            self.assertEqual(d.api("POST", "/v1/config/reload", {})[0], 200)
+        stop.set()
+        asking.join()
+        self.assertEqual(faults, [])
+        ids.append(d.submit(sh("echo N=$N")))
+        self.assertEqual(d.wait_task(ids[-1], DONE)["output"], "N=15\n")
+        for n in ids[:-1]:
+            self.assertEqual(d.wait_task(n, DONE)["ran_in"], "s")
+        self.assertEqual(self.events(d, "kind=skill.unoffered"), [])
+
     def test_changes_by_hand_outlive_restarts(self):
         d = self.command(cpu=4)
         change = {"max_concurrency": 7, "cpu": 2.5, "memory": "3GiB", "reserve": {"min_priority": 5, "share": 0.25},

@@ -364,8 +364,7 @@ static void fill_need(struct desk *d, const struct registry_line *line, struct p
 }
 
 /* False: no memory; nothing more in this turn. */
-static bool offer(struct desk *d, struct desk_task *t, struct desk_pool *chosen,
-                  struct instant now)
+static bool offer(struct desk *d, struct desk_task *t, struct desk_pool *chosen, struct instant now)
 {
     const struct registry_line *line = d->host->line(d->host, t->task->line);
     bool broken = pool_is_broken(chosen, now);

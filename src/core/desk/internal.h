@@ -35,7 +35,7 @@ struct desk_pool {
     struct schedule_pool *place;
     struct desk_pool_options options; /* skills: own copies */
     char *name;
-    bool enabled, leaving;
+    bool enabled, leaving, is_default;
     bool closed;            /* nothing can start, as the last offer said */
     struct instant open_at; /* of `closed`: not before; NONE: the next turn tries again */
     size_t running;
@@ -88,11 +88,11 @@ struct attempt {
     bool short_of_memory; /* its payload could not be made now */
     bool prepared;        /* its payload was made, and is to be discarded */
     bool start_sent, start_written, end_sent, ended;
-    bool guest;          /* it is in the fallback of the pool that was chosen */
-    bool may_go_over;    /* of one that has failed: there is a fallback that it has not been in */
-    bool refused;  /* the registry would not have its START: it is not to run */
-    bool by_desk;  /* ended from here: */
-    bool put_back; /* ... the task is ready again, and it did not count */
+    bool guest;       /* it is in the fallback of the pool that was chosen */
+    bool may_go_over; /* of one that has failed: there is a fallback that it has not been in */
+    bool refused;     /* the registry would not have its START: it is not to run */
+    bool by_desk;     /* ended from here: */
+    bool put_back;    /* ... the task is ready again, and it did not count */
     bool unwanted; /* somebody has cancelled the task: it is not tried again, however this ends */
     uint64_t task; /* its id, also when t is NULL */
     struct registry_task *anew; /* of `refused`: handed over since */

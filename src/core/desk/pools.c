@@ -169,7 +169,7 @@ enum weir_status desk_add_pool(struct desk *d, struct core_pool *pool,
                                const struct desk_pool_options *o, struct instant now,
                                struct desk_pool **ret, struct weir_error *err)
 {
-    struct desk_pool *p = mem_calloc(1, sizeof *p);
+    struct desk_pool *p = mem_calloc(1, sizeof *p), *old;
     enum weir_status status;
 
     if (!p)
@@ -190,6 +190,10 @@ enum weir_status desk_add_pool(struct desk *d, struct core_pool *pool,
         free_pool(p);
         return status;
     }
+    old = desk_find_pool(d, p->name);
+    p->is_default = old && old->is_default;
+    if (old)
+        desk_remove_pool(d, old, now);
     p->place = schedule_add_pool(d->schedule, p->name, core_pool_permits(pool), p->options.skills,
                                  p->options.skill_count, p);
     if (!p->place) {
@@ -197,6 +201,8 @@ enum weir_status desk_add_pool(struct desk *d, struct core_pool *pool,
         free_pool(p);
         return error_nomem(err);
     }
+    if (p->is_default)
+        schedule_set_default_pool(d->schedule, p->place);
     p->enabled = true;
     p->open_at = INSTANT_NONE;
     list_push_back(&d->pools, &p->link);
@@ -288,6 +294,10 @@ bool desk_set_default_pool(struct desk *d, const char *name)
 {
     struct desk_pool *p = name ? desk_find_pool(d, name) : NULL;
 
+    list_foreach (node, &d->pools)
+        list_entry(node, struct desk_pool, link)->is_default = false;
+    if (p)
+        p->is_default = true;
     schedule_set_default_pool(d->schedule, p ? p->place : NULL);
     return p != NULL;
 }
@@ -409,8 +419,7 @@ bool pool_is_broken(const struct desk_pool *p, struct instant now)
 
 struct desk_pool *pool_refuge(const struct desk_pool *p, struct instant now)
 {
-    struct desk_pool *f =
-        p->options.fallback ? desk_find_pool(p->desk, p->options.fallback) : NULL;
+    struct desk_pool *f = p->options.fallback ? desk_find_pool(p->desk, p->options.fallback) : NULL;
 
     return f && f != p && f->enabled && !pool_is_broken(f, now) ? f : NULL;
 }

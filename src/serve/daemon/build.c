@@ -123,7 +123,8 @@ static void end_left(struct house *h)
     enum left_what what = h->mark ? left_sweep(h->mark, &count) : LEFT_NONE;
 
     if (count > 0)
-        daemon_log(h->log, CONFIG_INFO, "%zu processes were left by a killed predecessor: ended", count);
+        daemon_log(h->log, CONFIG_INFO, "%zu processes were left by a killed predecessor: ended",
+                   count);
     if (what == LEFT_STAYS)
         daemon_log(h->log, CONFIG_WARNING,
                    "a process that was left by a killed predecessor could not be ended: it may "
@@ -253,7 +254,8 @@ static enum weir_status build_pools(struct house *h, struct weir_error *err)
 {
     const struct config *c = h->config;
     enum weir_status status = poolset_new(
-        &(struct poolset_options){.config = c, .run_dir = h->run_dir, .api = h->api_address, .mark = h->mark},
+        &(struct poolset_options){
+            .config = c, .run_dir = h->run_dir, .api = h->api_address, .mark = h->mark},
         &h->pools, err);
 
     for (size_t i = 0; status == WEIR_OK && i < c->pools.count; i++)
