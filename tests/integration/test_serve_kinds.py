@@ -484,7 +484,7 @@ class Kept(KindsCase):
         d.signal(signal.SIGHUP)
         wait_until(lambda: d.get("/v1/pools/sh")["max_concurrency"] == 6, 20, "the file to be read anew")
         self.assertIn("max_concurrency: 6", d.get("/v1/config")["config"])
-        self.assertEqual(len(self.events(d, "kind=config.changed")), 1)
+        wait_until(lambda: len(self.events(d, "kind=config.changed")) == 1, 20, "it to be recorded")
 
     def test_a_pool_that_is_replaced_is_never_missing(self):
         def config(n):
