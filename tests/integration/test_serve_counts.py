@@ -418,6 +418,24 @@ class Limits(CountsCase):
         marks = [m[5] for m in self.marks() if m[0] == "b"]
         self.assertEqual(marks[3], marks[1], "the place that was given back")
 
+    def test_slots_and_weights_follow_the_file(self):
+        def config(slots, tenants):
+            return {"max_global_concurrency": 10, "slots": slots, "tenants": tenants,
+                    "pools": [{"name": "a", "kind": "command", "max_concurrency": 8}]}
+        d = self.daemon(config([{"name": "dir", "count": 2}, {"name": "gpu", "count": 1}], [{"name": "t", "weight": 5}]))
+        ids = d.submit([self.task(resources={"slots": ["dir"]}, tenant="t") for _ in range(4)] +
+                       [self.task(resources={"slots": ["gpu"]}) for _ in range(2)])
+        self.settle(d, 3, 3)
+        self.assertEqual({t["name"]: t["weight"] for t in d.get("/v1/tenants")}["t"], 5)
+        d.configure(config([{"name": "dir", "count": 3}], []))
+        self.assertEqual(d.api("POST", "/v1/config/reload", {})[0], 200)
+        self.settle(d, 4, 4)
+        self.release(5)
+        self.stays(d, 3, 4)
+        self.assertEqual(d.task(ids[5])["waits_for"]["why"], "never")
+        self.assertEqual({s["name"]: (s["count"], s["taken"]) for s in d.get("/v1/slots")}.get("gpu", (0, 0)), (0, 0))
+        self.assertEqual({t["name"]: t["weight"] for t in d.get("/v1/tenants")}["t"], 1)
+
     def test_what_is_reserved_and_what_a_burst_adds(self):
         d = self.daemon({"policy": "priority", "max_global_concurrency": 20, "pools": [
             {"name": "a", "kind": "command", "max_concurrency": 4, "reserve": {"min_priority": 50, "share": "50%"}}]})
