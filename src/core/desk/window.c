@@ -283,6 +283,13 @@ void window_bring_back(struct desk_pool *p, uint64_t worker, struct instant now)
     }
 }
 
+void window_aside_until(struct desk *d, struct desk_task *t, struct instant until)
+{
+    t->wake_at = until;
+    heap_push(&d->waits, &t->wait);
+    schedule_set_aside(d->schedule, &t->place);
+}
+
 void window_again(struct desk *d, struct desk_task *t, struct instant until, struct instant now)
 {
     struct schedule_line *l = line_of(d, t->task->line);
@@ -292,11 +299,8 @@ void window_again(struct desk *d, struct desk_task *t, struct instant until, str
     t->attempt = NULL;
     t->ends++;
     schedule_add(d->schedule, l, &t->place, now);
-    if (!instant_before(now, until))
-        return;
-    t->wake_at = until;
-    heap_push(&d->waits, &t->wait);
-    schedule_set_aside(d->schedule, &t->place);
+    if (instant_before(now, until))
+        window_aside_until(d, t, until);
 }
 
 /* A worker may have gone without a word to those that wait for it: they are looked at again now and then. */

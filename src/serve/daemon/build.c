@@ -210,18 +210,49 @@ enum weir_status house_add_pool(struct house *h, const struct config_pool *p,
 }
 
 struct applying {
-    const struct config *config;
+    const struct config *config, *before; /* before: the one in force; it may be the same */
     bool all;
     struct weir_error *err;
     enum weir_status status;
 };
+
+static bool has_slot(const struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->slots.count; i++)
+        if (strcmp(c->slots.items[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+static bool has_tenant(const struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->tenants.count; i++)
+        if (strcmp(c->tenants.items[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* What is in the configuration no more: no places, and the weight of those that it does not name. */
+static enum weir_status take_away(struct desk *d, const struct config *before,
+                                  const struct config *c, struct weir_error *err)
+{
+    enum weir_status status = WEIR_OK;
+
+    for (size_t i = 0; status == WEIR_OK && i < before->slots.count; i++)
+        if (!has_slot(c, before->slots.items[i].name))
+            status = desk_set_slots(d, before->slots.items[i].name, 0, err);
+    for (size_t i = 0; i < before->tenants.count; i++)
+        if (!has_tenant(c, before->tenants.items[i].name))
+            (void)desk_set_weight(d, slice_of(before->tenants.items[i].name), 1);
+    return status;
+}
 
 static void apply_in_desk(struct desk *d, struct instant now, void *ctx)
 {
     struct applying *a = ctx;
     const struct config *c = a->config;
 
-    a->status = WEIR_OK;
+    a->status = take_away(d, a->before, c, a->err);
     for (size_t i = 0; a->status == WEIR_OK && i < c->slots.count; i++)
         a->status =
             desk_set_slots(d, c->slots.items[i].name, (uint32_t)c->slots.items[i].count, a->err);
@@ -242,7 +273,7 @@ static void apply_in_desk(struct desk *d, struct instant now, void *ctx)
 enum weir_status house_apply(struct house *h, const struct config *c, bool all,
                              struct weir_error *err)
 {
-    struct applying a = {.config = c, .all = all, .err = err};
+    struct applying a = {.config = c, .before = h->config, .all = all, .err = err};
     enum weir_status status = backend_set_default(h->backend, c->default_pool, err);
 
     if (status != WEIR_OK)
