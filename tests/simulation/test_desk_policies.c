@@ -40,6 +40,8 @@ struct shop {
     struct fact *facts;
     uint64_t tasks; /* submitted */
     size_t running, peak, begun, ended;
+    size_t tried; /* tasks that have begun once */
+    bool refuses;
     duration_ns work_ns[3];
     struct instant counted_at;
     double busy_s; /* running, over the time */
@@ -65,7 +67,8 @@ static void began(void *ctx, const struct core_attempt *a, struct instant now)
     struct fact *f = fact_of(s, a);
 
     count_time(s, now);
-    assert_true(instant_is_never(f->began_at));
+    assert_true(s->refuses || instant_is_never(f->began_at));
+    s->tried += instant_is_never(f->began_at);
     for (size_t i = 0; i < 3; i++)
         assert_true(f->after[i] == 0 || !instant_is_never(s->facts[f->after[i]].ended_at));
     f->began_at = now;
@@ -352,6 +355,78 @@ static void a_limit_that_is_lowered_lets_what_runs_end_and_starts_nothing(void *
     shop_close(&s);
 }
 
+static void while_a_service_is_full_new_tasks_are_held_back(void **state)
+{
+    struct shop s;
+
+    (void)state;
+    shop_open(&s, SCHEDULE_FIFO, 0);
+    s.refuses = true;
+    s.model.takes = NULL;
+    s.model.ok_only = 0;
+    s.model.refuses = 1000;
+    s.model.most_ns = NS_PER_MS;
+    shop_pool(&s, "p", 4);
+    assert_true(desk_set_default_pool(s.office->desk, "p"));
+    office_begin(s.office);
+    shop_submit(&s, (struct registry_line){0}, 0, 2000, 0);
+    shop_run(&s, 90 * NS_PER_MS); /* a refused one waits for 100 ms at least */
+    assert_int_equal(s.tried, 4 + CROWDING_ROWS_MAX);
+    shop_run(&s, 5 * NS_PER_S);
+    assert_true(s.begun > 200);
+    assert_true(s.tried < 200);
+    shop_close(&s);
+}
+
+static void worker_began(void *ctx, const struct core_attempt *a, struct instant now)
+{
+    struct shop *s = ctx;
+
+    (void)a;
+    count_time(s, now);
+    s->begun++;
+    if (++s->running > s->peak)
+        s->peak = s->running;
+}
+
+static void worker_ended(void *ctx, const struct core_attempt *a, struct instant now)
+{
+    struct shop *s = ctx;
+
+    (void)a;
+    count_time(s, now);
+    s->running--;
+    s->ended++;
+}
+
+static void lazy_workers_are_started_for_all_that_wait_at_once(void **state)
+{
+    struct sim_workers_options o;
+    struct shop s;
+
+    (void)state;
+    shop_open(&s, SCHEDULE_FIFO, 0);
+    sim_workers_options_init(&o);
+    o.crew.pool = s.core.name = "p";
+    o.crew.size = s.core.size = 8;
+    o.crew.lazy = o.good = true;
+    o.seed = 5;
+    o.given = worker_began;
+    o.ended = worker_ended;
+    o.ctx = &s;
+    assert_non_null(office_add_crew(s.office, &s.core, &o, &s.desk, NULL));
+    assert_true(desk_set_default_pool(s.office->desk, "p"));
+    office_begin(s.office);
+    shop_run(&s, NS_PER_S);
+    assert_int_equal(dispatcher_workers(sim_world_dispatcher(s.office->world)), 0);
+    shop_submit(&s, (struct registry_line){0}, 0, 6, 0);
+    shop_run(&s, 10 * NS_PER_MS); /* none is ready yet */
+    assert_int_equal(dispatcher_workers(sim_world_dispatcher(s.office->world)), 6);
+    shop_run(&s, 100 * NS_PER_S);
+    assert_int_equal(s.ended, 6);
+    shop_close(&s);
+}
+
 static void submit_graph(struct shop *s, size_t count)
 {
     struct registry_spec *specs = mem_calloc(count, sizeof *specs);
@@ -408,6 +483,8 @@ int main(void)
         cmocka_unit_test(what_is_reserved_is_kept_for_those_of_high_priority),
         cmocka_unit_test(a_pool_that_bursts_pays_it_back),
         cmocka_unit_test(a_limit_that_is_lowered_lets_what_runs_end_and_starts_nothing),
+        cmocka_unit_test(while_a_service_is_full_new_tasks_are_held_back),
+        cmocka_unit_test(lazy_workers_are_started_for_all_that_wait_at_once),
         cmocka_unit_test(a_random_graph_of_ten_thousand_tasks_runs_in_a_valid_order),
     };
 

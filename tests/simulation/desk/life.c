@@ -231,6 +231,7 @@ static void draw_model(struct life *l, struct life_pool *p)
     *m = (struct office_model){.seed = rng_u64(&l->rng),
                                .cancels_at_once = one_in(l, 2),
                                .refuses = share(l, 400),
+                               .advises = share(l, 600),
                                .fails = share(l, 300),
                                .forbids = share(l, 50),
                                .loses = share(l, 100),

@@ -88,7 +88,7 @@ struct office_model {
     bool cancels_at_once;
     bool tells_began; /* as in struct desk_pool_options */
     unsigned ok_only; /* nothing but good answers */
-    unsigned refuses, fails, forbids, loses, dies, silent, twice, obeys, beats;
+    unsigned refuses, advises, fails, forbids, loses, dies, silent, twice, obeys, beats;
     duration_ns least_ns, most_ns; /* how long an attempt takes; each is as likely */
     /* An attempt begins, is asked to end, and ends (before it is reported). May be NULL. */
     void (*began)(void *ctx, const struct core_attempt *a, struct instant now);
