@@ -70,7 +70,7 @@ CC := $(if $(FUZZ),clang,gcc)
 endif
 
 PKGS_LIB := libuv libcurl sqlite3 libxxhash
-PKGS_CLI := libmicrohttpd yaml-0.1 libcyaml nettle libsystemd
+PKGS_CLI := libmicrohttpd yaml-0.1 libcyaml nettle libsystemd ncursesw
 
 # WERROR= (empty) for a compiler that nobody here has tried.
 WERROR ?= -Werror
@@ -143,6 +143,7 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 
 # The assembler reads it (.incbin), which the compiler's list of what a source depends on does not say.
 $(BUILD)/src/serve/api/openapi.o: docs/openapi.yaml
+$(BUILD)/src/serve/web/web.o: $(wildcard web/*)
 
 # All of the library's objects, with internal symbols: what the command and the tests link.
 $(BUILD)/internal.a: $(LIB_OBJ) $(BUILD)/flags

@@ -60,8 +60,10 @@ struct engine_tasks {
     struct engine_tasks_stats stats;
 
     /* engine's thread only */
-    bool retry_lines;   /* there was no memory to ask for them */
-    struct instant due; /* of the last turn */
+    bool retry_lines;          /* there was no memory to ask for them */
+    struct instant due;        /* of the last turn */
+    struct instant lag_since;  /* stats.lag_ns_max is from there on */
+    duration_ns lag_before_ns; /* the longest of the minute before */
 };
 
 static struct engine_tasks *of_lodger(struct engine_lodger *l)
@@ -117,6 +119,20 @@ static void ask_for_lines(struct engine_tasks *t)
 
 /* ---- the engine's lodger; on the engine's thread ---- */
 
+/* Of the last one or two minutes, so that it does not matter who looks at it, and how often. */
+#define LAG_WINDOW_NS (60 * NS_PER_S)
+
+static void lag_roll(struct engine_tasks *t, struct instant now)
+{
+    duration_ns age_ns = instant_diff(now, t->lag_since);
+
+    if (age_ns < LAG_WINDOW_NS)
+        return;
+    t->lag_before_ns = age_ns < 2 * LAG_WINDOW_NS ? t->stats.lag_ns_max : 0;
+    t->stats.lag_ns_max = 0;
+    t->lag_since = now;
+}
+
 static struct instant lodger_turn(struct engine_lodger *l, struct instant now)
 {
     struct engine_tasks *t = of_lodger(l);
@@ -124,6 +140,7 @@ static struct instant lodger_turn(struct engine_lodger *l, struct instant now)
     if (!instant_is_never(t->due) && instant_before(t->due, now)) {
         duration_ns lag_ns = instant_diff(now, t->due);
 
+        lag_roll(t, now);
         if (lag_ns > t->stats.lag_ns_max)
             t->stats.lag_ns_max = lag_ns;
     }
@@ -445,9 +462,10 @@ static void look_at_stats(struct desk *d, struct instant now, void *ctx)
     struct engine_tasks_stats *ret = ((void **)ctx)[1];
 
     (void)d;
-    (void)now;
+    lag_roll(t, now);
     *ret = t->stats;
-    t->stats.lag_ns_max = 0;
+    if (t->lag_before_ns > ret->lag_ns_max)
+        ret->lag_ns_max = t->lag_before_ns;
 }
 
 void engine_tasks_get_stats(struct engine_tasks *t, struct engine_tasks_stats *ret)
@@ -511,13 +529,16 @@ static void pass_on(struct core_observer *o, const struct core_event *ev)
         o->ops->event(o, ev);
 }
 
-/* What the dispatcher tells: breakers. */
+/* What the dispatcher tells: breakers, and what has come too late. */
 static void on_event(struct core_observer *o, const struct core_event *ev)
 {
     struct engine_tasks *t = list_entry(o, struct engine_tasks, observer);
 
     if (ev->kind == EVENT_BREAKER_CHANGED)
         tell_breaker(t, ev, ev->pool ? desk_find_pool(t->desk, ev->pool) : NULL);
+    if (ev->kind == EVENT_ATTEMPT_LATE && ev->task && ev->answer &&
+        desk_owns(t->desk, ev->task->batch))
+        desk_late(t->desk, ev->task, ev->answer->outcome, ev->at);
     pass_on(t->before, ev);
 }
 

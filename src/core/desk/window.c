@@ -53,7 +53,7 @@ static bool add(struct desk *d, struct registry_task *r, struct instant now)
     list_init(&t->stale_link);
     heap_node_init(&t->wait);
     t->task = r;
-    t->refs = 1;
+    r->refs = 1;
     t->state = DESK_TASK_READY;
     t->wake_at = INSTANT_NEVER;
     if (!grow(&d->waits, d->tasks.len + 1) || !idmap_put(&d->tasks, r->id, t)) {
@@ -134,10 +134,9 @@ static bool replace(struct desk *d, struct desk_task *t, struct registry_task *r
     schedule_remove(d->schedule, &t->place, now);
     d->window_bytes += r->payload_len;
     d->window_bytes -= t->task->payload_len;
-    r->next = t->task; /* an executor may still read it */
-    if (t->refs == 1)
-        r->next = free_chain(r->next);
+    window_unref(t->task);
     t->task = r;
+    r->refs = 1;
     t->place = (struct schedule_task){.id = r->id, .rank = r->rank};
     list_init(&t->place.link);
     supply = schedule_line_supply(l);
@@ -377,18 +376,17 @@ struct instant window_run(struct desk *d, struct instant now)
 
 /* ---- out ---- */
 
-void task_unref(struct desk_task *t)
+void window_unref(struct registry_task *r)
 {
-    if (--t->refs > 0)
-        return;
-    free_chain(t->task); /* and what it was before it was changed */
-    mem_free(t);
+    if (--r->refs == 0)
+        mem_free(r);
 }
 
 static void leave_window(struct desk *d, struct desk_task *t)
 {
     d->window_bytes -= t->task->payload_len;
-    task_unref(t);
+    window_unref(t->task);
+    mem_free(t);
 }
 
 void window_drop(struct desk *d, struct desk_task *t, struct instant now)

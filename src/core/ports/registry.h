@@ -57,6 +57,7 @@
 #include <stdint.h>
 
 #define REGISTRY_NAME_BYTES_MAX    255
+#define REGISTRY_KEY_BYTES_MAX     1024 /* of a task's key, which may be a path, say */
 #define REGISTRY_PAYLOAD_BYTES_MAX (64u << 20)
 #define REGISTRY_PRIORITY_MIN      (-1000)
 #define REGISTRY_PRIORITY_MAX      1000
@@ -145,7 +146,7 @@ struct registry_task {
     const char *key; /* never NULL; and so on: */
     const char *payload;
     size_t payload_len;
-    void *user; /* whoever has it: its own */
+    uint32_t refs; /* of whoever has it: 0 when it is handed over */
 };
 
 /* ---- events ---- */

@@ -212,7 +212,7 @@ static void put_dispatcher(struct rendering *r)
     put_gauge(r, "weir_last_start_timestamp_seconds",
               "When an attempt was last started; 0: not yet.", (double)s->last_claim_ns / 1e9);
     put_gauge(r, "weir_loop_lag_seconds",
-              "The longest that a turn of the engine came late since the last look.",
+              "The longest that a turn of the engine came late in the last minute or two.",
               duration_seconds(s->lag_ns_max));
     put_counter(r, "weir_loop_turns", "Turns of the engine's loop.", (double)s->turns);
     put_gauge(r, "weir_deadlocked_tasks",
@@ -222,6 +222,16 @@ static void put_dispatcher(struct rendering *r)
                 (double)r->m->reloads);
     put_counter(r, "weir_config_reload_failures", "Times that it was refused.",
                 (double)r->m->reload_failures);
+}
+
+static void put_start(struct rendering *r)
+{
+    struct api_status s = {0};
+
+    r->m->backend->ops->status(r->m->backend, &s);
+    put_gauge(r, "weir_start_timestamp_seconds", "When the daemon was started.",
+              (double)s.started_ns / 1e9);
+    put_gauge(r, "weir_stopping", "1 while it is stopping and starts nothing.", s.stopping);
 }
 
 #define COMMIT_BOUNDS 15
@@ -544,8 +554,10 @@ enum weir_status metrics_render(const struct metrics_sources *m, struct buf *out
     engine_tasks_call(m->tasks, look, &r);
     engine_tasks_get_stats(m->tasks, &r.stats);
     exposition_begin(&r.x, out, openmetrics);
-    exposition_family(&r.x, "weir_build", EXPOSITION_GAUGE, "Always 1; the version is its label.");
+    exposition_family(&r.x, "weir_build_info", EXPOSITION_GAUGE,
+                      "Always 1; the version is its label.");
     exposition_value(&r.x, 1, "version", WEIR_VERSION, NULL);
+    put_start(&r);
     put_dispatcher(&r);
     status = put_tasks(&r, err);
     put_pools(&r);

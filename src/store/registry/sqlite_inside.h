@@ -26,7 +26,6 @@
 #include "base/buf.h"
 #include "base/idmap.h"
 
-#include <pthread.h>
 #include <sqlite3.h>
 
 #include <stdatomic.h>
@@ -293,7 +292,6 @@ struct sqlite_registry {
     sqlite3_stmt *statements[RS_COUNT];
     char *path, *name; /* as the user named it; as SQLite has it */
     int lock_fd;
-    pthread_mutex_t one; /* uses the connection: apply() of the clerk, lines() of the engine */
     uint32_t busy_ms;
     struct intern lines, names;
     struct registry_mark mark, durable;
