@@ -191,8 +191,8 @@ static double since_start(struct instant t)
 
 /* ---- tests ---- */
 
-static void tenants_of_weights_1_2_7_have_that_much_of_the_time_within_two_in_a_hundred(
-    void **state)
+static void
+tenants_of_weights_1_2_7_have_that_much_of_the_time_within_two_in_a_hundred(void **state)
 {
     static const char *const names[] = {"one", "two", "seven"};
     static const double weights[] = {1, 2, 7};
@@ -274,7 +274,8 @@ static void a_task_that_cannot_run_blocks_none_behind_it(void **state)
     shop_submit(&s, (struct registry_line){.priority = 1, .cpu_milli = 300}, 0, 1, NS_PER_S);
     shop_submit(&s, (struct registry_line){.priority = 0}, 0, 1, NS_PER_S);
     shop_run(&s, NS_PER_S / 2);
-    assert_int_equal(s.running, 4); /* one in a, and of b the first of 600, that of 300, that of 0 */
+    assert_int_equal(s.running,
+                     4); /* one in a, and of b the first of 600, that of 300, that of 0 */
     assert_true(since_start(s.facts[3001].began_at) < 0.1);
     assert_true(instant_is_never(s.facts[3002].began_at));
     assert_true(since_start(s.facts[3003].began_at) < 0.1);

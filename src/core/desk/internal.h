@@ -59,12 +59,12 @@ struct desk_task {
     struct schedule_task place;
     struct registry_task *task;
     enum desk_task_state state;
-    struct attempt *attempt; /* of RUNNING and ENDING */
+    struct attempt *attempt;      /* of RUNNING and ENDING */
     struct desk_pool *refused_by; /* that it waits for until wake_at; NULL: it does not */
-    struct instant wake_at;  /* set aside until then; NEVER: not, or for its worker */
-    uint64_t worker;         /* set aside until that one has room; 0: not */
-    uint32_t holds;          /* ops that may change it are with the registry */
-    uint32_t ends;           /* of READY: ENDs that made it so, and are not written yet */
+    struct instant wake_at;       /* set aside until then; NEVER: not, or for its worker */
+    uint64_t worker;              /* set aside until that one has room; 0: not */
+    uint32_t holds;               /* ops that may change it are with the registry */
+    uint32_t ends;                /* of READY: ENDs that made it so, and are not written yet */
     bool
         gone; /* an op has made it something else; an END that is not written yet says whether it stays */
     bool

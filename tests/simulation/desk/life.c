@@ -349,8 +349,7 @@ static void walk(struct sim_world *w, struct sim_event *ev);
 
 static void plan_walk(struct life *l)
 {
-    duration_ns most =
-        one_in(l, 2) ? 0 : (duration_ns)below(l, UINT64_C(1) << (10 + below(l, 22)));
+    duration_ns most = one_in(l, 2) ? 0 : (duration_ns)below(l, UINT64_C(1) << (10 + below(l, 22)));
 
     sim_world_plan(l->office->world, &l->walk, instant_add(office_now(l->office), most));
 }
@@ -467,13 +466,12 @@ static void send(struct order *o)
     if (o->life->options.loud)
         fprintf(stderr, "%12.6f sends op %d task %llu\n",
                 duration_seconds(office_now(o->life->office).ns) - 1000, (int)o->op.kind,
-                (unsigned long long)(o->op.kind == REGISTRY_CANCEL   ? o->op.cancel.task
-                                     : o->op.kind == REGISTRY_RETRY  ? o->op.retry.task
-                                     : o->op.kind == REGISTRY_EDIT   ? o->op.edit.task
-                                     : o->op.kind == REGISTRY_DELETE ? o->op.remove.task
-                                     : o->op.kind == REGISTRY_RESOLVE
-                                         ? o->op.resolve.task
-                                         : 0));
+                (unsigned long long)(o->op.kind == REGISTRY_CANCEL    ? o->op.cancel.task
+                                     : o->op.kind == REGISTRY_RETRY   ? o->op.retry.task
+                                     : o->op.kind == REGISTRY_EDIT    ? o->op.edit.task
+                                     : o->op.kind == REGISTRY_DELETE  ? o->op.remove.task
+                                     : o->op.kind == REGISTRY_RESOLVE ? o->op.resolve.task
+                                                                      : 0));
     office_send(o->life->office, &o->op);
 }
 
@@ -819,10 +817,10 @@ static const struct {
     unsigned share;
     void (*run)(struct life *l);
 } deeds[] = {
-    {400, do_submit}, {100, do_cancel}, {80, do_retry},  {90, do_edit},  {20, do_remove},
-    {20, do_resolve}, {30, do_batch},   {60, do_kill},   {40, do_beat},  {30, do_enable},
-    {40, do_limit},   {30, do_change},  {15, do_pool},   {15, do_policy}, {20, do_slots},
-    {20, do_fail},    {5, do_clock},    {6, do_crash},   {4, do_stop},
+    {400, do_submit}, {100, do_cancel}, {80, do_retry}, {90, do_edit},   {20, do_remove},
+    {20, do_resolve}, {30, do_batch},   {60, do_kill},  {40, do_beat},   {30, do_enable},
+    {40, do_limit},   {30, do_change},  {15, do_pool},  {15, do_policy}, {20, do_slots},
+    {20, do_fail},    {5, do_clock},    {6, do_crash},  {4, do_stop},
 };
 
 static void do_something(struct life *l)
@@ -962,8 +960,8 @@ static void say_what_is_left(struct life *l)
 
         if (watch_task(l->watch, id)->state >= WATCH_DONE)
             continue;
-        snprintf(text, sizeof text, "P1: task %llu has not ended; state %d, why %d", (unsigned long long)id,
-                 (int)watch_task(l->watch, id)->state,
+        snprintf(text, sizeof text, "P1: task %llu has not ended; state %d, why %d",
+                 (unsigned long long)id, (int)watch_task(l->watch, id)->state,
                  (int)desk_why(l->office->desk, id, &block));
         wrong(l, text);
     }

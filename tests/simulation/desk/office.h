@@ -41,13 +41,14 @@ struct office_options {
     size_t global_limit; /* 0: none */
     uint32_t deaths_max;
     duration_ns gather_max_ns, commit_max_ns, mail_max_ns; /* by chance, up to that */
-    bool loud; /* tells what is written */
+    bool loud;                                             /* tells what is written */
     const struct office_watcher *watcher;
 };
 
 struct office {
     struct sim_lodger lodger; /* first */
     struct desk_host host;
+    struct core_observer observer;
     struct office_options options;
     struct sim_world *world;
     struct core_registry *registry;
@@ -63,7 +64,7 @@ struct office {
     size_t weight, most;
     uint64_t groups, failures, folds;
     duration_ns pause_ns;
-    bool busy; /* one of gather and commit is planned */
+    bool busy;                             /* one of gather and commit is planned */
     struct registry_op *back, **back_tail; /* in the mail, as they were written */
 };
 
