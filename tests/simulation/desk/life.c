@@ -416,6 +416,8 @@ static void clear_the_way(struct life *l)
 
         if (!p->there)
             life_add_pool(l, p);
+        if (!p->there)
+            continue; /* the witness knows enough pools */
         life_enable(l, p, true);
         p->desk.cpu_milli = p->desk.memory_mib = 0;
         p->desk.reserve = (struct permit_reserve){0};
