@@ -354,6 +354,7 @@ static void not_begun(struct attempt *a, struct desk_pool *chosen, const struct 
                           : offer->when);
     else
         pool_close(p, INSTANT_NONE);
+    p->no_worker = offer->result == OFFER_NO_WORKER;
 }
 
 static void fill_need(struct desk *d, const struct registry_line *line, struct permit_need *ret)
@@ -407,7 +408,36 @@ static bool is_late(struct desk *d, struct desk_task *t, struct instant now)
     return true;
 }
 
-void attempts_start(struct desk *d, struct instant now)
+/*
+ * While a service is full, new tasks would be refused one after the other, and come back in waves: they are held back while
+ * many wait after a refusal, as rows of batches are (core/choose.c).
+ */
+static bool is_crowded(struct desk *d, const struct desk_task *t, struct desk_pool *p)
+{
+    const struct permit_account *a = core_pool_permits(p->core);
+
+    if (t->task->capacity_retries > 0 || p->refused == 0 ||
+        a->running + p->refused < a->limit + CROWDING_ROWS_MAX)
+        return false;
+    /* Until the first of those that wait may go again; what ends well opens it, too. */
+    pool_close(p, list_entry(heap_first(&d->waits), struct desk_task, wait)->wake_at);
+    return true;
+}
+
+/* What lazy and extra workers are started for. */
+static void want_workers(struct desk *d)
+{
+    list_foreach (node, &d->pools) {
+        struct desk_pool *p = list_entry(node, struct desk_pool, link);
+
+        if (p->place && core_pool_crew(p->core))
+            dispatcher_want_workers(p->core,
+                                    p->no_worker ? schedule_pool_ready(d->schedule, p->place) : 0);
+        p->no_worker = false;
+    }
+}
+
+static void start_all(struct desk *d, struct instant now)
 {
     struct schedule_task *s;
     struct schedule_pool *place;
@@ -417,9 +447,17 @@ void attempts_start(struct desk *d, struct instant now)
            schedule_choose(d->schedule, now, &s, &place)) {
         struct desk_task *t = list_entry(s, struct desk_task, place);
 
-        if (!is_late(d, t, now) && !offer(d, t, schedule_pool_owner(place), now))
+        struct desk_pool *p = schedule_pool_owner(place);
+
+        if (!is_late(d, t, now) && !is_crowded(d, t, p) && !offer(d, t, p, now))
             return;
     }
+}
+
+void attempts_start(struct desk *d, struct instant now)
+{
+    start_all(d, now);
+    want_workers(d);
 }
 
 /* ---- the end ---- */
@@ -472,7 +510,7 @@ static void finish(struct attempt *a, struct instant now)
     count(a->pool, e);
     schedule_end(d->schedule, a->line, a->pool->place, e->run_ns, now);
     if (e->next == REGISTRY_READY)
-        window_again(d, t, wait_ns > 0 ? instant_add(now, wait_ns) : INSTANT_NONE, now);
+        window_again(d, t, a->pool, wait_ns > 0 ? instant_add(now, wait_ns) : INSTANT_NONE, now);
     else
         t->state = DESK_TASK_ENDING;
     if (e->next == REGISTRY_SCHEDULED)

@@ -41,6 +41,8 @@ struct desk_pool {
     size_t running;
     size_t unwritten; /* ops that have its name */
     uint64_t next_index;
+    size_t refused;   /* tasks that wait after a refusal here (desk_task.refused_by) */
+    bool no_worker;   /* the last offer of this turn found none with room */
     struct list busy; /* tasks set aside until their session's worker has room (desk_task.link) */
     struct desk_counts counts;
     struct list link;
@@ -57,11 +59,12 @@ struct desk_task {
     struct schedule_task place;
     struct registry_task *task;
     enum desk_task_state state;
-    struct attempt *attempt; /* of RUNNING and ENDING */
-    struct instant wake_at;  /* set aside until then; NEVER: not, or for its worker */
-    uint64_t worker;         /* set aside until that one has room; 0: not */
-    uint32_t holds;          /* ops that may change it are with the registry */
-    uint32_t ends;           /* of READY: ENDs that made it so, and are not written yet */
+    struct attempt *attempt;      /* of RUNNING and ENDING */
+    struct desk_pool *refused_by; /* that it waits for until wake_at; NULL: it does not */
+    struct instant wake_at;       /* set aside until then; NEVER: not, or for its worker */
+    uint64_t worker;              /* set aside until that one has room; 0: not */
+    uint32_t holds;               /* ops that may change it are with the registry */
+    uint32_t ends;                /* of READY: ENDs that made it so, and are not written yet */
     bool
         gone; /* an op has made it something else; an END that is not written yet says whether it stays */
     bool
@@ -166,13 +169,16 @@ void window_gone(struct desk *d, struct desk_task *t, struct instant now);
 /* The task leaves for good: its end is written. */
 void window_end(struct desk *d, struct desk_task *t);
 /* READY again, in the schedule at its rank; aside until then (NONE: not). */
-void window_again(struct desk *d, struct desk_task *t, struct instant until, struct instant now);
+void window_again(struct desk *d, struct desk_task *t, struct desk_pool *p, struct instant until,
+                  struct instant now);
 void window_aside_until(struct desk *d, struct desk_task *t, struct instant until);
 void window_aside_for(struct desk *d, struct desk_task *t, struct desk_pool *p, uint64_t worker);
 /* A worker of the pool has room again; 0: any may have. */
 void window_bring_back(struct desk_pool *p, uint64_t worker, struct instant now);
 /* An END that made a task READY is written; ok: the registry has it so. */
 void window_end_written(struct desk *d, uint64_t task, bool ok, struct instant now);
+/* The pool goes: tasks that wait for it do not count there any more. */
+void window_leave_pool(struct desk_pool *p, struct instant now);
 /* Asks the registry for more of the line when it runs low. */
 void window_refill(struct desk *d, struct schedule_line *l, struct instant now);
 void window_taken(struct desk *d, struct registry_op *op, struct instant now);

@@ -8,7 +8,7 @@
  *                 max_attempts have counted; then failed
  *                 the table may send it to the pool's fallback: ready again at once, for one attempt there, whatever has counted
  *     lost        with its worker: counts as a death, apart from the attempts; after deaths_max of them the task is quarantined.
- *                 For the sake of another request at the same worker: counts as nothing
+ *                 For the sake of another request at the same worker, or before it began: counts as nothing
  *     cancelled   by hand: cancelled, also when it had just ended otherwise and would be tried again. Because the dispatcher stops: ready again, and counts as nothing
  */
 #include "core/desk/internal.h"
@@ -134,6 +134,11 @@ static void judge_ended(struct attempt *a, struct registry_end *e, duration_ns *
     }
     if (a->answer.reason == WEIR_REASON_CIRCUIT_OPEN) {
         fail(e, &a->answer, WEIR_REASON_NONE);
+        return;
+    }
+    /* It could not be given to its worker, and never began. */
+    if (a->answer.bystander && a->core.attempts == 0) {
+        e->next = REGISTRY_READY;
         return;
     }
     if (a->answer.bystander && a->t->task->spared < TASK_SPARED_MAX) {

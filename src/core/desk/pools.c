@@ -328,7 +328,7 @@ static void leave(struct desk_pool *p, struct instant now)
     struct desk *d = p->desk;
 
     if (p->batch) {
-        window_bring_back(p, 0, now);
+        window_leave_pool(p, now);
         schedule_remove_pool(d->schedule, p->place);
         p->place = NULL;
         close_batch(p, now);
