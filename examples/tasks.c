@@ -120,7 +120,7 @@ int main(int argc, char **argv)
     weir_close(engine, NULL);
     if (argc <= 1) {
         unlink(made);
-        strcat(made, "-lock");
+        snprintf(made, sizeof made, "%s/tasks.db-lock", folder);
         unlink(made);
         rmdir(folder);
     }
