@@ -31,20 +31,23 @@ struct weir_tasks;
 
 /* Which ready task goes next. */
 enum weir_policy {
-    WEIR_POLICY_FIFO,      /* the one that has been ready for the longest */
-    WEIR_POLICY_PRIORITY,  /* of the highest priority; equal ones by age */
-    WEIR_POLICY_SKILL,     /* the same */
+    WEIR_POLICY_FIFO,     /* the one that has been ready for the longest */
+    WEIR_POLICY_PRIORITY, /* of the highest priority; equal ones by age */
+    WEIR_POLICY_SKILL,    /* the same */
     WEIR_POLICY_FAIR_SHARE /* of the tenant that has had the least for its weight; then by priority */
 };
 
 struct weir_tasks_options {
-    const char *path; /* of the registry (SQLite); made if it is not there. One program has it at a time */
-    enum weir_policy policy;    /* default FIFO */
-    double ageing;              /* priority per minute that a task has waited, 0 (default) to 1000 */
-    uint64_t max_running;       /* attempts that run at once over all its pools; 0 (default): no limit */
-    uint32_t deaths_max;        /* attempts of a task that may be lost with the program that ran them; then it
+    const char
+        *path; /* of the registry (SQLite); made if it is not there. One program has it at a time */
+    enum weir_policy policy; /* default FIFO */
+    double ageing;           /* priority per minute that a task has waited, 0 (default) to 1000 */
+    uint64_t max_running; /* attempts that run at once over all its pools; 0 (default): no limit */
+    uint32_t
+        deaths_max; /* attempts of a task that may be lost with the program that ran them; then it
                                    fails (quarantined). Default 3; 0: no limit */
-    const char *default_pool;   /* of tasks that name neither pool nor skill; NULL: the first that is added */
+    const char *
+        default_pool; /* of tasks that name neither pool nor skill; NULL: the first that is added */
 };
 
 WEIR_API void weir_tasks_options_init(struct weir_tasks_options *options);
@@ -81,9 +84,9 @@ WEIR_API enum weir_status weir_tasks_start(struct weir_tasks *tasks, struct weir
 struct weir_task {
     const void *data; /* at most 64 MiB. May be NULL if len is 0 */
     size_t len;
-    const char *key;             /* NULL: none; need not be unique; and so on */
-    const char *pool;            /* the pool that it runs in, or: */
-    const char *skill;           /* any pool that has it; neither: the default pool */
+    const char *key;   /* NULL: none; need not be unique; and so on */
+    const char *pool;  /* the pool that it runs in, or: */
+    const char *skill; /* any pool that has it; neither: the default pool */
     const char *tenant;
     const char *session;         /* tasks of one session run one at a time, in order */
     const char *idempotency_key; /* a second submit with the same one gives the first task back */
@@ -125,8 +128,8 @@ WEIR_API const char *weir_task_state_name(enum weir_task_state state);
 struct weir_task_info {
     uint64_t id;
     enum weir_task_state state;
-    uint32_t attempts;    /* started */
-    uint32_t failures;    /* of these, that count */
+    uint32_t attempts;         /* started */
+    uint32_t failures;         /* of these, that count */
     enum weir_outcome outcome; /* of the last attempt */
     enum weir_reason reason;
     int status;
@@ -165,7 +168,8 @@ struct weir_tasks_stats {
     uint64_t running;   /* attempts */
     uint64_t events;    /* in the record, since the registry was made */
 };
-WEIR_API enum weir_status weir_tasks_get_stats(struct weir_tasks *tasks, struct weir_tasks_stats *ret,
+WEIR_API enum weir_status weir_tasks_get_stats(struct weir_tasks *tasks,
+                                               struct weir_tasks_stats *ret,
                                                struct weir_error *err);
 
 /*

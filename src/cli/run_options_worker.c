@@ -3,11 +3,11 @@
  */
 #include "base/error.h"
 #include "base/parse.h"
-#include "exec/template/shell.h"
 #include "cli/run_options_parts.h"
 #include "core/pool.h"
 #include "core/worker/crew.h"
 #include "exec/process/process.h"
+#include "exec/template/shell.h"
 
 #include <string.h>
 

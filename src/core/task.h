@@ -106,9 +106,9 @@ struct core_task {
     duration_ns deadline_ns;   /* from its submission; 0: none of its own */
     uint64_t hash_hi, hash_lo; /* of the row's bytes, for the store; 0 without one */
     uint32_t generation;       /* see core/ports/store.h */
-    uint32_t attempts_before;  /* of the same work, in other rows: counted in the attempt's number */
-    uint64_t token;            /* of the attempt of a single row; 0: the dispatcher gives one */
-    duration_ns timeout_ns;    /* of an attempt, in place of its pool's; 0: as the pool says */
+    uint32_t attempts_before; /* of the same work, in other rows: counted in the attempt's number */
+    uint64_t token;           /* of the attempt of a single row; 0: the dispatcher gives one */
+    duration_ns timeout_ns;   /* of an attempt, in place of its pool's; 0: as the pool says */
     /* For what works on it: NULL-terminated, "NAME=value"; a command has them in its environment, a worker in its
      * request. NULL: none. */
     const char *const *env;

@@ -242,6 +242,14 @@ static void host_closed(struct dispatcher_host *h, struct core_batch *b)
         batch_closed(batch_of(b));
 }
 
+static void host_pool_gone(struct dispatcher_host *h, struct core_pool *p)
+{
+    struct engine_lodger *l = list_entry(h, struct engine, dispatcher_host)->lodger;
+
+    if (l)
+        l->pool_gone(l, p);
+}
+
 /* Takes all that has come since the last time; returns whether there was anything. */
 static bool read_mailbox(struct engine *e)
 {
@@ -383,7 +391,8 @@ static struct engine *allocate(const struct engine_options *o)
                                                   .deliver = host_deliver,
                                                   .run_finished = host_run_finished,
                                                   .deliver_run = host_deliver_run,
-                                                  .closed = host_closed};
+                                                  .closed = host_closed,
+                                                  .pool_gone = host_pool_gone};
     e->executor_host = (struct core_executor_host){
         .report = report, .report_runs = report_runs, .now = host_now, .tell = host_tell};
     e->observer = o->observer;

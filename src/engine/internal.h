@@ -40,6 +40,8 @@ struct engine_lodger {
     /* Whether a batch is its own; then it is told of its results. */
     bool (*owns)(struct engine_lodger *l, const struct core_batch *b);
     void (*deliver)(struct engine_lodger *l, struct core_task *t);
+    /* A pool was removed, and is gone: any. */
+    void (*pool_gone)(struct engine_lodger *l, const struct core_pool *p);
     /* After the turn. */
     void (*idle)(struct engine_lodger *l);
 };

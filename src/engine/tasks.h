@@ -72,7 +72,7 @@ struct engine *engine_tasks_engine(struct engine_tasks *t);
 struct engine_tasks_stats {
     struct clerk_stats clerk;
     uint64_t turns;         /* of the engine's loop */
-    duration_ns lag_ns_max; /* the longest that a turn came late, since the last call */
+    duration_ns lag_ns_max; /* the longest that a turn came late in the last minute or two */
     int64_t last_claim_ns;  /* wall clock: when an attempt was last started; 0: none yet */
     uint64_t starts;
 };
@@ -86,6 +86,11 @@ void engine_tasks_get_stats(struct engine_tasks *t, struct engine_tasks_stats *r
 void engine_tasks_stop(struct engine_tasks *t, duration_ns grace_ns, duration_ns kill_ns,
                        bool refuse, uint64_t *ret_left);
 void engine_tasks_hurry(struct engine_tasks *t);
+/*
+ * After engine_tasks_stop(): ends the pools with their workers, and waits for callbacks that were left behind. What happens
+ * then is still recorded. Done by engine_tasks_close(), where it was not done before.
+ */
+void engine_tasks_end_pools(struct engine_tasks *t);
 /* Writes what is left, ends the clerk. The registry is closed by its owner. NULL-safe. */
 void engine_tasks_close(struct engine_tasks *t);
 

@@ -13,9 +13,9 @@
 #include "base/json.h"
 #include "cli/command/columns.h"
 #include "cli/command/joblog.h"
+#include "cli/command/values.h"
 #include "exec/template/shell.h"
 #include "exec/template/template.h"
-#include "cli/command/values.h"
 
 #define WORDS_MAX 16
 /* glibc's expressions may take exponential time and memory: what is tried here is ours. */

@@ -1,8 +1,8 @@
 /* Rows for commands; row.h says what a line is. */
 #include "base/error.h"
 #include "base/json.h"
-#include "exec/template/template.h"
 #include "cli/input/row_parts.h"
+#include "exec/template/template.h"
 
 #include <string.h>
 

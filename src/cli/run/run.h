@@ -21,10 +21,7 @@
 #ifndef CLI_RUN_RUN_H
 #define CLI_RUN_RUN_H
 
-#include "exec/template/argvec.h"
 #include "cli/command/joblog.h"
-#include "exec/template/shell.h"
-#include "exec/template/template.h"
 #include "cli/input/combine.h"
 #include "cli/input/program.h"
 #include "cli/input/source.h"
@@ -36,6 +33,9 @@
 #include "cli/run_options.h"
 #include "core/ports/observer.h"
 #include "engine/engine.h"
+#include "exec/template/argvec.h"
+#include "exec/template/shell.h"
+#include "exec/template/template.h"
 #include "observe/eventlog.h"
 
 #include <pthread.h>

@@ -48,6 +48,7 @@ enum weir_status desk_new(const struct desk_options *o, struct desk **ret, struc
     idmap_init(&d->attempts);
     list_init(&d->running);
     list_init(&d->pools);
+    list_init(&d->stale);
     heap_init(&d->waits, wait_less);
     heap_init(&d->silences, silence_less);
     d->finished_tail = &d->finished;
@@ -59,10 +60,10 @@ void desk_free(struct desk *d)
 {
     if (!d)
         return;
-    assert(d->run_count == 0 && d->unwritten == 0);
+    assert(d->run_count == 0 && d->unwritten == 0 && list_empty(&d->pools));
     window_free(d);
-    pools_free(d);
     schedule_free(d->schedule);
+    desk_slots_free(d);
     heap_free(&d->waits);
     heap_free(&d->silences);
     idmap_free(&d->attempts);
@@ -133,6 +134,8 @@ void desk_made_ready(struct desk *d, struct registry_op *op, struct instant now)
         desk_line_ready(d, lines[i], now);
     op->ret_line_count = 0;
     mem_free(lines);
+    if (op->ret_due_ns != 0)
+        desk_wake_by(d, op->ret_due_ns);
 }
 
 static void woken(struct desk *d, const struct registry_op *op, struct instant now)

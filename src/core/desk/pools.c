@@ -127,8 +127,6 @@ static void apply_limits(struct desk_pool *p, struct instant now)
     a->cpu_milli_limit = o->cpu_milli;
     a->memory_mib_limit = o->memory_mib;
     a->reserve = o->reserve;
-    a->burst.places = o->burst_places;
-    a->burst.seconds = o->burst_seconds;
     schedule_pool_changed(p->desk->schedule, p->place);
 }
 
@@ -180,7 +178,9 @@ enum weir_status desk_add_pool(struct desk *d, struct core_pool *pool,
         free_pool(p);
         return error_nomem(err);
     }
-    status = open_batch(p, now, err);
+    status = dispatcher_set_pool_burst(pool, o->burst_places, o->burst_seconds, now, err);
+    if (status == WEIR_OK)
+        status = open_batch(p, now, err);
     if (status != WEIR_OK) {
         free_pool(p);
         return status;
@@ -205,7 +205,11 @@ enum weir_status desk_change_pool(struct desk *d, struct desk_pool *p,
                                   struct weir_error *err)
 {
     struct desk_pool_options copy;
+    enum weir_status status =
+        dispatcher_set_pool_burst(p->core, o->burst_places, o->burst_seconds, now, err);
 
+    if (status != WEIR_OK)
+        return status;
     if (!copy_options(&copy, o))
         return error_nomem(err);
     if (!schedule_set_skills(d->schedule, p->place, copy.skills, copy.skill_count)) {
@@ -264,6 +268,17 @@ bool desk_pool_enabled(const struct desk_pool *p)
     return p->enabled;
 }
 
+void desk_reset_breaker(struct desk_pool *p, struct instant now)
+{
+    dispatcher_reset_breaker(p->core, now);
+    p->open_at = INSTANT_NONE;
+}
+
+bool desk_pool_leaves(const struct desk_pool *p)
+{
+    return p->leaving;
+}
+
 bool desk_set_default_pool(struct desk *d, const char *name)
 {
     struct desk_pool *p = name ? desk_find_pool(d, name) : NULL;
@@ -290,7 +305,9 @@ struct core_pool *desk_core_pool(const struct desk_pool *p)
 
 /* ---- going ---- */
 
-/* Nothing of it runs; its name may still be in ops, and then it stays for as long. */
+/*
+ * Nothing of it runs. It goes when its workers are gone too, and its name is in no op any more.
+ */
 static void leave(struct desk_pool *p, struct instant now)
 {
     struct desk *d = p->desk;
@@ -300,11 +317,13 @@ static void leave(struct desk_pool *p, struct instant now)
         schedule_remove_pool(d->schedule, p->place);
         p->place = NULL;
         close_batch(p, now);
-        dispatcher_remove_pool(d->dispatcher, p->core, now);
+        p->going = p->core;
         p->core = NULL;
-        desk_tell(d, REGISTRY_POOL_CHANGED, p, "{\"removed\":true}", now);
+        dispatcher_remove_pool(d->dispatcher, p->going, now);
+        if (!d->ending)
+            desk_tell(d, REGISTRY_POOL_CHANGED, p, "{\"removed\":true}", now);
     }
-    if (p->unwritten > 0)
+    if (p->going || p->unwritten > 0)
         return;
     list_remove(&p->link);
     if (p->options.ops->gone)
@@ -312,10 +331,46 @@ static void leave(struct desk_pool *p, struct instant now)
     free_pool(p);
 }
 
+/* Callbacks that were left behind count as running: they have their places. */
 void pool_release(struct desk_pool *p, struct instant now)
 {
-    if (p->leaving && p->running == 0)
+    if (p->leaving && p->running == 0 && (!p->batch || core_pool_permits(p->core)->running == 0))
         leave(p, now);
+}
+
+void desk_pool_gone(struct desk *d, const struct core_pool *pool, struct instant now)
+{
+    list_foreach (node, &d->pools) {
+        struct desk_pool *p = list_entry(node, struct desk_pool, link);
+
+        if (p->going != pool)
+            continue;
+        p->going = NULL;
+        pool_release(p, now);
+        return;
+    }
+}
+
+static void release_leaving(struct desk *d, struct instant now)
+{
+    list_foreach_safe (node, &d->pools)
+        pool_release(list_entry(node, struct desk_pool, link), now);
+}
+
+void desk_remove_pools(struct desk *d, struct instant now)
+{
+    d->ending = true;
+    list_foreach_safe (node, &d->pools)
+        desk_remove_pool(d, list_entry(node, struct desk_pool, link), now);
+}
+
+size_t desk_pool_count(const struct desk *d)
+{
+    size_t n = 0;
+
+    list_foreach (node, &d->pools)
+        n++;
+    return n;
 }
 
 void desk_remove_pool(struct desk *d, struct desk_pool *p, struct instant now)
@@ -327,21 +382,8 @@ void desk_remove_pool(struct desk *d, struct desk_pool *p, struct instant now)
     pool_release(p, now);
 }
 
-void pools_free(struct desk *d)
+void desk_slots_free(struct desk *d)
 {
-    struct list *node;
-
-    while ((node = list_front(&d->pools))) {
-        struct desk_pool *p = list_entry(node, struct desk_pool, link);
-
-        assert(p->running == 0 && p->unwritten == 0);
-        if (p->batch)
-            close_batch(p, INSTANT_NONE); /* while it is known as ours */
-        list_remove(node);
-        if (p->options.ops->gone)
-            p->options.ops->gone(p->options.ctx);
-        free_pool(p);
-    }
     for (size_t i = 0; i < d->slot_count; i++) {
         permit_slots_free(&d->slots[i].slots);
         mem_free(d->slots[i].name);
@@ -359,6 +401,7 @@ void pool_close(struct desk_pool *p, struct instant until)
 
 void pools_open(struct desk *d, struct instant now)
 {
+    release_leaving(d, now);
     list_foreach (node, &d->pools) {
         struct desk_pool *p = list_entry(node, struct desk_pool, link);
 

@@ -57,6 +57,7 @@
 #include <stdint.h>
 
 #define REGISTRY_NAME_BYTES_MAX    255
+#define REGISTRY_KEY_BYTES_MAX     1024 /* of a task's key, which may be a path, say */
 #define REGISTRY_PAYLOAD_BYTES_MAX (64u << 20)
 #define REGISTRY_PRIORITY_MIN      (-1000)
 #define REGISTRY_PRIORITY_MAX      1000
@@ -145,7 +146,7 @@ struct registry_task {
     const char *key; /* never NULL; and so on: */
     const char *payload;
     size_t payload_len;
-    void *user; /* whoever has it: its own */
+    uint32_t refs; /* of whoever has it: 0 when it is handed over */
 };
 
 /* ---- events ---- */
@@ -256,6 +257,7 @@ enum registry_op_kind {
     REGISTRY_PURGE,
     REGISTRY_SET,
     REGISTRY_SAMPLE,
+    REGISTRY_LINES, /* of the clerk: it asks lines(), and no registry is given it */
     REGISTRY_OP_KINDS
 };
 
@@ -463,6 +465,8 @@ struct registry_op {
     struct registry_task *ret_ready;
     uint32_t *ret_lines;
     size_t ret_line_count;
+    /* When a task is due that this op has made SCHEDULED because the last of its dependencies is met: the earliest; 0: none. */
+    int64_t ret_due_ns;
     /* of whoever sends it (engine/tasks.h) and of the clerk (engine/clerk.h); not looked at by a registry: */
     void (*done)(
         struct registry_op *op); /* on the clerk's thread, after the commit or the failure */
@@ -473,7 +477,7 @@ struct registry_op {
     uint64_t group; /* of the transaction that it is in; 0: it waits */
     bool folded;    /* a START that is part of its END */
     bool spilled;   /* what it tells is in the spill file */
-    bool untaken;                 /* the store has not taken it: nothing has happened, and err says why */
+    bool untaken;   /* the store has not taken it: nothing has happened, and err says why */
 };
 
 /* ---- reading ---- */
@@ -489,21 +493,23 @@ struct registry_view {
     int64_t submitted_ns, ready_ns, not_before_ns, deadline_ns, started_ns, ended_ns;
     uint32_t attempts, failures, deaths, max_attempts, capacity_retries;
     int64_t timeout_ns;
-    uint32_t blocked_by; /* dependencies that are not met */
+    uint32_t blocked_by;           /* dependencies that are not met */
     bool run_after_failure, stuck; /* stuck: found by the last check */
     struct slice pool;             /* of the attempt that runs, or of the last */
-    enum weir_outcome outcome;     /* of the last attempt, or how the task ended without one; OK: there is none yet, too */
+    enum weir_outcome
+        outcome; /* of the last attempt, or how the task ended without one; OK: there is none yet, too */
     enum weir_reason reason;
     int status;
     struct slice message;
-    bool has_result;               /* output and errput are asked for, and it has ended by END */
+    bool has_result; /* output and errput are asked for, and it has ended by END */
     struct slice payload, output, errput;
 };
 
 struct registry_filter {
     unsigned states; /* bits 1 << enum registry_state; 0: all */
-    struct slice pool, skill, tenant, session, key; /* of the line (pool: that it named), its key; empty: any */
-    uint64_t batch;  /* 0: any */
+    struct slice pool, skill, tenant, session,
+        key;        /* of the line (pool: that it named), its key; empty: any */
+    uint64_t batch; /* 0: any */
     bool stuck;
     bool newest_first;
     bool with_payload, with_result;
@@ -519,8 +525,9 @@ struct registry_event_filter {
 struct registry_batch {
     uint64_t id;
     struct slice name;
-    int64_t opened_ns, ended_ns; /* ended: when no more came and all had ended, as batch.ended tells; 0: not (any more) */
-    bool ended; /* no more tasks come */
+    int64_t opened_ns,
+        ended_ns; /* ended: when no more came and all had ended, as batch.ended tells; 0: not (any more) */
+    bool ended;                              /* no more tasks come */
     uint64_t total, states[REGISTRY_STATES]; /* of tasks that are still there; total: their sum */
 };
 
@@ -547,25 +554,31 @@ struct registry_reader_ops {
                              struct registry_view *ret, struct weir_error *err);
     /* Tasks with id > after (< after when the newest come first; 0: from the end), at most max. Stable while tasks come
      * and go: an id is never given twice. */
-    enum weir_status (*tasks)(struct registry_reader *r, const struct registry_filter *f, uint64_t after, uint32_t max,
-                              registry_task_fn fn, void *ctx, struct weir_error *err);
+    enum weir_status (*tasks)(struct registry_reader *r, const struct registry_filter *f,
+                              uint64_t after, uint32_t max, registry_task_fn fn, void *ctx,
+                              struct weir_error *err);
     /* What a task depends on, or what depends on it (`up`), as far as it is there, in the order of ids. */
-    enum weir_status (*dependencies)(struct registry_reader *r, uint64_t id, bool up, registry_task_fn fn, void *ctx,
-                                     struct weir_error *err);
-    enum weir_status (*events)(struct registry_reader *r, const struct registry_event_filter *f, uint64_t after,
-                               uint32_t max, registry_event_fn fn, void *ctx, struct weir_error *err);
-    enum weir_status (*batch)(struct registry_reader *r, uint64_t id, struct registry_batch *ret, struct weir_error *err);
-    enum weir_status (*batches)(struct registry_reader *r, uint64_t after, uint32_t max, registry_batch_fn fn, void *ctx,
-                                struct weir_error *err);
+    enum weir_status (*dependencies)(struct registry_reader *r, uint64_t id, bool up,
+                                     registry_task_fn fn, void *ctx, struct weir_error *err);
+    enum weir_status (*events)(struct registry_reader *r, const struct registry_event_filter *f,
+                               uint64_t after, uint32_t max, registry_event_fn fn, void *ctx,
+                               struct weir_error *err);
+    enum weir_status (*batch)(struct registry_reader *r, uint64_t id, struct registry_batch *ret,
+                              struct weir_error *err);
+    enum weir_status (*batches)(struct registry_reader *r, uint64_t after, uint32_t max,
+                                registry_batch_fn fn, void *ctx, struct weir_error *err);
     /* Tasks of a batch from a place on, in order (of place, then id), up to the first that has not ended; with their results, and payload if
      * asked. */
-    enum weir_status (*results)(struct registry_reader *r, uint64_t batch, uint64_t from, uint32_t max, bool with_payload,
-                                registry_task_fn fn, void *ctx, struct weir_error *err);
+    enum weir_status (*results)(struct registry_reader *r, uint64_t batch, uint64_t from,
+                                uint32_t max, bool with_payload, registry_task_fn fn, void *ctx,
+                                struct weir_error *err);
     /* In the order of their names; those with no task at all may be left out. */
-    enum weir_status (*tallies)(struct registry_reader *r, registry_tally_fn fn, void *ctx, struct weir_error *err);
+    enum weir_status (*tallies)(struct registry_reader *r, registry_tally_fn fn, void *ctx,
+                                struct weir_error *err);
     /* from <= at < to. pool NULL: over all. Oldest first. */
-    enum weir_status (*history)(struct registry_reader *r, const char *pool, uint32_t resolution_s, int64_t from_ns,
-                                int64_t to_ns, registry_sample_fn fn, void *ctx, struct weir_error *err);
+    enum weir_status (*history)(struct registry_reader *r, const char *pool, uint32_t resolution_s,
+                                int64_t from_ns, int64_t to_ns, registry_sample_fn fn, void *ctx,
+                                struct weir_error *err);
     /* The value of a fact, appended. WEIR_E_END: none. */
     enum weir_status (*fact)(struct registry_reader *r, struct slice name, struct buf *out,
                              struct weir_error *err);
@@ -603,7 +616,7 @@ struct core_registry_ops {
                                      struct weir_error *err);
     enum weir_status (*put_back)(struct core_registry *r, int64_t now_ns, uint32_t deaths_max,
                                  uint64_t *ret_count, struct weir_error *err);
-    /* Every line that has a ready task. */
+    /* Every line that has a ready task. On the writer's thread. */
     enum weir_status (*lines)(struct core_registry *r, registry_line_fn fn, void *ctx,
                               struct weir_error *err);
     /* The line of that number; its slices are the registry's, and stay. NULL: none. Any thread. */

@@ -116,6 +116,8 @@ static void stop(struct house *h)
     } else {
         stop_tasks(h);
     }
+    notify_more_time(60 * NS_PER_S);
+    engine_tasks_end_pools(h->tasks);
     snprintf(detail, sizeof detail, "{\"left\":%llu}", (unsigned long long)h->left);
     house_tell(h, REGISTRY_DISPATCHER_STOPPED, detail);
     daemon_log(h->log, h->left > 0 ? CONFIG_WARNING : CONFIG_INFO,

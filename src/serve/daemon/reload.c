@@ -93,6 +93,7 @@ static enum weir_status apply_change(struct house *h, const struct config *now,
                                      const struct config_change *change, struct weir_error *err)
 {
     const struct config_pool *p;
+    enum weir_status status;
 
     switch (change->how) {
     case CONFIG_POOL_REMOVED:
@@ -111,7 +112,11 @@ static enum weir_status apply_change(struct house *h, const struct config *now,
         return WEIR_OK;
     }
     p = find_config(now, change->what);
-    return p ? house_add_pool(h, p, err) : WEIR_OK;
+    status = p ? house_add_pool(h, p, err) : WEIR_OK;
+    /* It begins as the file says, also after the next start. */
+    if (status == WEIR_OK && change->how == CONFIG_POOL_REPLACED)
+        status = backend_forget(h->backend, change->what, err);
+    return status;
 }
 
 static bool touches_schedule(const struct config_changes *c)
@@ -138,8 +143,7 @@ static enum weir_status apply(struct house *h, const struct config *now,
             status = one.status;
         }
     if (house_apply(h, now, touches_schedule(c), &one) != WEIR_OK ||
-        (touches_schedule(c) && backend_forget(h->backend, NULL, &one) != WEIR_OK) ||
-        house_set_tokens(h, now, &one) != WEIR_OK) {
+        (touches_schedule(c) && backend_forget(h->backend, NULL, &one) != WEIR_OK)) {
         daemon_log(h->log, CONFIG_ERROR, "reload: %s", one.message);
         if (err)
             *err = one;
@@ -179,6 +183,9 @@ static enum weir_status reload(struct house *h, struct buf *out, struct weir_err
 
     if (status == WEIR_OK)
         status = config_diff(h->config, now, &changes, err);
+    /* Before all else: a listener that is open beyond loopback may refuse to be without any. */
+    if (status == WEIR_OK)
+        status = house_set_tokens(h, now, err);
     if (status == WEIR_OK)
         status = apply(h, now, &changes, err);
     else

@@ -7,8 +7,8 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "exec/template/template.h"
 #include "cli/input/row.h"
+#include "exec/template/template.h"
 
 #include <stdio.h>
 #include <string.h>
