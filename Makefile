@@ -31,6 +31,8 @@ LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
 DATADIR ?= $(PREFIX)/share/weir
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 DESTDIR ?=
 
 FUZZ_SECONDS ?= 30
@@ -105,7 +107,8 @@ LIB_SRC := $(call find_c,$(addprefix src/,base flow core loop exec store observe
 CLI_SRC := $(call find_c,src/sim src/serve src/cli,*.c)
 UNIT_SRC := $(call find_c,tests/unit tests/contract,test_*.c)
 SIM_SRC := $(call find_c,tests/simulation,test_*.c)
-SUPPORT_SRC := $(call find_c,tests/support,*.c)
+# Worlds of tests that are more than one file: linked with all of them.
+SUPPORT_SRC := $(call find_c,tests/support tests/simulation/desk,*.c)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 EXAMPLE_SRC := $(wildcard examples/*.c)
 WORKER_SRC := $(wildcard examples/workers/*.c)
@@ -327,6 +330,10 @@ install: all
 	    -e 's|@LIBS_PRIVATE@|$(strip $(LIB_LIBS))|' weir.pc.in >$(TO)$(LIBDIR)/pkgconfig/weir.pc
 	chmod 644 $(TO)$(LIBDIR)/pkgconfig/weir.pc
 	$(if $(wildcard docs/weir.1),install -d $(TO)$(MANDIR)/man1 && install -m 644 docs/weir.1 $(TO)$(MANDIR)/man1/weir.1)
+	install -d $(TO)$(BASHDIR) $(TO)$(ZSHDIR)
+	$(BUILD)/weir completion bash >$(TO)$(BASHDIR)/weir
+	$(BUILD)/weir completion zsh >$(TO)$(ZSHDIR)/_weir
+	chmod 644 $(TO)$(BASHDIR)/weir $(TO)$(ZSHDIR)/_weir
 	install -d $(TO)$(DATADIR)/python
 	install -m 644 sdk/python/weir_worker.py $(TO)$(DATADIR)/python/weir_worker.py
 	$(if $(wildcard examples/weir.yml),install -d $(TO)$(DATADIR)/examples && \
@@ -339,6 +346,7 @@ install: all
 
 uninstall:
 	rm -f $(TO)$(BINDIR)/weir $(addprefix $(TO)$(LIBDIR)/,$(INSTALLED_LIBS)) $(TO)$(MANDIR)/man1/weir.1
+	rm -f $(TO)$(BASHDIR)/weir $(TO)$(ZSHDIR)/_weir
 	rm -rf $(TO)$(INCLUDEDIR)/weir $(TO)$(DATADIR)
 
 # ---- Documents ---------------------------------------------------------------------------------------------

@@ -163,6 +163,12 @@ static int list(struct client *c, void *options)
                                                 .none = "no batches"});
 }
 
+static void tell_batch(struct client *c, const char *word)
+{
+    (void)word;
+    view_show(c, buf_slice(&c->body), NULL);
+}
+
 static int each(struct client *c, const char *method, const char *action,
                 void (*tell)(struct client *, const char *))
 {
@@ -171,14 +177,8 @@ static int each(struct client *c, const char *method, const char *action,
                                               .action = action,
                                               .what = "batch",
                                               .numbers = true,
+                                              .apart = tell == tell_batch,
                                               .tell = tell});
-}
-
-static void tell_batch(struct client *c, const char *word)
-{
-    if (strcmp(word, c->o->words.items[0]) != 0)
-        buf_putc(&c->out, '\n');
-    view_show(c, buf_slice(&c->body), NULL);
 }
 
 static int show(struct client *c, void *options)
@@ -193,9 +193,11 @@ static void tell_count(struct client *c, const char *word)
 {
     bool cancelled = view_member(buf_slice(&c->body), "cancelled").len > 0;
 
-    buf_printf(&c->out, "batch %s: ", word);
+    buf_printf(
+        &c->out,
+        cancelled ? "batch %s: tasks cancelled: " : "batch %s: tasks that run again: ", word);
     view_put_text(&c->out, view_member(buf_slice(&c->body), cancelled ? "cancelled" : "retried"));
-    buf_puts(&c->out, cancelled ? " tasks cancelled\n" : " tasks run again\n");
+    buf_putc(&c->out, '\n');
 }
 
 static int cancel(struct client *c, void *options)
@@ -212,9 +214,9 @@ static int retry(struct client *c, void *options)
 
 static void tell_end(struct client *c, const char *word)
 {
-    buf_printf(&c->out, "batch %s: ended, ", word);
+    buf_printf(&c->out, "batch %s: ended, with so many tasks: ", word);
     view_put_text(&c->out, view_member(buf_slice(&c->body), "total"));
-    buf_puts(&c->out, " tasks\n");
+    buf_putc(&c->out, '\n');
 }
 
 static int end(struct client *c, void *options)

@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "loop/loop.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -149,9 +150,18 @@ struct options_table client_table(const struct client_command *command,
                                   .takes_rest = verb->takes_rest};
 }
 
-static int help(struct client *c, const struct options_table *table)
+static int help(struct client *c, const struct client_verb *verb, struct options_table table)
 {
-    options_help(table, HELP_WIDTH, &c->out);
+    _cleanup_buf_ struct buf intro = {0};
+
+    /* A verb that has no more to say: its line, as a sentence. */
+    if (!verb->intro) {
+        buf_printf(&intro, "%s.", verb->help);
+        if (intro.data)
+            intro.data[0] = (char)toupper((unsigned char)intro.data[0]);
+        table.intro = intro.data;
+    }
+    options_help(&table, HELP_WIDTH, &c->out);
     return client_flush(c) ? CLI_OK : CLI_FAILED;
 }
 
@@ -216,7 +226,7 @@ static int run_verb(const struct client_command *command, const struct client_ve
     else if (options_parse(&table, argc, argv, options, &err) != WEIR_OK)
         result = client_complain(&c, &err);
     else if (options->help)
-        result = help(&c, &table);
+        result = help(&c, verb, table);
     else
         result = call(&c, verb, options);
     buf_free(&c.out);

@@ -12,71 +12,19 @@
 
 #include <stdio.h>
 
-#define DEPTH_MAX 16
-
 /* ---- show ---- */
-
-static bool is_inner(struct slice value)
-{
-    enum json_kind kind = json_kind(value);
-
-    return (kind == JSON_OBJECT || kind == JSON_ARRAY) && json_trim(value).len > 2;
-}
-
-/* A list of plain values stands on one line. */
-static bool is_plain_list(struct slice value)
-{
-    struct json_iter it;
-    struct slice key, item;
-
-    if (json_kind(value) != JSON_ARRAY)
-        return false;
-    json_iter_init(&it, value);
-    while (json_iter_next(&it, &key, &item)) {
-        if (is_inner(item))
-            return false;
-    }
-    return true;
-}
-
-/* As YAML would be indented: to be read, not to be loaded (weir serve --show writes that). */
-static void put_tree(struct buf *out, struct slice value, int depth, bool dash)
-{
-    struct json_iter it;
-    struct slice key, item;
-
-    json_iter_init(&it, value);
-    while (json_iter_next(&it, &key, &item)) {
-        bool in_array = key.len == 0;
-
-        buf_printf(out, "%*s", dash ? 0 : depth * 2, "");
-        dash = false;
-        if (in_array) {
-            buf_puts(out, "- ");
-        } else {
-            table_put_clean(out, (struct slice){key.data + 1, key.len - 2});
-            buf_putc(out, ':');
-        }
-        if (!is_inner(item) || is_plain_list(item) || depth >= DEPTH_MAX) {
-            buf_puts(out, in_array ? "" : " ");
-            if (json_trim(item).len > 2 || json_kind(item) == JSON_NUMBER)
-                view_put_text(out, item);
-            buf_putc(out, '\n');
-        } else {
-            buf_puts(out, in_array ? "" : "\n");
-            put_tree(out, item, depth + 1, in_array);
-        }
-    }
-}
 
 static int show(struct client *c, void *options)
 {
+    _cleanup_buf_ struct buf text = {0};
     int result = client_ask(c, "GET", "/v1/config", NULL);
 
     (void)options;
-    if (result == CLI_OK && !verbs_put_json(c))
-        put_tree(&c->out, buf_slice(&c->body), 0, false);
-    return result;
+    if (result != CLI_OK || verbs_put_json(c))
+        return result;
+    json_unquote(view_member(buf_slice(&c->body), "config"), &text);
+    view_put_lines(&c->out, buf_slice(&text), "");
+    return CLI_OK;
 }
 
 /* ---- check ---- */
@@ -132,8 +80,8 @@ static int reload(struct client *c, void *options)
 static const struct client_verb verbs[] = {
     {.name = "show",
      .help = "the configuration in force, without secrets",
-     .intro = "The configuration in force, defaults included, without secrets. To be read; weir "
-              "serve -c FILE --show writes one that can be loaded.",
+     .intro = "Prints the configuration in force, defaults included, without secrets: as weir "
+              "serve --show would, but of the daemon that runs.",
      .run = show},
     {.name = "check",
      .help = "say what is wrong with a file, before the daemon reads it",

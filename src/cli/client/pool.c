@@ -47,8 +47,9 @@ static void put_limit(const struct client *c, struct slice pool, struct buf *out
     (void)c;
     view_put_text(out, limit);
     if (!slice_equal(json_trim(limit), json_trim(set))) {
-        buf_puts(out, " of ");
+        buf_puts(out, " (set ");
         view_put_text(out, set);
+        buf_putc(out, ')');
     }
 }
 
@@ -78,8 +79,7 @@ static int list(struct client *c, void *options)
 
 static void tell_pool(struct client *c, const char *word)
 {
-    if (strcmp(word, c->o->words.items[0]) != 0)
-        buf_putc(&c->out, '\n');
+    (void)word;
     view_show(c, buf_slice(&c->body), NULL);
 }
 

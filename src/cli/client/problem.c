@@ -51,18 +51,19 @@ static void put_errors(struct buf *out, struct slice problem, struct slice detai
         if (line.len > 0)
             buf_puts(&line, ": ");
         view_put_text(&line, view_member(one, "message"));
-        if (!slice_equal(buf_slice(&line), detail))
+        if (line.len > 0 && !memmem(detail.data, detail.len, line.data, line.len))
             buf_printf(out, "  %s\n", line.data ? line.data : "");
     }
 }
 
 /* What a stream left behind. */
-static void put_accepted(struct buf *out, struct slice problem)
+static void put_accepted(struct buf *out, struct slice problem, struct slice detail)
 {
     struct slice value;
     int64_t n;
 
-    if (json_member(problem, "line", &value) && json_int64(value, &n))
+    if (json_member(problem, "line", &value) && json_int64(value, &n) &&
+        (detail.len < 4 || memcmp(detail.data, "line", 4) != 0))
         buf_printf(out, "  line %" PRId64 "\n", n);
     if (json_member(problem, "accepted", &value) && json_int64(value, &n)) {
         buf_printf(out, "  accepted all the same: %" PRId64 " tasks", n);
@@ -90,7 +91,7 @@ static void put_problem(struct buf *out, const struct client *c, struct slice pr
                                        : "; give a token with --token-file or WEIR_API_TOKEN");
     buf_putc(out, '\n');
     put_errors(out, problem, buf_slice(&detail));
-    put_accepted(out, problem);
+    put_accepted(out, problem, buf_slice(&detail));
 }
 
 int problem_tell(const struct client *c)

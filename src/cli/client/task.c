@@ -180,15 +180,7 @@ static void put_block(struct client *c, struct slice task, const char *member, c
     else
         buf_put_slice(&text, json_trim(value));
     buf_printf(&c->out, "\n%s:\n", title);
-    for (size_t at = 0; at < text.len;) {
-        const char *end = memchr(text.data + at, '\n', text.len - at);
-        size_t len = end ? (size_t)(end - text.data) - at : text.len - at;
-
-        buf_puts(&c->out, "  ");
-        table_put_clean(&c->out, (struct slice){text.data + at, len});
-        buf_putc(&c->out, '\n');
-        at += len + 1;
-    }
+    view_put_lines(&c->out, buf_slice(&text), "  ");
     c->out.failed = c->out.failed || text.failed;
 }
 
@@ -198,8 +190,7 @@ static void tell_task(struct client *c, const char *word)
                                          "output_base64", "errput",         NULL};
     struct slice task = buf_slice(&c->body);
 
-    if (strcmp(word, c->o->words.items[0]) != 0)
-        buf_putc(&c->out, '\n');
+    (void)word;
     view_show(c, task, blocks);
     put_block(c, task, "payload", "payload");
     put_block(c, task, "payload_base64", "payload (base64)");
@@ -217,6 +208,7 @@ static int each(struct client *c, const char *method, const char *action, const 
                                               .body = body,
                                               .what = "task",
                                               .numbers = true,
+                                              .apart = tell == tell_task,
                                               .tell = tell});
 }
 

@@ -24,7 +24,7 @@ bool verbs_put_json(struct client *c)
     return true;
 }
 
-static int one(struct client *c, const struct verbs_each *e, const char *word)
+static int one(struct client *c, const struct verbs_each *e, const char *word, bool *told)
 {
     _cleanup_buf_ struct buf path = {0};
     int64_t id;
@@ -37,18 +37,22 @@ static int one(struct client *c, const struct verbs_each *e, const char *word)
     if (e->action)
         buf_printf(&path, "/%s", e->action);
     result = client_ask(c, e->method, path.failed ? NULL : path.data, e->body);
-    if (result == CLI_OK && !verbs_put_json(c))
+    if (result == CLI_OK && !verbs_put_json(c)) {
+        buf_puts(&c->out, *told && e->apart ? "\n" : "");
         e->tell(c, word);
+        *told = true;
+    }
     return result;
 }
 
 int verbs_each(struct client *c, const struct verbs_each *e)
 {
     size_t end = e->count > 0 ? e->first + e->count : c->o->words.count;
+    bool told = false;
     int result = CLI_OK;
 
     for (size_t i = e->first; i < end; i++) {
-        int this = one(c, e, c->o->words.items[i]);
+        int this = one(c, e, c->o->words.items[i], &told);
 
         if (result == CLI_OK)
             result = this;

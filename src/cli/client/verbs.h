@@ -33,6 +33,7 @@ struct verbs_each {
     const char *method, *kind, *action, *body;
     const char *what; /* "task" */
     bool numbers;
+    bool apart;          /* a blank line between what is told of two of them */
     size_t first, count; /* of the words; count 0: all of them */
     void (*tell)(struct client *c, const char *word);
 };

@@ -78,6 +78,19 @@ void view_put_text(struct buf *out, struct slice value)
     out->failed = out->failed || text.failed;
 }
 
+void view_put_lines(struct buf *out, struct slice text, const char *indent)
+{
+    for (size_t at = 0; at < text.len;) {
+        const char *end = memchr(text.data + at, '\n', text.len - at);
+        size_t len = end ? (size_t)(end - text.data) - at : text.len - at;
+
+        buf_puts(out, indent);
+        table_put_clean(out, (struct slice){text.data + at, len});
+        buf_putc(out, '\n');
+        at += len + 1;
+    }
+}
+
 static void put_bytes(struct buf *out, double bytes)
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};

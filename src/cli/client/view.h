@@ -36,6 +36,8 @@ struct view_column {
 struct slice view_member(struct slice object, const char *path);
 /* Appends a value as text, without what would steer a terminal: strings without quotes, lists with commas between. */
 void view_put_text(struct buf *out, struct slice value);
+/* Appends lines of text, each with the indent before it. */
+void view_put_lines(struct buf *out, struct slice text, const char *indent);
 void view_put(const struct client *c, enum view_kind kind, struct slice value, struct buf *out);
 enum table_colour view_colour(struct slice state);
 

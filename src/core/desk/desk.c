@@ -48,6 +48,7 @@ enum weir_status desk_new(const struct desk_options *o, struct desk **ret, struc
     idmap_init(&d->attempts);
     list_init(&d->running);
     list_init(&d->pools);
+    list_init(&d->stale);
     heap_init(&d->waits, wait_less);
     heap_init(&d->silences, silence_less);
     d->finished_tail = &d->finished;
