@@ -5,7 +5,7 @@ import shutil
 from daemon import against_beanstalkd, against_daemon, newest_postgres, Postgres
 from harness import Bench, Goal, Side
 
-TASKS, JOBS = 200_000, 20_000
+TASKS, JOBS, SLOW = 200_000, 20_000, 3000
 GROUP, AT_ONCE = 100, 64
 
 
@@ -19,7 +19,7 @@ def bench(kit):
 
     graphile = Side("graphile-worker", prints=True)
     if newest_postgres():
-        graphile.command = ["node", kit.npm("tasks_graphile.mjs", "graphile-worker@0.17", "pg@8"), Postgres(kit).url, JOBS]
+        graphile.command = ["node", kit.npm("tasks_graphile.mjs", "graphile-worker@0.18", "pg@8"), Postgres(kit).url, JOBS]
     else:
         graphile.missing = "PostgreSQL is not installed"
     bulk = [kit.compile("serve_bulk.c"), "SOCKET", TASKS]
@@ -36,7 +36,7 @@ def bench(kit):
             Side("HTTP", call=against_daemon(kit, bulk, pool={"enabled": False})),
             Side("SQLite", [kit.compile("tasks_sqlite.c", "sqlite3"), kit.folder, TASKS, GROUP], prints=True),
             Side("beanstalkd -b", call=None if no_beanstalkd else against_beanstalkd(kit, [], TASKS, GROUP), missing=no_beanstalkd),
-            Side("beanstalkd -b -f0", call=None if no_beanstalkd else against_beanstalkd(kit, ["-f", "0"], JOBS, GROUP),
+            Side("beanstalkd -b -f0", call=None if no_beanstalkd else against_beanstalkd(kit, ["-f", "0"], SLOW, GROUP),
                  missing=no_beanstalkd),
             graphile,
             Side("fdatasync", [kit.compile("journal_fdatasync.c"), kit.folder], prints=True),

@@ -107,25 +107,20 @@ static struct registry_op *fold(struct clerk *c)
     return folded;
 }
 
-/* Back where they were, before all others: each comes before its END so. */
-static void unfold(struct clerk *c, struct registry_op *folded)
+/* Each before its END again: an END of an earlier attempt may come before both. */
+static void unfold(struct clerk *c)
 {
-    struct registry_op *last = folded;
+    for (struct registry_op **link = &c->group; *link; link = &(*link)->next) {
+        struct registry_op *op = *link, *start = op->start_op;
 
-    for (struct registry_op *op = c->group; op; op = op->next)
-        if (op->kind == REGISTRY_END && op->start_op && op->start_op->folded)
-            op->end.started = false;
-    if (!folded)
-        return;
-    for (;; last = last->next) {
-        last->folded = false;
-        if (!last->next)
-            break;
+        if (op->kind != REGISTRY_END || !start || !start->folded)
+            continue;
+        op->end.started = false;
+        start->folded = false;
+        start->next = op;
+        *link = start;
+        link = &start->next;
     }
-    last->next = c->group;
-    if (!c->group)
-        c->group_tail = &last->next;
-    c->group = folded;
 }
 
 static void note_commit(struct clerk *c, duration_ns took_ns, size_t ops)
@@ -298,13 +293,13 @@ static void wait_to_retry(struct clerk *c)
     pthread_mutex_unlock(&c->lock);
 }
 
-static void fail(struct clerk *c, struct registry_op *folded, const struct weir_error *why)
+static void fail(struct clerk *c, const struct weir_error *why)
 {
     struct registry_op *refused;
     uint64_t dropped = 0;
     bool giving_up;
 
-    unfold(c, folded);
+    unfold(c);
     pthread_mutex_lock(&c->lock);
     c->stats.failures++;
     c->stats.failing = true;
@@ -372,7 +367,7 @@ static void write_group(struct clerk *c)
     if (status == WEIR_OK)
         succeed(c, folded, instant_diff(loop_clock(), before));
     else
-        fail(c, folded, &err);
+        fail(c, &err);
 }
 
 /* After a failure the group is written in parts: what is behind the first ones goes back to the queue. Under the lock. */

@@ -275,6 +275,7 @@ static struct registry_op *keep(struct registry_op *op)
                                    .ret_ready = op->ret_ready,
                                    .ret_lines = op->ret_lines,
                                    .ret_line_count = op->ret_line_count,
+                                   .ret_due_ns = op->ret_due_ns,
                                    .note = n};
     n->left.err.status = op->err.status;
     op->ret_ready = NULL;
@@ -528,13 +529,16 @@ static void pass_on(struct core_observer *o, const struct core_event *ev)
         o->ops->event(o, ev);
 }
 
-/* What the dispatcher tells: breakers. */
+/* What the dispatcher tells: breakers, and what has come too late. */
 static void on_event(struct core_observer *o, const struct core_event *ev)
 {
     struct engine_tasks *t = list_entry(o, struct engine_tasks, observer);
 
     if (ev->kind == EVENT_BREAKER_CHANGED)
         tell_breaker(t, ev, ev->pool ? desk_find_pool(t->desk, ev->pool) : NULL);
+    if (ev->kind == EVENT_ATTEMPT_LATE && ev->task && ev->answer &&
+        desk_owns(t->desk, ev->task->batch))
+        desk_late(t->desk, ev->task, ev->answer->outcome, ev->at);
     pass_on(t->before, ev);
 }
 

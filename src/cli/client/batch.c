@@ -37,12 +37,6 @@ static const struct option_spec submit_own_specs[] = {
      AT(tasks),
      .group = "The batch",
      .help = "each line is a whole task, as POST /v1/tasks takes it, not a payload"},
-    {.name = "slot",
-     .kind = OPTION_LIST,
-     .argument = "NAME",
-     AT(slots),
-     .group = "The batch",
-     .help = "a named resource that each task takes a place of; may be given several times"},
 };
 
 static void put_path(const struct submit_options *o, bool open, struct buf *path)

@@ -27,7 +27,7 @@ struct submit_options {
 };
 
 /* What every task may have, for the tables of both. */
-#define SUBMIT_SPECS_COUNT 13
+#define SUBMIT_SPECS_COUNT 14
 extern const struct option_spec submit_specs[SUBMIT_SPECS_COUNT];
 
 void submit_options_free(struct submit_options *o);

@@ -103,6 +103,12 @@ const struct option_spec submit_specs[SUBMIT_SPECS_COUNT] = {
      AT(memory),
      .group = "How it runs",
      .help = "memory that it takes of the pool's quota, such as 512MiB"},
+    {.name = "slot",
+     .kind = OPTION_LIST,
+     .argument = "NAME",
+     AT(slots),
+     .group = "How it runs",
+     .help = "a named resource that it takes a place of; may be given several times"},
 };
 
 void submit_options_free(struct submit_options *o)

@@ -22,7 +22,7 @@
 static void let_go_of_payload(struct attempt *a)
 {
     if (a->source)
-        task_unref(a->source);
+        window_unref(a->source);
     a->source = NULL;
 }
 
@@ -98,8 +98,9 @@ static struct attempt *make(struct desk *d, struct desk_task *t, struct desk_poo
         return NULL;
     a->desk = d;
     a->pool = p;
-    a->t = a->source = t;
-    t->refs++;
+    a->t = t;
+    a->source = t->task;
+    a->source->refs++;
     a->task = t->task->id;
     a->line = t->place.line;
     task_init(&a->core);
@@ -402,6 +403,23 @@ void desk_finished(struct desk *d, struct core_task *t)
     d->finished_tail = &a->next_finished;
 }
 
+void desk_late(struct desk *d, const struct core_task *t, enum weir_outcome outcome,
+               struct instant now)
+{
+    const struct attempt *a = t->user;
+    char detail[64];
+
+    snprintf(detail, sizeof detail, "{\"outcome\":\"%s\"}", weir_outcome_name(outcome));
+    desk_record(d,
+                &(struct registry_event){.kind = REGISTRY_RUNNER_LATE,
+                                         .task = a->t ? a->t->task->id : a->end_op.end.task,
+                                         .attempt = a->shown.number,
+                                         .worker = a->shown.runner.worker,
+                                         .slot = a->shown.slots[0],
+                                         .detail = slice_of(detail)},
+                a->pool, now);
+}
+
 static void finish(struct attempt *a, struct instant now)
 {
     struct desk *d = a->desk;
@@ -489,7 +507,7 @@ void desk_gone(struct desk *d, uint64_t task, struct instant now)
     struct desk_task *t = idmap_get(&d->tasks, task);
 
     if (t && t->state == DESK_TASK_READY)
-        window_drop(d, t, now);
+        window_gone(d, t, now);
     else if (t && t->state == DESK_TASK_RUNNING)
         (void)desk_cancel(d, task, "the task was cancelled", now);
 }

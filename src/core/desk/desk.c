@@ -134,6 +134,8 @@ void desk_made_ready(struct desk *d, struct registry_op *op, struct instant now)
         desk_line_ready(d, lines[i], now);
     op->ret_line_count = 0;
     mem_free(lines);
+    if (op->ret_due_ns != 0)
+        desk_wake_by(d, op->ret_due_ns);
 }
 
 static void woken(struct desk *d, const struct registry_op *op, struct instant now)

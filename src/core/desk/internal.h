@@ -60,13 +60,14 @@ struct desk_task {
     struct attempt *attempt; /* of RUNNING and ENDING */
     struct instant wake_at;  /* set aside until then; NEVER: not, or for its worker */
     uint64_t worker;         /* set aside until that one has room; 0: not */
-    /* the window's, and one of each attempt whose executor may still read the payload */
-    uint32_t refs;
     uint32_t holds;          /* ops that may change it are with the registry */
     uint32_t ends;           /* of READY: ENDs that made it so, and are not written yet */
-    bool stale;              /* an op has changed it: it goes, unless it is handed over anew before the next turn */
+    bool
+        gone; /* an op has made it something else; an END that is not written yet says whether it stays */
+    bool
+        stale; /* an op has changed it: it goes, unless it is handed over anew before the next turn */
     struct heap_node wait;
-    struct list link; /* in its pool's list `busy` */
+    struct list link;       /* in its pool's list `busy` */
     struct list stale_link; /* in the desk's list `stale` */
 };
 
@@ -76,8 +77,8 @@ struct attempt {
     struct desk_attempt shown;
     struct desk *desk;
     struct desk_pool *pool;
-    struct desk_task *t;      /* whose attempt it is; NULL: that has a life of its own again */
-    struct desk_task *source; /* whose payload the executor reads; NULL: it has let go of it */
+    struct desk_task *t;          /* whose attempt it is; NULL: that has a life of its own again */
+    struct registry_task *source; /* whose payload the executor reads; NULL: it has let go of it */
     struct schedule_line *line;
     struct core_answer answer; /* when it has ended */
     int64_t started_wall_ns;
@@ -93,7 +94,7 @@ struct attempt {
     bool unwanted; /* somebody has cancelled the task: it is not tried again, however this ends */
     uint64_t task; /* its id, also when t is NULL */
     struct registry_task *anew; /* of `refused`: handed over since */
-    bool released; /* the dispatcher does not refer to `core` any more */
+    bool released;              /* the dispatcher does not refer to `core` any more */
     struct registry_op start_op, end_op;
     char key[24]; /* where the task has none */
     struct heap_node silence;
@@ -152,8 +153,10 @@ bool slots_resolve(struct desk *d, struct slice names, struct permit_slots *ret[
 void window_add(struct desk *d, struct registry_task *r, struct instant now);
 /* Off the schedule and out of the window; the task is freed. */
 void window_drop(struct desk *d, struct desk_task *t, struct instant now);
-/* The task's memory is used up for one more. */
-void task_unref(struct desk_task *t);
+/* One less needs what the registry has handed over: the window, or an attempt whose executor reads the payload. */
+void window_unref(struct registry_task *r);
+/* READY, and an op has made it something else in the registry. */
+void window_gone(struct desk *d, struct desk_task *t, struct instant now);
 /* The task leaves for good: its end is written. */
 void window_end(struct desk *d, struct desk_task *t);
 /* READY again, in the schedule at its rank; aside until then (NONE: not). */

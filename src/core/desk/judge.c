@@ -161,7 +161,8 @@ void judge_attempt(struct attempt *a, struct registry_end *e, duration_ns *ret_w
     if (a->started_wall_ns > a->t->task->rank)
         e->wait_ns = a->started_wall_ns - a->t->task->rank;
     judge_ended(a, e, ret_wait);
-    if ((a->unwanted || a->refused) && (e->next == REGISTRY_READY || e->next == REGISTRY_SCHEDULED)) {
+    if ((a->unwanted || a->refused) &&
+        (e->next == REGISTRY_READY || e->next == REGISTRY_SCHEDULED)) {
         e->next = REGISTRY_CANCELLED;
         *ret_wait = 0;
     }

@@ -268,6 +268,12 @@ bool desk_pool_enabled(const struct desk_pool *p)
     return p->enabled;
 }
 
+void desk_reset_breaker(struct desk_pool *p, struct instant now)
+{
+    dispatcher_reset_breaker(p->core, now);
+    p->open_at = INSTANT_NONE;
+}
+
 bool desk_pool_leaves(const struct desk_pool *p)
 {
     return p->leaving;

@@ -53,7 +53,7 @@ static bool add(struct desk *d, struct registry_task *r, struct instant now)
     list_init(&t->stale_link);
     heap_node_init(&t->wait);
     t->task = r;
-    t->refs = 1;
+    r->refs = 1;
     t->state = DESK_TASK_READY;
     t->wake_at = INSTANT_NEVER;
     if (!grow(&d->waits, d->tasks.len + 1) || !idmap_put(&d->tasks, r->id, t)) {
@@ -68,10 +68,21 @@ static bool add(struct desk *d, struct registry_task *r, struct instant now)
     return true;
 }
 
+static struct registry_task *free_chain(struct registry_task *chain)
+{
+    while (chain) {
+        struct registry_task *r = chain;
+
+        chain = r->next;
+        mem_free(r);
+    }
+    return NULL;
+}
+
 /* Nothing keeps it from being chosen but that something may be there that it has not been told of. */
 static bool is_aside(const struct desk_task *t)
 {
-    return heap_contains(&t->wait) || !list_empty(&t->link) || t->holds > 0;
+    return heap_contains(&t->wait) || !list_empty(&t->link) || t->holds > 0 || t->gone;
 }
 
 /* What an attempt has told of it that was not written when the registry handed it over. */
@@ -105,7 +116,7 @@ static bool replace(struct desk *d, struct desk_task *t, struct registry_task *r
     r->last_worker = t->task->last_worker;
     list_remove(&t->link);
     list_remove(&t->stale_link);
-    t->stale = false;
+    t->stale = t->gone = false;
     t->worker = 0;
     schedule_hold_line(d->schedule, l, true);
     if (l != before)
@@ -113,8 +124,9 @@ static bool replace(struct desk *d, struct desk_task *t, struct registry_task *r
     schedule_remove(d->schedule, &t->place, now);
     d->window_bytes += r->payload_len;
     d->window_bytes -= t->task->payload_len;
-    mem_free(t->task);
+    window_unref(t->task);
     t->task = r;
+    r->refs = 1;
     t->place = (struct schedule_task){.id = r->id, .rank = r->rank};
     list_init(&t->place.link);
     supply = schedule_line_supply(l);
@@ -339,18 +351,17 @@ struct instant window_run(struct desk *d, struct instant now)
 
 /* ---- out ---- */
 
-void task_unref(struct desk_task *t)
+void window_unref(struct registry_task *r)
 {
-    if (--t->refs > 0)
-        return;
-    mem_free(t->task);
-    mem_free(t);
+    if (--r->refs == 0)
+        mem_free(r);
 }
 
 static void leave_window(struct desk *d, struct desk_task *t)
 {
     d->window_bytes -= t->task->payload_len;
-    task_unref(t);
+    window_unref(t->task);
+    mem_free(t);
 }
 
 void window_drop(struct desk *d, struct desk_task *t, struct instant now)
@@ -391,12 +402,27 @@ enum desk_found desk_hold(struct desk *d, uint64_t task, struct instant now)
     return DESK_WAITED;
 }
 
+/* What an attempt has left is not what the op has seen. */
+void window_gone(struct desk *d, struct desk_task *t, struct instant now)
+{
+    if (t->ends == 0) {
+        window_drop(d, t, now);
+    } else if (!t->gone) {
+        t->gone = true;
+        schedule_set_aside(d->schedule, &t->place);
+    }
+}
+
 static void let_go(struct desk *d, struct desk_task *t, bool written, struct instant now)
 {
-    if (t->state != DESK_TASK_READY)
+    if (t->state != DESK_TASK_READY) {
+        if (written)
+            t->attempt->anew = mem_free(t->attempt->anew);
         return;
-    /* What an attempt has left is not what the op has seen: its END says whether it stays. */
-    if (written && t->ends == 0 && !t->stale) {
+    }
+    if (written && t->ends > 0) {
+        window_gone(d, t, now);
+    } else if (written && !t->stale) {
         t->stale = true;
         list_push_back(&d->stale, &t->stale_link);
     }
@@ -419,8 +445,15 @@ void window_end_written(struct desk *d, uint64_t task, bool ok, struct instant n
     if (!t || t->ends == 0)
         return;
     t->ends--;
-    if (!ok && t->ends == 0 && t->state == DESK_TASK_READY)
+    if (t->ends > 0 || t->state != DESK_TASK_READY)
+        return;
+    if (!ok) {
         window_drop(d, t, now);
+    } else if (t->gone) {
+        t->gone = false;
+        if (!is_aside(t))
+            schedule_bring_back(d->schedule, &t->place, now);
+    }
 }
 
 void desk_hold_batch(struct desk *d, uint64_t batch, struct instant now)
@@ -455,10 +488,5 @@ void window_free(struct desk *d)
         schedule_remove(d->schedule, &t->place, INSTANT_NONE);
         leave_window(d, t);
     }
-    while (d->stash) {
-        struct registry_task *r = d->stash;
-
-        d->stash = r->next;
-        mem_free(r);
-    }
+    d->stash = free_chain(d->stash);
 }

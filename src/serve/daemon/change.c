@@ -186,7 +186,7 @@ static void work_on_pool(struct desk *d, struct instant now, void *ctx)
     if (w->enabled)
         desk_enable_pool(d, p, *w->enabled, now);
     if (w->reset_breaker)
-        dispatcher_reset_breaker(desk_core_pool(p), now);
+        desk_reset_breaker(p, now);
     if (w->status == WEIR_OK)
         put_pool(p, w->fact);
 }

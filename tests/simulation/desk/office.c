@@ -158,24 +158,20 @@ static struct registry_op *fold(struct office *o)
     return folded;
 }
 
-static void unfold(struct office *o, struct registry_op *folded)
+/* Each before its END again: an END of an earlier attempt may come before both. */
+static void unfold(struct office *o)
 {
-    struct registry_op *last = folded;
+    for (struct registry_op **link = &o->group; *link; link = &(*link)->next) {
+        struct registry_op *op = *link, *start = op->start_op;
 
-    for (struct registry_op *op = o->group; op; op = op->next)
-        if (op->kind == REGISTRY_END && op->start_op && op->start_op->folded)
-            op->end.started = false;
-    if (!folded)
-        return;
-    for (;; last = last->next) {
-        last->folded = false;
-        if (!last->next)
-            break;
+        if (op->kind != REGISTRY_END || !start || !start->folded)
+            continue;
+        op->end.started = false;
+        start->folded = false;
+        start->next = op;
+        *link = start;
+        link = &start->next;
     }
-    last->next = o->group;
-    if (!o->group)
-        o->group_tail = &last->next;
-    o->group = folded;
 }
 
 /* ---- what is back from the clerk ---- */
@@ -208,6 +204,7 @@ static struct registry_op *keep(struct registry_op *op)
                                    .ret_ready = op->ret_ready,
                                    .ret_lines = op->ret_lines,
                                    .ret_line_count = op->ret_line_count,
+                                   .ret_due_ns = op->ret_due_ns,
                                    .note = n};
     n->left.err.status = op->err.status;
     op->ret_ready = NULL;
@@ -348,9 +345,9 @@ static struct registry_op *refuse(struct office *o, const struct weir_error *why
     return refused;
 }
 
-static void fail(struct office *o, struct registry_op *folded, const struct weir_error *why)
+static void fail(struct office *o, const struct weir_error *why)
 {
-    unfold(o, folded);
+    unfold(o);
     o->failures++;
     o->most = 1;
     give(o, refuse(o, why));
@@ -395,7 +392,7 @@ static void write_group(struct office *o)
     } else {
         bool left;
 
-        fail(o, folded, &err);
+        fail(o, &err);
         left = o->group != NULL;
         o->busy = left;
         if (left)
