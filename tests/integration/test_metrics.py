@@ -14,6 +14,11 @@ import unittest
 
 import yaml
 
+try:
+    from prometheus_client.openmetrics import parser as theirs
+except ImportError:
+    theirs = None
+
 from servekit import ServeCase
 from weirtest import ROOT, WEIR, wait_until
 
@@ -262,6 +267,8 @@ class Metrics(ServeCase):
         self.assertTrue(text.endswith("\n# EOF\n"))
         self.assertEqual(text.count("# EOF"), 1)
         values, types = parse(text)
+        if theirs:  # python3-prometheus-client: the reference's own reader
+            self.assertEqual({f.name for f in theirs.text_string_to_metric_families(text)}, set(types))
         plain, plain_types = parse(self.metrics(d)[1])
         self.assertEqual(set(values), set(plain))
         for family, kind in types.items():
