@@ -70,7 +70,7 @@ CC := $(if $(FUZZ),clang,gcc)
 endif
 
 PKGS_LIB := libuv libcurl sqlite3 libxxhash
-PKGS_CLI := libmicrohttpd yaml-0.1 libcyaml nettle libsystemd
+PKGS_CLI := libmicrohttpd yaml-0.1 libcyaml nettle libsystemd ncursesw
 
 # WERROR= (empty) for a compiler that nobody here has tried.
 WERROR ?= -Werror

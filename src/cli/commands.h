@@ -21,6 +21,7 @@ int cmd_run(int argc, char **argv);
 int cmd_mock(int argc, char **argv);
 int cmd_simulate(int argc, char **argv);
 int cmd_worker(int argc, char **argv);
+int cmd_top(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
 int cmd_submit(int argc, char **argv);
 int cmd_task(int argc, char **argv);

@@ -35,6 +35,7 @@ static const struct command commands[] = {
     {"runner", "attempts that run: list, kill", cmd_runner},
     {"event", "what has happened, and what happens", cmd_event},
     {"status", "the daemon at a glance", cmd_status},
+    {"top", "the daemon, live in the terminal: pools, what runs, what waits, events", cmd_top},
     {"report", "how busy the daemon has been", cmd_report},
     {"config", "the daemon's configuration: show, check, reload", cmd_config},
     {"shutdown", "stop the daemon", cmd_shutdown},

@@ -34,6 +34,7 @@ extern const struct option_spec client_common_specs[CLIENT_COMMON_COUNT];
 
 struct client {
     const struct client_common *o;
+    long timeout_s;   /* of one request; 0: as long as it takes */
     const char *name; /* "weir task list": before its errors */
     void *curl;
     struct buf base;    /* "http://localhost", without a slash at its end */

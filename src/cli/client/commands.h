@@ -8,6 +8,6 @@
 
 extern const struct client_command client_submit, client_task, client_batch, client_pool,
     client_runner, client_event, client_status, client_report, client_config, client_shutdown,
-    client_completion;
+    client_completion, client_top;
 
 #endif

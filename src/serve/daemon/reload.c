@@ -143,8 +143,7 @@ static enum weir_status apply(struct house *h, const struct config *now,
             status = one.status;
         }
     if (house_apply(h, now, touches_schedule(c), &one) != WEIR_OK ||
-        (touches_schedule(c) && backend_forget(h->backend, NULL, &one) != WEIR_OK) ||
-        house_set_tokens(h, now, &one) != WEIR_OK) {
+        (touches_schedule(c) && backend_forget(h->backend, NULL, &one) != WEIR_OK)) {
         daemon_log(h->log, CONFIG_ERROR, "reload: %s", one.message);
         if (err)
             *err = one;
@@ -184,6 +183,9 @@ static enum weir_status reload(struct house *h, struct buf *out, struct weir_err
 
     if (status == WEIR_OK)
         status = config_diff(h->config, now, &changes, err);
+    /* Before all else: a listener that is open beyond loopback may refuse to be without any. */
+    if (status == WEIR_OK)
+        status = house_set_tokens(h, now, err);
     if (status == WEIR_OK)
         status = apply(h, now, &changes, err);
     else
