@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import sqlite3
 import unittest
 
 from browserkit import CHROMIUM, Browser
@@ -161,6 +162,24 @@ class Web(ServeCase):
         page.wait(f"{total('done')} === '1'", "the task")
         page.wait("document.querySelector('#live').textContent === 'live' && document.querySelector('#notice').hidden", "the stream")
         self.is_well(page, refused=True)
+
+    def test_it_says_when_the_store_fails(self):
+        d = self.serve()
+        page = self.page()
+        page.wait("document.querySelector('#live').textContent === 'live'", "the stream of events")
+        other = sqlite3.connect(self.path("weir.db"), isolation_level=None)
+        self.addCleanup(other.close)
+        other.execute("BEGIN IMMEDIATE")
+        status, problem = d.api("POST", "/v1/tasks", {"payload": self.command("true")})
+        self.assertGreaterEqual(status, 400)
+        page.wait("document.querySelector('#notice').textContent.startsWith('The store takes nothing: ')", "the notice")
+        self.assertIn(problem["detail"], page.value("document.querySelector('#notice').textContent"))
+        wait_until(lambda: "error: the store takes nothing" in d.log(), 20, "the log to say it")
+        other.execute("ROLLBACK")
+        d.wait_task(d.submit({"payload": self.command("true")}), "done")
+        page.wait(f"{total('done')} === '1' && document.querySelector('#notice').hidden", "that it is well")
+        wait_until(lambda: "the store takes what is written again" in d.log(), 20, "the log to say it")
+        self.is_well(page)
 
     def test_it_asks_for_a_token_and_keeps_it_in_the_tab(self):
         d = self.serve(token="secret-of-the-test", tokens=[
