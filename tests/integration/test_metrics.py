@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 import unittest
@@ -258,6 +259,18 @@ class Metrics(ServeCase):
             for key, value in old.items():
                 if key[0].endswith(("_total", "_count", "_sum", "_bucket")):
                     self.assertGreaterEqual(new[key], value, key)
+
+    def test_lag_is_seen_by_whoever_looks(self):
+        d = self.daemon(CONFIG)
+        d.submit({"payload": {"shell": "true"}, "not_before": "+300ms"})
+        d.signal(signal.SIGSTOP)
+        end = time.monotonic() + 2
+        wait_until(lambda: time.monotonic() > end, 10, "two seconds")
+        d.signal(signal.SIGCONT)
+        for _ in range(3):
+            d.get("/v1/status")  # the web page looks, too
+            values, _ = parse(self.metrics(d)[1])
+            self.assertGreater(total(values, "weir_loop_lag_seconds"), 1)
 
     def test_openmetrics(self):
         d = self.daemon(CONFIG)
