@@ -205,7 +205,7 @@ class Feed {
   wake(now) {
     if (!this.on) return;
     if (this.busy) { this.again = true; return; }
-    const free = this.endedMs + Math.max(this.leastMs, 20 * this.tookMs);
+    const free = this.endedMs + Math.max(this.leastMs, this.rest());
     this.at(now ? 0 : Math.max(0, free - performance.now()));
   }
   at(ms) {
@@ -231,7 +231,11 @@ class Feed {
     this.tookMs = this.endedMs - began;
     if (!this.on) return;
     if (this.again) this.wake();
-    else this.at(Math.max(this.mostMs, 20 * this.tookMs));
+    else this.at(Math.max(this.mostMs, this.rest()));
+  }
+  /* A twentieth of the time is spent asking; but nobody looks at what is older than 10 s. */
+  rest() {
+    return Math.min(20 * this.tookMs, 10000);
   }
 }
 
