@@ -268,6 +268,23 @@ static void look_around(struct house *h)
         write_history(h, l.wall_ns);
 }
 
+/* Whoever looks into the log at night looks there first. */
+static void tell_of_store(struct house *h)
+{
+    struct engine_tasks_stats stats;
+
+    engine_tasks_get_stats(h->tasks, &stats);
+    if (stats.clerk.failing == h->store_failed)
+        return;
+    h->store_failed = stats.clerk.failing;
+    if (h->store_failed)
+        daemon_log(h->log, CONFIG_ERROR,
+                   "the store takes nothing, so no task is accepted or started: %s",
+                   stats.clerk.message);
+    else
+        daemon_log(h->log, CONFIG_WARNING, "the store takes what is written again");
+}
+
 /* Whether it is due; and then, when the next one is. */
 static bool is_due(struct instant *at, duration_ns each_ns, struct instant now)
 {
@@ -309,6 +326,7 @@ struct instant chores_run(struct house *h, struct instant now)
         clock_look(h);
         look_at_store(h);
         look_around(h);
+        tell_of_store(h);
     }
     if (is_due(&h->check_at, check_each_ns(h), now))
         check(h);

@@ -64,6 +64,7 @@ struct house {
     struct history *history;
     struct instant look_at, check_at, purge_at;
     atomic_bool checking, purging, purge_more;
+    bool store_failed;     /* and the log has it */
     int64_t wall_ahead_ns; /* of the steady clock, at the last look */
     bool set_back;         /* it was, while nobody ran */
     struct stat store;     /* the file that is open */
