@@ -10,7 +10,6 @@
 #include "base/json.h"
 #include "cli/client/client.h"
 #include "cli/client/commands.h"
-#include "cli/client/commands.h"
 #include "cli/commands.h"
 #include "cli/top/feed.h"
 #include "cli/top/screen.h"
@@ -157,9 +156,9 @@ static void take_answers(struct top *t)
     if (t->answers.message[0])
         top_say(&t->ui, t->answers.is_bad, "%s", t->answers.message);
     if (t->answers.trouble[0])
-        snprintf(t->ui.trouble, sizeof t->ui.trouble, "%.480s; trying again", t->answers.trouble);
+        memcpy(t->ui.trouble, t->answers.trouble, sizeof t->ui.trouble);
     else if (t->answers.of.failed == t->ui.failed && load(t, &err) != WEIR_OK)
-        snprintf(t->ui.trouble, sizeof t->ui.trouble, "%.480s; trying again", err.message);
+        memcpy(t->ui.trouble, err.message, sizeof t->ui.trouble);
     else
         t->ui.trouble[0] = '\0';
     top_settle(&t->ui, &t->m);

@@ -113,7 +113,13 @@ static void put_head(const struct top_model *m, const struct top_ui *ui, struct 
         top_put_line(s, SLICE("asking the daemon ..."), ui->utf8, TOP_DIM);
     else
         put_first(m, ui, s);
-    if (json_kind(top_member(status, "store.failing")) == JSON_TRUE) {
+    if (ui->trouble[0]) {
+        /* What stands there is not true any more: whoever looks has to know. */
+        top_put_line(s,
+                     status.len > 0 ? SLICE("trying again; below is what it said last")
+                                    : SLICE("trying again"),
+                     ui->utf8, TOP_BAD);
+    } else if (json_kind(top_member(status, "store.failing")) == JSON_TRUE) {
         buf_puts(&text, "the store takes nothing: ");
         top_put_value(&text, top_member(status, "store.message"));
         top_put_line(s, buf_slice(&text), ui->utf8, TOP_BAD);
