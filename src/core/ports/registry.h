@@ -57,6 +57,7 @@
 #include <stdint.h>
 
 #define REGISTRY_NAME_BYTES_MAX    255
+#define REGISTRY_KEY_BYTES_MAX     1024 /* of a task's key, which may be a path, say */
 #define REGISTRY_PAYLOAD_BYTES_MAX (64u << 20)
 #define REGISTRY_PRIORITY_MIN      (-1000)
 #define REGISTRY_PRIORITY_MAX      1000

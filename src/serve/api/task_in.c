@@ -20,7 +20,7 @@ static const char *const on_failure_words[] = {"fail", "run", NULL};
 
 static const struct field task_table[] = {
     {FIELD(struct task_fields, payload, "payload", FIELD_VALUE)},
-    {FIELD(struct task_fields, key, "key", FIELD_TEXT), .max = TASK_KEY_BYTES_MAX},
+    {FIELD(struct task_fields, key, "key", FIELD_TEXT), .max = REGISTRY_KEY_BYTES_MAX},
     {FIELD(struct task_fields, pool, "pool", FIELD_NAME)},
     {FIELD(struct task_fields, priority, "priority", FIELD_INT), .min = REGISTRY_PRIORITY_MIN,
      .max = REGISTRY_PRIORITY_MAX},

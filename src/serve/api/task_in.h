@@ -18,7 +18,6 @@
 #include "core/ports/registry.h"
 #include "serve/api/fields.h"
 
-#define TASK_KEY_BYTES_MAX      1024
 #define TASK_ATTEMPTS_MAX       1000000
 #define TASK_CPU_MAX            1000000.0 /* processors */
 #define TASK_SECONDS_MAX        1e9       /* of timeouts and waits: 31 years */

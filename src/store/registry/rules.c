@@ -10,13 +10,13 @@
 #include <inttypes.h>
 #include <string.h>
 
-static enum weir_status check_name(const char *what, struct slice name, size_t place,
+static enum weir_status check_name(const char *what, struct slice name, size_t max, size_t place,
                                    struct weir_error *err)
 {
-    if (name.len > REGISTRY_NAME_BYTES_MAX)
+    if (name.len > max)
         return error_set(err, WEIR_E_INVALID,
-                         "task %zu: its %s has %zu bytes; at most %d are allowed", place, what,
-                         name.len, REGISTRY_NAME_BYTES_MAX);
+                         "task %zu: its %s has %zu bytes; at most %zu are allowed", place, what,
+                         name.len, max);
     if (name.len > 0 && memchr(name.data, 0, name.len))
         return error_set(err, WEIR_E_INVALID, "task %zu: its %s holds a NUL byte; take it out",
                          place, what);
@@ -48,13 +48,14 @@ static enum weir_status check_names(const struct registry_spec *s, size_t place,
         {"skill", s->line.skill},
         {"tenant", s->line.tenant},
         {"session", s->line.session},
-        {"key", s->key},
         {"idempotency key", s->idempotency_key},
     };
     enum weir_status status = check_slots(s->line.slots, place, err);
 
+    if (status == WEIR_OK)
+        status = check_name("key", s->key, REGISTRY_KEY_BYTES_MAX, place, err);
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && status == WEIR_OK; i++)
-        status = check_name(names[i].what, names[i].name, place, err);
+        status = check_name(names[i].what, names[i].name, REGISTRY_NAME_BYTES_MAX, place, err);
     if (status == WEIR_OK && s->line.pool.len > 0 && s->line.skill.len > 0)
         status = error_set(err, WEIR_E_INVALID,
                            "task %zu: it names a pool and a skill; leave out one of them", place);
