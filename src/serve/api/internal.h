@@ -17,8 +17,6 @@
 #define LIST_LIMIT_MAX 1000
 /* An answer that has so many bytes ends, with a cursor: payloads may be large. */
 #define LIST_BYTES_MAX ((size_t)8 << 20)
-/* Of a body with a payload of the largest size in base64. */
-#define SUBMIT_BODY_BYTES_MAX ((uint64_t)REGISTRY_PAYLOAD_BYTES_MAX / 3 * 4 + (1u << 20))
 
 struct api {
     struct api_options options;
