@@ -252,13 +252,15 @@ static void count_queues(struct house *h)
 static void look_around(struct house *h)
 {
     struct look l = {.house = h, .wall_ns = loop_wall_clock_ns()};
+    bool keeps_history;
 
     machine_read(&l.machine);
     pthread_mutex_lock(&h->config_lock); /* of the pools that are planned */
     count_queues(h);
     engine_tasks_call(h->tasks, look, &l);
+    keeps_history = h->config->history;
     pthread_mutex_unlock(&h->config_lock);
-    if (h->config->history)
+    if (keeps_history)
         write_history(h, l.wall_ns);
 }
 
@@ -273,9 +275,15 @@ static bool is_due(struct instant *at, duration_ns each_ns, struct instant now)
 
 struct instant chores_run(struct house *h, struct instant now)
 {
+    duration_ns check_interval_ns;
+
+    /* A reload of the API takes the configuration away. */
+    pthread_mutex_lock(&h->config_lock);
+    check_interval_ns = h->config->check_interval_ns;
+    pthread_mutex_unlock(&h->config_lock);
     if (is_due(&h->look_at, LOOK_NS, now))
         look_around(h);
-    if (is_due(&h->check_at, h->config->check_interval_ns, now))
+    if (is_due(&h->check_at, check_interval_ns, now))
         check(h);
     if (is_due(&h->purge_at, PURGE_NS, now) || atomic_exchange(&h->purge_more, false))
         purge(h);
