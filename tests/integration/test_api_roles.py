@@ -288,6 +288,7 @@ class Roles(ServeCase):
         # Two hosts: whichever is looked at, the other is not let in by it.
         self.assertIn(tcp.get(None, "Host: localhost", "Host: evil.example"), (400, 403))
         self.assertIn(tcp.get(None, "Host: evil.example", "Host: localhost"), (400, 403))
+        self.assertEqual(tcp.get("localhost", "Authorization: Bearer a", "authorization: Bearer b"), 400)
         # One reads across sites only what the other allows: nothing here does.
         _, head, _ = tcp.ask("OPTIONS /v1/tasks HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n"
                              "Access-Control-Request-Method: POST\r\n")

@@ -22,13 +22,25 @@ static const char *header_of(const struct http_request *req, const char *name)
 
 /* ---- limits ---- */
 
-static enum MHD_Result add_length(void *cls, enum MHD_ValueKind kind, const char *name,
+/* Of these there is one at most: who looks at the first and who looks at the last must not see two requests. */
+static const char *const single[] = {"Host", "Authorization", "Content-Length", "Transfer-Encoding",
+                                     "Content-Type"};
+#define SINGLES (sizeof single / sizeof single[0])
+
+struct head_look {
+    size_t bytes;
+    unsigned times[SINGLES];
+};
+
+static enum MHD_Result add_header(void *cls, enum MHD_ValueKind kind, const char *name,
                                   const char *value)
 {
-    size_t *bytes = cls;
+    struct head_look *look = cls;
 
     (void)kind;
-    *bytes += strlen(name) + (value ? strlen(value) : 0) + 4; /* ": " and the line's end */
+    look->bytes += strlen(name) + (value ? strlen(value) : 0) + 4; /* ": " and the line's end */
+    for (size_t i = 0; i < SINGLES; i++)
+        look->times[i] += strcasecmp(name, single[i]) == 0;
     return MHD_YES;
 }
 
@@ -55,10 +67,36 @@ static duration_ns take_turn(struct http_request *req)
     return wait_ns;
 }
 
-static bool within_limits(struct http_request *req)
+static bool head_is_plain(struct http_request *req)
 {
     const struct http_server_options *o = &req->server->options;
-    size_t head_bytes = strlen(req->raw);
+    struct head_look look = {.bytes = strlen(req->raw)};
+
+    if (look.bytes > o->url_bytes_max) {
+        http_problem(req, MHD_HTTP_URI_TOO_LONG, NULL, "the URL has %zu bytes; %zu are the most",
+                     look.bytes, o->url_bytes_max);
+        return false;
+    }
+    MHD_get_connection_values(req->connection, MHD_HEADER_KIND, add_header, &look);
+    if (look.bytes > o->head_bytes_max) {
+        http_problem(req, MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE, NULL,
+                     "the head of the request has %zu bytes; %zu are the most", look.bytes,
+                     o->head_bytes_max);
+        return false;
+    }
+    for (size_t i = 0; i < SINGLES; i++) {
+        if (look.times[i] < 2)
+            continue;
+        http_problem(req, MHD_HTTP_BAD_REQUEST, NULL,
+                     "the header %s stands there %u times; send it once", single[i], look.times[i]);
+        http_reply_header(req, "Connection", "close");
+        return false;
+    }
+    return true;
+}
+
+static bool within_limits(struct http_request *req)
+{
     duration_ns wait_ns = 0;
 
     if (!req->conn || req->conn->extra) {
@@ -68,18 +106,8 @@ static bool within_limits(struct http_request *req)
         http_reply_header(req, "Connection", "close");
         return false;
     }
-    if (head_bytes > o->url_bytes_max) {
-        http_problem(req, MHD_HTTP_URI_TOO_LONG, NULL, "the URL has %zu bytes; %zu are the most",
-                     head_bytes, o->url_bytes_max);
+    if (!head_is_plain(req))
         return false;
-    }
-    MHD_get_connection_values(req->connection, MHD_HEADER_KIND, add_length, &head_bytes);
-    if (head_bytes > o->head_bytes_max) {
-        http_problem(req, MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE, NULL,
-                     "the head of the request has %zu bytes; %zu are the most", head_bytes,
-                     o->head_bytes_max);
-        return false;
-    }
     if (req->conn->tcp)
         wait_ns = take_turn(req);
     if (wait_ns > 0) {
