@@ -61,8 +61,8 @@ void query_text(struct http_request *req, const char *name, struct slice *ret);
 bool query_name(struct http_request *req, const char *name, struct slice *ret);
 /* order=newest|oldest */
 bool query_order(struct http_request *req, bool *ret_newest);
-/* Names with commas between: each is told to fn; false: it is none of these. */
-bool query_words(struct http_request *req, const char *name,
+/* Names with commas between: each is told to fn; false: it is none of these. known: words for what there is. */
+bool query_words(struct http_request *req, const char *name, const char *known,
                  bool (*fn)(void *ctx, struct slice word), void *ctx);
 /* A cursor that query_cursor() takes back in a list of the same order. */
 void put_cursor(struct out_object *o, bool newest, uint64_t id);
