@@ -31,6 +31,8 @@ LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
 DATADIR ?= $(PREFIX)/share/weir
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 DESTDIR ?=
 
 FUZZ_SECONDS ?= 30
@@ -68,7 +70,7 @@ CC := $(if $(FUZZ),clang,gcc)
 endif
 
 PKGS_LIB := libuv libcurl sqlite3 libxxhash
-PKGS_CLI := libmicrohttpd yaml-0.1 libcyaml nettle libsystemd
+PKGS_CLI := libmicrohttpd yaml-0.1 libcyaml nettle libsystemd ncursesw
 
 # WERROR= (empty) for a compiler that nobody here has tried.
 WERROR ?= -Werror
@@ -105,7 +107,8 @@ LIB_SRC := $(call find_c,$(addprefix src/,base flow core loop exec store observe
 CLI_SRC := $(call find_c,src/sim src/serve src/cli,*.c)
 UNIT_SRC := $(call find_c,tests/unit tests/contract,test_*.c)
 SIM_SRC := $(call find_c,tests/simulation,test_*.c)
-SUPPORT_SRC := $(call find_c,tests/support,*.c)
+# Worlds of tests that are more than one file: linked with all of them.
+SUPPORT_SRC := $(call find_c,tests/support tests/simulation/desk,*.c)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 EXAMPLE_SRC := $(wildcard examples/*.c)
 WORKER_SRC := $(wildcard examples/workers/*.c)
@@ -140,6 +143,7 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 
 # The assembler reads it (.incbin), which the compiler's list of what a source depends on does not say.
 $(BUILD)/src/serve/api/openapi.o: docs/openapi.yaml
+$(BUILD)/src/serve/web/web.o: $(wildcard web/*)
 
 # All of the library's objects, with internal symbols: what the command and the tests link.
 $(BUILD)/internal.a: $(LIB_OBJ) $(BUILD)/flags
@@ -326,6 +330,10 @@ install: all
 	    -e 's|@LIBS_PRIVATE@|$(strip $(LIB_LIBS))|' weir.pc.in >$(TO)$(LIBDIR)/pkgconfig/weir.pc
 	chmod 644 $(TO)$(LIBDIR)/pkgconfig/weir.pc
 	$(if $(wildcard docs/weir.1),install -d $(TO)$(MANDIR)/man1 && install -m 644 docs/weir.1 $(TO)$(MANDIR)/man1/weir.1)
+	install -d $(TO)$(BASHDIR) $(TO)$(ZSHDIR)
+	$(BUILD)/weir completion bash >$(TO)$(BASHDIR)/weir
+	$(BUILD)/weir completion zsh >$(TO)$(ZSHDIR)/_weir
+	chmod 644 $(TO)$(BASHDIR)/weir $(TO)$(ZSHDIR)/_weir
 	install -d $(TO)$(DATADIR)/python
 	install -m 644 sdk/python/weir_worker.py $(TO)$(DATADIR)/python/weir_worker.py
 	$(if $(wildcard examples/weir.yml),install -d $(TO)$(DATADIR)/examples && \
@@ -338,6 +346,7 @@ install: all
 
 uninstall:
 	rm -f $(TO)$(BINDIR)/weir $(addprefix $(TO)$(LIBDIR)/,$(INSTALLED_LIBS)) $(TO)$(MANDIR)/man1/weir.1
+	rm -f $(TO)$(BASHDIR)/weir $(TO)$(ZSHDIR)/_weir
 	rm -rf $(TO)$(INCLUDEDIR)/weir $(TO)$(DATADIR)
 
 # ---- Documents ---------------------------------------------------------------------------------------------

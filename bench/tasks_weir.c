@@ -1,7 +1,7 @@
 /*
  * Durable tasks through the library: submitted in bulk, then run by threads that do nothing, all with events.
  *
- *     tasks_weir FILE TASKS GROUP [THREADS]      enqueue N/s, process N/s
+ *     tasks_weir FILE TASKS GROUP [THREADS]
  */
 #include "weir/tasks.h"
 
@@ -94,8 +94,7 @@ int main(int argc, char **argv)
     check(weir_tasks_start(tasks, &err), &err);
     wait_all(tasks, count);
     done = now_s();
-    printf("enqueue %.1f\nprocess %.1f\n", (double)count / (submitted - start),
-           (double)count / (done - submitted));
+    printf("submitted_per_s %.1f\nended_per_s %.1f\n", (double)count / (submitted - start), (double)count / (done - submitted));
     check(weir_tasks_close(tasks, 0, &err), &err);
     check(weir_close(engine, &err), &err);
     return 0;

@@ -2,7 +2,8 @@
  * The worker at the other end of the pipes, for every side: it gives back what it gets.
  *
  *     worker_echo raw     each frame as it is
- *     worker_echo json    docs/worker-protocol.md: the args as the result; takes 64 requests at once
+ *     worker_echo json    docs/worker-protocol.md: the args as the result; takes 64 requests at once. A path behind it is
+ *                         of a FIFO, which gets the time that each request came at: a double, seconds of CLOCK_MONOTONIC
  *
  * Frames have 4 bytes of length, the highest first. It reads what there is, however many frames that are, and answers all of
  * them in one write. With "json" the command "die" ends it at once.
@@ -10,6 +11,7 @@
 #include "benchkit.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -20,6 +22,7 @@
 
 static char *in, *out;
 static size_t in_cap, in_len, out_cap, out_len;
+static int stamps = -1;
 
 static void write_all(struct iovec *parts, int count)
 {
@@ -71,6 +74,14 @@ static void put_length(size_t len)
     put(&length, sizeof length);
 }
 
+static void stamp(void)
+{
+    double now_s = bench_now_s();
+
+    if (write(stamps, &now_s, sizeof now_s) != sizeof now_s)
+        bench_die("nobody takes the times");
+}
+
 /* Behind what is named; the message is our own engine's, so that it can be found without a parser. */
 static const char *behind(const char *message, size_t len, const char *name)
 {
@@ -96,6 +107,8 @@ static void answer_json(char *message, size_t len)
     if (memcmp(command, "ping\"", 5) == 0) {
         args = PING_RESULT;
         args_len = sizeof PING_RESULT - 1;
+    } else if (stamps >= 0) {
+        stamp();
     }
     put_length(6 + id_len + sizeof middle - 1 + args_len + 1);
     put("{\"id\":", 6);
@@ -130,6 +143,8 @@ int main(int argc, char **argv)
 {
     int json = strcmp(bench_text(argc, argv, 1), "json") == 0;
 
+    if (argc > 2)
+        stamps = open(argv[2], O_WRONLY);
     in = grown(NULL, in_cap = ROOM_AT_FIRST);
     out = grown(NULL, out_cap = ROOM_AT_FIRST);
     for (;;) {

@@ -28,6 +28,18 @@ static const struct command commands[] = {
     {"simulate", "predict what a run would do, in virtual time, against a modelled service",
      cmd_simulate},
     {"worker", "check a worker: weir worker check 'CMD' says what it gets wrong", cmd_worker},
+    {"submit", "hand tasks over to the daemon", cmd_submit},
+    {"task", "the daemon's tasks: list, show, cancel, retry, wait for them", cmd_task},
+    {"batch", "tasks that belong together, and their results in order", cmd_batch},
+    {"pool", "where tasks run: list, change limits, disable, drain", cmd_pool},
+    {"runner", "attempts that run: list, kill", cmd_runner},
+    {"event", "what has happened, and what happens", cmd_event},
+    {"status", "the daemon at a glance", cmd_status},
+    {"top", "the daemon, live in the terminal: pools, what runs, what waits, events", cmd_top},
+    {"report", "how busy the daemon has been", cmd_report},
+    {"config", "the daemon's configuration: show, check, reload", cmd_config},
+    {"shutdown", "stop the daemon", cmd_shutdown},
+    {"completion", "scripts with which bash and zsh complete what is typed", cmd_completion},
     {"version", "say which weir this is", cmd_version},
     {"help", "this, or the help of a command: weir help run", cmd_help},
 };
@@ -79,7 +91,7 @@ static void print_usage(FILE *to)
         "Commands:\n",
         to);
     for (size_t i = 0; i < COMMAND_COUNT; i++)
-        fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].help);
+        fprintf(to, "  %-10s  %s\n", commands[i].name, commands[i].help);
     fputs("\n"
           "weir COMMAND --help says what a command takes; man weir has all of it.\n"
           "\n"

@@ -361,7 +361,8 @@ enum weir_status options_parse(const struct options_table *table, int argc, char
         const char *text = argv[p.at++];
         enum weir_status status;
 
-        if (only_positional || text[0] != '-' || text[1] == '\0')
+        if (only_positional || text[0] != '-' || text[1] == '\0' ||
+            (table->takes_negative && text[1] >= '0' && text[1] <= '9'))
             status = add_positional(&p, text, err);
         else if (text[1] != '-')
             status = parse_letters(&p, text + 1, err);

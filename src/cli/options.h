@@ -81,7 +81,8 @@ struct options_table {
     size_t part_count;
     size_t positional_at; /* offsetof a struct option_list for positional arguments */
     bool takes_positional;
-    size_t rest_at; /* offsetof a struct option_list for what stands behind `--` */
+    bool takes_negative; /* -5 is positional, too: no option of the table is a digit */
+    size_t rest_at;      /* offsetof a struct option_list for what stands behind `--` */
     bool takes_rest;
     size_t given_at; /* offsetof a struct options_given */
     bool notes_given;

@@ -51,7 +51,7 @@ void ahead_init(struct core_pool *p)
 bool ahead_has_room(const struct core_pool *p)
 {
     return p->ahead_count < p->ahead_max && p->permits.running == p->options.size &&
-           p->run_rows == 0 && p->work_ns < work_max(p) && p->crowding == 0 &&
+           p->permits.burst.places == 0 && p->run_rows == 0 && p->work_ns < work_max(p) && p->crowding == 0 &&
            gate_is_open(&p->gate);
 }
 

@@ -138,6 +138,10 @@ WEIR_MUST_CHECK enum weir_status desk_set_limit(struct desk *d, struct desk_pool
 void desk_set_global_limit(struct desk *d, size_t limit, struct instant now);
 void desk_enable_pool(struct desk *d, struct desk_pool *p, bool enabled, struct instant now);
 bool desk_pool_enabled(const struct desk_pool *p);
+/* Closes the breaker by hand: what waits for it is looked at again. */
+void desk_reset_breaker(struct desk_pool *p, struct instant now);
+/* It was removed, and still runs something. */
+bool desk_pool_leaves(const struct desk_pool *p);
 /* Nothing starts in it any more; when nothing of it runs and its workers have ended, ops->gone(). */
 void desk_remove_pool(struct desk *d, struct desk_pool *p, struct instant now);
 /* The same for all, at the end: it is not told as a change. */
@@ -159,7 +163,7 @@ void desk_ready(struct desk *d, struct registry_task *chain, struct instant now)
  */
 void desk_record(struct desk *d, const struct registry_event *e, struct desk_pool *p,
                  struct instant now);
-/* What an op of somebody else has made ready (op->ret_ready, ret_lines): it is taken out of the op. */
+/* What an op of somebody else has made ready (op->ret_ready, ret_lines), or due (ret_due_ns): it is taken out of the op. */
 void desk_made_ready(struct desk *d, struct registry_op *op, struct instant now);
 /* What it wrote is durable, or (op->err.status) has failed for good. Frees it. */
 void desk_written(struct desk *d, struct registry_op *op, struct instant now);
@@ -171,8 +175,9 @@ void desk_written(struct desk *d, struct registry_op *op, struct instant now);
 enum desk_found { DESK_NOT_HERE, DESK_WAITED, DESK_RUNS };
 enum desk_found desk_hold(struct desk *d, uint64_t task, struct instant now);
 /*
- * The op has been given to the registry, and what it has made ready to desk_made_ready(). written: what was held is no longer what the
- * registry has, and goes. Not: the store did not take the op, nothing has changed, and the task may go again.
+ * The op has been given to the registry; to be called in the order in which ops were written (desk_written(), too), before
+ * desk_made_ready() of the same op. written: what is here of the task, held or not, is no longer what the registry has, and goes,
+ * unless the op hands it over anew. Not: the store did not take the op, or the task runs: nothing has changed, it may go again.
  */
 void desk_let_go(struct desk *d, uint64_t task, bool written, struct instant now);
 /* The same for all tasks of a batch that wait here. */
@@ -197,6 +202,9 @@ struct instant desk_run(struct desk *d, struct instant now);
 /* host->deliver() of the dispatcher, for a task of a batch of the desk's. */
 bool desk_owns(const struct desk *d, const struct core_batch *b);
 void desk_finished(struct desk *d, struct core_task *t);
+/* A result of one of its rows has come after the attempt was given up: it is recorded, and nothing else. */
+void desk_late(struct desk *d, const struct core_task *t, enum weir_outcome outcome,
+               struct instant now);
 /* Whether something has finished since the last desk_run(). */
 bool desk_is_due(const struct desk *d);
 /* Nothing starts any more; for a shutdown. */

@@ -186,11 +186,18 @@ WEIR_MUST_CHECK enum weir_status dispatcher_set_pool_limit(struct dispatcher *d,
                                                            struct core_pool *pool, size_t size,
                                                            struct instant now,
                                                            struct weir_error *err);
+/*
+ * So many more than `size`, at times (core/permits.h); 0: none. The executor may run these too; with one, rows go neither
+ * ahead nor in runs. The errors are those of the limit.
+ */
+WEIR_MUST_CHECK enum weir_status dispatcher_set_pool_burst(struct core_pool *pool, size_t places,
+                                                           double seconds, struct instant now,
+                                                           struct weir_error *err);
 /* 0: none. With one, rows do not go in runs. */
 void dispatcher_set_global_limit(struct dispatcher *d, size_t limit);
 /*
- * The pool's permits: where its quotas, reserve and burst are set, after permit_settle() (the limits by the calls above),
- * and what runs is counted. Where an executor runs no more than `size` at once by itself, what bursts waits there.
+ * The pool's permits: where its quotas and reserve are set, after permit_settle() (the limits and the burst by the calls
+ * above), and what runs is counted.
  */
 struct permit_account *core_pool_permits(struct core_pool *pool);
 struct permits *dispatcher_permits(struct dispatcher *d);

@@ -522,6 +522,28 @@ static void take_answer(struct core_attempt_slot *s, struct core_task *t)
         t->start_at = t->answer.started_at;
 }
 
+/* With the answer that came too late: the row's own may be with its receiver by now. */
+static void tell_late(const struct core_attempt_slot *s, struct core_task *t, struct instant now)
+{
+    struct core_observer *o = s->pool->dispatcher->options.observer;
+    struct core_event ev = {
+        .kind = EVENT_ATTEMPT_LATE,
+        .at = now,
+        .pool = s->pool->name,
+        .batch = s->batch->number,
+        .index = s->attempt.index,
+        .task = t,
+        .key = s->attempt.key,
+        .attempt = s->attempt.number,
+        .worker = s->worker,
+        .answer = &s->attempt.answer,
+        .detail = "it ended after its row had been judged",
+    };
+
+    if (o)
+        o->ops->event(o, &ev);
+}
+
 /* The row was ended by hand and has its answer: only when it ended is the report's. */
 static void take_end(struct core_attempt_slot *s, struct core_task *t, struct instant now)
 {
@@ -531,6 +553,8 @@ static void take_end(struct core_attempt_slot *s, struct core_task *t, struct in
         s->batch->stats.late_reports++;
         s->pool->stats.late_reports++;
     }
+    if (a->outcome == WEIR_OUTCOME_OK)
+        tell_late(s, t, now); /* it was done after all */
     t->answer.started_at = instant_is_none(a->started_at) ? s->ticket.taken_at : a->started_at;
     t->answer.ended_at = instant_is_none(a->ended_at) ? now : a->ended_at;
     answer_clear(a);
@@ -603,27 +627,6 @@ static void take_back(struct core_attempt_slot *s, struct instant now)
     close_if_done(b, now);
 }
 
-/* With the answer that came too late: the row's own may be with its receiver by now. */
-static void tell_late(const struct core_attempt_slot *s, struct instant now)
-{
-    struct core_observer *o = s->pool->dispatcher->options.observer;
-    struct core_event ev = {
-        .kind = EVENT_ATTEMPT_LATE,
-        .at = now,
-        .pool = s->pool->name,
-        .batch = s->batch->number,
-        .index = s->attempt.index,
-        .key = s->attempt.key,
-        .attempt = s->attempt.number,
-        .worker = s->worker,
-        .answer = &s->attempt.answer,
-        .detail = "it ended after its row had been judged",
-    };
-
-    if (o)
-        o->ops->event(o, &ev);
-}
-
 /* An attempt whose row was judged without it has ended at last. */
 static void end_abandoned(struct core_attempt_slot *s, struct instant now)
 {
@@ -632,7 +635,7 @@ static void end_abandoned(struct core_attempt_slot *s, struct instant now)
 
     b->stats.late_reports++;
     s->pool->stats.late_reports++;
-    tell_late(s, now);
+    tell_late(s, t, now);
     answer_clear(&s->attempt.answer);
     s->abandoned_task = NULL;
     free_slot(s, now);

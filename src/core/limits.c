@@ -87,17 +87,18 @@ static void call_back(struct core_pool *p)
     run_recall(p, NULL);
 }
 
-static enum weir_status make_room(struct core_pool *p, size_t size, struct instant now,
-                                  struct weir_error *err)
+/* burst: so many more than its size may run at times; the executor must not hold them back. */
+static enum weir_status make_room(struct core_pool *p, size_t size, size_t burst,
+                                  struct instant now, struct weir_error *err)
 {
     const struct core_executor_ops *ops = p->executor->ops;
-    size_t slots = size + p->ahead_max;
+    size_t most = size + burst, slots = most + p->ahead_max;
     enum weir_status status = WEIR_OK;
 
     if (p->slot_count < slots && !slots_add(p, slots - p->slot_count))
         return error_nomem(err);
     if (ops->resize)
-        status = ops->resize(p->executor, size, err);
+        status = ops->resize(p->executor, most, err);
     if (status == WEIR_OK && p->crew)
         status = crew_set_size(p->crew, workers_for(p->crew, size), now, err);
     return status;
@@ -113,7 +114,7 @@ enum weir_status dispatcher_set_pool_limit(struct dispatcher *d, struct core_poo
                          pool->name, size, POOL_SIZE_MAX);
     if (pool->removed)
         return error_set(err, WEIR_E_SHUTDOWN, "pool \"%s\" is being removed", pool->name);
-    status = make_room(pool, size, now, err);
+    status = make_room(pool, size, pool->permits.burst.places, now, err);
     if (status != WEIR_OK)
         return status;
     permit_settle(&pool->permits, now);
@@ -127,6 +128,28 @@ enum weir_status dispatcher_set_pool_limit(struct dispatcher *d, struct core_poo
             b->stats.pool_size = size;
     }
     place_ahead(pool, now);
+    return WEIR_OK;
+}
+
+enum weir_status dispatcher_set_pool_burst(struct core_pool *pool, size_t places, double seconds,
+                                           struct instant now, struct weir_error *err)
+{
+    enum weir_status status = WEIR_OK;
+
+    if (places > POOL_SIZE_MAX)
+        return error_set(err, WEIR_E_INVALID,
+                         "the burst of pool \"%s\" is %zu places; it must be 0 to %d", pool->name,
+                         places, POOL_SIZE_MAX);
+    if (places != pool->permits.burst.places) {
+        status = make_room(pool, pool->options.size, places, now, err);
+        if (status == WEIR_OK)
+            call_back(pool); /* what is ahead would begin in the places of the burst */
+    }
+    if (status != WEIR_OK)
+        return status;
+    permit_settle(&pool->permits, now);
+    pool->permits.burst.places = places;
+    pool->permits.burst.seconds = seconds;
     return WEIR_OK;
 }
 

@@ -27,6 +27,7 @@ struct clerk {
     size_t weight;                           /* of the group */
     uint64_t groups;
     size_t most; /* ops in a transaction: fewer, after one has failed */
+    uint64_t spilled; /* ops that are in the spill file and not durable yet */
     duration_ns pause_ns;
 };
 
@@ -73,7 +74,8 @@ static void gather(struct clerk *c)
 
 /*
  * A START whose END is in the same group is written with it: one change of the task in place of two. Takes it out of the
- * group, into the chain that is returned; they are done when the group is.
+ * group, into the chain that is returned; they are done when the group is. Not past an op of somebody else about a task: that
+ * must find the task running.
  */
 static struct registry_op *fold(struct clerk *c)
 {
@@ -81,6 +83,7 @@ static struct registry_op *fold(struct clerk *c)
 
     c->groups++;
     for (struct registry_op *op = c->group; op; op = op->next) {
+        c->groups += op->kind == REGISTRY_CANCEL || op->kind == REGISTRY_EDIT;
         op->group = c->groups;
         if (op->kind != REGISTRY_END || !op->start_op || op->start_op->group != c->groups)
             continue;
@@ -104,25 +107,20 @@ static struct registry_op *fold(struct clerk *c)
     return folded;
 }
 
-/* Back where they were, before all others: each comes before its END so. */
-static void unfold(struct clerk *c, struct registry_op *folded)
+/* Each before its END again: an END of an earlier attempt may come before both. */
+static void unfold(struct clerk *c)
 {
-    struct registry_op *last = folded;
+    for (struct registry_op **link = &c->group; *link; link = &(*link)->next) {
+        struct registry_op *op = *link, *start = op->start_op;
 
-    for (struct registry_op *op = c->group; op; op = op->next)
-        if (op->kind == REGISTRY_END && op->start_op && op->start_op->folded)
-            op->end.started = false;
-    if (!folded)
-        return;
-    for (;; last = last->next) {
-        last->folded = false;
-        if (!last->next)
-            break;
+        if (op->kind != REGISTRY_END || !start || !start->folded)
+            continue;
+        op->end.started = false;
+        start->folded = false;
+        start->next = op;
+        *link = start;
+        link = &start->next;
     }
-    last->next = c->group;
-    if (!c->group)
-        c->group_tail = &last->next;
-    c->group = folded;
 }
 
 static void note_commit(struct clerk *c, duration_ns took_ns, size_t ops)
@@ -179,7 +177,9 @@ static void succeed(struct clerk *c, struct registry_op *folded, duration_ns too
     pthread_mutex_unlock(&c->lock);
     c->pause_ns = 0;
     c->most = c->most < CLERK_GROUP_OPS / 2 ? c->most * 2 : CLERK_GROUP_OPS;
-    if (c->spill && !spill_is_empty(c->spill))
+    for (const struct registry_op *op = folded; op; op = op->next)
+        c->spilled -= op->spilled;
+    if (c->spill && c->spilled == 0 && !spill_is_empty(c->spill))
         spill_clear(c->spill);
     if (c->options.committed)
         c->options.committed(c->options.ctx, c->registry->ops->last_event(c->registry));
@@ -188,51 +188,92 @@ static void succeed(struct clerk *c, struct registry_op *folded, duration_ns too
 
 /* ---- when the store does not take it ---- */
 
-/* Takes those out of the group that may be refused (all: every one), with the store's error. */
-static struct registry_op *refuse(struct clerk *c, const struct weir_error *why, bool all)
+/* Takes those out of the chain that may be refused (all: every one), with the store's error. *ret_tail: of what is left. */
+static struct registry_op *refuse(struct registry_op **chain, const struct weir_error *why,
+                                  bool all, struct registry_op ***ret_tail)
 {
     struct registry_op *refused = NULL, **tail = &refused, **link;
 
-    c->weight = 0;
-    for (link = &c->group; *link;) {
+    for (link = chain; *link;) {
         struct registry_op *op = *link;
 
         if (must(op) && !all) {
-            c->weight += weight_of(op);
             link = &op->next;
             continue;
         }
         *link = op->next;
         op->next = NULL;
         op->err = *why;
+        /* BUSY of an op means that its task runs; this is of the store. */
+        if (op->err.status == WEIR_E_BUSY)
+            op->err.status = WEIR_E_AGAIN;
         op->untaken = true;
         *tail = op;
         tail = &op->next;
     }
-    c->group_tail = link;
+    *ret_tail = link;
     return refused;
 }
 
-static void spill_group(struct clerk *c)
+static struct registry_op *refuse_group(struct clerk *c, const struct weir_error *why, bool all)
+{
+    struct registry_op *refused = refuse(&c->group, why, all, &c->group_tail);
+
+    c->weight = 0;
+    for (const struct registry_op *op = c->group; op; op = op->next)
+        c->weight += weight_of(op);
+    return refused;
+}
+
+/* Returns how many are only in memory. */
+static uint64_t spill_chain(struct clerk *c, struct registry_op *chain)
 {
     struct weir_error err = {0};
     uint64_t spilled = 0, dropped = 0;
-    bool ok = c->spill != NULL;
 
-    for (struct registry_op *op = c->group; op; op = op->next) {
+    for (struct registry_op *op = chain; op; op = op->next) {
         if (op->spilled ||
             (op->kind != REGISTRY_START && op->kind != REGISTRY_END && op->kind != REGISTRY_TELL))
             continue;
-        op->spilled = ok && spill_write(c->spill, op, &err);
+        op->spilled = c->spill != NULL && spill_write(c->spill, op, &err);
         spilled += op->spilled;
         dropped += !op->spilled;
     }
     if (spilled > 0 && !spill_sync(c->spill, &err))
         dropped += spilled;
+    c->spilled += spilled;
     pthread_mutex_lock(&c->lock);
     c->stats.events_spilled += spilled;
-    c->stats.events_at_risk = dropped;
     pthread_mutex_unlock(&c->lock);
+    return dropped;
+}
+
+/* What has come meanwhile: it is spilled, too, and what may be refused is not kept waiting behind what must be written. */
+static struct registry_op *look_at_queue(struct clerk *c, const struct weir_error *why,
+                                         bool refuses, uint64_t *dropped)
+{
+    struct registry_op *chain, **tail, *refused = NULL;
+
+    pthread_mutex_lock(&c->lock);
+    chain = c->queue;
+    tail = c->tail;
+    c->queue = NULL;
+    c->tail = &c->queue;
+    pthread_mutex_unlock(&c->lock);
+    if (!chain)
+        return NULL;
+    *dropped += spill_chain(c, chain);
+    if (refuses)
+        refused = refuse(&chain, why, false, &tail);
+    if (!chain)
+        return refused;
+    pthread_mutex_lock(&c->lock);
+    *tail = c->queue;
+    if (!c->queue)
+        c->tail = tail;
+    c->queue = chain;
+    pthread_mutex_unlock(&c->lock);
+    return refused;
 }
 
 /* Until the next try, or until somebody gives up. */
@@ -252,11 +293,13 @@ static void wait_to_retry(struct clerk *c)
     pthread_mutex_unlock(&c->lock);
 }
 
-static void fail(struct clerk *c, struct registry_op *folded, const struct weir_error *why)
+static void fail(struct clerk *c, const struct weir_error *why)
 {
+    struct registry_op *refused;
+    uint64_t dropped = 0;
     bool giving_up;
 
-    unfold(c, folded);
+    unfold(c);
     pthread_mutex_lock(&c->lock);
     c->stats.failures++;
     c->stats.failing = true;
@@ -266,8 +309,20 @@ static void fail(struct clerk *c, struct registry_op *folded, const struct weir_
     /* One that can't be written must not keep the others out; they follow in their order. */
     c->most = 1;
     if (!giving_up)
-        spill_group(c);
-    give(c, refuse(c, why, giving_up));
+        dropped = spill_chain(c, c->group);
+    refused = refuse_group(c, why, giving_up);
+    if (!giving_up) {
+        /* Where nothing of a user's was in it, it is the store that does not work. */
+        bool refuses = refused == NULL;
+        struct registry_op *more = look_at_queue(c, why, refuses, &dropped);
+
+        if (refuses)
+            refused = more;
+    }
+    pthread_mutex_lock(&c->lock);
+    c->stats.events_at_risk = dropped;
+    pthread_mutex_unlock(&c->lock);
+    give(c, refused);
     if (c->group && !giving_up)
         wait_to_retry(c);
 }
@@ -312,7 +367,7 @@ static void write_group(struct clerk *c)
     if (status == WEIR_OK)
         succeed(c, folded, instant_diff(loop_clock(), before));
     else
-        fail(c, folded, &err);
+        fail(c, &err);
 }
 
 /* After a failure the group is written in parts: what is behind the first ones goes back to the queue. Under the lock. */

@@ -13,13 +13,25 @@
 struct spill {
     int fd;
     char *path;
-    bool empty;
+    off_t length; /* of whole lines */
+    bool broken;  /* half a line is behind them, and could not be taken away */
     struct buf line;
 };
 
 static enum weir_status cannot(const struct spill *s, const char *what, struct weir_error *err)
 {
     return error_set_errno(err, WEIR_E_IO, errno, "cannot %s the spill file %s", what, s->path);
+}
+
+/* A line that was being written in a crash goes, so that the next one does not begin in it. False: errno says why. */
+static bool cut_last(struct spill *s)
+{
+    char c = '\n';
+
+    s->length = lseek(s->fd, 0, SEEK_END);
+    while (s->length > 0 && pread(s->fd, &c, 1, s->length - 1) == 1 && c != '\n')
+        s->length--;
+    return s->length >= 0 && (c == '\n' || s->length == 0) && ftruncate(s->fd, s->length) == 0;
 }
 
 enum weir_status spill_new(const char *path, struct spill **ret, struct weir_error *err)
@@ -35,13 +47,12 @@ enum weir_status spill_new(const char *path, struct spill **ret, struct weir_err
         spill_free(s);
         return error_nomem(err);
     }
-    s->fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
-    if (s->fd < 0) {
+    s->fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+    if (s->fd < 0 || !cut_last(s)) {
         status = cannot(s, "open", err);
         spill_free(s);
         return status;
     }
-    s->empty = lseek(s->fd, 0, SEEK_END) == 0;
     *ret = s;
     return WEIR_OK;
 }
@@ -138,22 +149,32 @@ bool spill_write(struct spill *s, const struct registry_op *op, struct weir_erro
 
     if (!event_of(op, &e))
         return true;
+    if (s->broken) {
+        if (ftruncate(s->fd, s->length) != 0) {
+            (void)cannot(s, "mend", err);
+            return false;
+        }
+        s->broken = false;
+    }
     buf_clear(&s->line);
     put_event(&s->line, &e);
     if (s->line.failed) {
         (void)error_nomem(err);
         return false;
     }
-    s->empty = false;
     for (size_t done = 0; done < s->line.len;) {
         ssize_t n = write(s->fd, s->line.data + done, s->line.len - done);
 
         if (n < 0 && errno != EINTR) {
             (void)cannot(s, "write", err);
+            /* No half line: a longer one would begin in it. If that fails, too, there is none behind it. */
+            if (done > 0 && ftruncate(s->fd, s->length) != 0)
+                s->broken = true;
             return false;
         }
         done += n > 0 ? (size_t)n : 0;
     }
+    s->length += (off_t)s->line.len;
     return true;
 }
 
@@ -167,12 +188,15 @@ bool spill_sync(struct spill *s, struct weir_error *err)
 
 void spill_clear(struct spill *s)
 {
-    s->empty = ftruncate(s->fd, 0) == 0;
+    if (ftruncate(s->fd, 0) != 0)
+        return;
+    s->length = 0;
+    s->broken = false;
 }
 
 bool spill_is_empty(const struct spill *s)
 {
-    return s->empty;
+    return s->length == 0 && !s->broken;
 }
 
 /* ---- reading ---- */

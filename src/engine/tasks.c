@@ -16,27 +16,25 @@
 #include <stdatomic.h>
 #include <string.h>
 
-/* What the engine's thread is to do before an op is written, and after it. */
+/* What the engine's thread is to do before an op of somebody else is written, and after it. */
 struct registry_note {
     struct mail mail; /* first: on the way to the engine's thread */
     struct engine_tasks *tasks;
     struct registry_op *op; /* on the way; the caller's afterwards */
     enum registry_op_kind kind;
-    uint64_t task, batch; /* one of them */
+    uint64_t task, batch; /* one of them, of CANCEL and EDIT */
     bool ran;             /* an attempt of it is being ended */
-    bool untaken, done;   /* of the op, afterwards */
-    struct registry_note *next;
+    /* Afterwards, in its place among the desk's own ops: what it has made ready. err.status is the op's. */
+    struct registry_op left;
+    int64_t wake_ns; /* 0: none */
 };
 
-/* What has come back from the clerk; under the lock. */
+/*
+ * What has come back from the clerk, in the order in which it was written: what the desk has of a task is what the registry
+ * had, step by step. Under the lock.
+ */
 struct back {
-    struct registry_op *ops, **ops_tail; /* the desk's own */
-    struct registry_task *ready, **ready_tail;
-    uint32_t *lines;
-    size_t line_count, line_cap;
-    bool lines_lost; /* there was no memory for them: all lines are to be looked at */
-    struct registry_note *notes, **notes_tail;
-    int64_t wake_ns; /* 0: none */
+    struct registry_op *ops, **ops_tail; /* the desk's own, and `left` of notes */
 };
 
 struct engine_tasks {
@@ -62,8 +60,10 @@ struct engine_tasks {
     struct engine_tasks_stats stats;
 
     /* engine's thread only */
-    bool retry_lines;   /* there was no memory to ask for them */
-    struct instant due; /* of the last turn */
+    bool retry_lines;          /* there was no memory to ask for them */
+    struct instant due;        /* of the last turn */
+    struct instant lag_since;  /* stats.lag_ns_max is from there on */
+    duration_ns lag_before_ns; /* the longest of the minute before */
 };
 
 static struct engine_tasks *of_lodger(struct engine_lodger *l)
@@ -105,11 +105,6 @@ static int64_t host_wall_ns(struct desk_host *h, struct instant now)
     return loop_wall_clock_ns();
 }
 
-static void free_op(struct registry_op *op)
-{
-    mem_free(op);
-}
-
 /* Has the desk told of every line that has ready tasks, by the clerk. No memory: later (retry_lines). */
 static void ask_for_lines(struct engine_tasks *t)
 {
@@ -119,11 +114,24 @@ static void ask_for_lines(struct engine_tasks *t)
     if (!op)
         return;
     op->kind = REGISTRY_LINES;
-    op->done = free_op;
     clerk_send(t->clerk, op);
 }
 
 /* ---- the engine's lodger; on the engine's thread ---- */
+
+/* Of the last one or two minutes, so that it does not matter who looks at it, and how often. */
+#define LAG_WINDOW_NS (60 * NS_PER_S)
+
+static void lag_roll(struct engine_tasks *t, struct instant now)
+{
+    duration_ns age_ns = instant_diff(now, t->lag_since);
+
+    if (age_ns < LAG_WINDOW_NS)
+        return;
+    t->lag_before_ns = age_ns < 2 * LAG_WINDOW_NS ? t->stats.lag_ns_max : 0;
+    t->stats.lag_ns_max = 0;
+    t->lag_since = now;
+}
 
 static struct instant lodger_turn(struct engine_lodger *l, struct instant now)
 {
@@ -132,6 +140,7 @@ static struct instant lodger_turn(struct engine_lodger *l, struct instant now)
     if (!instant_is_never(t->due) && instant_before(t->due, now)) {
         duration_ns lag_ns = instant_diff(now, t->due);
 
+        lag_roll(t, now);
         if (lag_ns > t->stats.lag_ns_max)
             t->stats.lag_ns_max = lag_ns;
     }
@@ -182,125 +191,103 @@ static void lodger_idle(struct engine_lodger *l)
 
 /* ---- what is back from the clerk ---- */
 
-/* A task that was changed, or was not: what the desk had of it came before. */
+/* What an op of somebody else means for the desk: first for what it had of the task, then what it is handed. */
 static void settle(struct engine_tasks *t, struct registry_note *n)
 {
     struct instant now = t->engine->now;
+    enum weir_status status = n->left.err.status;
+    /* One that runs was left as it was. */
+    bool written = !n->left.untaken && status != WEIR_E_BUSY;
 
-    if (n->batch != 0) {
-        desk_let_go_batch(t->desk, n->batch, !n->untaken, now);
-    } else {
-        desk_let_go(t->desk, n->task, !n->untaken, now);
-        /* What was on its way from the registry when it was cancelled. */
-        if (n->kind == REGISTRY_CANCEL && n->done)
-            desk_gone(t->desk, n->task, now);
-    }
+    if (n->batch != 0)
+        desk_let_go_batch(t->desk, n->batch, written, now);
+    else if (n->task != 0)
+        desk_let_go(t->desk, n->task, written, now);
+    /* What was on its way from the registry when it was cancelled, and runs. */
+    if (n->task != 0 && n->kind == REGISTRY_CANCEL && status == WEIR_OK)
+        desk_gone(t->desk, n->task, now);
+    desk_made_ready(t->desk, &n->left, now);
+    if (n->wake_ns != 0)
+        desk_wake_by(t->desk, n->wake_ns);
     mem_free(n);
+}
+
+static void lines_told(struct engine_tasks *t, struct registry_op *op)
+{
+    bool again = op->untaken;
+
+    desk_made_ready(t->desk, op, t->engine->now);
+    mem_free(op);
+    if (again)
+        ask_for_lines(t);
 }
 
 static void run_back(struct engine *e, struct mail *m)
 {
     struct engine_tasks *t = list_entry(m, struct engine_tasks, mail);
-    struct back back;
+    struct registry_op *ops;
 
     pthread_mutex_lock(&t->lock);
-    back = t->back;
-    t->back = (struct back){0};
+    ops = t->back.ops;
+    t->back.ops = NULL;
     t->back.ops_tail = &t->back.ops;
-    t->back.ready_tail = &t->back.ready;
-    t->back.notes_tail = &t->back.notes;
     t->posted = false;
     pthread_mutex_unlock(&t->lock);
-    desk_ready(t->desk, back.ready, e->now);
-    while (back.ops) {
-        struct registry_op *op = back.ops;
+    while (ops) {
+        struct registry_op *op = ops;
 
-        back.ops = op->next;
-        desk_written(t->desk, op, e->now);
+        ops = op->next;
+        if (op->note)
+            settle(t, op->note);
+        else if (op->kind == REGISTRY_LINES)
+            lines_told(t, op);
+        else
+            desk_written(t->desk, op, e->now);
     }
-    for (size_t i = 0; i < back.line_count; i++)
-        desk_line_ready(t->desk, back.lines[i], e->now);
-    mem_free(back.lines);
-    if (back.lines_lost)
-        ask_for_lines(t);
-    while (back.notes) {
-        struct registry_note *n = back.notes;
-
-        back.notes = n->next;
-        settle(t, n);
-    }
-    if (back.wake_ns != 0)
-        desk_wake_by(t->desk, back.wake_ns);
 }
 
-/* Under the lock. */
-static void keep_lines(struct back *b, const struct registry_op *op)
+static void keep_time(struct registry_note *n, int64_t ns)
 {
-    if (b->line_count + op->ret_line_count > b->line_cap) {
-        size_t cap = (b->line_count + op->ret_line_count) * 2;
-        uint32_t *lines = mem_realloc(b->lines, cap * sizeof *lines);
-
-        if (!lines) {
-            b->lines_lost = true;
-            return;
-        }
-        b->lines = lines;
-        b->line_cap = cap;
-    }
-    memcpy(b->lines + b->line_count, op->ret_lines, op->ret_line_count * sizeof *op->ret_lines);
-    b->line_count += op->ret_line_count;
+    if (ns != 0 && (n->wake_ns == 0 || ns < n->wake_ns))
+        n->wake_ns = ns;
 }
 
-static void keep_time(struct back *b, int64_t ns)
-{
-    if (ns != 0 && (b->wake_ns == 0 || ns < b->wake_ns))
-        b->wake_ns = ns;
-}
-
-static void keep_times(struct back *b, const struct registry_op *op)
+static void keep_times(struct registry_note *n, const struct registry_op *op)
 {
     if (op->kind == REGISTRY_SUBMIT)
         for (size_t i = 0; i < op->submit.count; i++) {
-            keep_time(b, op->submit.specs[i].not_before_ns);
-            keep_time(b, op->submit.specs[i].deadline_ns);
+            keep_time(n, op->submit.specs[i].not_before_ns);
+            keep_time(n, op->submit.specs[i].deadline_ns);
         }
     else if (op->kind == REGISTRY_EDIT && op->edit.not_before_ns)
-        keep_time(b, *op->edit.not_before_ns);
+        keep_time(n, *op->edit.not_before_ns);
     else if (op->kind == REGISTRY_RETRY || op->kind == REGISTRY_RESOLVE)
-        keep_time(b, op->at_ns); /* it may have a time of its own: a look tells */
+        keep_time(n, op->at_ns); /* it may have a time of its own: a look tells */
 }
 
-/* What an op of somebody else means for the desk. Under the lock. */
-static void keep(struct back *b, struct registry_op *op)
+/* What an op of somebody else means for the desk; the op is theirs again. */
+static struct registry_op *keep(struct registry_op *op)
 {
-    if (op->ret_ready) {
-        *b->ready_tail = op->ret_ready;
-        while (*b->ready_tail)
-            b->ready_tail = &(*b->ready_tail)->next;
-        op->ret_ready = NULL;
-    }
-    if (op->kind == REGISTRY_LINES && op->untaken)
-        b->lines_lost = true;
-    if (op->ret_lines) {
-        keep_lines(b, op);
-        op->ret_lines = mem_free(op->ret_lines);
-        op->ret_line_count = 0;
-    }
-    if (op->err.status == WEIR_OK)
-        keep_times(b, op);
-    if (op->note) {
-        struct registry_note *n = op->note;
+    struct registry_note *n = op->note;
 
-        n->untaken = op->untaken;
-        n->done = op->err.status == WEIR_OK;
-        /* An attempt is being ended, as was asked; or it has ended by itself just before. */
-        if (n->ran && (op->err.status == WEIR_E_BUSY || op->err.status == WEIR_E_CONFLICT))
-            op->err = (struct weir_error){0};
-        op->note = NULL;
-        n->next = NULL;
-        *b->notes_tail = n;
-        b->notes_tail = &n->next;
-    }
+    n->left = (struct registry_op){.kind = op->kind,
+                                   .untaken = op->untaken,
+                                   .ret_ready = op->ret_ready,
+                                   .ret_lines = op->ret_lines,
+                                   .ret_line_count = op->ret_line_count,
+                                   .ret_due_ns = op->ret_due_ns,
+                                   .note = n};
+    n->left.err.status = op->err.status;
+    op->ret_ready = NULL;
+    op->ret_lines = NULL;
+    op->ret_line_count = 0;
+    op->note = NULL;
+    if (op->err.status == WEIR_OK)
+        keep_times(n, op);
+    /* An attempt is being ended, as was asked; or it has ended by itself just before. */
+    if (n->ran && (op->err.status == WEIR_E_BUSY || op->err.status == WEIR_E_CONFLICT))
+        op->err = (struct weir_error){0};
+    return &n->left;
 }
 
 /* On the clerk's thread. */
@@ -308,23 +295,27 @@ static void clerk_done(void *ctx, struct registry_op *chain)
 {
     struct engine_tasks *t = ctx;
     struct registry_op *theirs = NULL, **tail = &theirs;
+    struct registry_op *back = NULL, **back_tail = &back;
     bool post;
 
-    pthread_mutex_lock(&t->lock);
     while (chain) {
         struct registry_op *op = chain;
 
         chain = op->next;
         op->next = NULL;
-        if (!op->done) {
-            *t->back.ops_tail = op;
-            t->back.ops_tail = &op->next;
-            continue;
+        if (op->done) {
+            *tail = op;
+            tail = &op->next;
+            op = keep(op);
         }
-        keep(&t->back, op);
-        *tail = op;
-        tail = &op->next;
+        *back_tail = op;
+        back_tail = &op->next;
     }
+    if (!back)
+        return;
+    pthread_mutex_lock(&t->lock);
+    *t->back.ops_tail = back;
+    t->back.ops_tail = back_tail;
     post = !t->posted;
     t->posted = true;
     pthread_mutex_unlock(&t->lock);
@@ -381,10 +372,6 @@ void engine_tasks_send(struct engine_tasks *t, struct registry_op *op)
         op->done(op);
         return;
     }
-    if (op->kind != REGISTRY_CANCEL && op->kind != REGISTRY_EDIT) {
-        clerk_send(t->clerk, op);
-        return;
-    }
     n = mem_calloc(1, sizeof *n);
     if (!n) {
         (void)error_nomem(&op->err);
@@ -396,7 +383,10 @@ void engine_tasks_send(struct engine_tasks *t, struct registry_op *op)
     n->op = op;
     n->kind = op->kind;
     op->note = n;
-    engine_post(t->engine, &n->mail);
+    if (op->kind == REGISTRY_CANCEL || op->kind == REGISTRY_EDIT)
+        engine_post(t->engine, &n->mail);
+    else
+        clerk_send(t->clerk, op);
 }
 
 struct waiter {
@@ -472,9 +462,10 @@ static void look_at_stats(struct desk *d, struct instant now, void *ctx)
     struct engine_tasks_stats *ret = ((void **)ctx)[1];
 
     (void)d;
-    (void)now;
+    lag_roll(t, now);
     *ret = t->stats;
-    t->stats.lag_ns_max = 0;
+    if (t->lag_before_ns > ret->lag_ns_max)
+        ret->lag_ns_max = t->lag_before_ns;
 }
 
 void engine_tasks_get_stats(struct engine_tasks *t, struct engine_tasks_stats *ret)
@@ -538,13 +529,16 @@ static void pass_on(struct core_observer *o, const struct core_event *ev)
         o->ops->event(o, ev);
 }
 
-/* What the dispatcher tells: breakers. */
+/* What the dispatcher tells: breakers, and what has come too late. */
 static void on_event(struct core_observer *o, const struct core_event *ev)
 {
     struct engine_tasks *t = list_entry(o, struct engine_tasks, observer);
 
     if (ev->kind == EVENT_BREAKER_CHANGED)
         tell_breaker(t, ev, ev->pool ? desk_find_pool(t->desk, ev->pool) : NULL);
+    if (ev->kind == EVENT_ATTEMPT_LATE && ev->task && ev->answer &&
+        desk_owns(t->desk, ev->task->batch))
+        desk_late(t->desk, ev->task, ev->answer->outcome, ev->at);
     pass_on(t->before, ev);
 }
 
@@ -668,8 +662,6 @@ static struct engine_tasks *allocate_tasks(struct engine *e, struct core_registr
     t->registry = r;
     t->options = *o;
     t->back.ops_tail = &t->back.ops;
-    t->back.ready_tail = &t->back.ready;
-    t->back.notes_tail = &t->back.notes;
     t->mail.run = run_back;
     t->due = INSTANT_NEVER;
     pthread_mutex_init(&t->lock, NULL);

@@ -72,7 +72,7 @@ struct engine *engine_tasks_engine(struct engine_tasks *t);
 struct engine_tasks_stats {
     struct clerk_stats clerk;
     uint64_t turns;         /* of the engine's loop */
-    duration_ns lag_ns_max; /* the longest that a turn came late, since the last call */
+    duration_ns lag_ns_max; /* the longest that a turn came late in the last minute or two */
     int64_t last_claim_ns;  /* wall clock: when an attempt was last started; 0: none yet */
     uint64_t starts;
 };

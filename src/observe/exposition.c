@@ -70,7 +70,7 @@ static void put_number(struct buf *out, double value)
     else if (value == floor(value) && fabs(value) < 1e15)
         buf_printf(out, "%.0f", value);
     else
-        buf_printf(out, "%.9g", value);
+        buf_printf(out, "%.15g", value); /* a time of today, to the microsecond */
 }
 
 void exposition_value(struct exposition *x, double value, ...)

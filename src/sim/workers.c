@@ -424,6 +424,7 @@ static void edge_drop(struct sim_edge *e)
         list_foreach (node, &p->requests)
             list_entry(node, struct request, link)->cancelled = true;
         lose_all(p, now);
+        crew_gone(crew_of(x), p->w, "the world ended", NULL, now);
     }
 }
 
@@ -437,6 +438,7 @@ static void executor_close(struct core_executor *port)
             crew_gone(crew_of(x), x->processes[i].w, "the world ended", NULL,
                       sim_world_now(x->world));
     }
+    list_remove(&x->edge.link);
     workers_free(x);
 }
 

@@ -72,6 +72,7 @@ struct sim_world {
     struct heap events;
     size_t event_room; /* how many events there can be */
     struct list edges, batches, calls;
+    struct sim_lodger *lodger; /* NULL: none */
     bool cut, dead, shut_down;
     bool unheard; /* of this step's event the dispatcher knows nothing: it need not run */
     struct store_row rows[SIM_PUT_ROWS];
@@ -96,6 +97,8 @@ void sim_event_init(struct sim_event *ev, void (*fire)(struct sim_world *, struc
 void sim_world_plan(struct sim_world *w, struct sim_event *ev, struct instant at)
 {
     heap_remove(&w->events, &ev->node);
+    if (w->dead)
+        return;
     ev->at = instant_max(at, w->now);
     ev->number = ++w->planned;
     heap_push(&w->events, &ev->node);
@@ -245,6 +248,7 @@ static void executor_close(struct core_executor *port)
     struct sim_executor *ex = (struct sim_executor *)(void *)port;
 
     assert(ex->edge.running == 0);
+    list_remove(&ex->edge.link);
     executor_free(ex);
 }
 
@@ -488,12 +492,18 @@ static void consume_one(struct sim_world *w, struct sim_event *ev)
 
 /* ---- the dispatcher's host ---- */
 
+static struct sim_lodger *lodger_of(struct dispatcher_host *h, const struct core_batch *core)
+{
+    struct sim_lodger *l = list_entry(h, struct sim_world, host)->lodger;
+
+    return l && l->owns(l, core) ? l : NULL;
+}
+
 static void host_finished(struct dispatcher_host *h, struct core_batch *core, struct core_task *t)
 {
     struct sim_batch *b = batch_of(core);
 
-    (void)h;
-    if (!b->options.store)
+    if (lodger_of(h, core) || !b->options.store)
         return;
     queue_put(&b->to_commit, t);
     begin_put(b);
@@ -510,9 +520,13 @@ static void host_retrying(struct dispatcher_host *h, struct core_batch *core,
 
 static void host_deliver(struct dispatcher_host *h, struct core_batch *core, struct core_task *t)
 {
+    struct sim_lodger *l = lodger_of(h, core);
     struct sim_batch *b = batch_of(core);
 
-    (void)h;
+    if (l) {
+        l->deliver(l, t);
+        return;
+    }
     queue_put(&b->delivered, t);
     if (!heap_contains(&b->consume.node))
         consume_later(b);
@@ -522,6 +536,14 @@ static void host_closed(struct dispatcher_host *h, struct core_batch *core)
 {
     (void)h;
     (void)core;
+}
+
+static void host_pool_gone(struct dispatcher_host *h, struct core_pool *p)
+{
+    struct sim_lodger *l = list_entry(h, struct sim_world, host)->lodger;
+
+    if (l)
+        l->pool_gone(l, p);
 }
 
 void sim_world_tell(struct sim_world *w, const struct core_event *ev)
@@ -661,6 +683,7 @@ enum weir_status sim_world_new(const struct sim_world_options *o, struct sim_wor
         .retrying = host_retrying,
         .deliver = host_deliver,
         .closed = host_closed,
+        .pool_gone = host_pool_gone,
     };
     w->options = *o;
     w->now = SIM_START;
@@ -696,6 +719,29 @@ static struct sim_event *next_event(const struct sim_world *w, struct instant *r
     return NULL;
 }
 
+void sim_world_set_lodger(struct sim_world *w, struct sim_lodger *l)
+{
+    w->lodger = l;
+    w->wake = w->now;
+}
+
+struct dispatcher *sim_world_use_dispatcher(struct sim_world *w)
+{
+    return w->dispatcher;
+}
+
+/* The dispatcher's turn; the lodger's comes before it, as in an engine. */
+static void run_dispatcher(struct sim_world *w)
+{
+    struct sim_lodger *l = w->lodger;
+
+    do {
+        struct instant due = l ? l->turn(l, w->now) : INSTANT_NEVER;
+
+        w->wake = instant_min(due, dispatcher_run(w->dispatcher, w->now));
+    } while (l && l->is_due(l));
+}
+
 enum sim_end sim_world_run(struct sim_world *w, struct instant until)
 {
     while (!w->cut) {
@@ -703,12 +749,16 @@ enum sim_end sim_world_run(struct sim_world *w, struct instant until)
         struct sim_event *ev = next_event(w, &at);
 
         if (free_what_is_over(w) && w->events.len == 0 &&
+            (!w->lodger || instant_is_never(at)) &&
             (!w->shut_down || dispatcher_workers(w->dispatcher) == 0))
             return SIM_DONE;
-        if (instant_is_never(at))
+        if (instant_is_never(at) && !w->lodger)
             return SIM_STUCK;
-        if (instant_before(until, at))
+        if (instant_before(until, at)) {
+            if (w->lodger)
+                w->now = instant_max(w->now, until);
             return SIM_TIME;
+        }
         w->now = instant_max(w->now, at);
         w->steps++;
         if (ev) {
@@ -718,12 +768,22 @@ enum sim_end sim_world_run(struct sim_world *w, struct instant until)
         if (w->cut)
             break;
         if (!w->unheard)
-            w->wake = dispatcher_run(w->dispatcher, w->now);
+            run_dispatcher(w);
         w->unheard = false;
         if (w->options.step && !w->options.step(w->options.ctx, w))
             return SIM_HALTED;
     }
     return SIM_CUT;
+}
+
+void sim_world_drop_edges(struct sim_world *w)
+{
+    assert(w->dead);
+    list_foreach (node, &w->edges) {
+        struct sim_edge *e = list_entry(node, struct sim_edge, link);
+
+        e->drop(e);
+    }
 }
 
 /* Ends what is in the middle, so that it can be freed: nobody is told, nothing is put. */
@@ -735,11 +795,9 @@ static void tear_down(struct sim_world *w)
         if (b->core)
             dispatcher_abort(w->dispatcher, b->core, w->now);
     }
-    list_foreach (node, &w->edges) {
-        struct sim_edge *e = list_entry(node, struct sim_edge, link);
-
-        e->drop(e);
-    }
+    sim_world_drop_edges(w);
+    if (w->lodger)
+        w->lodger->drop(w->lodger);
 }
 
 static void free_batch(struct sim_world *w, struct sim_batch *b)
@@ -763,8 +821,9 @@ void sim_world_free(struct sim_world *w)
     if (!w)
         return;
     w->dead = true;
-    tear_down(w);
     heap_free(&w->events); /* before what its nodes live in */
+    heap_init(&w->events, event_less);
+    tear_down(w);
     while ((l = list_front(&w->batches)))
         free_batch(w, list_entry(l, struct sim_batch, link));
     while ((l = list_pop_front(&w->calls)))

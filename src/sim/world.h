@@ -105,6 +105,21 @@ struct sim_sink {
     const struct sim_sink_ops *ops;
 };
 
+/*
+ * Who lives in the world beside batches of its own, as the desk does in an engine: it opens batches of its own in the
+ * dispatcher, and has a turn before each dispatcher_run(). All of it may be called in every step.
+ */
+struct sim_lodger {
+    struct instant (*turn)(struct sim_lodger *l, struct instant now);
+    /* Whether it wants another turn at once. */
+    bool (*is_due)(struct sim_lodger *l);
+    bool (*owns)(struct sim_lodger *l, const struct core_batch *b);
+    void (*deliver)(struct sim_lodger *l, struct core_task *t);
+    void (*pool_gone)(struct sim_lodger *l, struct core_pool *p);
+    /* The world is taken apart; every attempt was reported. Frees its batches. */
+    void (*drop)(struct sim_lodger *l);
+};
+
 struct sim_batch_options {
     struct core_batch_options core; /* `durable` is set when there is a store */
     struct sim_source *source;
@@ -125,7 +140,7 @@ struct sim_world_options {
 
 enum sim_end {
     SIM_DONE, /* every batch is closed and freed, nothing is planned, and after a shutdown no worker is left */
-    SIM_TIME,   /* `until` was reached first */
+    SIM_TIME,   /* `until` was reached first; with a lodger it is now that time */
     SIM_HALTED, /* the step hook said so */
     SIM_CUT,    /* sim_world_cut() */
     SIM_STUCK,  /* a batch is open, and nothing is due, ever: a defect */
@@ -157,6 +172,11 @@ WEIR_MUST_CHECK enum weir_status sim_world_add_edge(struct sim_world *w,
 /* dispatcher_set_fallback(): before batches are opened. */
 WEIR_MUST_CHECK enum weir_status sim_world_set_fallback(struct sim_world *w, struct core_pool *pool,
                                                         struct core_pool *other);
+/* NULL: nobody. A world with one has no more to do (SIM_DONE) when nothing is due. */
+void sim_world_set_lodger(struct sim_world *w, struct sim_lodger *l);
+/* For the lodger; the second from its drop(): what its dispatcher_run() has started meanwhile goes, too. */
+struct dispatcher *sim_world_use_dispatcher(struct sim_world *w);
+void sim_world_drop_edges(struct sim_world *w);
 /* Room for that many more events of an edge at once. */
 WEIR_MUST_CHECK bool sim_world_make_room(struct sim_world *w, size_t events);
 void sim_event_init(struct sim_event *ev, void (*fire)(struct sim_world *w, struct sim_event *ev));

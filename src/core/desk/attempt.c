@@ -18,16 +18,26 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Nobody reads the payload any more. */
+static void let_go_of_payload(struct attempt *a)
+{
+    if (a->source)
+        window_unref(a->source);
+    a->source = NULL;
+}
+
 static void free_attempt(struct attempt *a)
 {
     struct desk *d = a->desk;
 
+    let_go_of_payload(a);
     heap_remove(&d->silences, &a->silence);
     list_remove(&a->link);
     answer_clear(&a->answer);
     task_clear(&a->core);
     mem_free((void *)a->core.session);
     mem_free(a->text);
+    mem_free(a->anew);
     mem_free(a);
     d->attempt_count--;
 }
@@ -47,6 +57,10 @@ static void on_release(struct core_task *t)
         a->pool->options.ops->discard(a->pool->options.ctx, t);
     a->prepared = false;
     a->released = true;
+    let_go_of_payload(a);
+    /* One that was left behind had its permit until now, unseen by the schedule. */
+    if (a->ended && a->pool->place)
+        schedule_pool_changed(a->desk->schedule, a->pool->place);
     free_if_done(a);
 }
 
@@ -85,6 +99,9 @@ static struct attempt *make(struct desk *d, struct desk_task *t, struct desk_poo
     a->desk = d;
     a->pool = p;
     a->t = t;
+    a->source = t->task;
+    a->source->refs++;
+    a->task = t->task->id;
     a->line = t->place.line;
     task_init(&a->core);
     answer_init(&a->answer);
@@ -200,8 +217,14 @@ void attempt_written(struct desk *d, struct attempt *a, struct registry_op *op, 
     } else {
         a->end_sent = false;
         d->unwritten_bytes -= answer_bytes(&a->answer);
-        if (a->t && a->t->state == DESK_TASK_ENDING && a->t->attempt == a)
+        if (a->t && a->t->state == DESK_TASK_ENDING && a->t->attempt == a) {
             window_end(d, a->t);
+            if (a->anew)
+                window_add(d, a->anew, now);
+            a->anew = NULL;
+        } else if (a->end_op.end.next == REGISTRY_READY) {
+            window_end_written(d, a->task, op->err.status == WEIR_OK, now);
+        }
         a->t = NULL;
     }
     free_if_done(a);
@@ -380,6 +403,23 @@ void desk_finished(struct desk *d, struct core_task *t)
     d->finished_tail = &a->next_finished;
 }
 
+void desk_late(struct desk *d, const struct core_task *t, enum weir_outcome outcome,
+               struct instant now)
+{
+    const struct attempt *a = t->user;
+    char detail[64];
+
+    snprintf(detail, sizeof detail, "{\"outcome\":\"%s\"}", weir_outcome_name(outcome));
+    desk_record(d,
+                &(struct registry_event){.kind = REGISTRY_RUNNER_LATE,
+                                         .task = a->t ? a->t->task->id : a->end_op.end.task,
+                                         .attempt = a->shown.number,
+                                         .worker = a->shown.runner.worker,
+                                         .slot = a->shown.slots[0],
+                                         .detail = slice_of(detail)},
+                a->pool, now);
+}
+
 static void finish(struct attempt *a, struct instant now)
 {
     struct desk *d = a->desk;
@@ -446,12 +486,19 @@ static struct attempt *running(struct desk *d, uint64_t task)
     return t && t->state == DESK_TASK_RUNNING ? t->attempt : NULL;
 }
 
+/* It may have just ended by itself, or be ended for another reason: what is cancelled is not tried again. */
+static void cancel(struct attempt *a, const char *why, struct instant now)
+{
+    a->unwanted = true;
+    attempt_end(a, WEIR_OUTCOME_CANCELLED, WEIR_REASON_CANCELLED, why, false, now);
+}
+
 bool desk_cancel(struct desk *d, uint64_t task, const char *why, struct instant now)
 {
     struct attempt *a = running(d, task);
 
     if (a)
-        attempt_end(a, WEIR_OUTCOME_CANCELLED, WEIR_REASON_CANCELLED, why, false, now);
+        cancel(a, why, now);
     return a != NULL;
 }
 
@@ -460,7 +507,7 @@ void desk_gone(struct desk *d, uint64_t task, struct instant now)
     struct desk_task *t = idmap_get(&d->tasks, task);
 
     if (t && t->state == DESK_TASK_READY)
-        window_drop(d, t, now);
+        window_gone(d, t, now);
     else if (t && t->state == DESK_TASK_RUNNING)
         (void)desk_cancel(d, task, "the task was cancelled", now);
 }
@@ -474,7 +521,7 @@ size_t desk_cancel_batch(struct desk *d, uint64_t batch, const char *why, struct
 
         if (a->t->task->batch != batch)
             continue;
-        attempt_end(a, WEIR_OUTCOME_CANCELLED, WEIR_REASON_CANCELLED, why, false, now);
+        cancel(a, why, now);
         count++;
     }
     return count;

@@ -48,6 +48,7 @@ enum weir_status desk_new(const struct desk_options *o, struct desk **ret, struc
     idmap_init(&d->attempts);
     list_init(&d->running);
     list_init(&d->pools);
+    list_init(&d->stale);
     heap_init(&d->waits, wait_less);
     heap_init(&d->silences, silence_less);
     d->finished_tail = &d->finished;
@@ -133,6 +134,8 @@ void desk_made_ready(struct desk *d, struct registry_op *op, struct instant now)
         desk_line_ready(d, lines[i], now);
     op->ret_line_count = 0;
     mem_free(lines);
+    if (op->ret_due_ns != 0)
+        desk_wake_by(d, op->ret_due_ns);
 }
 
 static void woken(struct desk *d, const struct registry_op *op, struct instant now)

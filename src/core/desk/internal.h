@@ -61,8 +61,14 @@ struct desk_task {
     struct instant wake_at;  /* set aside until then; NEVER: not, or for its worker */
     uint64_t worker;         /* set aside until that one has room; 0: not */
     uint32_t holds;          /* ops that may change it are with the registry */
+    uint32_t ends;           /* of READY: ENDs that made it so, and are not written yet */
+    bool
+        gone; /* an op has made it something else; an END that is not written yet says whether it stays */
+    bool
+        stale; /* an op has changed it: it goes, unless it is handed over anew before the next turn */
     struct heap_node wait;
-    struct list link; /* in its pool's list `busy` */
+    struct list link;       /* in its pool's list `busy` */
+    struct list stale_link; /* in the desk's list `stale` */
 };
 
 /* An attempt, from its offer until its END is written. */
@@ -71,7 +77,8 @@ struct attempt {
     struct desk_attempt shown;
     struct desk *desk;
     struct desk_pool *pool;
-    struct desk_task *t;
+    struct desk_task *t;          /* whose attempt it is; NULL: that has a life of its own again */
+    struct registry_task *source; /* whose payload the executor reads; NULL: it has let go of it */
     struct schedule_line *line;
     struct core_answer answer; /* when it has ended */
     int64_t started_wall_ns;
@@ -84,7 +91,10 @@ struct attempt {
     bool refused;  /* the registry would not have its START: it is not to run */
     bool by_desk;  /* ended from here: */
     bool put_back; /* ... the task is ready again, and it did not count */
-    bool released; /* the dispatcher does not refer to `core` any more */
+    bool unwanted; /* somebody has cancelled the task: it is not tried again, however this ends */
+    uint64_t task; /* its id, also when t is NULL */
+    struct registry_task *anew; /* of `refused`: handed over since */
+    bool released;              /* the dispatcher does not refer to `core` any more */
     struct registry_op start_op, end_op;
     char key[24]; /* where the task has none */
     struct heap_node silence;
@@ -112,6 +122,7 @@ struct desk {
     size_t unwritten, run_count;
     size_t attempt_count;        /* that are not freed yet */
     int64_t wake_wall_ns;        /* something is due then; 0: nothing known */
+    struct list stale;           /* desk_task */
     struct registry_task *stash; /* handed over, when there was no memory for them */
     struct instant look_at;      /* at tasks that wait for workers */
     bool waking;                 /* a WAKE is under way */
@@ -142,6 +153,10 @@ bool slots_resolve(struct desk *d, struct slice names, struct permit_slots *ret[
 void window_add(struct desk *d, struct registry_task *r, struct instant now);
 /* Off the schedule and out of the window; the task is freed. */
 void window_drop(struct desk *d, struct desk_task *t, struct instant now);
+/* One less needs what the registry has handed over: the window, or an attempt whose executor reads the payload. */
+void window_unref(struct registry_task *r);
+/* READY, and an op has made it something else in the registry. */
+void window_gone(struct desk *d, struct desk_task *t, struct instant now);
 /* The task leaves for good: its end is written. */
 void window_end(struct desk *d, struct desk_task *t);
 /* READY again, in the schedule at its rank; aside until then (NONE: not). */
@@ -149,6 +164,8 @@ void window_again(struct desk *d, struct desk_task *t, struct instant until, str
 void window_aside_for(struct desk *d, struct desk_task *t, struct desk_pool *p, uint64_t worker);
 /* A worker of the pool has room again; 0: any may have. */
 void window_bring_back(struct desk_pool *p, uint64_t worker, struct instant now);
+/* An END that made a task READY is written; ok: the registry has it so. */
+void window_end_written(struct desk *d, uint64_t task, bool ok, struct instant now);
 /* Asks the registry for more of the line when it runs low. */
 void window_refill(struct desk *d, struct schedule_line *l, struct instant now);
 void window_taken(struct desk *d, struct registry_op *op, struct instant now);

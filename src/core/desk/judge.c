@@ -8,7 +8,7 @@
  *                 max_attempts have counted; then failed
  *     lost        with its worker: counts as a death, apart from the attempts; after deaths_max of them the task is quarantined.
  *                 For the sake of another request at the same worker: counts as nothing
- *     cancelled   by hand: cancelled. Because the dispatcher stops: ready again, and counts as nothing
+ *     cancelled   by hand: cancelled, also when it had just ended otherwise and would be tried again. Because the dispatcher stops: ready again, and counts as nothing
  */
 #include "core/desk/internal.h"
 
@@ -161,6 +161,11 @@ void judge_attempt(struct attempt *a, struct registry_end *e, duration_ns *ret_w
     if (a->started_wall_ns > a->t->task->rank)
         e->wait_ns = a->started_wall_ns - a->t->task->rank;
     judge_ended(a, e, ret_wait);
+    if ((a->unwanted || a->refused) &&
+        (e->next == REGISTRY_READY || e->next == REGISTRY_SCHEDULED)) {
+        e->next = REGISTRY_CANCELLED;
+        *ret_wait = 0;
+    }
     if (e->next == REGISTRY_SCHEDULED)
         e->wake_ns = a->desk->host->wall_ns(a->desk->host, now) + *ret_wait;
     e->message = slice_of(answer->message);

@@ -127,8 +127,6 @@ static void apply_limits(struct desk_pool *p, struct instant now)
     a->cpu_milli_limit = o->cpu_milli;
     a->memory_mib_limit = o->memory_mib;
     a->reserve = o->reserve;
-    a->burst.places = o->burst_places;
-    a->burst.seconds = o->burst_seconds;
     schedule_pool_changed(p->desk->schedule, p->place);
 }
 
@@ -180,7 +178,9 @@ enum weir_status desk_add_pool(struct desk *d, struct core_pool *pool,
         free_pool(p);
         return error_nomem(err);
     }
-    status = open_batch(p, now, err);
+    status = dispatcher_set_pool_burst(pool, o->burst_places, o->burst_seconds, now, err);
+    if (status == WEIR_OK)
+        status = open_batch(p, now, err);
     if (status != WEIR_OK) {
         free_pool(p);
         return status;
@@ -205,7 +205,11 @@ enum weir_status desk_change_pool(struct desk *d, struct desk_pool *p,
                                   struct weir_error *err)
 {
     struct desk_pool_options copy;
+    enum weir_status status =
+        dispatcher_set_pool_burst(p->core, o->burst_places, o->burst_seconds, now, err);
 
+    if (status != WEIR_OK)
+        return status;
     if (!copy_options(&copy, o))
         return error_nomem(err);
     if (!schedule_set_skills(d->schedule, p->place, copy.skills, copy.skill_count)) {
@@ -262,6 +266,17 @@ void desk_enable_pool(struct desk *d, struct desk_pool *p, bool enabled, struct 
 bool desk_pool_enabled(const struct desk_pool *p)
 {
     return p->enabled;
+}
+
+void desk_reset_breaker(struct desk_pool *p, struct instant now)
+{
+    dispatcher_reset_breaker(p->core, now);
+    p->open_at = INSTANT_NONE;
+}
+
+bool desk_pool_leaves(const struct desk_pool *p)
+{
+    return p->leaving;
 }
 
 bool desk_set_default_pool(struct desk *d, const char *name)

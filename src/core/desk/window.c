@@ -50,8 +50,10 @@ static bool add(struct desk *d, struct registry_task *r, struct instant now)
     t->place = (struct schedule_task){.id = r->id, .rank = r->rank};
     list_init(&t->place.link);
     list_init(&t->link);
+    list_init(&t->stale_link);
     heap_node_init(&t->wait);
     t->task = r;
+    r->refs = 1;
     t->state = DESK_TASK_READY;
     t->wake_at = INSTANT_NEVER;
     if (!grow(&d->waits, d->tasks.len + 1) || !idmap_put(&d->tasks, r->id, t)) {
@@ -66,17 +68,106 @@ static bool add(struct desk *d, struct registry_task *r, struct instant now)
     return true;
 }
 
+static struct registry_task *free_chain(struct registry_task *chain)
+{
+    while (chain) {
+        struct registry_task *r = chain;
+
+        chain = r->next;
+        mem_free(r);
+    }
+    return NULL;
+}
+
+/* Nothing keeps it from being chosen but that something may be there that it has not been told of. */
+static bool is_aside(const struct desk_task *t)
+{
+    return heap_contains(&t->wait) || !list_empty(&t->link) || t->holds > 0 || t->gone;
+}
+
+/* What an attempt has told of it that was not written when the registry handed it over. */
+static void keep_counts(struct registry_task *to, const struct registry_task *from)
+{
+    to->attempts = from->attempts;
+    to->failures = from->failures;
+    to->deaths = from->deaths;
+    to->capacity_retries = from->capacity_retries;
+    to->first_start_ns = from->first_start_ns;
+    to->last_wait_ns = from->last_wait_ns;
+}
+
+/*
+ * One that waits here is handed over anew, after a change. It may have been in an attempt meanwhile of which the registry
+ * did not know: then its counts stay, and its wait. False: no memory, nothing has changed.
+ */
+static bool replace(struct desk *d, struct desk_task *t, struct registry_task *r,
+                    struct instant now)
+{
+    struct schedule_line *l = line_of(d, r->line), *before = t->place.line;
+    struct schedule_supply *supply;
+
+    if (!l)
+        return false;
+    if (r->attempts < t->task->attempts)
+        keep_counts(r, t->task);
+    else
+        heap_remove(&d->waits, &t->wait);
+    r->spared = t->task->spared;
+    r->last_worker = t->task->last_worker;
+    list_remove(&t->link);
+    list_remove(&t->stale_link);
+    t->stale = t->gone = false;
+    t->worker = 0;
+    schedule_hold_line(d->schedule, l, true);
+    if (l != before)
+        schedule_hold_line(d->schedule, before, true);
+    schedule_remove(d->schedule, &t->place, now);
+    d->window_bytes += r->payload_len;
+    d->window_bytes -= t->task->payload_len;
+    window_unref(t->task);
+    t->task = r;
+    r->refs = 1;
+    t->place = (struct schedule_task){.id = r->id, .rank = r->rank};
+    list_init(&t->place.link);
+    supply = schedule_line_supply(l);
+    if (r->rank > supply->last_rank)
+        supply->last_rank = r->rank;
+    schedule_add(d->schedule, l, &t->place, now);
+    if (is_aside(t))
+        schedule_set_aside(d->schedule, &t->place);
+    if (l != before) {
+        window_refill(d, before, now);
+        schedule_hold_line(d->schedule, before, false);
+    }
+    schedule_hold_line(d->schedule, l, false);
+    return true;
+}
+
+/*
+ * Handed over while an attempt is here. If that has been refused, the op that did so came before, and this one is what the
+ * task is now. Else the op came before the attempt's START: it runs as it was, and its END says what follows.
+ */
+static void add_beside(struct desk_task *t, struct registry_task *r)
+{
+    struct attempt *a = t->attempt;
+
+    if (a->refused) {
+        mem_free(a->anew);
+        a->anew = r;
+    } else {
+        mem_free(r);
+    }
+}
+
 void window_add(struct desk *d, struct registry_task *r, struct instant now)
 {
     struct desk_task *old = idmap_get(&d->tasks, r->id);
 
     if (old && old->state != DESK_TASK_READY) {
-        mem_free(r); /* handed over a second time, after a change: it runs as it was */
+        add_beside(old, r);
         return;
     }
-    if (old)
-        window_drop(d, old, now);
-    if (add(d, r, now))
+    if (old ? replace(d, old, r, now) : add(d, r, now))
         return;
     r->next = d->stash;
     d->stash = r;
@@ -132,6 +223,8 @@ void window_refill(struct desk *d, struct schedule_line *l, struct instant now)
     op->take.max_bytes = full ? 1 : DESK_WINDOW_BYTES - d->window_bytes;
     s->asked = true;
     schedule_hold_line(d->schedule, l, true);
+    /* Of a line that is new here, its tenant may be, too. */
+    schedule_expect_line(d->schedule, l, s->last_rank != 0);
     desk_write(d, op, now);
 }
 
@@ -152,6 +245,7 @@ void window_taken(struct desk *d, struct registry_op *op, struct instant now)
         desk_ready(d, op->take.ret_tasks, now);
         op->take.ret_tasks = NULL;
     }
+    schedule_expect_line(d->schedule, l, false);
     schedule_hold_line(d->schedule, l, false);
     if (op->err.status == WEIR_OK && (l = schedule_find_line(d->schedule, op->take.line)))
         window_refill(d, l, now);
@@ -165,7 +259,7 @@ static void bring_back(struct desk *d, struct desk_task *t, struct instant now)
     list_remove(&t->link);
     t->wake_at = INSTANT_NEVER;
     t->worker = 0;
-    if (t->holds == 0)
+    if (!is_aside(t))
         schedule_bring_back(d->schedule, &t->place, now);
 }
 
@@ -196,6 +290,7 @@ void window_again(struct desk *d, struct desk_task *t, struct instant until, str
     assert(l); /* it was held while the attempt ran */
     t->state = DESK_TASK_READY;
     t->attempt = NULL;
+    t->ends++;
     schedule_add(d->schedule, l, &t->place, now);
     if (!instant_before(now, until))
         return;
@@ -222,11 +317,21 @@ static bool any_is_busy(const struct desk *d)
     return false;
 }
 
+/* What was not handed over anew is not ready any more. */
+static void drop_stale(struct desk *d, struct instant now)
+{
+    struct list *node;
+
+    while ((node = list_front(&d->stale)))
+        window_drop(d, list_entry(node, struct desk_task, stale_link), now);
+}
+
 struct instant window_run(struct desk *d, struct instant now)
 {
     struct instant wake = INSTANT_NEVER;
     struct heap_node *n;
 
+    drop_stale(d, now);
     if (d->stash)
         unstash(d, now);
     while ((n = heap_first(&d->waits))) {
@@ -246,10 +351,16 @@ struct instant window_run(struct desk *d, struct instant now)
 
 /* ---- out ---- */
 
-static void free_task(struct desk *d, struct desk_task *t)
+void window_unref(struct registry_task *r)
+{
+    if (--r->refs == 0)
+        mem_free(r);
+}
+
+static void leave_window(struct desk *d, struct desk_task *t)
 {
     d->window_bytes -= t->task->payload_len;
-    mem_free(t->task);
+    window_unref(t->task);
     mem_free(t);
 }
 
@@ -260,10 +371,11 @@ void window_drop(struct desk *d, struct desk_task *t, struct instant now)
     assert(t->state == DESK_TASK_READY);
     heap_remove(&d->waits, &t->wait);
     list_remove(&t->link);
+    list_remove(&t->stale_link);
     (void)idmap_remove(&d->tasks, t->place.id);
     schedule_hold_line(d->schedule, l, true);
     schedule_remove(d->schedule, &t->place, now);
-    free_task(d, t);
+    leave_window(d, t);
     window_refill(d, l, now);
     schedule_hold_line(d->schedule, l, false);
 }
@@ -271,7 +383,7 @@ void window_drop(struct desk *d, struct desk_task *t, struct instant now)
 void window_end(struct desk *d, struct desk_task *t)
 {
     (void)idmap_remove(&d->tasks, t->place.id);
-    free_task(d, t);
+    leave_window(d, t);
 }
 
 /* ---- held ---- */
@@ -290,18 +402,32 @@ enum desk_found desk_hold(struct desk *d, uint64_t task, struct instant now)
     return DESK_WAITED;
 }
 
-/* True: it is gone. */
-static bool let_go(struct desk *d, struct desk_task *t, bool written, struct instant now)
+/* What an attempt has left is not what the op has seen. */
+void window_gone(struct desk *d, struct desk_task *t, struct instant now)
 {
-    if (t->state != DESK_TASK_READY || t->holds == 0)
-        return false; /* it was handed over anew meanwhile, and is another one */
-    if (written) {
+    if (t->ends == 0) {
         window_drop(d, t, now);
-        return true;
+    } else if (!t->gone) {
+        t->gone = true;
+        schedule_set_aside(d->schedule, &t->place);
     }
-    if (--t->holds == 0 && !heap_contains(&t->wait) && list_empty(&t->link))
+}
+
+static void let_go(struct desk *d, struct desk_task *t, bool written, struct instant now)
+{
+    if (t->state != DESK_TASK_READY) {
+        if (written)
+            t->attempt->anew = mem_free(t->attempt->anew);
+        return;
+    }
+    if (written && t->ends > 0) {
+        window_gone(d, t, now);
+    } else if (written && !t->stale) {
+        t->stale = true;
+        list_push_back(&d->stale, &t->stale_link);
+    }
+    if (t->holds > 0 && --t->holds == 0 && !is_aside(t))
         schedule_bring_back(d->schedule, &t->place, now);
-    return false;
 }
 
 void desk_let_go(struct desk *d, uint64_t task, bool written, struct instant now)
@@ -309,7 +435,25 @@ void desk_let_go(struct desk *d, uint64_t task, bool written, struct instant now
     struct desk_task *t = idmap_get(&d->tasks, task);
 
     if (t)
-        (void)let_go(d, t, written, now);
+        let_go(d, t, written, now);
+}
+
+void window_end_written(struct desk *d, uint64_t task, bool ok, struct instant now)
+{
+    struct desk_task *t = idmap_get(&d->tasks, task);
+
+    if (!t || t->ends == 0)
+        return;
+    t->ends--;
+    if (t->ends > 0 || t->state != DESK_TASK_READY)
+        return;
+    if (!ok) {
+        window_drop(d, t, now);
+    } else if (t->gone) {
+        t->gone = false;
+        if (!is_aside(t))
+            schedule_bring_back(d->schedule, &t->place, now);
+    }
 }
 
 void desk_hold_batch(struct desk *d, uint64_t batch, struct instant now)
@@ -328,8 +472,8 @@ void desk_let_go_batch(struct desk *d, uint64_t batch, bool written, struct inst
     size_t i = 0;
 
     while ((t = idmap_next(&d->tasks, &i)))
-        if (t->task->batch == batch && let_go(d, t, written, now))
-            i--; /* another one may have moved there */
+        if (t->task->batch == batch)
+            let_go(d, t, written, now);
 }
 
 void window_free(struct desk *d)
@@ -342,12 +486,7 @@ void window_free(struct desk *d)
         heap_remove(&d->waits, &t->wait);
         list_remove(&t->link);
         schedule_remove(d->schedule, &t->place, INSTANT_NONE);
-        free_task(d, t);
+        leave_window(d, t);
     }
-    while (d->stash) {
-        struct registry_task *r = d->stash;
-
-        d->stash = r->next;
-        mem_free(r);
-    }
+    d->stash = free_chain(d->stash);
 }

@@ -146,7 +146,7 @@ struct registry_task {
     const char *key; /* never NULL; and so on: */
     const char *payload;
     size_t payload_len;
-    void *user; /* whoever has it: its own */
+    uint32_t refs; /* of whoever has it: 0 when it is handed over */
 };
 
 /* ---- events ---- */
@@ -465,6 +465,8 @@ struct registry_op {
     struct registry_task *ret_ready;
     uint32_t *ret_lines;
     size_t ret_line_count;
+    /* When a task is due that this op has made SCHEDULED because the last of its dependencies is met: the earliest; 0: none. */
+    int64_t ret_due_ns;
     /* of whoever sends it (engine/tasks.h) and of the clerk (engine/clerk.h); not looked at by a registry: */
     void (*done)(
         struct registry_op *op); /* on the clerk's thread, after the commit or the failure */

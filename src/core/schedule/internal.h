@@ -101,6 +101,7 @@ struct schedule_line {
     /* What follows is not looked at for a plain task. */
     struct list aside;
     uint32_t held;
+    bool expected; /* its tenant counts it */
     struct schedule_supply supply;
     struct list session_link; /* session.lines */
     struct map_node node;
@@ -124,6 +125,7 @@ struct tenant {
     uint32_t mean_of;
     uint32_t lines;
     size_t ready, running;
+    uint32_t expecting; /* lines of which more is on its way */
     struct list queues;
     bool weighted;    /* schedule_set_weight() gave it another weight than 1: it is not forgotten */
     struct list link; /* schedule.gone, where it has no lines and may be forgotten */

@@ -171,6 +171,7 @@ void line_free(struct schedule *s, struct schedule_line *l)
 
 void line_drop_if_unused(struct schedule *s, struct schedule_line *l)
 {
+    assert(l->held > 0 || !l->expected);
     if (l->count == 0 && l->running == 0 && !l->held)
         line_free(s, l);
 }
@@ -195,6 +196,16 @@ void schedule_hold_line(struct schedule *s, struct schedule_line *l, bool hold)
     assert(hold || l->held > 0);
     l->held = hold ? l->held + 1 : l->held - 1;
     line_drop_if_unused(s, l);
+}
+
+void schedule_expect_line(struct schedule *s, struct schedule_line *l, bool more)
+{
+    (void)s;
+    assert(l->held > 0);
+    if (l->expected == more)
+        return;
+    l->expected = more;
+    l->queue->tenant->expecting += more ? 1 : -1U;
 }
 
 /* ---- their order ---- */

@@ -148,6 +148,11 @@ struct schedule_supply {
 struct schedule_supply *schedule_line_supply(struct schedule_line *l);
 /* A line without tasks is kept while it is held: until it has been let go as often as it was held. */
 void schedule_hold_line(struct schedule *s, struct schedule_line *l, bool hold);
+/*
+ * More of the line is on its way: should it run dry meanwhile, its tenant has not been idle, and keeps what it is behind the
+ * others. Only with schedule_hold_line() around it.
+ */
+void schedule_expect_line(struct schedule *s, struct schedule_line *l, bool more);
 
 /* By its rank: mostly at the end, which is O(1). Cannot fail once its line is made. */
 void schedule_add(struct schedule *s, struct schedule_line *l, struct schedule_task *t,

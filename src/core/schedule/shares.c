@@ -136,7 +136,7 @@ static void take_mean(double *mean_s, uint32_t *mean_of, double work_s)
 
 void tenant_ready(struct schedule *s, struct tenant *t, const struct target *target)
 {
-    if (t->ready++ == 0 && t->running == 0) {
+    if (t->ready++ == 0 && t->running == 0 && t->expecting == 0) {
         double level = target_level(s, target);
 
         if (level > t->had) {

@@ -228,13 +228,27 @@ void get_openapi(struct http_request *req, void *ctx)
     http_reply_static(req, 200, "application/yaml", api_openapi(), NULL);
 }
 
+/*
+ * The page loads its own three files and asks this server, and nothing else; no other page may show it in a frame. With
+ * trusted types a browser refuses to make markup of text at all, so that what a task says cannot become any.
+ */
+static const char page_policy[] =
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'";
+
 void get_web(struct http_request *req, void *ctx)
 {
     const struct api_options *o = &((struct api *)ctx)->options;
     const struct api_file *file = o->web_find ? o->web_find(o->ctx, http_path(req)) : NULL;
 
-    if (file)
-        http_reply_static(req, 200, file->content_type, file->bytes, file->etag);
-    else
+    if (!file) {
         reply_absent(req, "such file");
+        return;
+    }
+    http_reply_static(req, 200, file->content_type, file->bytes, file->etag);
+    http_reply_header(req, "Content-Security-Policy", page_policy);
+    http_reply_header(req, "Referrer-Policy", "no-referrer");
+    http_reply_header(req, "Cross-Origin-Resource-Policy", "same-origin");
+    http_reply_header(req, "Cross-Origin-Opener-Policy", "same-origin");
 }

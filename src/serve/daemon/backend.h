@@ -7,8 +7,8 @@
  *     backend_free(backend);
  *
  * What somebody changes by the API (a limit, a pool that is disabled, the policy) is written to the registry as a fact and
- * holds after a restart too, until the configuration says something else in that place. backend_restore() applies what is
- * written.
+ * holds after a restart too, until the configuration says something else in that place: while the daemon runs, or before it
+ * was started anew. backend_restore() applies what is written.
  */
 #ifndef SERVE_DAEMON_BACKEND_H
 #define SERVE_DAEMON_BACKEND_H
@@ -26,6 +26,9 @@ struct backend_options {
     void (*shut_down)(void *ctx, duration_ns grace_ns);
     /* Whether that is the secret of the attempt with that token. */
     bool (*knows_secret)(void *ctx, uint64_t token, const char *secret);
+    /* Appends what the configuration says of all that may be changed here, in any words without quotes and backslashes; pool
+     * NULL: of the dispatcher. Any thread but the engine's. */
+    void (*configured)(void *ctx, const char *pool, struct buf *out);
     void *ctx;
     const char *default_pool; /* as configured; NULL: none */
 };

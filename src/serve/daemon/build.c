@@ -11,6 +11,7 @@
 #include "serve/web/web.h"
 #include "store/registry/sqlite_registry.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -86,6 +87,19 @@ static void on_left(void *ctx, const struct registry_left *l)
                    what == LEFT_KILLED ? ": its process was ended" : "");
 }
 
+/* A killed predecessor has left them; no attempt of ours has its files there yet. */
+static void remove_beats(const char *path)
+{
+    DIR *dir = opendir(path);
+    struct dirent *e;
+
+    while (dir && (e = readdir(dir)))
+        if (strncmp(e->d_name, "beat.", 5) == 0)
+            (void)unlinkat(dirfd(dir), e->d_name, 0);
+    if (dir)
+        closedir(dir);
+}
+
 static enum weir_status make_run_dir(struct house *h, struct weir_error *err)
 {
     const char *given = getenv("RUNTIME_DIRECTORY");
@@ -100,6 +114,20 @@ static enum weir_status make_run_dir(struct house *h, struct weir_error *err)
                                path);
     h->run_dir = realpath(path, NULL);
     return h->run_dir ? WEIR_OK : error_nomem(err);
+}
+
+/* The store is ours alone, so whoever works for it has been left by a predecessor. */
+static void end_left(struct house *h)
+{
+    size_t count = 0;
+    enum left_what what = h->mark ? left_sweep(h->mark, &count) : LEFT_NONE;
+
+    if (count > 0)
+        daemon_log(h->log, CONFIG_INFO, "%zu processes were left by a killed predecessor: ended", count);
+    if (what == LEFT_STAYS)
+        daemon_log(h->log, CONFIG_WARNING,
+                   "a process that was left by a killed predecessor could not be ended: it may "
+                   "still do something");
 }
 
 static enum weir_status build_tasks(struct house *h, struct weir_error *err)
@@ -117,8 +145,13 @@ static enum weir_status build_tasks(struct house *h, struct weir_error *err)
     enum weir_status status =
         sqlite_registry_open(c->store, &(struct sqlite_registry_options){0}, &h->registry, err);
 
-    if (status == WEIR_OK)
+    if (status == WEIR_OK) {
+        h->mark = realpath(c->store, NULL);
+        end_left(h);
+        remove_beats(h->run_dir);
+        clock_begin(h);
         status = engine_new(&(struct engine_options){0}, &h->engine, err);
+    }
     if (status == WEIR_OK)
         status = engine_tasks_open(h->engine, h->registry, &o, &h->tasks, err);
     if (status == WEIR_OK && engine_tasks_put_back(h->tasks) > 0)
@@ -129,6 +162,14 @@ static enum weir_status build_tasks(struct house *h, struct weir_error *err)
 }
 
 /* ---- pools, and what is beside them ---- */
+
+static void disable(struct desk *d, struct instant now, void *ctx)
+{
+    struct desk_pool *p = desk_find_pool(d, ctx);
+
+    if (p)
+        desk_enable_pool(d, p, false, now);
+}
 
 enum weir_status house_add_pool(struct house *h, const struct config_pool *p,
                                 struct weir_error *err)
@@ -161,6 +202,8 @@ enum weir_status house_add_pool(struct house *h, const struct config_pool *p,
     if (to->follows)
         follow_init(&to->follow, &follow);
     h->planned_count++;
+    if (!p->enabled)
+        engine_tasks_call(h->tasks, disable, p->name);
     return WEIR_OK;
 }
 
@@ -206,26 +249,15 @@ enum weir_status house_apply(struct house *h, const struct config *c, bool all,
     return a.status;
 }
 
-static void disable(struct desk *d, struct instant now, void *ctx)
-{
-    struct desk_pool *p = desk_find_pool(d, ctx);
-
-    if (p)
-        desk_enable_pool(d, p, false, now);
-}
-
 static enum weir_status build_pools(struct house *h, struct weir_error *err)
 {
     const struct config *c = h->config;
     enum weir_status status = poolset_new(
-        &(struct poolset_options){.config = c, .run_dir = h->run_dir, .api = h->api_address},
+        &(struct poolset_options){.config = c, .run_dir = h->run_dir, .api = h->api_address, .mark = h->mark},
         &h->pools, err);
 
-    for (size_t i = 0; status == WEIR_OK && i < c->pools.count; i++) {
+    for (size_t i = 0; status == WEIR_OK && i < c->pools.count; i++)
         status = house_add_pool(h, &c->pools.items[i], err);
-        if (status == WEIR_OK && !c->pools.items[i].enabled)
-            engine_tasks_call(h->tasks, disable, c->pools.items[i].name);
-    }
     return status;
 }
 
@@ -243,6 +275,29 @@ static void on_shut_down(void *ctx, duration_ns grace_ns)
 static bool knows_secret(void *ctx, uint64_t token, const char *secret)
 {
     return poolset_token_check(((struct house *)ctx)->pools, token, slice_of(secret));
+}
+
+/* In no words for anybody: it is only compared. */
+static void configured(void *ctx, const char *pool, struct buf *out)
+{
+    struct house *h = ctx;
+    const struct config *c;
+
+    pthread_mutex_lock(&h->config_lock);
+    c = h->config;
+    if (!pool)
+        buf_printf(out, "%d %.17g %lld", c->policy, c->ageing,
+                   (long long)c->max_global_concurrency);
+    for (size_t i = 0; pool && i < c->pools.count; i++) {
+        const struct config_pool *p = &c->pools.items[i];
+
+        if (strcmp(p->name, pool) == 0)
+            buf_printf(out, "%d %lld %.17g %lld %lld %.17g %lld %lld", p->enabled,
+                       (long long)p->max_concurrency, p->cpu, (long long)p->memory_bytes,
+                       (long long)p->reserve.min_priority, p->reserve.share,
+                       (long long)p->burst.places, (long long)p->burst.time_ns);
+    }
+    pthread_mutex_unlock(&h->config_lock);
 }
 
 /* {"config": "the YAML, as text"} */
@@ -296,6 +351,7 @@ static enum weir_status build_api(struct house *h, struct weir_error *err)
         backend_new(h->tasks,
                     &(struct backend_options){.shut_down = on_shut_down,
                                               .knows_secret = knows_secret,
+                                              .configured = configured,
                                               .ctx = h,
                                               .default_pool = h->config->default_pool},
                     &h->backend, err);
@@ -443,5 +499,6 @@ void house_take_down(struct house *h)
     mem_free(h->planned);
     history_free(h->history);
     free(h->run_dir);
+    free(h->mark);
     mem_free(h->api_address);
 }

@@ -5,13 +5,15 @@
  *     change/dispatcher     {"policy":"priority","ageing":0,"max_global_concurrency":20}
  *     change/pool/NAME      {"enabled":false,"max_concurrency":4,"cpu_milli":0,...}
  *
- * A fact has all that may be changed of its thing, as it is in force. What was done and could not be written is told as
+ * A fact has all that may be changed of its thing, as it is in force, and what the configuration said of that at the time:
+ * if that is not what it says now, the fact holds no longer. What was done and could not be written is told as
  * an error: it holds, but only until the next start.
  */
 #include "base/error.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "serve/daemon/internal.h"
+#include "serve/pools/poolset.h"
 
 #include <string.h>
 
@@ -28,6 +30,31 @@ static enum weir_status write_fact(struct backend *b, struct slice name, struct 
         (void)error_prefix(err, "it is changed, but could not be written down and holds only until "
                                 "the next start");
     return status;
+}
+
+/* The object, with what the configuration says. */
+static enum weir_status write_change(struct backend *b, const char *pool, struct slice name,
+                                     struct buf *object, struct weir_error *err)
+{
+    if (object->failed || object->len == 0)
+        return error_nomem(err);
+    object->len--; /* the brace */
+    buf_puts(object, ",\"configured\":\"");
+    b->options.configured(b->options.ctx, pool, object);
+    buf_puts(object, "\"}");
+    return object->failed ? error_nomem(err) : write_fact(b, name, buf_slice(object), err);
+}
+
+/* Whether the configuration says what it said when the fact was written. */
+static bool is_of_now(struct backend *b, const char *pool, struct slice fact)
+{
+    _cleanup_buf_ struct buf now = {0};
+    struct slice value;
+
+    buf_putc(&now, '"');
+    b->options.configured(b->options.ctx, pool, &now);
+    buf_putc(&now, '"');
+    return !json_member(fact, "configured", &value) || slice_equal(value, buf_slice(&now));
 }
 
 /* ---- the dispatcher ---- */
@@ -89,7 +116,7 @@ enum weir_status change_dispatcher(struct api_backend *api, const struct api_dis
 
     if (status != WEIR_OK)
         return status;
-    return write_fact(backend_of(api), SLICE(DISPATCHER_FACT), buf_slice(&fact), err);
+    return write_change(backend_of(api), NULL, SLICE(DISPATCHER_FACT), &fact, err);
 }
 
 /* ---- pools ---- */
@@ -112,7 +139,8 @@ static void put_pool(const struct desk_pool *p, struct buf *out)
                "{\"enabled\":%s,\"max_concurrency\":%zu,\"cpu_milli\":%llu,\"memory_mib\":%llu,"
                "\"reserve_min_priority\":%d,\"reserve_share\":%.17g,\"burst_places\":%zu,"
                "\"burst_seconds\":%.17g}",
-               desk_pool_enabled(p) ? "true" : "false", a->limit,
+               desk_pool_enabled(p) ? "true" : "false",
+               poolset_max_concurrency(desk_pool_get_options(p)->ctx, a->limit),
                (unsigned long long)a->cpu_milli_limit, (unsigned long long)a->memory_mib_limit,
                a->reserve.min_priority, a->reserve.share, a->burst.places, a->burst.seconds);
 }
@@ -150,14 +178,15 @@ static void work_on_pool(struct desk *d, struct instant now, void *ctx)
     }
     w->status = WEIR_OK;
     if (c && c->max_concurrency)
-        w->status = desk_set_limit(d, p, *c->max_concurrency, now, w->err);
+        w->status = desk_set_limit(
+            d, p, poolset_limit(desk_pool_get_options(p)->ctx, *c->max_concurrency), now, w->err);
     if (c && w->status == WEIR_OK &&
         (c->cpu_milli || c->memory_mib || c->reserve_share || c->burst_places))
         w->status = apply_options(d, p, c, now, w->err);
     if (w->enabled)
         desk_enable_pool(d, p, *w->enabled, now);
     if (w->reset_breaker)
-        dispatcher_reset_breaker(desk_core_pool(p), now);
+        desk_reset_breaker(p, now);
     if (w->status == WEIR_OK)
         put_pool(p, w->fact);
 }
@@ -172,9 +201,9 @@ static enum weir_status do_on_pool(struct backend *b, struct pool_work *w, bool 
         return w->status;
     buf_puts(&name, POOL_FACT);
     buf_puts(&name, w->name);
-    if (fact.failed || name.failed)
+    if (name.failed)
         return error_nomem(w->err);
-    return write_fact(b, buf_slice(&name), buf_slice(&fact), w->err);
+    return write_change(b, w->name, buf_slice(&name), &fact, w->err);
 }
 
 enum weir_status change_pool(struct api_backend *api, const char *name,
@@ -285,6 +314,8 @@ static enum weir_status restore_dispatcher(struct backend *b, struct weir_error 
 
     if (status != WEIR_OK)
         return status == WEIR_E_END ? WEIR_OK : status;
+    if (!is_of_now(b, NULL, buf_slice(&fact)))
+        return backend_forget(b, NULL, err);
     if (json_member(buf_slice(&fact), "policy", &value)) {
         json_unquote(value, &policy);
         c.policy = policy.data;
@@ -349,6 +380,8 @@ static enum weir_status restore_pool(struct backend *b, const char *name, struct
     status = fact_name.failed ? error_nomem(err) : read_fact(b, buf_slice(&fact_name), &fact, err);
     if (status != WEIR_OK)
         return status == WEIR_E_END ? WEIR_OK : status;
+    if (!is_of_now(b, name, buf_slice(&fact)))
+        return backend_forget(b, name, err);
     read_pool(buf_slice(&fact), &kept);
     return do_on_pool(
         b,

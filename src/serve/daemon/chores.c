@@ -148,18 +148,24 @@ static void look_at_pool(void *ctx, struct desk_pool *p)
 static void follow(struct desk *d, struct house_pool *hp, struct look *l)
 {
     struct desk_pool *p = desk_find_pool(d, hp->name);
+    const struct pool_program *program;
     const struct permit_account *a;
     size_t limit;
 
     if (!p)
         return;
+    program = desk_pool_get_options(p)->ctx;
     a = core_pool_permits(desk_core_pool(p));
     limit = follow_step(&hp->follow, l->now,
                         &(struct follow_reading){
                             .value = machine_reading(&l->machine, hp->follow.options.what),
-                            .running = a->running,
+                            /* Of a queue tasks are counted, and else what its limit counts. */
+                            .running = hp->follow.options.what == FOLLOW_QUEUE
+                                           ? a->running
+                                           : poolset_places(program, a->running),
                             .queued = hp->queued,
                         });
+    limit = poolset_limit(program, limit);
     if (limit != a->limit && desk_set_limit(d, p, limit, l->now, NULL) != WEIR_OK)
         return; /* no memory: the next look tries it again */
 }
@@ -281,8 +287,10 @@ struct instant chores_run(struct house *h, struct instant now)
     pthread_mutex_lock(&h->config_lock);
     check_interval_ns = h->config->check_interval_ns;
     pthread_mutex_unlock(&h->config_lock);
-    if (is_due(&h->look_at, LOOK_NS, now))
+    if (is_due(&h->look_at, LOOK_NS, now)) {
+        clock_look(h);
         look_around(h);
+    }
     if (is_due(&h->check_at, check_interval_ns, now))
         check(h);
     if (is_due(&h->purge_at, PURGE_NS, now) || atomic_exchange(&h->purge_more, false))

@@ -4,6 +4,7 @@
  *     daemon.c    start, the wait for signals, stop
  *     build.c     the parts made and taken apart: registry, engine, pools, API, server
  *     reload.c    another configuration, while it runs
+ *     clock.c     when the wall clock has been set back
  *     chores.c    what is due now and then: check, retention, history, limits that follow
  *
  * The main thread has all of it, but for what is said.
@@ -37,6 +38,7 @@ struct house {
     const char *config_path;
     struct daemon_log *log;
     char *run_dir, *api_address;
+    char *mark; /* the store's whole path: the mark of what is run */
     struct core_registry *registry;
     struct engine *engine;
     struct engine_tasks *tasks;
@@ -61,6 +63,8 @@ struct house {
     struct history *history;
     struct instant look_at, check_at, purge_at;
     atomic_bool checking, purging, purge_more;
+    int64_t wall_ahead_ns; /* of the steady clock, at the last look */
+    bool set_back;         /* it was, while nobody ran */
 };
 
 /* build.c */
@@ -82,6 +86,10 @@ void house_wake(struct house *h);
 /* reload.c; any thread. Appends a JSON object that says what has changed; out may be NULL. */
 WEIR_MUST_CHECK enum weir_status house_reload(struct house *h, struct buf *out,
                                               struct weir_error *err);
+
+/* clock.c; once, before anything is written, and once a second. */
+void clock_begin(struct house *h);
+void clock_look(struct house *h);
 
 /* chores.c; returns when to come again. */
 struct instant chores_run(struct house *h, struct instant now);

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "core/worker/crew.h"
 #include "observe/exposition.h"
+#include "serve/pools/poolset.h"
 
 #include <string.h>
 
@@ -57,7 +58,7 @@ static void copy_pool(struct pool_copy *p, struct desk_pool *from)
         .counts = *desk_pool_counts(from),
         .running = a->running,
         .limit = permit_limit(a),
-        .max = a->limit,
+        .max = poolset_max_concurrency(desk_pool_get_options(from)->ctx, a->limit),
         .cpu_milli = a->cpu_milli,
         .cpu_milli_limit = a->cpu_milli_limit,
         .memory_mib = a->memory_mib,
@@ -77,9 +78,46 @@ static void copy_pool(struct pool_copy *p, struct desk_pool *from)
     }
 }
 
+static struct pool_copy *find_pool(struct rendering *r, const char *name)
+{
+    for (size_t i = 0; i < r->pool_count; i++)
+        if (strcmp(r->pools[i].name, name) == 0)
+            return &r->pools[i];
+    return NULL;
+}
+
+static void add_times(struct desk_times *to, const struct desk_times *from)
+{
+    for (size_t i = 0; i <= DESK_TIME_BOUNDS; i++)
+        to->counts[i] += from->counts[i];
+    to->sum_s += from->sum_s;
+}
+
+/* `to` is a pool that was replaced, and still runs something: its name stands once, with what both have. */
+static void succeed(struct pool_copy *to, struct desk_pool *from)
+{
+    struct pool_copy old = *to;
+
+    copy_pool(to, from);
+    to->running += old.running;
+    to->cpu_milli += old.cpu_milli;
+    to->memory_mib += old.memory_mib;
+    to->counts.started += old.counts.started;
+    to->counts.done += old.counts.done;
+    to->counts.failed += old.counts.failed;
+    to->counts.retries += old.counts.retries;
+    to->counts.quarantined += old.counts.quarantined;
+    to->counts.heartbeats += old.counts.heartbeats;
+    for (size_t i = 0; i < sizeof old.counts.outcomes / sizeof old.counts.outcomes[0]; i++)
+        to->counts.outcomes[i] += old.counts.outcomes[i];
+    add_times(&to->counts.wait, &old.counts.wait);
+    add_times(&to->counts.run, &old.counts.run);
+}
+
 static void on_pool(void *ctx, struct desk_pool *from)
 {
     struct rendering *r = ctx;
+    struct pool_copy *to;
 
     if (!desk_core_pool(from) || r->failed)
         return;
@@ -94,7 +132,11 @@ static void on_pool(void *ctx, struct desk_pool *from)
         r->pools = pools;
         r->pool_cap = cap;
     }
-    copy_pool(&r->pools[r->pool_count++], from);
+    to = find_pool(r, core_pool_get_options(desk_core_pool(from))->name);
+    if (!to)
+        copy_pool(&r->pools[r->pool_count++], from);
+    else
+        succeed(to, from);
 }
 
 static void look(struct desk *d, struct instant now, void *ctx)
@@ -170,7 +212,7 @@ static void put_dispatcher(struct rendering *r)
     put_gauge(r, "weir_last_start_timestamp_seconds",
               "When an attempt was last started; 0: not yet.", (double)s->last_claim_ns / 1e9);
     put_gauge(r, "weir_loop_lag_seconds",
-              "The longest that a turn of the engine came late since the last look.",
+              "The longest that a turn of the engine came late in the last minute or two.",
               duration_seconds(s->lag_ns_max));
     put_counter(r, "weir_loop_turns", "Turns of the engine's loop.", (double)s->turns);
     put_gauge(r, "weir_deadlocked_tasks",
@@ -180,6 +222,16 @@ static void put_dispatcher(struct rendering *r)
                 (double)r->m->reloads);
     put_counter(r, "weir_config_reload_failures", "Times that it was refused.",
                 (double)r->m->reload_failures);
+}
+
+static void put_start(struct rendering *r)
+{
+    struct api_status s = {0};
+
+    r->m->backend->ops->status(r->m->backend, &s);
+    put_gauge(r, "weir_start_timestamp_seconds", "When the daemon was started.",
+              (double)s.started_ns / 1e9);
+    put_gauge(r, "weir_stopping", "1 while it is stopping and starts nothing.", s.stopping);
 }
 
 #define COMMIT_BOUNDS 15
@@ -502,8 +554,10 @@ enum weir_status metrics_render(const struct metrics_sources *m, struct buf *out
     engine_tasks_call(m->tasks, look, &r);
     engine_tasks_get_stats(m->tasks, &r.stats);
     exposition_begin(&r.x, out, openmetrics);
-    exposition_family(&r.x, "weir_build", EXPOSITION_GAUGE, "Always 1; the version is its label.");
+    exposition_family(&r.x, "weir_build_info", EXPOSITION_GAUGE,
+                      "Always 1; the version is its label.");
     exposition_value(&r.x, 1, "version", WEIR_VERSION, NULL);
+    put_start(&r);
     put_dispatcher(&r);
     status = put_tasks(&r, err);
     put_pools(&r);

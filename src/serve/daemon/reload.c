@@ -94,6 +94,7 @@ static enum weir_status apply_change(struct house *h, const struct config *now,
                                      const struct config_change *change, struct weir_error *err)
 {
     const struct config_pool *p;
+    enum weir_status status;
 
     switch (change->how) {
     case CONFIG_POOL_REMOVED:
@@ -112,7 +113,11 @@ static enum weir_status apply_change(struct house *h, const struct config *now,
         return WEIR_OK;
     }
     p = find_config(now, change->what);
-    return p ? house_add_pool(h, p, err) : WEIR_OK;
+    status = p ? house_add_pool(h, p, err) : WEIR_OK;
+    /* It begins as the file says, also after the next start. */
+    if (status == WEIR_OK && change->how == CONFIG_POOL_REPLACED)
+        status = backend_forget(h->backend, change->what, err);
+    return status;
 }
 
 static bool touches_schedule(const struct config_changes *c)

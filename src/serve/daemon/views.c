@@ -7,6 +7,7 @@
 #include "loop/loop.h"
 #include "serve/api/arena.h"
 #include "serve/daemon/internal.h"
+#include "serve/pools/poolset.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -134,31 +135,45 @@ static void copy_skills(struct copies *c, struct api_pool *to, const struct desk
     to->skill_count = o->skill_count;
 }
 
+/* The pool of that name that was replaced and still runs something: the name stands once, with what both have. */
+static struct copy *find_copy(struct copies *c, const char *name)
+{
+    for (struct copy *copy = c->first; copy; copy = copy->next)
+        if (strcmp(copy->pool.name, name) == 0)
+            return copy;
+    return NULL;
+}
+
 static void copy_pool(struct copies *c, struct desk_pool *p, struct instant now)
 {
     struct core_pool *core = desk_core_pool(p);
     const struct desk_pool_options *o = desk_pool_get_options(p);
     const struct permit_account *a;
     struct copy *copy;
-    struct api_pool *to;
+    struct api_pool *to, old = {0};
 
-    if (!core || (c->only && strcmp(core_pool_get_options(core)->name, c->only) != 0) ||
-        !(copy = add(c)))
+    if (!core || (c->only && strcmp(core_pool_get_options(core)->name, c->only) != 0))
+        return;
+    copy = find_copy(c, core_pool_get_options(core)->name);
+    if (copy)
+        old = copy->pool;
+    else if (!(copy = add(c)))
         return;
     to = &copy->pool;
+    *to = (struct api_pool){0};
     a = core_pool_permits(core);
     to->name = text(c, core_pool_get_options(core)->name);
     to->kind = core_pool_kind(core);
-    to->enabled = desk_pool_enabled(p);
+    to->enabled = desk_pool_enabled(p) && !desk_pool_leaves(p);
     to->draining = !to->enabled && a->running > 0;
     to->is_default = c->default_pool && strcmp(c->default_pool, to->name) == 0;
-    to->max_concurrency = a->limit;
+    to->max_concurrency = poolset_max_concurrency(o->ctx, a->limit);
     to->limit = permit_limit(a);
-    to->running = a->running;
-    to->utilisation = to->limit > 0 ? (double)a->running / (double)to->limit : 0;
-    to->cpu_milli = a->cpu_milli;
+    to->running = a->running + old.running;
+    to->utilisation = to->limit > 0 ? (double)to->running / (double)to->limit : 0;
+    to->cpu_milli = a->cpu_milli + old.cpu_milli;
     to->cpu_milli_limit = a->cpu_milli_limit;
-    to->memory_mib = a->memory_mib;
+    to->memory_mib = a->memory_mib + old.memory_mib;
     to->memory_mib_limit = a->memory_mib_limit;
     to->reserve_min_priority = a->reserve.min_priority;
     to->reserve_share = a->reserve.share;
@@ -168,7 +183,8 @@ static void copy_pool(struct copies *c, struct desk_pool *p, struct instant now)
     copy_flow(c, to, core, now);
     if (core_pool_crew(core))
         copy_crew(to, core_pool_crew(core));
-    memcpy(to->attempts, desk_pool_counts(p)->outcomes, sizeof to->attempts);
+    for (size_t i = 0; i < API_OUTCOMES; i++)
+        to->attempts[i] = desk_pool_counts(p)->outcomes[i] + old.attempts[i];
 }
 
 struct pools_look {

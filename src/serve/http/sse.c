@@ -30,6 +30,12 @@
 #define WAKE_SCAN_MAX 64
 /* Asked of the store at a time. */
 #define CATCH_UP_BYTES ((size_t)16 << 10)
+/* What a read costs with all that hangs on it (waking, sending), at first and for each byte; by measurement, on a slow machine. */
+#define READ_COST_NS  15000
+#define BYTES_PER_NS  2
+#define SHARE_DEFAULT 0.05
+/* So much of it may be saved up: what there is of it in a second. */
+#define SAVED_NS_MAX(share) ((duration_ns)((share) * (double)NS_PER_S))
 
 struct follower {
     struct list link;
@@ -51,7 +57,10 @@ struct sse_hub {
     struct sse_ring ring;
     struct list followers;
     struct sse_stats stats;
-    bool dirty; /* the thread has been told */
+    bool dirty;       /* the thread has been told */
+    bool short_of;    /* somebody waits for `left`, and not for an event */
+    duration_ns left; /* of the share; below 0: overdrawn */
+    struct instant filled_at;
     int wake;
     pthread_t thread;
     bool runs;
@@ -86,6 +95,24 @@ void sse_render(struct buf *out, uint64_t seq, const char *event, struct slice d
         data.len -= more ? len + 1 : len;
     }
     buf_puts(out, "\n\n");
+}
+
+/* ---- the share ---- */
+
+static void fill_share(struct sse_hub *h)
+{
+    struct instant now = loop_clock();
+    duration_ns most = SAVED_NS_MAX(h->options.share);
+
+    h->left += (duration_ns)((double)instant_diff(now, h->filled_at) * h->options.share);
+    h->filled_at = now;
+    if (h->left > most)
+        h->left = most;
+}
+
+static void pay(struct sse_hub *h, size_t bytes)
+{
+    h->left -= READ_COST_NS + (duration_ns)(bytes / BYTES_PER_NS);
 }
 
 /* ---- what a follower reads ---- */
@@ -163,6 +190,7 @@ static ssize_t step(struct follower *f, char *to, size_t max, bool *ret_again)
 {
     struct sse_hub *h = f->hub;
     uint64_t floor = h->ring.floor;
+    struct instant before;
     size_t n;
 
     *ret_again = false;
@@ -174,9 +202,28 @@ static ssize_t step(struct follower *f, char *to, size_t max, bool *ret_again)
     }
     h->stats.catch_ups++;
     pthread_mutex_unlock(&h->lock);
+    before = loop_clock();
     *ret_again = catch_up(f, floor);
     pthread_mutex_lock(&h->lock);
+    h->left -= instant_diff(loop_clock(), before);
     return *ret_again ? (ssize_t)take_pending(f, to, max) : HTTP_STREAM_BROKEN;
+}
+
+/* Nothing is left of the share: it waits for its turn. Under the lock. */
+static bool must_wait(struct follower *f)
+{
+    struct sse_hub *h = f->hub;
+    uint64_t one = 1;
+
+    if (h->left <= 0)
+        fill_share(h);
+    if (h->left > 0 || f->beat)
+        return false;
+    h->short_of = true;
+    if (!h->dirty)
+        (void)!write(h->wake, &one, sizeof one);
+    h->dirty = true;
+    return true;
 }
 
 static ssize_t follower_read(void *ctx, char *to, size_t max)
@@ -190,7 +237,7 @@ static ssize_t follower_read(void *ctx, char *to, size_t max)
         return n;
     pthread_mutex_lock(&h->lock);
     f->waiting = false;
-    for (bool again = true; again && n == 0;) {
+    for (bool again = !must_wait(f); again && n == 0;) {
         n = step(f, to, max, &again);
         if (again && n == 0) { /* let the others have it */
             pthread_mutex_unlock(&h->lock);
@@ -203,6 +250,8 @@ static ssize_t follower_read(void *ctx, char *to, size_t max)
     }
     if (n != 0)
         f->beat = false;
+    if (n > 0)
+        pay(h, (size_t)n);
     f->waiting = n == HTTP_STREAM_WAIT;
     pthread_mutex_unlock(&h->lock);
     return n;
@@ -338,13 +387,22 @@ static bool is_for(struct follower *f)
     return false;
 }
 
-static void wake_followers(struct sse_hub *h, bool beat)
+/*
+ * Those that have something to hear, as far as the share goes; who has been looked at goes to the end of the line. True: some
+ * are left, and wait for more of it.
+ */
+static bool wake_followers(struct sse_hub *h, bool beat)
 {
-    pthread_mutex_lock(&h->lock);
-    h->dirty = false;
-    list_foreach (node, &h->followers) {
-        struct follower *f = list_entry(node, struct follower, link);
+    uint64_t to_look_at;
+    bool some_left;
 
+    pthread_mutex_lock(&h->lock);
+    h->dirty = h->short_of = false;
+    fill_share(h);
+    for (to_look_at = h->stats.followers; to_look_at > 0 && (h->left > 0 || beat); to_look_at--) {
+        struct follower *f = list_entry(list_pop_front(&h->followers), struct follower, link);
+
+        list_push_back(&h->followers, &f->link);
         if (!f->waiting)
             continue;
         f->beat |= beat;
@@ -352,9 +410,13 @@ static void wake_followers(struct sse_hub *h, bool beat)
             continue;
         f->waiting = false;
         h->stats.wakes++;
+        h->left -= READ_COST_NS;
         http_wake(f->stream);
     }
+    h->short_of |= to_look_at > 0;
+    h->dirty = some_left = h->short_of;
     pthread_mutex_unlock(&h->lock);
+    return some_left;
 }
 
 static int ms_until(struct instant then)
@@ -369,17 +431,18 @@ static void *hub_thread(void *arg)
     struct sse_hub *h = arg;
     struct instant beat_at = instant_add(loop_clock(), h->options.heartbeat_ns);
     struct pollfd p = {.fd = h->wake, .events = POLLIN};
+    bool some_left = false;
 
     while (!atomic_load(&h->ends)) {
         uint64_t times;
         bool beat;
 
-        (void)poll(&p, 1, ms_until(beat_at));
+        (void)poll(&p, 1, some_left ? 0 : ms_until(beat_at));
         (void)!read(h->wake, &times, sizeof times);
         beat = !instant_before(loop_clock(), beat_at);
         if (beat)
             beat_at = instant_add(loop_clock(), h->options.heartbeat_ns);
-        wake_followers(h, beat);
+        some_left = wake_followers(h, beat);
         /* What comes meanwhile is told with one wake-up for all of it. */
         if (!atomic_load(&h->ends))
             (void)poll(NULL, 0, (int)(h->options.wake_every_ns / NS_PER_MS));
@@ -411,6 +474,10 @@ enum weir_status sse_hub_new(const struct sse_options *o, struct sse_hub **ret,
     h->options.ring_bytes = o->ring_bytes ? o->ring_bytes : (size_t)4 << 20;
     h->options.heartbeat_ns = o->heartbeat_ns > 0 ? o->heartbeat_ns : 15 * NS_PER_S;
     h->options.wake_every_ns = o->wake_every_ns > 0 ? o->wake_every_ns : 10 * NS_PER_MS;
+    if (o->share <= 0)
+        h->options.share = SHARE_DEFAULT * (double)sysconf(_SC_NPROCESSORS_ONLN);
+    h->left = SAVED_NS_MAX(h->options.share);
+    h->filled_at = loop_clock();
     list_init(&h->followers);
     pthread_mutex_init(&h->lock, NULL);
     h->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

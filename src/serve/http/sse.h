@@ -13,6 +13,10 @@
  *
  * Followers are woken by a thread of the hub, together, at most every wake_every_ns; a comment line each heartbeat_ns shows
  * a client (and the server) that the connection is alive.
+ *
+ * A thousand followers of every event of a busy dispatcher ask for more than a machine has. All of them together get a share of the
+ * processors' time (`share`); what a read costs is estimated. Each read is paid from it, and when it is used up followers wait for
+ * their turn, the one that has waited longest first. They lag, and catch up when it is quiet; whoever works, and other requests, go on.
  */
 #ifndef SERVE_HTTP_SSE_H
 #define SERVE_HTTP_SSE_H
@@ -47,6 +51,7 @@ struct sse_options {
     size_t ring_bytes;         /* 4 MiB */
     duration_ns heartbeat_ns;  /* 15 s */
     duration_ns wake_every_ns; /* 10 ms */
+    double share; /* processors that following may take, in the mean; 5 % of those there are */
     /*
      * Events from the store that the ring has no longer: those that pass the filter, later than `after`, oldest first, rendered by sse_render(), until
      * `buf` has about `bytes` (at least one, if there is one). *ret_seq: how far it has looked: the last one that it gave

@@ -26,7 +26,7 @@ bool texts_end(struct texts *t);
 void texts_free(struct texts *t);
 
 struct poolset {
-    char *run_dir, *api;
+    char *run_dir, *api, *mark;
     uint8_t key[32];  /* of attempts' tokens: this process's own */
     struct texts own; /* variables that no attempt gets */
     pthread_mutex_t lock;

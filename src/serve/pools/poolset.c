@@ -95,7 +95,9 @@ enum weir_status poolset_new(const struct poolset_options *o, struct poolset **r
     (void)pthread_mutex_init(&s->lock, NULL);
     s->run_dir = o->run_dir ? mem_strdup(o->run_dir) : NULL;
     s->api = o->api ? mem_strdup(o->api) : NULL;
-    if ((o->run_dir && !s->run_dir) || (o->api && !s->api) || !list_own_variables(s, o->config))
+    s->mark = o->mark ? mem_strdup(o->mark) : NULL;
+    if ((o->run_dir && !s->run_dir) || (o->api && !s->api) || (o->mark && !s->mark) ||
+        !list_own_variables(s, o->config))
         status = error_nomem(err);
     else if (getrandom(s->key, sizeof s->key, 0) != (ssize_t)sizeof s->key)
         status = error_set_errno(err, WEIR_E_IO, errno, "no random numbers can be had");
@@ -118,6 +120,7 @@ void poolset_free(struct poolset *s)
     (void)pthread_mutex_destroy(&s->lock);
     mem_free(s->run_dir);
     mem_free(s->api);
+    mem_free(s->mark);
     mem_free(s);
 }
 
@@ -207,6 +210,26 @@ size_t poolset_limit(const struct pool_program *program, size_t max_concurrency)
                : max_concurrency;
 }
 
+size_t poolset_max_concurrency(const struct pool_program *program, size_t limit)
+{
+    const struct crew_options *crew = &program->process.crew;
+    size_t workers;
+
+    if (program->kind != CONFIG_PROCESS)
+        return limit;
+    workers = limit / crew->max_in_flight;
+    return workers > crew->overflow ? workers - crew->overflow : 1;
+}
+
+size_t poolset_places(const struct pool_program *program, size_t running)
+{
+    const struct crew_options *crew = &program->process.crew;
+
+    return program->kind == CONFIG_PROCESS
+               ? (running + crew->max_in_flight - 1) / crew->max_in_flight
+               : running;
+}
+
 static void fill_core(const struct config_pool *p, const struct pool_program *program,
                       struct core_pool_options *o)
 {
@@ -246,6 +269,7 @@ static void fill_desk(const struct config_pool *p, struct desk_pool_options *o)
     o->max_attempts = (uint32_t)p->max_attempts;
     fill_backoff(&p->backoff, &o->backoff);
     o->heartbeat_timeout_ns = p->heartbeat_timeout_ns;
+    o->tells_began = p->kind != CONFIG_HTTP; /* there are processes */
 }
 
 enum weir_status poolset_plan(struct poolset *s, const struct config_pool *p,

@@ -18,6 +18,7 @@
  *     WEIR_RUNNER, WEIR_TOKEN                              the runner's id, and the bearer token for its heartbeats
  *     WEIR_API                                             where the API listens: unix:PATH, or http://HOST:PORT
  *     WEIR_HEARTBEAT                                       a file to touch (run_dir/beat.ID); commands only
+ *     WEIR_DISPATCHER                                      whose it is: the dispatcher's store. Of workers, too
  *     WEIR_SLOT, WEIR_SLOT_PATH                            number and path of the first slot; and of each, by its name:
  *     WEIR_SLOT_GPU, WEIR_SLOT_PATH_GPU                    in capitals, - and . as _
  *
@@ -35,6 +36,9 @@
 #include "engine/engine.h"
 #include "serve/config/config.h"
 
+/* By it whoever comes after a crash finds what has been left running (serve/daemon/left.h). */
+#define LEFT_VARIABLE "WEIR_DISPATCHER"
+
 struct poolset;
 struct pool_program;
 
@@ -42,6 +46,7 @@ struct poolset_options {
     const struct config *config; /* of slots' paths and tokens' variables; not kept */
     const char *run_dir;         /* for heartbeat files; NULL: none. It exists */
     const char *api;             /* WEIR_API; NULL: not told */
+    const char *mark;            /* LEFT_VARIABLE; NULL: not told */
 };
 
 WEIR_MUST_CHECK enum weir_status poolset_new(const struct poolset_options *o, struct poolset **ret,
@@ -75,6 +80,10 @@ void poolset_replan(struct poolset_plan *plan, const struct config_pool *p);
  * requests as all of them, extra ones included, take at once. The program of a desk pool is its options' ctx.
  */
 size_t poolset_limit(const struct pool_program *program, size_t max_concurrency);
+/* The other way round: the max_concurrency whose limit that is. */
+size_t poolset_max_concurrency(const struct pool_program *program, size_t limit);
+/* Of max_concurrency, how many places so many attempts take at least: of workers, those that are needed for them. */
+size_t poolset_places(const struct pool_program *program, size_t running);
 
 /* Appends the token of an attempt: "ID.SECRET". Any thread. */
 void poolset_token_put(const struct poolset *s, uint64_t token, struct buf *out);

@@ -105,6 +105,18 @@ static void clear_environment(struct texts *t, const struct config_pairs *kept)
     buf_free(&name);
 }
 
+static void add_mark(struct texts *t, const char *mark)
+{
+    struct buf line = {0};
+
+    buf_printf(&line, LEFT_VARIABLE "=%s", mark);
+    if (line.failed)
+        t->bytes.failed = true;
+    else
+        texts_add(t, line.data);
+    buf_free(&line);
+}
+
 static enum weir_status fill_env(struct pool_program *g, const struct config_pool *p,
                                  struct weir_error *err)
 {
@@ -121,6 +133,8 @@ static enum weir_status fill_env(struct pool_program *g, const struct config_poo
         (void)error_prefix(err, "env");
         return status;
     }
+    if (g->pools->mark)
+        add_mark(&g->env, g->pools->mark);
     return texts_end(&g->env) ? WEIR_OK : error_nomem(err);
 }
 

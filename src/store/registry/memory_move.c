@@ -245,6 +245,8 @@ bool memory_unblock(struct memory_registry *m, struct registry_op *op, struct me
     assert(t->state == REGISTRY_BLOCKED && t->blocked_by == 0);
     if (t->not_before_ns <= at_ns)
         return memory_become_ready(m, op, t, at_ns);
+    if (op && (op->ret_due_ns == 0 || t->not_before_ns < op->ret_due_ns))
+        op->ret_due_ns = t->not_before_ns;
     memory_set_state(m, t, REGISTRY_SCHEDULED);
     return true;
 }

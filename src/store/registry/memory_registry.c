@@ -60,6 +60,7 @@ static void begin_op(struct memory_registry *m, struct registry_op *op)
     op->ret_ready = NULL;
     op->ret_lines = NULL;
     op->ret_line_count = 0;
+    op->ret_due_ns = 0;
     if (op->kind == REGISTRY_TAKE) {
         op->take.ret_tasks = NULL;
         op->take.ret_more = false;

@@ -194,6 +194,7 @@ static void op_clear(struct registry_op *op)
     op->ret_ready = NULL;
     op->ret_lines = mem_free(op->ret_lines);
     op->ret_line_count = 0;
+    op->ret_due_ns = 0;
     switch (op->kind) {
     case REGISTRY_TAKE:
         task_chain_free(op->take.ret_tasks);

@@ -101,6 +101,8 @@ enum weir_status move_unblock(struct sqlite_registry *r, struct task_row *row, i
     assert(row->state == REGISTRY_BLOCKED && row->blocked == 0);
     if (row_not_before(row) <= at_ns)
         return move_ready(r, row, at_ns, err);
+    if (r->op && (r->op->ret_due_ns == 0 || row_not_before(row) < r->op->ret_due_ns))
+        r->op->ret_due_ns = row_not_before(row);
     return row_set(r, row, row->line, REGISTRY_SCHEDULED, NULL, err);
 }
 

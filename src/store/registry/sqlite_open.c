@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,10 @@
 #define PAGE_BYTES_DEFAULT 4096
 #define LOG_PAGES_DEFAULT  2000
 
+/* For the lock of a process that is gone: 2 s in all. */
+#define LOCK_TRIES  200
+#define LOCK_TRY_US 10000
+
 /* Ready tasks of a line that are counted at the start. */
 #define LINE_COUNTED_MAX 1000
 
@@ -43,14 +48,43 @@ static uint32_t big_endian_32(const unsigned char *p)
 
 /* ---- the lock ---- */
 
-static enum weir_status fail_held(struct sqlite_registry *r, int fd, struct weir_error *err)
+/* Whose it is, as it says itself; 0: it does not. */
+static long holder_of(int fd)
 {
     char text[32] = "";
     ssize_t len = pread(fd, text, sizeof(text) - 1, 0);
-    long pid;
 
     text[len > 0 ? len : 0] = 0;
-    pid = strtol(text, NULL, 10);
+    return strtol(text, NULL, 10);
+}
+
+static bool lock_it(int fd)
+{
+    return flock(fd, LOCK_EX | LOCK_NB) == 0;
+}
+
+/*
+ * A child that was just being started when its parent was killed has the lock until it runs its program, or has seen that it
+ * is to end: that is waited for. One that is alive is not.
+ */
+static bool lock_of_the_dead(int fd)
+{
+    for (int i = 0; i < LOCK_TRIES; i++) {
+        long pid = holder_of(fd);
+
+        if (pid <= 0 || kill((pid_t)pid, 0) == 0 || errno != ESRCH)
+            break;
+        (void)usleep(LOCK_TRY_US);
+        if (lock_it(fd))
+            return true;
+    }
+    return lock_it(fd);
+}
+
+static enum weir_status fail_held(struct sqlite_registry *r, int fd, struct weir_error *err)
+{
+    long pid = holder_of(fd);
+
     if (pid == (long)getpid())
         return error_set(err, WEIR_E_BUSY, "registry %s is in use by this very process", r->path);
     if (pid > 0)
@@ -78,7 +112,7 @@ static enum weir_status take_lock(struct sqlite_registry *r, struct weir_error *
         return error_set_errno(err, WEIR_E_IO, errno,
                                "cannot lock registry %s: make its folder, and make it writable; %s",
                                r->path, name.data);
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (!lock_it(fd) && !lock_of_the_dead(fd)) {
         enum weir_status status =
             errno == EWOULDBLOCK
                 ? fail_held(r, fd, err)
