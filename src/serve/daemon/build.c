@@ -518,7 +518,8 @@ void house_take_down(struct house *h)
         http_server_stop(h->server, SERVER_STOP_NS);
     http_server_free(h->server);
     h->server = NULL;
-    /* The clerk has told it of its last commit before it goes. */
+    /* Its thread reads the registry through the tasks; the clerk tells it of commits until these are closed. */
+    api_stop(api);
     engine_tasks_close(h->tasks);
     atomic_store(&h->api, NULL);
     api_free(api);

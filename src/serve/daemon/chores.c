@@ -258,13 +258,15 @@ static void count_queues(struct house *h)
 static void look_around(struct house *h)
 {
     struct look l = {.house = h, .wall_ns = loop_wall_clock_ns()};
+    bool keeps_history;
 
     machine_read(&l.machine);
     pthread_mutex_lock(&h->config_lock); /* of the pools that are planned */
     count_queues(h);
     engine_tasks_call(h->tasks, look, &l);
+    keeps_history = h->config->history;
     pthread_mutex_unlock(&h->config_lock);
-    if (h->config->history)
+    if (keeps_history)
         write_history(h, l.wall_ns);
 }
 
