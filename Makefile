@@ -5,7 +5,7 @@
 #   make demo        the main job, end to end, in under two minutes; installs what is missing first
 #   make check       what a change must pass before it is committed: about a minute
 #   make test        everything; installs what is missing first; what CI runs
-#   make bench       weir beside what else there is, under 30 minutes; BENCH="http rows" only these, ROUNDS=9
+#   make bench       weir beside what else there is, about 45 minutes; BENCH="http rows" only these, ROUNDS=9
 #   make fuzz        each fuzz target for FUZZ_SECONDS (default 30)
 #   make format      lays out the sources
 #   make plots       draws the plots of docs/internals/ again

@@ -94,7 +94,8 @@ int main(int argc, char **argv)
     check(weir_tasks_start(tasks, &err), &err);
     wait_all(tasks, count);
     done = now_s();
-    printf("submitted_per_s %.1f\nended_per_s %.1f\n", (double)count / (submitted - start), (double)count / (done - submitted));
+    printf("submitted_per_s %.1f\nended_per_s %.1f\n", (double)count / (submitted - start),
+           (double)count / (done - submitted));
     check(weir_tasks_close(tasks, 0, &err), &err);
     check(weir_close(engine, &err), &err);
     return 0;

@@ -25,18 +25,21 @@ const NOTES = ["pool.changed", "limit.changed", "breaker.opened", "breaker.close
 let token = "";
 try { token = sessionStorage.getItem("weir-token") || ""; } catch { /* storage is off: asked for at each load */ }
 
-class NeedsToken extends Error {}
+class NeedsToken extends Error {
+  constructor(shown) { super("a token is needed"); this.shown = shown; }
+}
 class Refused extends Error {
   constructor(status, message) { super(message); this.status = status; }
 }
 
 async function request(path, signal) {
-  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const shown = token;
+  const headers = shown ? { Authorization: `Bearer ${shown}` } : {};
   const answer = await fetch(path, { headers, signal, cache: "no-store", credentials: "omit" });
   if (answer.ok) return answer;
   const problem = await answer.json().catch(() => ({}));
   const text = problem.detail || `${answer.status} ${answer.statusText}`;
-  if (answer.status === 401) throw new NeedsToken(text);
+  if (answer.status === 401) throw new NeedsToken(shown);
   throw new Refused(answer.status, text);
 }
 
@@ -205,7 +208,7 @@ class Feed {
   wake(now) {
     if (!this.on) return;
     if (this.busy) { this.again = true; return; }
-    const free = this.endedMs + Math.max(this.leastMs, 20 * this.tookMs);
+    const free = this.endedMs + Math.max(this.leastMs, this.rest());
     this.at(now ? 0 : Math.max(0, free - performance.now()));
   }
   at(ms) {
@@ -231,7 +234,11 @@ class Feed {
     this.tookMs = this.endedMs - began;
     if (!this.on) return;
     if (this.again) this.wake();
-    else this.at(Math.max(this.mostMs, 20 * this.tookMs));
+    else this.at(Math.max(this.mostMs, this.rest()));
+  }
+  /* A twentieth of the time is spent asking; but nobody looks at what is older than 10 s. */
+  rest() {
+    return Math.min(20 * this.tookMs, 10000);
   }
 }
 
@@ -246,7 +253,7 @@ function connected() {
 }
 
 function failed(error) {
-  if (error instanceof NeedsToken) { login(token !== ""); return; }
+  if (error instanceof NeedsToken) { refused(error); return; }
   if (error instanceof Refused) fault = error.message;
   else if (error instanceof TypeError || error.name === "TimeoutError") lostAt ||= new Date();
   else console.error(error); /* of this page's own */
@@ -290,7 +297,7 @@ const stream = {
       tell();
       await this.read(answer.body.pipeThrough(new TextDecoderStream()).getReader(), heard);
     } catch (error) {
-      if (error instanceof NeedsToken) login(token !== "");
+      if (error instanceof NeedsToken) refused(error);
     }
     clearTimeout(silence);
     if (this.ended !== ended) return; /* another one is open, or none is wanted */
@@ -646,6 +653,11 @@ function login(wrong) {
   notice(wrong ? "This token is not known." : "");
   $("forget").hidden = true;
   $("token").focus();
+}
+
+/* Several asked at once; an answer to the token before must not ask for another one again. */
+function refused(error) {
+  if (error.shown === token) login(token !== "");
 }
 
 function keepToken(value) {

@@ -163,8 +163,6 @@ static inline struct core_pool *task_pool(const struct core_task *t)
     return t->away ? t->batch->pool->fallback : t->batch->pool;
 }
 
-/* New rows start while at most this many rows more than the pool has places run or wait after a refusal. */
-#define CROWDING_ROWS_MAX 16
 /*
  * Rows refused this often no longer hold back new ones: a row that the service will never take must
  * not stop the others.

@@ -13,6 +13,8 @@
 
 /* More places than this in one pool are a mistake, not a wish: each costs a slot. */
 #define POOL_SIZE_MAX 1000000
+/* New rows start while at most this many rows more than the pool has places run or wait after a refusal. */
+#define CROWDING_ROWS_MAX 16
 /* Of the median run time: below, most attempts would be ended; above, it is no limit. */
 #define POOL_TIMEOUT_SHARE_MIN 1.0
 #define POOL_TIMEOUT_SHARE_MAX 1e6

@@ -26,7 +26,7 @@ struct clerk {
     struct registry_op *group, **group_tail; /* taken, not durable yet */
     size_t weight;                           /* of the group */
     uint64_t groups;
-    size_t most; /* ops in a transaction: fewer, after one has failed */
+    size_t most;      /* ops in a transaction: fewer, after one has failed */
     uint64_t spilled; /* ops that are in the spill file and not durable yet */
     duration_ns pause_ns;
 };

@@ -748,8 +748,7 @@ enum sim_end sim_world_run(struct sim_world *w, struct instant until)
         struct instant at;
         struct sim_event *ev = next_event(w, &at);
 
-        if (free_what_is_over(w) && w->events.len == 0 &&
-            (!w->lodger || instant_is_never(at)) &&
+        if (free_what_is_over(w) && w->events.len == 0 && (!w->lodger || instant_is_never(at)) &&
             (!w->shut_down || dispatcher_workers(w->dispatcher) == 0))
             return SIM_DONE;
         if (instant_is_never(at) && !w->lodger)

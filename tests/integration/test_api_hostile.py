@@ -400,6 +400,51 @@ class Hostile(ServeCase):
             self.assertRegex(line, r'^(#.*|[a-zA-Z_:][\w:]*(\{([a-z_]\w*="([^"\\\n]|\\["\\n])*",?)*\})? \S+)$')
         self.ends_well()
 
+    def test_what_is_wrong_is_named_with_its_remedy(self):
+        d = self.d
+
+        def refused(status, words, method, path, body=None, **more):
+            got, answer = d.api(method, path, body, **more)
+            self.assertEqual(got, status, f"{method} {path} {body}: {answer}")
+            self.assertIn(words, json.dumps(answer, ensure_ascii=False))
+        refused(400, "there are blocked, scheduled, ready", "GET", "/v1/tasks?state=nonsense")
+        refused(400, "there are payload and result", "GET", "/v1/tasks?with=all")
+        refused(400, "task.submitted, task.done", "GET", "/v1/events?kind=task")
+        refused(400, "from 1 on", "GET", "/v1/events?worker=0")
+        refused(400, '"[1].name"', "POST", "/v1/tasks", [{"name": "a"}, {"name": "a"}])
+        refused(400, "application/x-ndjson", "POST", "/v1/tasks", '{"key":"a"}\n{"key":"b"}\n')
+        # Tasks that wait for each other are no conflict with anything that is there.
+        ring = [{"name": "a", "after": ["b"]}, {"name": "b", "after": ["a"]}]
+        refused(422, "would wait for the next", "POST", "/v1/tasks", ring)
+        refused(422, "would wait for the next", "POST", "/v1/batches", {"tasks": ring})
+        refused(404, "there is no task 99999", "GET", "/v1/tasks/99999/events")
+        # The plus of a time, in a query a blank.
+        self.assertEqual(d.api("GET", "/v1/history?from=+1h"), (200, []))
+        # A pool that is not there is said to be missing, whether there is a default pool or not.
+        number = d.submit({"pool": "nowhere"})
+        why = wait_until(lambda: d.task(number).get("waits_for"), 10, "it to wait")
+        self.assertEqual(why["why"], "no_pool")
+        self.assertIn("no pool has the name", why["detail"])
+        # A task that is tried again has not been done, nor is it told so; and its events outlive it.
+        number = d.submit({"pool": "off"})
+        d.api("POST", f"/v1/tasks/{number}/cancel")
+        status, task = d.api("POST", f"/v1/tasks/{number}/retry")
+        self.assertEqual((status, task["state"], task.get("outcome")), (200, "ready", None), task)
+        d.api("POST", f"/v1/tasks/{number}/cancel")
+        self.assertEqual(d.api("DELETE", f"/v1/tasks/{number}")[0], 204)
+        self.assertEqual(d.api("GET", f"/v1/tasks/{number}")[0], 404)
+        self.assertEqual(d.get(f"/v1/tasks/{number}/events")["events"][0]["kind"], "task.submitted")
+        # Of a file with several faults the first is answered, and all are in the log.
+        d.configure({**CONFIG, "polcy": "fifo", "slots": [{"nam": "dir"}], "ageing": "much"})
+        refused(422, " more, see the log)", "POST", "/v1/config/reload")
+        for word in ("polcy", "nam", "ageing"):
+            self.assertIn(word, d.log())
+        # Without a grace the one of the configuration counts.
+        d.configure({**CONFIG, "shutdown": {"grace": 0}})
+        self.assertEqual(d.api("POST", "/v1/config/reload")[0], 200)
+        self.assertEqual(d.api("POST", "/v1/shutdown", {}), (202, {"state": "stopping"}))
+        self.assertEqual(d.wait_end(30), 0)
+
     def test_deep_and_large(self):
         d = self.d
         for depth in (50, 1000, 100000):

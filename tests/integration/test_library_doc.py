@@ -53,7 +53,21 @@ class LibraryGuide(weirtest.Case):
 
     def test_programs_compile_and_run(self):
         programs = [b for b in blocks() if "int main(" in b]
-        self.assertEqual([self.run_program(p) for p in programs], ["0: a\n1: b\n", '"A" "C"\n'])
+        self.assertEqual([self.run_program(p) for p in programs], ["0: a\n1: b\n", '"A" "C"\n', "done: hello world\n"])
+
+    def test_it_names_every_function_of_tasks(self):
+        with open(GUIDE, encoding="utf-8") as f:
+            guide = f.read()
+        with open(os.path.join(weirtest.ROOT, "include", "weir", "tasks.h"), encoding="utf-8") as f:
+            functions = set(re.findall(r"\b(weir_\w+)\s*\(", re.sub(r"/\*.*?\*/", "", f.read(), flags=re.S)))
+        self.assertGreaterEqual(len(functions), 15)
+        self.assertEqual([name for name in sorted(functions) if name not in guide], [])
+
+    def test_the_program_with_tasks_ends_well_and_again_over_what_it_left(self):
+        program = os.path.join(weirtest.BUILD, "examples", "tasks")
+        for words in ([], [self.path("tasks.db")], [self.path("tasks.db")]):
+            out = subprocess.run([program, *words], check=True, timeout=60, stdout=subprocess.PIPE, text=True).stdout
+            self.assertEqual(out, "the order is done: send\n4 tasks are done, with 29 events\n")
 
     def test_pieces_compile_and_run(self):
         functions = [b for b in blocks() if b.startswith("static")]

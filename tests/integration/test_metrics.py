@@ -8,11 +8,17 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 import unittest
 
 import yaml
+
+try:
+    from prometheus_client.openmetrics import parser as theirs
+except ImportError:
+    theirs = None
 
 from servekit import ServeCase
 from weirtest import ROOT, WEIR, wait_until
@@ -254,6 +260,20 @@ class Metrics(ServeCase):
                 if key[0].endswith(("_total", "_count", "_sum", "_bucket")):
                     self.assertGreaterEqual(new[key], value, key)
 
+    def test_lag_is_seen_by_whoever_looks(self):
+        d = self.daemon(CONFIG)
+        def lag():
+            d.get("/v1/status")  # the web page looks, too
+            return total(parse(self.metrics(d)[1])[0], "weir_loop_lag_seconds")
+        d.submit({"payload": {"shell": "true"}, "not_before": "+2s"})
+        d.signal(signal.SIGSTOP)
+        end = time.monotonic() + 4
+        wait_until(lambda: time.monotonic() > end, 10, "four seconds")
+        d.signal(signal.SIGCONT)
+        wait_until(lambda: lag() > 1, 20, "the lag")
+        for _ in range(3):
+            self.assertGreater(lag(), 1)
+
     def test_openmetrics(self):
         d = self.daemon(CONFIG)
         d.wait_task(d.submit({"payload": {"shell": "true"}}))
@@ -262,6 +282,8 @@ class Metrics(ServeCase):
         self.assertTrue(text.endswith("\n# EOF\n"))
         self.assertEqual(text.count("# EOF"), 1)
         values, types = parse(text)
+        if theirs:  # python3-prometheus-client: the reference's own reader
+            self.assertEqual({f.name for f in theirs.text_string_to_metric_families(text)}, set(types))
         plain, plain_types = parse(self.metrics(d)[1])
         self.assertEqual(set(values), set(plain))
         for family, kind in types.items():

@@ -6,6 +6,7 @@
  *     WEIR_OPERATIONS=2000                                    operations in each life; 100 by default
  *     WEIR_LOUD=1                                             tells all that happens
  */
+#include "core/ports/registry.h"
 #include "simulation/desk/life.h"
 
 #include <signal.h>
@@ -54,8 +55,8 @@ static void in_random_lives_every_promise_holds_after_every_step(void **state)
 
     (void)state;
     for (uint64_t seed = first; seed < first + seeds && failed < 5; seed++) {
-        struct life_options o = {.seed = seed, .operations = operations,
-                                 .loud = from_environment("WEIR_LOUD", 0) != 0};
+        struct life_options o = {
+            .seed = seed, .operations = operations, .loud = from_environment("WEIR_LOUD", 0) != 0};
         char wrong[LIFE_WRONG_BYTES];
         uint64_t hash, again;
         bool ok;
@@ -83,10 +84,40 @@ static void in_random_lives_every_promise_holds_after_every_step(void **state)
     assert_int_equal(failed, 0);
 }
 
+static void the_random_lives_reach_what_they_are_meant_to(void **state)
+{
+    static const enum registry_event_kind never[] = {
+        /* those of the engine, and of what is not part of a life */
+        REGISTRY_BREAKER_OPENED,     REGISTRY_BREAKER_CLOSED,      REGISTRY_WORKER_TRANSITION,
+        REGISTRY_DISPATCHER_STARTED, REGISTRY_DISPATCHER_STOPPING, REGISTRY_DISPATCHER_STOPPED,
+        REGISTRY_CONFIG_CHANGED,     REGISTRY_SKILL_UNOFFERED,
+    };
+
+    (void)state;
+    if (from_environment("WEIR_SEEDS", 300) < 300)
+        skip();
+    for (int k = REGISTRY_TASK_SUBMITTED; k < REGISTRY_EVENT_KINDS; k++) {
+        bool out = false;
+
+        for (size_t i = 0; i < sizeof never / sizeof *never; i++)
+            out = out || never[i] == (enum registry_event_kind)k;
+        if (!out && tally.kinds[k] == 0)
+            print_error("there was no %s\n", registry_event_name((enum registry_event_kind)k));
+        assert_true(out || tally.kinds[k] > 0);
+    }
+    assert_true(tally.abandoned > 0 && tally.folds > 0 && tally.write_failures > 0);
+    assert_true(tally.crashes > 0 && tally.stops > 0 && tally.put_back > 0);
+    assert_true(tally.pools_gone > 0 && tally.clock_set > 0 && tally.kills > 0);
+    assert_true(tally.submitted > 0 && tally.existing > 0 && tally.refused_submits > 0);
+    assert_true(tally.cancels_acked > 0 && tally.edits_done > 0 && tally.retries_done > 0 &&
+                tally.resolved > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(in_random_lives_every_promise_holds_after_every_step),
+        cmocka_unit_test(the_random_lives_reach_what_they_are_meant_to),
     };
 
     signal(SIGABRT, on_abort);

@@ -18,6 +18,11 @@
 #include <stdio.h>
 #include <string.h>
 
+/* One that can only go to a fallback that is full is looked at again after so long. */
+#define REFUGE_AGAIN_NS (100 * NS_PER_MS)
+/* What waits for a pool with a fallback looks after so long whether that is there again. */
+#define FALLBACK_LOOK_NS NS_PER_S
+
 /* Nobody reads the payload any more. */
 static void let_go_of_payload(struct attempt *a)
 {
@@ -314,13 +319,25 @@ static void begun(struct attempt *a, struct instant now)
     window_refill(d, a->line, now);
 }
 
+/* The fallback that its pool has does not take it now. */
+static void wait_for_refuge(struct desk *d, struct desk_task *t, struct desk_pool *chosen,
+                            const struct core_offer *offer, struct instant now)
+{
+    /* The others of the pool do not go there: they are not held up. */
+    if (t->task->away)
+        window_aside_until(d, t, instant_add(now, REFUGE_AGAIN_NS));
+    else
+        pool_close(chosen, instant_is_never(offer->when) ? INSTANT_NONE : offer->when);
+}
+
 /* What became of an offer that came to nothing. */
-static void not_begun(struct attempt *a, const struct core_offer *offer,
+static void not_begun(struct attempt *a, struct desk_pool *chosen, const struct core_offer *offer,
                       const struct weir_error *err, struct instant now)
 {
     struct desk *d = a->desk;
     struct desk_pool *p = a->pool;
     struct desk_task *t = a->t;
+    bool guest = a->guest;
 
     if (offer->result == OFFER_NEVER) {
         end_unbegun(a, WEIR_REASON_BAD_ROW, err, now);
@@ -329,10 +346,15 @@ static void not_begun(struct attempt *a, const struct core_offer *offer,
     unmake(a);
     if (offer->result == OFFER_WORKER && offer->worker != 0)
         window_aside_for(d, t, p, offer->worker);
+    else if (guest)
+        wait_for_refuge(d, t, chosen, offer, now);
     else if (offer->result == OFFER_GATE && !instant_is_never(offer->when))
-        pool_close(p, offer->when);
+        pool_close(p, p->options.fallback /* may be there sooner */
+                          ? instant_min(offer->when, instant_add(now, FALLBACK_LOOK_NS))
+                          : offer->when);
     else
         pool_close(p, INSTANT_NONE);
+    p->no_worker = offer->result == OFFER_NO_WORKER;
 }
 
 static void fill_need(struct desk *d, const struct registry_line *line, struct permit_need *ret)
@@ -343,9 +365,12 @@ static void fill_need(struct desk *d, const struct registry_line *line, struct p
 }
 
 /* False: no memory; nothing more in this turn. */
-static bool offer(struct desk *d, struct desk_task *t, struct desk_pool *p, struct instant now)
+static bool offer(struct desk *d, struct desk_task *t, struct desk_pool *chosen, struct instant now)
 {
     const struct registry_line *line = d->host->line(d->host, t->task->line);
+    bool broken = pool_is_broken(chosen, now);
+    struct desk_pool *refuge = broken || t->task->away ? pool_refuge(chosen, now) : NULL;
+    struct desk_pool *p = refuge ? refuge : chosen;
     struct attempt *a = make(d, t, p, line, now);
     struct permit_need need;
     struct core_offer what = {0};
@@ -354,6 +379,12 @@ static bool offer(struct desk *d, struct desk_task *t, struct desk_pool *p, stru
 
     if (!a)
         return false;
+    a->guest = refuge != NULL;
+    if (broken && !refuge && core_pool_get_options(p->core)->breaker_fails) {
+        (void)error_set(&err, WEIR_E_CONFLICT, "the breaker of pool \"%s\" is open", p->name);
+        end_unbegun(a, WEIR_REASON_CIRCUIT_OPEN, &err, now);
+        return true;
+    }
     fill_need(d, line, &need);
     status = dispatcher_offer(d->dispatcher, p->batch, &a->core, &need, now, &what, &err);
     if (status != WEIR_OK || a->short_of_memory) {
@@ -363,7 +394,7 @@ static bool offer(struct desk *d, struct desk_task *t, struct desk_pool *p, stru
     if (what.result == OFFER_STARTED)
         begun(a, now);
     else
-        not_begun(a, &what, &err, now);
+        not_begun(a, chosen, &what, &err, now);
     return true;
 }
 
@@ -377,7 +408,36 @@ static bool is_late(struct desk *d, struct desk_task *t, struct instant now)
     return true;
 }
 
-void attempts_start(struct desk *d, struct instant now)
+/*
+ * While a service is full, new tasks would be refused one after the other, and come back in waves: they are held back while
+ * many wait after a refusal, as rows of batches are (core/choose.c).
+ */
+static bool is_crowded(struct desk *d, const struct desk_task *t, struct desk_pool *p)
+{
+    const struct permit_account *a = core_pool_permits(p->core);
+
+    if (t->task->capacity_retries > 0 || p->refused == 0 ||
+        a->running + p->refused < a->limit + CROWDING_ROWS_MAX)
+        return false;
+    /* Until the first of those that wait may go again; what ends well opens it, too. */
+    pool_close(p, list_entry(heap_first(&d->waits), struct desk_task, wait)->wake_at);
+    return true;
+}
+
+/* What lazy and extra workers are started for. */
+static void want_workers(struct desk *d)
+{
+    list_foreach (node, &d->pools) {
+        struct desk_pool *p = list_entry(node, struct desk_pool, link);
+
+        if (p->place && core_pool_crew(p->core))
+            dispatcher_want_workers(p->core,
+                                    p->no_worker ? schedule_pool_ready(d->schedule, p->place) : 0);
+        p->no_worker = false;
+    }
+}
+
+static void start_all(struct desk *d, struct instant now)
 {
     struct schedule_task *s;
     struct schedule_pool *place;
@@ -387,9 +447,17 @@ void attempts_start(struct desk *d, struct instant now)
            schedule_choose(d->schedule, now, &s, &place)) {
         struct desk_task *t = list_entry(s, struct desk_task, place);
 
-        if (!is_late(d, t, now) && !offer(d, t, schedule_pool_owner(place), now))
+        struct desk_pool *p = schedule_pool_owner(place);
+
+        if (!is_late(d, t, now) && !is_crowded(d, t, p) && !offer(d, t, p, now))
             return;
     }
+}
+
+void attempts_start(struct desk *d, struct instant now)
+{
+    start_all(d, now);
+    want_workers(d);
 }
 
 /* ---- the end ---- */
@@ -442,7 +510,7 @@ static void finish(struct attempt *a, struct instant now)
     count(a->pool, e);
     schedule_end(d->schedule, a->line, a->pool->place, e->run_ns, now);
     if (e->next == REGISTRY_READY)
-        window_again(d, t, wait_ns > 0 ? instant_add(now, wait_ns) : INSTANT_NONE, now);
+        window_again(d, t, a->pool, wait_ns > 0 ? instant_add(now, wait_ns) : INSTANT_NONE, now);
     else
         t->state = DESK_TASK_ENDING;
     if (e->next == REGISTRY_SCHEDULED)

@@ -44,6 +44,16 @@ enum schedule_why desk_why(const struct desk *d, uint64_t task, enum permit_bloc
     return schedule_why(d->schedule, t->place.line, ret_block);
 }
 
+static size_t count_refused(const struct desk *d, const struct desk_pool *p)
+{
+    struct desk_task *t;
+    size_t count = 0, i = 0;
+
+    while ((t = idmap_next(&d->tasks, &i)))
+        count += t->refused_by == p;
+    return count;
+}
+
 static const char *check_pools(const struct desk *d)
 {
     size_t running = 0;
@@ -56,6 +66,8 @@ static const char *check_pools(const struct desk *d)
             here += list_entry(other, struct attempt, link)->pool == p;
         if (here != p->running)
             return "desk: a pool's attempts are not those that run";
+        if (count_refused(d, p) != p->refused)
+            return "desk: tasks that wait after a refusal are counted wrongly";
         /* More permits may be out: callbacks that were left behind keep theirs. */
         if (p->core && core_pool_permits(p->core)->running < here)
             return "desk: I1: attempts run without a permit";

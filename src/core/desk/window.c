@@ -79,6 +79,16 @@ static struct registry_task *free_chain(struct registry_task *chain)
     return NULL;
 }
 
+/* Its wait after a refusal is over, or does not matter any more. */
+static void end_wait(struct desk *d, struct desk_task *t)
+{
+    heap_remove(&d->waits, &t->wait);
+    t->wake_at = INSTANT_NEVER;
+    if (t->refused_by)
+        t->refused_by->refused--;
+    t->refused_by = NULL;
+}
+
 /* Nothing keeps it from being chosen but that something may be there that it has not been told of. */
 static bool is_aside(const struct desk_task *t)
 {
@@ -111,7 +121,7 @@ static bool replace(struct desk *d, struct desk_task *t, struct registry_task *r
     if (r->attempts < t->task->attempts)
         keep_counts(r, t->task);
     else
-        heap_remove(&d->waits, &t->wait);
+        end_wait(d, t);
     r->spared = t->task->spared;
     r->last_worker = t->task->last_worker;
     list_remove(&t->link);
@@ -255,9 +265,8 @@ void window_taken(struct desk *d, struct registry_op *op, struct instant now)
 
 static void bring_back(struct desk *d, struct desk_task *t, struct instant now)
 {
-    heap_remove(&d->waits, &t->wait);
+    end_wait(d, t);
     list_remove(&t->link);
-    t->wake_at = INSTANT_NEVER;
     t->worker = 0;
     if (!is_aside(t))
         schedule_bring_back(d->schedule, &t->place, now);
@@ -283,7 +292,28 @@ void window_bring_back(struct desk_pool *p, uint64_t worker, struct instant now)
     }
 }
 
-void window_again(struct desk *d, struct desk_task *t, struct instant until, struct instant now)
+void window_aside_until(struct desk *d, struct desk_task *t, struct instant until)
+{
+    t->wake_at = until;
+    heap_push(&d->waits, &t->wait);
+    schedule_set_aside(d->schedule, &t->place);
+}
+
+void window_leave_pool(struct desk_pool *p, struct instant now)
+{
+    struct desk_task *t;
+    size_t i = 0;
+
+    window_bring_back(p, 0, now);
+    while (p->refused > 0 && (t = idmap_next(&p->desk->tasks, &i)))
+        if (t->refused_by == p) {
+            t->refused_by = NULL;
+            p->refused--;
+        }
+}
+
+void window_again(struct desk *d, struct desk_task *t, struct desk_pool *p, struct instant until,
+                  struct instant now)
 {
     struct schedule_line *l = line_of(d, t->task->line);
 
@@ -294,9 +324,9 @@ void window_again(struct desk *d, struct desk_task *t, struct instant until, str
     schedule_add(d->schedule, l, &t->place, now);
     if (!instant_before(now, until))
         return;
-    t->wake_at = until;
-    heap_push(&d->waits, &t->wait);
-    schedule_set_aside(d->schedule, &t->place);
+    t->refused_by = p;
+    p->refused++;
+    window_aside_until(d, t, until);
 }
 
 /* A worker may have gone without a word to those that wait for it: they are looked at again now and then. */
@@ -369,7 +399,7 @@ void window_drop(struct desk *d, struct desk_task *t, struct instant now)
     struct schedule_line *l = t->place.line;
 
     assert(t->state == DESK_TASK_READY);
-    heap_remove(&d->waits, &t->wait);
+    end_wait(d, t);
     list_remove(&t->link);
     list_remove(&t->stale_link);
     (void)idmap_remove(&d->tasks, t->place.id);

@@ -116,6 +116,8 @@ bool schedule_set_skills(struct schedule *s, struct schedule_pool *p, const char
 /* NULL: none. */
 void schedule_set_default_pool(struct schedule *s, struct schedule_pool *p);
 void *schedule_pool_owner(const struct schedule_pool *p);
+/* Ready tasks that the pool is one for; those that may go to others, too, among them. */
+size_t schedule_pool_ready(const struct schedule *s, const struct schedule_pool *p);
 /* Disabled pools take nothing. */
 void schedule_enable_pool(struct schedule *s, struct schedule_pool *p, bool enabled);
 /* For now nothing can start in it (its gate, breaker or workers): until schedule_open_pool(). */

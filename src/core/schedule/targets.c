@@ -345,6 +345,22 @@ void *schedule_pool_owner(const struct schedule_pool *p)
     return p->owner;
 }
 
+size_t schedule_pool_ready(const struct schedule *s, const struct schedule_pool *p)
+{
+    size_t ready = p->target->ready;
+
+    for (uint32_t i = 0; i < p->skill_count; i++)
+        ready += p->skills[i]->ready;
+    for (struct map_node *n = p == s->default_pool ? map_begin(&s->targets) : NULL; n;
+         n = map_after(&s->targets, n)) {
+        const struct target *t = map_entry(n, struct target, node);
+
+        if (t->by == TARGET_DEFAULT || (t->by == TARGET_SKILL && t->count == 0))
+            ready += t->ready;
+    }
+    return ready;
+}
+
 void schedule_enable_pool(struct schedule *s, struct schedule_pool *p, bool enabled)
 {
     if (enabled && !p->enabled)

@@ -68,11 +68,17 @@ void api_event_stats(struct api *a, struct sse_stats *ret)
     sse_hub_get_stats(a->hub, ret);
 }
 
+void api_stop(struct api *a)
+{
+    if (a)
+        feeder_stop(a);
+}
+
 void api_free(struct api *a)
 {
     if (!a)
         return;
-    feeder_stop(a);
+    api_stop(a);
     assert(list_empty(&a->followers) && list_empty(&a->batch_uses));
     sse_hub_free(a->hub);
     pthread_cond_destroy(&a->changed);

@@ -51,6 +51,9 @@ const struct http_route *api_routes(size_t *ret_count);
 /* Events up to that number are durable. Any thread; quick. */
 void api_committed(struct api *a, uint64_t last_event);
 void api_event_stats(struct api *a, struct sse_stats *ret);
+/* Ends its thread: the backend's readers are not asked for any more, and it may go before the API does. Commits may still be
+ * told. After the server has stopped. NULL-safe. */
+void api_stop(struct api *a);
 /* NULL-safe. */
 void api_free(struct api *a);
 

@@ -23,7 +23,9 @@ static bool read_filter(struct http_request *req, struct registry_event_filter *
     query_text(req, "pool", &f->pool);
     return query_u64(req, "task", 1, UINT64_MAX, &f->task) &&
            query_u64(req, "worker", 1, UINT64_MAX, &f->worker) &&
-           query_words(req, "kind", add_kind, &f->kinds);
+           query_words(req, "kind",
+                       "task.submitted, task.done, runner.started and others, as events have them",
+                       add_kind, &f->kinds);
 }
 
 /* ---- lists ---- */
@@ -93,11 +95,40 @@ void get_events(struct http_request *req, void *ctx)
         reply_events(ctx, req, &filter);
 }
 
+static bool stop_at_first(void *ctx, const struct registry_event *e)
+{
+    (void)e;
+    *(bool *)ctx = true;
+    return false;
+}
+
+/* Of a task that has been deleted there may be events still. False: answered. */
+static bool task_was_there(struct api *a, struct http_request *req, uint64_t id)
+{
+    struct registry_event_filter filter = {.task = id};
+    struct registry_reader *r = reader_take(a, req);
+    struct registry_view v;
+    struct weir_error err = {0};
+    enum weir_status status;
+    bool any = false;
+
+    if (!r)
+        return false;
+    status = r->ops->task(r, id, false, &v, &err);
+    if (status == WEIR_E_END &&
+        r->ops->events(r, &filter, 0, 1, stop_at_first, &any, NULL) == WEIR_OK && any)
+        status = WEIR_OK;
+    reader_give(a, r);
+    if (status != WEIR_OK)
+        reply_failure(req, &err, "such task");
+    return status == WEIR_OK;
+}
+
 void get_task_events(struct http_request *req, void *ctx)
 {
     struct registry_event_filter filter = {0};
 
-    if (request_id(req, "task", &filter.task))
+    if (request_id(req, "task", &filter.task) && task_was_there(ctx, req, filter.task))
         reply_events(ctx, req, &filter);
 }
 

@@ -17,8 +17,6 @@
 #define LIST_LIMIT_MAX 1000
 /* An answer that has so many bytes ends, with a cursor: payloads may be large. */
 #define LIST_BYTES_MAX ((size_t)8 << 20)
-/* Of a body with a payload of the largest size in base64. */
-#define SUBMIT_BODY_BYTES_MAX ((uint64_t)REGISTRY_PAYLOAD_BYTES_MAX / 3 * 4 + (1u << 20))
 
 struct api {
     struct api_options options;
@@ -63,8 +61,8 @@ void query_text(struct http_request *req, const char *name, struct slice *ret);
 bool query_name(struct http_request *req, const char *name, struct slice *ret);
 /* order=newest|oldest */
 bool query_order(struct http_request *req, bool *ret_newest);
-/* Names with commas between: each is told to fn; false: it is none of these. */
-bool query_words(struct http_request *req, const char *name,
+/* Names with commas between: each is told to fn; false: it is none of these. known: words for what there is. */
+bool query_words(struct http_request *req, const char *name, const char *known,
                  bool (*fn)(void *ctx, struct slice word), void *ctx);
 /* A cursor that query_cursor() takes back in a list of the same order. */
 void put_cursor(struct out_object *o, bool newest, uint64_t id);

@@ -53,7 +53,8 @@ void reply_refused(struct http_request *req, const struct weir_error *err)
 {
     struct weir_error seen = *err;
 
-    if (seen.status == WEIR_E_END)
+    /* A conflict with what is there (a batch that was ended) is one only where the path names that. */
+    if (seen.status == WEIR_E_END || (seen.status == WEIR_E_CONFLICT && !http_param(req, "id")))
         seen.status = WEIR_E_INVALID;
     if (seen.message[0] == '\0')
         (void)error_set(&seen, seen.status, "a task that one of these depends on is not there");
@@ -125,7 +126,8 @@ bool query_u64(struct http_request *req, const char *name, uint64_t min, uint64_
         return true;
     }
     if (max == UINT64_MAX)
-        (void)error_set(&err, WEIR_E_INVALID, "it must be a number, not \"%.64s\"", text);
+        (void)error_set(&err, WEIR_E_INVALID,
+                        "it must be a number from %" PRIu64 " on, not \"%.64s\"", min, text);
     else
         (void)error_set(&err, WEIR_E_INVALID,
                         "it must be a number from %" PRIu64 " to %" PRIu64 ", not \"%.64s\"", min,
@@ -151,8 +153,14 @@ bool query_bool(struct http_request *req, const char *name, bool *ret)
 bool query_time(struct http_request *req, const char *name, int64_t now_ns, int64_t *ret_ns)
 {
     const char *text = http_query(req, name);
+    _cleanup_buf_ struct buf later = {0};
     struct weir_error err;
 
+    /* In a query a plus is a blank. */
+    if (text && text[0] == ' ') {
+        buf_printf(&later, "+%s", text + 1);
+        text = later.failed ? text : later.data;
+    }
     if (!text || text_time(slice_of(text), now_ns, ret_ns, &err) == WEIR_OK)
         return true;
     return query_fault(req, name, err.message);
@@ -192,7 +200,7 @@ bool query_order(struct http_request *req, bool *ret_newest)
     return true;
 }
 
-bool query_words(struct http_request *req, const char *name,
+bool query_words(struct http_request *req, const char *name, const char *known,
                  bool (*fn)(void *ctx, struct slice word), void *ctx)
 {
     const char *text = http_query(req, name);
@@ -204,8 +212,8 @@ bool query_words(struct http_request *req, const char *name,
         comma = strchr(text, ',');
         word = comma ? (struct slice){text, (size_t)(comma - text)} : slice_of(text);
         if (!fn(ctx, word)) {
-            (void)error_set(&err, WEIR_E_INVALID, "there is no \"%.*s\"",
-                            (int)(word.len < 64 ? word.len : 64), word.data);
+            (void)error_set(&err, WEIR_E_INVALID, "there is no \"%.*s\"; there are %s",
+                            (int)(word.len < 64 ? word.len : 64), word.data, known);
             return query_fault(req, name, err.message);
         }
         if (!comma)

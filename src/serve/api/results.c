@@ -149,7 +149,8 @@ void get_batch_results(struct http_request *req, void *ctx)
 
     if (!request_id(req, "batch", &how.batch) ||
         !query_u64(req, "from", 0, UINT64_MAX / 4, &how.from) ||
-        !query_bool(req, "follow", &how.follow) || !query_words(req, "with", add_with, &how))
+        !query_bool(req, "follow", &how.follow) ||
+        !query_words(req, "with", "payload", add_with, &how))
         return;
     r = reader_take(a, req);
     if (!r)

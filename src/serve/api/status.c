@@ -174,7 +174,6 @@ void post_config_reload(struct http_request *req, void *ctx)
     reply_written(req, o->config_reload, o->ctx);
 }
 
-#define GRACE_NS          (300 * NS_PER_S)
 #define GRACE_SECONDS_MAX 86400
 
 struct shutdown_fields {
@@ -189,7 +188,7 @@ void post_shutdown(struct http_request *req, void *ctx)
     struct api_backend *b = ((struct api *)ctx)->backend;
     struct arena arena = {0};
     struct body_in in = {.arena = &arena};
-    struct shutdown_fields f = {.grace_ns = GRACE_NS};
+    struct shutdown_fields f = {.grace_ns = -1}; /* as configured */
     struct buf out = {0};
 
     if (request_fields(req, &in, table, COUNT_OF(table), &f, NULL)) {

@@ -53,10 +53,23 @@ static bool prepare_submit(struct call *c)
     return false;
 }
 
+/* Whether the first line is a value of its own, and there is more behind it. */
+static bool is_lines(struct slice body)
+{
+    const char *end = body.len > 0 ? memchr(body.data, '\n', body.len) : NULL;
+    struct slice first = {body.data, end ? (size_t)(end - body.data) : 0};
+
+    return end && json_kind(first) == JSON_OBJECT && json_check(first, NULL) &&
+           !json_check(body, NULL);
+}
+
 static bool read_tasks(struct call *c)
 {
     struct slice body = http_body(c->req);
-    bool ok = body_check(&c->in, NULL, body);
+    bool ok = is_lines(body) ? body_fault(&c->in, NULL,
+                                          "it is a value on each line; send that as "
+                                          "Content-Type: application/x-ndjson")
+                             : body_check(&c->in, NULL, body);
 
     if (ok && json_kind(body) == JSON_ARRAY)
         ok = tasks_in_array(&c->in, NULL, json_trim(body), &c->tasks);

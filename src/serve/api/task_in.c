@@ -344,9 +344,13 @@ static bool sort_siblings(struct body_in *in, const struct where *at, const stru
     }
     qsort(named, n, sizeof(*named), sibling_order);
     for (size_t i = 1; i < n; i++) {
-        if (slice_equal(named[i].name, named[i - 1].name))
-            return body_fault(in, at, "two tasks have the name \"%.*s\"", (int)named[i].name.len,
+        if (slice_equal(named[i].name, named[i - 1].name)) {
+            struct where task = {.up = at, .index = named[i].place};
+            struct where here = {.up = &task, .name = SLICE("name")};
+
+            return body_fault(in, &here, "two tasks have the name \"%.*s\"", (int)named[i].name.len,
                               named[i].name.data);
+        }
     }
     *ret = named;
     *ret_named = n;

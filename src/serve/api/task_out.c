@@ -98,13 +98,11 @@ static void put_counts(struct out_object *o, const struct registry_view *v)
         out_bool(o, "stuck", true);
 }
 
-/* Of the last attempt that has ended, if one has; a task that ended without any (its deadline passed) has only a reason. */
+/* Of the last attempt that has ended, if one has; a task that ended without any (its deadline passed) has only a reason. Of
+ * one that is tried again by hand nothing is told: what was is forgotten, and it is not done. */
 static void put_outcome(struct out_object *o, const struct registry_view *v)
 {
-    uint32_t ended =
-        v->state == REGISTRY_RUNNING && v->attempts > 0 ? v->attempts - 1 : v->attempts;
-
-    if (ended > 0 || v->outcome != WEIR_OUTCOME_OK)
+    if (v->state == REGISTRY_DONE || v->outcome != WEIR_OUTCOME_OK)
         out_word(o, "outcome", weir_outcome_name(v->outcome));
     if (v->reason != WEIR_REASON_NONE)
         out_word(o, "reason", weir_reason_name(v->reason));

@@ -62,7 +62,9 @@ static bool read_filter(struct http_request *req, struct registry_filter *f, str
     query_text(req, "tenant", &f->tenant);
     query_text(req, "session", &f->session);
     query_text(req, "key", &f->key);
-    return query_words(req, "state", add_state, f) && query_words(req, "with", add_with, f) &&
+    return query_words(req, "state", "blocked, scheduled, ready, running, done, failed, cancelled",
+                       add_state, f) &&
+           query_words(req, "with", "payload and result", add_with, f) &&
            query_u64(req, "batch", 1, UINT64_MAX, &f->batch) &&
            query_bool(req, "stuck", &f->stuck) && query_order(req, &f->newest_first) &&
            query_u64(req, "limit", 1, LIST_LIMIT_MAX, &p->limit) &&

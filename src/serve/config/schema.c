@@ -341,7 +341,8 @@ static const struct config_field shutdown_fields[] = {
 };
 
 static const struct config_field limits_fields[] = {
-    {"request_bytes", SIZE(config_limits, request_bytes), .otherwise = "64MiB", .min = 1024,
+    /* So that a payload of the largest size fits in base64. */
+    {"request_bytes", SIZE(config_limits, request_bytes), .otherwise = "96MiB", .min = 1024,
      .max = SIZE_MAX_BYTES, .change = CHANGE_RESTARTS},
     {"requests_per_second", NUMBER(config_limits, requests_per_second), .otherwise = "0", .min = 0,
      .max = 1e6, .change = CHANGE_RESTARTS},

@@ -258,14 +258,33 @@ static void count_queues(struct house *h)
 static void look_around(struct house *h)
 {
     struct look l = {.house = h, .wall_ns = loop_wall_clock_ns()};
+    bool keeps_history;
 
     machine_read(&l.machine);
     pthread_mutex_lock(&h->config_lock); /* of the pools that are planned */
     count_queues(h);
     engine_tasks_call(h->tasks, look, &l);
+    keeps_history = h->config->history;
     pthread_mutex_unlock(&h->config_lock);
-    if (h->config->history)
+    if (keeps_history)
         write_history(h, l.wall_ns);
+}
+
+/* Whoever looks into the log at night looks there first. */
+static void tell_of_store(struct house *h)
+{
+    struct engine_tasks_stats stats;
+
+    engine_tasks_get_stats(h->tasks, &stats);
+    if (stats.clerk.failing == h->store_failed)
+        return;
+    h->store_failed = stats.clerk.failing;
+    if (h->store_failed)
+        daemon_log(h->log, CONFIG_ERROR,
+                   "the store takes nothing, so no task is accepted or started: %s",
+                   stats.clerk.message);
+    else
+        daemon_log(h->log, CONFIG_WARNING, "the store takes what is written again");
 }
 
 /* Whether it is due; and then, when the next one is. */
@@ -277,13 +296,41 @@ static bool is_due(struct instant *at, duration_ns each_ns, struct instant now)
     return true;
 }
 
+/* A reload may come from the API at any time. */
+static duration_ns check_each_ns(struct house *h)
+{
+    duration_ns each_ns;
+
+    pthread_mutex_lock(&h->config_lock);
+    each_ns = h->config->check_interval_ns;
+    pthread_mutex_unlock(&h->config_lock);
+    return each_ns;
+}
+
+/* SQLite goes on with a file that nobody can open any more: all of it is lost with the process. */
+static void look_at_store(struct house *h)
+{
+    struct stat now;
+    bool gone = stat(h->mark ? h->mark : h->config->store, &now) != 0 ||
+                now.st_dev != h->store.st_dev || now.st_ino != h->store.st_ino;
+
+    if (gone && !h->store_is_gone)
+        daemon_log(h->log, CONFIG_ERROR,
+                   "the store %s was removed or replaced while it is in use: what is accepted from "
+                   "now on is lost when weir ends; stop it, and put back a copy of the store",
+                   h->config->store);
+    h->store_is_gone = gone;
+}
+
 struct instant chores_run(struct house *h, struct instant now)
 {
     if (is_due(&h->look_at, LOOK_NS, now)) {
         clock_look(h);
+        look_at_store(h);
         look_around(h);
+        tell_of_store(h);
     }
-    if (is_due(&h->check_at, h->config->check_interval_ns, now))
+    if (is_due(&h->check_at, check_each_ns(h), now))
         check(h);
     if (is_due(&h->purge_at, PURGE_NS, now) || atomic_exchange(&h->purge_more, false))
         purge(h);

@@ -8,6 +8,7 @@
 #include "serve/daemon/house.h"
 #include "serve/daemon/notify.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const struct config_pool *find_config(const struct config *c, const char *name)
@@ -97,11 +98,11 @@ static enum weir_status apply_change(struct house *h, const struct config *now,
 
     switch (change->how) {
     case CONFIG_POOL_REMOVED:
-    case CONFIG_POOL_REPLACED:
         engine_tasks_call(h->tasks, remove_in_desk, change->what);
         drop_planned(h, change->what);
-        if (change->how == CONFIG_POOL_REMOVED)
-            return backend_forget(h->backend, change->what, err);
+        return backend_forget(h->backend, change->what, err);
+    case CONFIG_POOL_REPLACED:
+        drop_planned(h, change->what); /* the other one takes its place */
         break;
     case CONFIG_POOL_ADDED:
         break;
@@ -172,6 +173,21 @@ static void put_changes(const struct config_changes *c, struct buf *out)
     buf_puts(out, "]}");
 }
 
+/* All that is wrong, in the log; the error says the first of it, and how much more there is. */
+static void tell_faults(struct house *h, const struct config_faults *faults, struct weir_error *err)
+{
+    size_t len = strlen(err->message);
+
+    for (size_t i = 1; i < faults->count; i++)
+        daemon_log(h->log, CONFIG_ERROR, "%s:%zu: %s%s%s", faults->file, faults->items[i].line,
+                   faults->items[i].where, *faults->items[i].where ? ": " : "",
+                   faults->items[i].what);
+    if (faults->count > 1)
+        (void)snprintf(err->message + len, sizeof err->message - len,
+                       " (and %zu more%s, see the log)", faults->count - 1,
+                       faults->more ? " at least" : "");
+}
+
 /* Under the lock. */
 static enum weir_status reload(struct house *h, struct buf *out, struct weir_error *err)
 {
@@ -181,6 +197,8 @@ static enum weir_status reload(struct house *h, struct buf *out, struct weir_err
     _cleanup_buf_ struct buf detail = {0};
     enum weir_status status = config_load(h->config_path, &now, &faults, err);
 
+    if (status == WEIR_E_INVALID)
+        tell_faults(h, &faults, err);
     if (status == WEIR_OK)
         status = config_diff(h->config, now, &changes, err);
     /* Before all else: a listener that is open beyond loopback may refuse to be without any. */

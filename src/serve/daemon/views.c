@@ -441,8 +441,9 @@ static const struct {
     const char *why, *detail;
 } whys[] = {
     [SCHEDULE_MAY_RUN] = {NULL, ""},
-    [SCHEDULE_NO_POOL] = {"no_pool",
-                          "no pool of that name or skill is there, and there is no default pool"},
+    [SCHEDULE_NO_POOL] =
+        {"no_pool", "no pool has the name or the skill that it asks for; or it names neither, "
+                    "and there is no default pool"},
     [SCHEDULE_POOL_DISABLED] = {"pool_disabled", "its pool is disabled"},
     [SCHEDULE_POOL_CLOSED] =
         {"pool_closed",

@@ -29,8 +29,10 @@
 #define SWEEP_MS             100
 #define EVENTS_MAX           64
 #define ACCEPTED_AT_ONCE_MAX 64
-#define BODY_STEP_BYTES      ((uint64_t)16 << 10)
-#define CONNECTIONS_EXTRA    64
+/* So often at the end: more than a whole queue of a listener. */
+#define LAST_TIMES        20
+#define BODY_STEP_BYTES   ((uint64_t)16 << 10)
+#define CONNECTIONS_EXTRA 64
 
 /* What an event is of: the wake-up, a listener, or a connection by its descriptor and generation. */
 #define TAG_WAKE     UINT64_MAX
@@ -311,6 +313,7 @@ void http_conn_phase(struct http_request *req, enum http_phase phase)
         return;
     pthread_mutex_lock(&s->lock);
     req->conn->phase = phase;
+    req->conn->asked = true;
     req->conn->progress_bytes = 0;
     req->conn->deadline = time_ns == INT64_MAX ? INSTANT_NEVER : instant_add(loop_clock(), time_ns);
     pthread_mutex_unlock(&s->lock);
@@ -353,6 +356,16 @@ static void turn(struct http_server *s, const struct epoll_event *events, int co
     }
 }
 
+/* Who waits to be accepted would find the connection reset, without a word. */
+static void accept_last(struct http_server *s)
+{
+    for (size_t i = 0; i < s->listener_count; i++) {
+        for (unsigned times = 0; times < LAST_TIMES; times++)
+            (void)accept_some(s, &s->listeners[i]);
+        (void)epoll_ctl(s->epoll, EPOLL_CTL_DEL, s->listeners[i].fd, NULL);
+    }
+}
+
 static void *acceptor(void *arg)
 {
     struct http_server *s = arg;
@@ -366,8 +379,7 @@ static void *acceptor(void *arg)
         if (count > 0)
             turn(s, events, count, &paused);
         if (atomic_load(&s->accepting) == HTTP_ACCEPTS_NO_MORE) {
-            for (size_t i = 0; i < s->listener_count; i++)
-                (void)epoll_ctl(s->epoll, EPOLL_CTL_DEL, s->listeners[i].fd, NULL);
+            accept_last(s);
             atomic_store(&s->accepting, HTTP_ACCEPTED_ALL);
         }
         if (instant_before(loop_clock(), next))

@@ -43,6 +43,7 @@ struct http_conn {
     int fd;
     uint32_t generation; /* tells connections with the same descriptor apart */
     bool tcp, extra;     /* extra: one too many, to be told so */
+    bool asked;          /* a request has come on it */
     char peer[HTTP_PEER_BYTES_MAX];
     struct http_peer_addr addr;
     enum http_phase phase;
@@ -208,5 +209,7 @@ bool http_memory_is_full(struct http_server *s);
 
 /* ---- listen.c ---- */
 void http_listeners_close(struct http_server *s);
+/* Nobody finds the Unix sockets any more; who has found them is still accepted. */
+void http_listeners_hide(struct http_server *s);
 
 #endif

@@ -271,16 +271,25 @@ static void remove_file(const struct http_listener *l)
         (void)unlink(l->path);
 }
 
+void http_listeners_hide(struct http_server *s)
+{
+    for (size_t i = 0; i < s->listener_count; i++) {
+        struct http_listener *l = &s->listeners[i];
+
+        if (l->path)
+            remove_file(l);
+        l->path = mem_free(l->path);
+    }
+}
+
 void http_listeners_close(struct http_server *s)
 {
+    http_listeners_hide(s);
     for (size_t i = 0; i < s->listener_count; i++) {
         struct http_listener *l = &s->listeners[i];
 
         if (l->fd >= 0)
             close(l->fd);
         l->fd = -1;
-        if (l->path)
-            remove_file(l);
-        l->path = mem_free(l->path);
     }
 }

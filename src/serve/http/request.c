@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 
 /* Of a body that nobody wants, this much is read so that its client comes to read the answer; after that the answer is
  * sent ahead, and this much more is read before the connection is cut. */
@@ -256,6 +257,19 @@ static enum MHD_Result on_whole(struct http_request *req)
     return http_reply_queue(req);
 }
 
+/* There was no memory to begin with it; libmicrohttpd would close the connection without a word. */
+static enum MHD_Result refuse_unread(struct MHD_Connection *connection)
+{
+    static const char text[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n"
+                               "Retry-After: 1\r\nConnection: close\r\n\r\n";
+    struct http_conn *c = conn_of(connection);
+
+    /* The answers before it have been sent. */
+    if (c)
+        (void)send(c->fd, text, sizeof text - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return MHD_NO;
+}
+
 enum MHD_Result http_request_on(void *cls, struct MHD_Connection *connection, const char *path,
                                 const char *method, const char *version, const char *data,
                                 size_t *data_len, void **req_cls)
@@ -263,11 +277,10 @@ enum MHD_Result http_request_on(void *cls, struct MHD_Connection *connection, co
     struct http_request *req = *req_cls;
 
     (void)cls;
-    (void)connection;
     (void)path;
     (void)version;
     if (!req)
-        return MHD_NO;
+        return refuse_unread(connection);
     if (!req->begun)
         return on_head(req, method);
     /* The server has stopped waiting; whoever has the request still has it. */

@@ -16,7 +16,9 @@
 /* libmicrohttpd's memory for a connection holds the head and what is read and written; it gives no more than a part of it to each. */
 #define POOL_BYTES(head_bytes) (2 * (head_bytes) + 8192)
 /* Those that are cut off end on their own threads, if these get to it. */
-#define ABORT_MS     200
+#define ABORT_MS 200
+/* Those that have just connected have so long to say what they want, when the server stops. */
+#define NEW_MS       100
 #define STOP_POLL_MS 2
 
 static void set_defaults(struct http_server_options *o)
@@ -131,6 +133,27 @@ static void wait_for_requests(struct http_server *s, struct instant until)
         (void)poll(NULL, 0, STOP_POLL_MS);
 }
 
+/* Whether somebody has connected and not asked anything yet: the question may lie in the socket already. */
+static bool any_new(struct http_server *s)
+{
+    bool any = false;
+
+    pthread_mutex_lock(&s->lock);
+    list_foreach (node, &s->conns)
+        any |= !list_entry(node, struct http_conn, link)->asked;
+    pthread_mutex_unlock(&s->lock);
+    return any;
+}
+
+static void wait_for_new(struct http_server *s, struct instant until)
+{
+    struct instant patience = instant_add(loop_clock(), duration_from_ms(NEW_MS));
+
+    until = instant_min(until, patience);
+    while (any_new(s) && instant_before(loop_clock(), until))
+        (void)poll(NULL, 0, STOP_POLL_MS);
+}
+
 static void wake_streams(struct http_server *s)
 {
     pthread_mutex_lock(&s->lock);
@@ -159,12 +182,14 @@ void http_server_stop(struct http_server *s, duration_ns deadline_ns)
     if (s->stopped)
         return;
     s->stopped = true;
+    http_listeners_hide(s);
     if (s->acceptor_runs)
         http_acceptor_close(s);
     http_listeners_close(s);
     atomic_store(&s->stopping, true);
     wake_streams(s);
     if (s->daemon) {
+        wait_for_new(s, until);
         wait_for_requests(s, until);
         abort_requests(s);
         wait_for_requests(s, instant_add(loop_clock(), duration_from_ms(ABORT_MS)));

@@ -500,6 +500,18 @@ static void lodger_pool_gone(struct sim_lodger *l, struct core_pool *p)
     desk_pool_gone(o->desk, p, office_now(o));
 }
 
+/* As engine/tasks.c passes it on. */
+static void on_event(struct core_observer *observer, const struct core_event *ev)
+{
+    struct office *o = list_entry(observer, struct office, observer);
+
+    if (ev->kind == EVENT_ATTEMPT_LATE && ev->task && ev->answer &&
+        desk_owns(o->desk, ev->task->batch))
+        desk_late(o->desk, ev->task, ev->answer->outcome, ev->at);
+}
+
+static const struct core_observer_ops observer_ops = {.event = on_event};
+
 static const struct weir_error gone = {.status = WEIR_E_SHUTDOWN, .message = "the world has ended"};
 
 /* Users hear that it failed, the desk's ops are put on a chain. */
@@ -617,10 +629,8 @@ struct office *office_open(const struct office_options *options, struct core_reg
                            int64_t wall_ns)
 {
     struct office *o = mem_calloc(1, sizeof *o);
-    struct sim_world_options w = {.seed = options->seed,
-                                  .global_limit = options->global_limit,
-                                  .step = after_step,
-                                  .ctx = o};
+    struct sim_world_options w = {
+        .seed = options->seed, .global_limit = options->global_limit, .step = after_step, .ctx = o};
     struct desk_options d = {.schedule = options->schedule,
                              .seed = options->seed + 1,
                              .first_token = (uint64_t)wall_ns,
@@ -629,6 +639,8 @@ struct office *office_open(const struct office_options *options, struct core_reg
     if (!o)
         return NULL;
     init_office(o);
+    o->observer.ops = &observer_ops;
+    w.observer = &o->observer;
     o->options = *options;
     o->registry = r;
     rng_seed(&o->rng, options->seed + 2);

@@ -41,13 +41,14 @@ struct office_options {
     size_t global_limit; /* 0: none */
     uint32_t deaths_max;
     duration_ns gather_max_ns, commit_max_ns, mail_max_ns; /* by chance, up to that */
-    bool loud; /* tells what is written */
+    bool loud;                                             /* tells what is written */
     const struct office_watcher *watcher;
 };
 
 struct office {
     struct sim_lodger lodger; /* first */
     struct desk_host host;
+    struct core_observer observer;
     struct office_options options;
     struct sim_world *world;
     struct core_registry *registry;
@@ -63,7 +64,7 @@ struct office {
     size_t weight, most;
     uint64_t groups, failures, folds;
     duration_ns pause_ns;
-    bool busy; /* one of gather and commit is planned */
+    bool busy;                             /* one of gather and commit is planned */
     struct registry_op *back, **back_tail; /* in the mail, as they were written */
 };
 
@@ -88,7 +89,7 @@ struct office_model {
     bool cancels_at_once;
     bool tells_began; /* as in struct desk_pool_options */
     unsigned ok_only; /* nothing but good answers */
-    unsigned refuses, fails, forbids, loses, dies, silent, twice, obeys, beats;
+    unsigned refuses, advises, fails, forbids, loses, dies, silent, twice, obeys, beats;
     duration_ns least_ns, most_ns; /* how long an attempt takes; each is as likely */
     /* An attempt begins, is asked to end, and ends (before it is reported). May be NULL. */
     void (*began)(void *ctx, const struct core_attempt *a, struct instant now);

@@ -124,7 +124,7 @@ static bool draw(struct edge *e, const struct core_attempt *a, struct core_answe
     } else if (chance(e, m->refuses)) {
         ret->outcome = WEIR_OUTCOME_CAPACITY;
         ret->reason = WEIR_REASON_HTTP_STATUS;
-        if (chance(e, 300))
+        if (chance(e, m->advises))
             ret->advice.retry_after_ns = rng_range(&e->rng, 0, 2 * NS_PER_S);
     } else if (chance(e, m->fails)) {
         say_failed(ret, true);

@@ -260,8 +260,9 @@ static void check_limits(struct watch *w, const struct watch_pool *p, const stru
         watch_fail(w, "P3: more attempts start in a pool than it has places", r->task);
     if (w->global_limit > 0 && w->running > w->global_limit)
         watch_fail(w, "P3: more attempts start than the global limit", r->task);
-    if ((p->cpu_milli > 0 && cpu > p->cpu_milli) ||
-        (p->memory_mib > 0 && memory > p->memory_mib))
+    /* What needs none of it starts though a quota was lowered below what runs. */
+    if ((p->cpu_milli > 0 && r->cpu_milli > 0 && cpu > p->cpu_milli) ||
+        (p->memory_mib > 0 && r->memory_mib > 0 && memory > p->memory_mib))
         watch_fail(w, "P3: a start passes a quota", r->task);
     if (r->low && p->burst_places == 0 && low > low_most(p))
         watch_fail(w, "P3: a task of low priority starts in what is reserved", r->task);

@@ -75,7 +75,7 @@ static void the_dispatcher_is_seen_and_changed(void **state)
     expect(get(&f, "/v1/slots"), 200, HAS("[{\"name\":\"workdir\",\"count\":4,\"taken\":1}]"));
     expect(post(&f, "/v1/shutdown", "{\"grace\":\"1m\"}"), 202, HAS("stopping"));
     expect(post(&f, "/v1/shutdown", ""), 202, HAS("stopping"));
-    asked(&f, "stop 60;stop 300;");
+    asked(&f, "stop 60;stop -1e-09;");
     api_close(&f);
 }
 

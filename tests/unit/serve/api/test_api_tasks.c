@@ -55,7 +55,7 @@ static void an_array_is_all_or_nothing(void **state)
            HAS("\"where\":\"[1].priority\"", "\"detail\":\"[1].priority: it is 1.5"));
     expect(post(&f, "/v1/tasks",
                 "[{\"name\":\"a\",\"after\":[\"b\"]},{\"name\":\"b\",\"after\":[\"a\"]}]"),
-           409, HAS("\"status\":409"));
+           422, HAS("\"status\":422"));
     expect(get(&f, "/v1/tasks"), 200, HAS("\"id\":1", "\"id\":2", "\"next\":null"));
     expect(post(&f, "/v1/tasks", "{\"payload\":"), 400, HAS("not JSON: at byte"));
     expect(post(&f, "/v1/tasks", ""), 400, HAS("there is nothing"));

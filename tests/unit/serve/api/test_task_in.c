@@ -302,7 +302,7 @@ static void siblings_are_known_by_name_before_and_behind(void **state)
     assert_int_equal(t.specs[3].after[1].id, 0);
     assert_int_equal(t.specs[3].after[1].sibling, 1);
     end(&f);
-    array_refused("[{\"name\":\"a\"},{\"name\":\"a\"}]", "two tasks have the name \"a\"");
+    array_refused("[{\"name\":\"a\"},{\"name\":\"a\"}]", "[1].name: two tasks have the name \"a\"");
     array_refused(
         "[{\"name\":\"a\"},{\"after\":[\"b\"]}]",
         "[1].after[0]: no task here has the name \"b\"; give a \"name\" to it, or its id");

@@ -585,7 +585,8 @@ static void what_comes_within_a_while_is_one_wake_up(void **state)
     publish_many(5000);
     expect_events(&l, 1, 5000, 1);
     sse_hub_get_stats(world.hub, &stats);
-    assert_in_range(stats.wakes, 1, 4);
+    /* None, if it came before the follower began to wait. */
+    assert_true(stats.wakes <= 4);
     stop_listening(&l);
     close_world(&f);
 }
