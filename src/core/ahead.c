@@ -51,8 +51,8 @@ void ahead_init(struct core_pool *p)
 bool ahead_has_room(const struct core_pool *p)
 {
     return p->ahead_count < p->ahead_max && p->permits.running == p->options.size &&
-           p->permits.burst.places == 0 && p->run_rows == 0 && p->work_ns < work_max(p) && p->crowding == 0 &&
-           gate_is_open(&p->gate);
+           p->permits.burst.places == 0 && p->run_rows == 0 && p->work_ns < work_max(p) &&
+           p->crowding == 0 && gate_is_open(&p->gate);
 }
 
 bool ahead_suits(const struct core_task *t)

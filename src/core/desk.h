@@ -85,6 +85,9 @@ struct desk_pool_options {
     struct permit_reserve reserve;
     size_t burst_places;
     double burst_seconds;
+    /* A pool's name, or NULL: where tasks go while the breaker is open, and where a failure has one more attempt that the
+     * recovery table sends there. It goes no further. */
+    const char *fallback;
     uint32_t max_attempts;            /* of tasks that say nothing else; >= 1 */
     struct backoff_options backoff;   /* the same */
     duration_ns heartbeat_timeout_ns; /* after the first heartbeat; 0: none */
@@ -124,7 +127,10 @@ void desk_set_schedule(struct desk *d, const struct schedule_options *o, struct 
 bool desk_set_weight(struct desk *d, struct slice tenant, double weight);
 void desk_set_deaths_max(struct desk *d, uint32_t deaths_max);
 
-/* pool: of the desk's dispatcher, used by nobody else. The options are copied (ctx is not). */
+/*
+ * pool: of the desk's dispatcher, used by nobody else. The options are copied (ctx is not). One that has the name already is
+ * removed at that moment, so that the name is never without a pool; as the default pool, too, this one takes its place.
+ */
 WEIR_MUST_CHECK enum weir_status desk_add_pool(struct desk *d, struct core_pool *pool,
                                                const struct desk_pool_options *o,
                                                struct instant now, struct desk_pool **ret,

@@ -192,8 +192,8 @@ void run_take_permits(struct core_pool *p)
 /* Whether all that is ready in the pool is in runs, and may be started so. */
 bool run_may_start(struct core_pool *p, struct instant now)
 {
-    if (!p->takes_runs || p->permits.burst.places > 0 || p->work_ns >= RUN_WORK_NS_MAX || p->crowding > 0 || p->ahead_count > 0 ||
-        list_empty(&p->turn) || !list_empty(&p->guests) ||
+    if (!p->takes_runs || p->permits.burst.places > 0 || p->work_ns >= RUN_WORK_NS_MAX ||
+        p->crowding > 0 || p->ahead_count > 0 || list_empty(&p->turn) || !list_empty(&p->guests) ||
         !gate_may_take_many(&p->gate, now, p->permits.running - p->run_permits))
         return false;
     list_foreach (node, &p->turn) {

@@ -482,6 +482,9 @@ static void tell_breaker(struct engine_tasks *t, const struct core_event *ev, st
 {
     struct buf detail = {0};
 
+    /* That some are let through is neither: what comes of it is told. */
+    if (ev->breaker->to == BREAKER_HALF_OPEN)
+        return;
     buf_puts(&detail, "{\"from\":");
     json_put_string(&detail, slice_of(breaker_state_name(ev->breaker->from)));
     buf_puts(&detail, ",\"to\":");

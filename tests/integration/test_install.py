@@ -104,6 +104,12 @@ class Install(unittest.TestCase):
         version = self.pkg_config("--modversion")[0]
         self.assertIn(version, run(weir, "--version"))
 
+    def test_the_scripts_for_completion_are_where_shells_look(self):
+        for path, says in (("share/bash-completion/completions/weir", "complete -F _weir weir"),
+                           ("share/zsh/site-functions/_weir", "#compdef weir")):
+            with open(os.path.join(self.prefix, path)) as f:
+                self.assertIn(says, f.read())
+
     def test_a_worker_runs_with_the_module_for_python(self):
         worker = os.path.join(self.prefix, "double.py")
         with open(worker, "w") as f:

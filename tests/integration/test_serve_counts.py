@@ -292,6 +292,27 @@ class WaysOut(CountsCase):
         wait_until(lambda: self.d.api("GET", "/v1/pools/b")[0] == 404, 20, "b to be gone")
         self.state(12, "ready")
 
+    def test_a_pool_that_goes_and_comes_while_it_runs_something(self):
+        self.assertEqual(self.d.api("PATCH", "/v1/pools/b", {"max_concurrency": 7})[0], 200)
+        self.d.configure({**BASE, "pools": POOLS[:1]})
+        self.assertEqual(self.d.api("POST", "/v1/config/reload", {})[0], 200)
+        self.stays(self.d, 4, 4)
+        self.assertFalse(self.d.get("/v1/pools/b")["enabled"])
+        self.release(1)
+        self.settle(self.d, 4, 5)  # of a: b has nothing that may start
+        self.assertEqual(self.said(self.d)["pools"], {"a": 2, "b": 2})
+        self.d.configure(BASE)
+        self.assertEqual(self.d.api("POST", "/v1/config/reload", {})[0], 200)
+        pool = self.d.get("/v1/pools/b")
+        self.assertEqual((pool["enabled"], pool["running"], pool["max_concurrency"]), (True, 2, 3))
+        self.release(2)
+        self.release(4)
+        self.settle(self.d, 4, 7)
+        for n in range(1, 13):
+            if n not in (1, 2, 4):
+                self.release(n)
+        self.settle(self.d, 0, 12)
+
     def test_a_forced_stop_and_a_restart(self):
         old = runs_of(self.d)
         self.assertEqual(self.d.api("POST", "/v1/shutdown", {"grace": "0s"})[0] // 100, 2)
@@ -397,6 +418,24 @@ class Limits(CountsCase):
         marks = [m[5] for m in self.marks() if m[0] == "b"]
         self.assertEqual(marks[3], marks[1], "the place that was given back")
 
+    def test_slots_and_weights_follow_the_file(self):
+        def config(slots, tenants):
+            return {"max_global_concurrency": 10, "slots": slots, "tenants": tenants,
+                    "pools": [{"name": "a", "kind": "command", "max_concurrency": 8}]}
+        d = self.daemon(config([{"name": "dir", "count": 2}, {"name": "gpu", "count": 1}], [{"name": "t", "weight": 5}]))
+        ids = d.submit([self.task(resources={"slots": ["dir"]}, tenant="t") for _ in range(4)] +
+                       [self.task(resources={"slots": ["gpu"]}) for _ in range(2)])
+        self.settle(d, 3, 3)
+        self.assertEqual({t["name"]: t["weight"] for t in d.get("/v1/tenants")}["t"], 5)
+        d.configure(config([{"name": "dir", "count": 3}], []))
+        self.assertEqual(d.api("POST", "/v1/config/reload", {})[0], 200)
+        self.settle(d, 4, 4)
+        self.release(5)
+        self.stays(d, 3, 4)
+        self.assertEqual(d.task(ids[5])["waits_for"]["why"], "never")
+        self.assertEqual({s["name"]: (s["count"], s["taken"]) for s in d.get("/v1/slots")}.get("gpu", (0, 0)), (0, 0))
+        self.assertEqual({t["name"]: t["weight"] for t in d.get("/v1/tenants")}["t"], 1)
+
     def test_what_is_reserved_and_what_a_burst_adds(self):
         d = self.daemon({"policy": "priority", "max_global_concurrency": 20, "pools": [
             {"name": "a", "kind": "command", "max_concurrency": 4, "reserve": {"min_priority": 50, "share": "50%"}}]})
@@ -490,6 +529,29 @@ class Workers(CountsCase):
             wait_until(lambda n=lost: self.pool(d)["running"] == min(8, 20 - n) and
                        len(d.get("/v1/runners")) == min(8, 20 - n), 20, "others to run")
         self.assertEqual(d.get("/v1/status")["running"], 8)
+
+
+    def test_attempts_of_workers_that_are_ended(self):
+        d = self.daemon(self.config(overflow=0, max_attempts=3, restart={"initial": "10ms", "ceiling": "10ms"},
+                                    backoff={"initial": "1h", "ceiling": "1h"}))
+        ids = d.submit([{"payload": n} for n in range(30)])
+        self.settles(d, running=8)
+        self.assertEqual(d.api("POST", f"/v1/tasks/{ids[0]}/cancel")[0], 200)
+        self.assertEqual(d.wait_task(ids[0])["state"], "cancelled")
+        runner = next(r for r in d.get("/v1/runners") if r["task"] != ids[0])
+        self.assertEqual(d.api("POST", f"/v1/runners/{runner['id']}/kill")[0] // 100, 2)
+        wait_until(lambda: d.task(runner["task"])["attempts"] > 1 or d.task(runner["task"])["state"] != "running", 20,
+                   "its end")
+        # Those beside it at its worker are not to blame, and go on with another.
+        self.settles(d, running=8)
+        wait_until(lambda: len(d.get("/v1/runners")) == 8, 20, "eight to be listed")
+        self.assertEqual(d.get("/v1/status")["running"], 8)
+        self.assertEqual({t["failures"] for t in d.get("/v1/tasks?limit=1000")["tasks"] if t["id"] != runner["task"]}, {0})
+        timed = d.submit({"payload": 1, "timeout": "200ms", "priority": 9, "max_attempts": 1})
+        self.assertEqual(d.api("PATCH", "/v1/dispatcher", {"policy": "priority"})[0], 200)
+        self.assertEqual(d.api("POST", f"/v1/tasks/{d.get('/v1/runners')[0]['task']}/cancel")[0], 200)
+        self.assertEqual(d.wait_task(timed)["outcome"], "timeout")
+        self.settles(d, running=8)
 
 
 class Queues(CountsCase):

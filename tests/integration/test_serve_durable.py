@@ -35,7 +35,7 @@ echo "$WEIR_TASK $WEIR_ATTEMPT end" >>"$SAID"
 """
 
 # The same, in a worker.
-WORKER = """import fcntl, os, sys, time
+WORKER = """import fcntl, os, sys, threading
 sys.path.insert(0, {sdk!r})
 import weir_worker
 
@@ -52,7 +52,7 @@ def process(args):
         except OSError:
             say(told, "overlap")
         say(told, "begin")
-        time.sleep(args["s"])
+        threading.Event().wait(args["s"])
         say(told, "end")
 
 weir_worker.run()
@@ -388,6 +388,15 @@ class Store(ServeCase):
                               cwd="/", **more)
         self.assertNotEqual(done.returncode, 0)
         self.assertRegex(done.stderr, "writable|Permission denied|permission")
+
+    def test_a_store_that_is_removed_is_told(self):
+        d = self.daemon()
+        self.assertEqual(d.wait_task(d.submit({"payload": {"shell": "true"}}))["state"], "done")
+        os.rename(os.path.join(d.dir, "weir.db"), os.path.join(d.dir, "away.db"))
+        wait_until(lambda: "was removed or replaced" in d.log(), 20, "the log to say so")
+        self.assertEqual(d.log().count("was removed or replaced"), 1)
+        os.rename(os.path.join(d.dir, "away.db"), os.path.join(d.dir, "weir.db"))
+        self.assertEqual(d.stop(), 0)
 
     def test_a_second_daemon_on_the_same_store_is_refused(self):
         d = self.daemon()

@@ -330,16 +330,64 @@ class Workers(KindsCase):
         pool = d.get("/v1/pools/w")
         self.assertEqual((pool["attempts"]["failed"], pool["attempts"]["ok"]), (2, 5))
 
-    def test_a_fallback_takes_what_the_pool_cannot(self):
-        d = self.daemon({"max_global_concurrency": 50, "default_pool": "w", "pools": [
-            {"name": "w", "kind": "process", "process": bad_worker("retryable"), "max_attempts": 9, "fallback": "f",
-             "backoff": {"initial": "1ms", "ceiling": "1ms"},
-             "breaker": {"mode": "on", "failures": 2, "open": "1h", "trials": 1, "successes": 1}},
-            {"name": "f", "kind": "process", "process": bad_worker("about")}]})
+    def pair(self, w, f="about", **pool):
+        return self.daemon({"max_global_concurrency": 50, "default_pool": "w", "pools": [
+            {"name": "w", "kind": "process", "process": bad_worker(*w), "fallback": "f", **pool},
+            {"name": "f", "kind": "process", "process": bad_worker(f)}]})
+
+    BREAKER = {"mode": "on", "failures": 2, "open": "1h", "trials": 1, "successes": 1}
+
+    def test_a_fallback_takes_what_comes_while_the_breaker_is_open(self):
+        d = self.pair(["retryable"], breaker=self.BREAKER)
         ids = d.submit([{"payload": n} for n in range(5)])
         for n in ids:
             self.assertEqual(d.wait_task(n)["state"], DONE)
-        self.assertEqual(d.get("/v1/pools/f")["attempts"]["ok"], 5)
+        pools = {p["name"]: p for p in d.get("/v1/pools")}
+        self.assertEqual((pools["f"]["attempts"]["ok"], pools["w"]["attempts"]["failed"]), (5, 2))
+        self.assertEqual(pools["w"]["breaker"]["state"], "open")
+        self.assertEqual(d.task(ids[4])["ran_in"], "f")
+        # It is as disabled as any: then they wait.
+        self.ok(d, "POST", "/v1/pools/f/disable")
+        waits = d.submit({"payload": 1})
+        wait_until(lambda: d.task(waits).get("waits_for", {}).get("why") == "pool_closed", 20, "it to wait")
+        self.ok(d, "POST", "/v1/pools/f/enable")
+        self.assertEqual(d.wait_task(waits, DONE)["ran_in"], "f")
+
+    def test_a_fallback_has_one_try_at_what_has_failed_for_good(self):
+        d = self.pair(["fail=no"], breaker={"mode": "off"})
+        ids = d.submit([{"payload": n} for n in range(3)])
+        for n in ids:
+            task = d.wait_task(n)
+            self.assertEqual((task["state"], task["attempts"], task["ran_in"]), (DONE, 2, "f"), task)
+        d = self.pair(["fail=no"], "fail=neither", breaker={"mode": "off"})
+        task = d.wait_task(d.submit({"payload": 1}))
+        self.assertEqual((task["state"], task["attempts"], task["ran_in"]), (FAILED, 2, "f"), task)
+        self.assertIn("neither", task["message"])
+
+    def test_one_that_can_only_go_to_a_fallback_holds_up_none_of_its_pool(self):
+        d = self.pair(["fail=no", "if=bad"], breaker={"mode": "off"})
+        hangs = d.submit({"pool": "f", "session": "s", "payload": 0})
+        d.wait_task(hangs, DONE)
+        self.ok(d, "PATCH", "/v1/pools/f", {"cpu": 1})
+        # f has no room for what needs two cores.
+        bad = d.submit({"payload": "{}", "resources": {"cpu": 2}, "priority": 9})
+        self.assertEqual(d.wait_task(bad)["state"], DONE)
+        bad = d.submit({"payload": {"x": "bad"}, "resources": {"cpu": 2}, "priority": 9})
+        wait_until(lambda: d.task(bad)["attempts"] == 1 and d.task(bad)["state"] == "ready", 20, "its first attempt to fail")
+        good = d.submit([{"payload": n} for n in range(20)])
+        self.assertEqual(self.outputs(d, good), list(range(20)))
+        self.assertEqual(d.task(bad)["state"], "ready")
+        self.ok(d, "PATCH", "/v1/pools/f", {"cpu": 2})
+        self.assertEqual(d.wait_task(bad)["ran_in"], "f")
+
+    def test_a_breaker_that_fails_what_comes(self):
+        d = self.workers("retryable", max_concurrency=1, max_attempts=1, breaker={**self.BREAKER, "mode": "fail"})
+        ids = d.submit([{"payload": n} for n in range(6)])
+        tasks = [d.wait_task(n) for n in ids]
+        self.assertEqual([t["state"] for t in tasks], [FAILED] * 6)
+        reasons = [t["reason"] for t in tasks]
+        self.assertEqual((reasons.count("worker_error"), reasons.count("circuit_open")), (2, 4), tasks)
+        self.assertIn("breaker", tasks[-1]["message"])
 
 
 class Requests(KindsCase):
@@ -436,7 +484,35 @@ class Kept(KindsCase):
         d.signal(signal.SIGHUP)
         wait_until(lambda: d.get("/v1/pools/sh")["max_concurrency"] == 6, 20, "the file to be read anew")
         self.assertIn("max_concurrency: 6", d.get("/v1/config")["config"])
-        self.assertEqual(len(self.events(d, "kind=config.changed")), 1)
+        wait_until(lambda: len(self.events(d, "kind=config.changed")) == 1, 20, "it to be recorded")
+
+    def test_a_pool_that_is_replaced_is_never_missing(self):
+        def config(n):
+            return {"default_pool": "d", "max_global_concurrency": 4, "pools": [
+                {"name": "d", "kind": "command", "max_concurrency": 4, "env": {"N": str(n)}},
+                {"name": "s", "kind": "command", "max_concurrency": 4, "skills": ["x"], "env": {"N": str(n)}}]}
+        d = self.daemon(config(0))
+        ids, stop, faults = [], threading.Event(), []
+
+        def keep_asking():
+            while not stop.is_set():
+                ids.append(d.submit({"skill": "x", "payload": {"argv": ["true"]}}))
+                status, pools = d.api("GET", "/v1/pools")
+                if status != 200 or [p["name"] for p in pools if p["enabled"]] not in (["d", "s"], ["s", "d"]):
+                    faults.append(pools)
+        asking = threading.Thread(target=keep_asking)
+        asking.start()
+        for n in range(1, 16):
+            d.configure(config(n))
+            self.assertEqual(d.api("POST", "/v1/config/reload", {})[0], 200)
+        stop.set()
+        asking.join()
+        self.assertEqual(faults, [])
+        ids.append(d.submit(sh("echo N=$N")))
+        self.assertEqual(d.wait_task(ids[-1], DONE)["output"], "N=15\n")
+        for n in ids[:-1]:
+            self.assertEqual(d.wait_task(n, DONE)["ran_in"], "s")
+        self.assertEqual(self.events(d, "kind=skill.unoffered"), [])
 
     def test_changes_by_hand_outlive_restarts(self):
         d = self.command(cpu=4)

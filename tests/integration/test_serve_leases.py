@@ -17,7 +17,7 @@ from workerkit import is_running
 
 SDK = os.path.join(ROOT, "sdk", "python")
 PYTHON = [sys.executable, "-S", "-E"]
-WORKER = """import os, signal, sys, time
+WORKER = """import os, signal, sys, threading
 sys.path.insert(0, {sdk!r})
 import weir_worker
 
@@ -31,8 +31,8 @@ def process(args):
         open(args["file"], "a").write("x")
     for progress, wait in args.get("beats", []):
         weir_worker.heartbeat(progress, "at %g" % progress)
-        time.sleep(wait)
-    time.sleep(args.get("s", 0))
+        threading.Event().wait(wait)
+    threading.Event().wait(args.get("s", 0))
     return {{"pid": os.getpid(), "token": weir_worker.request().env.get("WEIR_TOKEN")}}
 
 weir_worker.run()
@@ -124,12 +124,12 @@ class Leases(ServeCase):
 
     def test_a_sign_of_life_by_http_needs_the_attempts_own_token(self):
         d = self.leases(heartbeat_timeout="1500ms")
-        command = [sys.executable, "-c", "import sys, time\n"
+        command = [sys.executable, "-c", "import sys, threading\n"
                    f"exec(open({self.path('beater.py')!r}).read())\n"
                    "said = [beat('wrong', progress=0.9), beat(os.environ['WEIR_TOKEN'][:-1] + '!', progress=0.9)]\n"
                    "for i in range(6):\n"
                    "    said.append(beat(os.environ['WEIR_TOKEN'], progress=i / 10, text='by http'))\n"
-                   "    time.sleep(0.5)\n"
+                   "    threading.Event().wait(0.5)\n"
                    "print(said)"]
         task = d.submit({"payload": {"argv": command}})
         r = self.runner(d, task, lambda r: r.get("text") == "by http")

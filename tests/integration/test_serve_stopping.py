@@ -197,12 +197,12 @@ class Stopping(ServeCase):
         self.assertLess(took_s, 6 * SLOWNESS)
 
     def test_workers_end_with_it(self):
-        worker = ("import os, struct, sys, json, time\n"
+        worker = ("import os, struct, sys, json, threading\n"
                   "while True:\n"
                   "    head = sys.stdin.buffer.read(4)\n"
                   "    if len(head) < 4: break\n"
                   "    r = json.loads(sys.stdin.buffer.read(struct.unpack('>I', head)[0]))\n"
-                  "    if r['command'] == 'process': time.sleep(1000)\n"
+                  "    if r['command'] == 'process': threading.Event().wait(1000)\n"
                   "    b = json.dumps({'id': r['id'], 'success': True, 'result': {}}).encode()\n"
                   "    sys.stdout.buffer.write(struct.pack('>I', len(b)) + b); sys.stdout.buffer.flush()\n"
                   "    if r['command'] == 'shutdown': break\n")

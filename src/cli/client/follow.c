@@ -14,6 +14,8 @@
 /* How often, and how far apart, a daemon that went away is looked for. */
 #define TRIES_MAX 30
 #define TRY_MS    1000
+/* The daemon says something each 15 s, if only that it is there (serve/http/sse.h). */
+#define SILENCE_S 60
 
 struct follow {
     struct client *c;
@@ -79,8 +81,11 @@ static bool take(void *ctx, struct slice bytes)
 static enum weir_status follow_once(struct follow *f, const char *base, struct weir_error *err)
 {
     _cleanup_buf_ struct buf path = {0};
-    struct client_request r = {
-        .method = "GET", .accept = "text/event-stream", .take = take, .ctx = f};
+    struct client_request r = {.method = "GET",
+                               .accept = "text/event-stream",
+                               .take = take,
+                               .ctx = f,
+                               .silence_s = SILENCE_S};
 
     buf_puts(&path, base);
     if (f->after >= 0)

@@ -216,6 +216,15 @@ static void put_graph_row(const struct samples *columns, double top, int row, st
     buf_putc(out, '\n');
 }
 
+/* A multiple of the rows, so that the scale has whole numbers. */
+static double next_eighth(double top)
+{
+    int64_t each = (int64_t)(top / GRAPH_ROWS);
+
+    each += (double)(each * GRAPH_ROWS) < top;
+    return (double)(each * GRAPH_ROWS);
+}
+
 static enum weir_status put_graph(struct client *c, const struct samples *all,
                                   struct weir_error *err)
 {
@@ -233,7 +242,7 @@ static enum weir_status put_graph(struct client *c, const struct samples *all,
             top = columns.items[k].running;
     }
     /* A scale that people can read off. */
-    top = top <= 1 ? 1 : top <= 2 ? 2 : top <= 4 ? 4 : (double)(((int64_t)top + 7) / 8 * 8);
+    top = top <= 1 ? 1 : top <= 2 ? 2 : top <= 4 ? 4 : next_eighth(top);
     buf_puts(&c->out, "running\n");
     for (int row = 0; row < GRAPH_ROWS; row++)
         put_graph_row(&columns, top, row, &c->out);

@@ -32,6 +32,7 @@ struct client_request {
     client_give_fn give; /* in place of body */
     client_take_fn take; /* of a 2xx; NULL: into c->body */
     void *ctx;
+    long silence_s; /* the connection is dead when nothing has come for so long; 0: never */
 };
 
 /*

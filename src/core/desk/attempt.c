@@ -18,6 +18,11 @@
 #include <stdio.h>
 #include <string.h>
 
+/* One that can only go to a fallback that is full is looked at again after so long. */
+#define REFUGE_AGAIN_NS (100 * NS_PER_MS)
+/* What waits for a pool with a fallback looks after so long whether that is there again. */
+#define FALLBACK_LOOK_NS NS_PER_S
+
 /* Nobody reads the payload any more. */
 static void let_go_of_payload(struct attempt *a)
 {
@@ -314,13 +319,25 @@ static void begun(struct attempt *a, struct instant now)
     window_refill(d, a->line, now);
 }
 
+/* The fallback that its pool has does not take it now. */
+static void wait_for_refuge(struct desk *d, struct desk_task *t, struct desk_pool *chosen,
+                            const struct core_offer *offer, struct instant now)
+{
+    /* The others of the pool do not go there: they are not held up. */
+    if (t->task->away)
+        window_aside_until(d, t, instant_add(now, REFUGE_AGAIN_NS));
+    else
+        pool_close(chosen, instant_is_never(offer->when) ? INSTANT_NONE : offer->when);
+}
+
 /* What became of an offer that came to nothing. */
-static void not_begun(struct attempt *a, const struct core_offer *offer,
+static void not_begun(struct attempt *a, struct desk_pool *chosen, const struct core_offer *offer,
                       const struct weir_error *err, struct instant now)
 {
     struct desk *d = a->desk;
     struct desk_pool *p = a->pool;
     struct desk_task *t = a->t;
+    bool guest = a->guest;
 
     if (offer->result == OFFER_NEVER) {
         end_unbegun(a, WEIR_REASON_BAD_ROW, err, now);
@@ -329,8 +346,12 @@ static void not_begun(struct attempt *a, const struct core_offer *offer,
     unmake(a);
     if (offer->result == OFFER_WORKER && offer->worker != 0)
         window_aside_for(d, t, p, offer->worker);
+    else if (guest)
+        wait_for_refuge(d, t, chosen, offer, now);
     else if (offer->result == OFFER_GATE && !instant_is_never(offer->when))
-        pool_close(p, offer->when);
+        pool_close(p, p->options.fallback /* may be there sooner */
+                          ? instant_min(offer->when, instant_add(now, FALLBACK_LOOK_NS))
+                          : offer->when);
     else
         pool_close(p, INSTANT_NONE);
     p->no_worker = offer->result == OFFER_NO_WORKER;
@@ -344,9 +365,12 @@ static void fill_need(struct desk *d, const struct registry_line *line, struct p
 }
 
 /* False: no memory; nothing more in this turn. */
-static bool offer(struct desk *d, struct desk_task *t, struct desk_pool *p, struct instant now)
+static bool offer(struct desk *d, struct desk_task *t, struct desk_pool *chosen, struct instant now)
 {
     const struct registry_line *line = d->host->line(d->host, t->task->line);
+    bool broken = pool_is_broken(chosen, now);
+    struct desk_pool *refuge = broken || t->task->away ? pool_refuge(chosen, now) : NULL;
+    struct desk_pool *p = refuge ? refuge : chosen;
     struct attempt *a = make(d, t, p, line, now);
     struct permit_need need;
     struct core_offer what = {0};
@@ -355,6 +379,12 @@ static bool offer(struct desk *d, struct desk_task *t, struct desk_pool *p, stru
 
     if (!a)
         return false;
+    a->guest = refuge != NULL;
+    if (broken && !refuge && core_pool_get_options(p->core)->breaker_fails) {
+        (void)error_set(&err, WEIR_E_CONFLICT, "the breaker of pool \"%s\" is open", p->name);
+        end_unbegun(a, WEIR_REASON_CIRCUIT_OPEN, &err, now);
+        return true;
+    }
     fill_need(d, line, &need);
     status = dispatcher_offer(d->dispatcher, p->batch, &a->core, &need, now, &what, &err);
     if (status != WEIR_OK || a->short_of_memory) {
@@ -364,7 +394,7 @@ static bool offer(struct desk *d, struct desk_task *t, struct desk_pool *p, stru
     if (what.result == OFFER_STARTED)
         begun(a, now);
     else
-        not_begun(a, &what, &err, now);
+        not_begun(a, chosen, &what, &err, now);
     return true;
 }
 

@@ -35,7 +35,7 @@ struct desk_pool {
     struct schedule_pool *place;
     struct desk_pool_options options; /* skills: own copies */
     char *name;
-    bool enabled, leaving;
+    bool enabled, leaving, is_default;
     bool closed;            /* nothing can start, as the last offer said */
     struct instant open_at; /* of `closed`: not before; NONE: the next turn tries again */
     size_t running;
@@ -91,9 +91,11 @@ struct attempt {
     bool short_of_memory; /* its payload could not be made now */
     bool prepared;        /* its payload was made, and is to be discarded */
     bool start_sent, start_written, end_sent, ended;
-    bool refused;  /* the registry would not have its START: it is not to run */
-    bool by_desk;  /* ended from here: */
-    bool put_back; /* ... the task is ready again, and it did not count */
+    bool guest;       /* it is in the fallback of the pool that was chosen */
+    bool may_go_over; /* of one that has failed: there is a fallback that it has not been in */
+    bool refused;     /* the registry would not have its START: it is not to run */
+    bool by_desk;     /* ended from here: */
+    bool put_back;    /* ... the task is ready again, and it did not count */
     bool unwanted; /* somebody has cancelled the task: it is not tried again, however this ends */
     uint64_t task; /* its id, also when t is NULL */
     struct registry_task *anew; /* of `refused`: handed over since */
@@ -146,6 +148,10 @@ void desk_tell(struct desk *d, enum registry_event_kind kind, struct desk_pool *
 void pool_release(struct desk_pool *p, struct instant now);
 void pools_open(struct desk *d, struct instant now);
 void pool_close(struct desk_pool *p, struct instant until);
+/* Its breaker lets nothing through. */
+bool pool_is_broken(const struct desk_pool *p, struct instant now);
+/* Its fallback, where something can go there; else NULL. */
+struct desk_pool *pool_refuge(const struct desk_pool *p, struct instant now);
 void desk_slots_free(struct desk *d);
 /* When a pool that is closed for now opens. */
 struct instant pools_wake(const struct desk *d);
@@ -165,6 +171,7 @@ void window_end(struct desk *d, struct desk_task *t);
 /* READY again, in the schedule at its rank; aside until then (NONE: not). */
 void window_again(struct desk *d, struct desk_task *t, struct desk_pool *p, struct instant until,
                   struct instant now);
+void window_aside_until(struct desk *d, struct desk_task *t, struct instant until);
 void window_aside_for(struct desk *d, struct desk_task *t, struct desk_pool *p, uint64_t worker);
 /* A worker of the pool has room again; 0: any may have. */
 void window_bring_back(struct desk_pool *p, uint64_t worker, struct instant now);

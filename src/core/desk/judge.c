@@ -6,6 +6,7 @@
  *                 the pool's max_capacity_retry. Counts against nothing (P4)
  *     failed      for good: failed. Retryable, timeout, lost: again later, by the backoff (or the pool's recovery table), until
  *                 max_attempts have counted; then failed
+ *                 the table may send it to the pool's fallback: ready again at once, for one attempt there, whatever has counted
  *     lost        with its worker: counts as a death, apart from the attempts; after deaths_max of them the task is quarantined.
  *                 For the sake of another request at the same worker, or before it began: counts as nothing
  *     cancelled   by hand: cancelled, also when it had just ended otherwise and would be tried again. Because the dispatcher stops: ready again, and counts as nothing
@@ -93,10 +94,19 @@ static void judge_again(struct attempt *a, struct registry_end *e, duration_ns *
     }
     if (o.recovery)
         j = judge_by_table(&o, &a->answer,
-                           &(struct judge_case){.failures = times, .last_wait_ns = r->last_wait_ns},
+                           &(struct judge_case){.failures = times,
+                                                .last_wait_ns = r->last_wait_ns,
+                                                .last_try = r->away,
+                                                .has_fallback = a->may_go_over},
                            &a->desk->rng);
     else
         j = judge_answer(&o, &a->answer, times, r->last_wait_ns, &a->desk->rng);
+    if (j.verdict == JUDGE_FAIL_OVER) {
+        r->away = true;
+        *ret_wait = j.wait_ns;
+        e->next = REGISTRY_READY;
+        return;
+    }
     if (j.verdict != JUDGE_RETRY) {
         fail(e, &a->answer, WEIR_REASON_NONE);
         return;
@@ -125,6 +135,10 @@ static void judge_ended(struct attempt *a, struct registry_end *e, duration_ns *
     /* It could not be given to its worker, and never began. */
     if (a->answer.bystander && a->core.attempts == 0) {
         e->next = REGISTRY_READY;
+        return;
+    }
+    if (a->answer.reason == WEIR_REASON_CIRCUIT_OPEN) {
+        fail(e, &a->answer, WEIR_REASON_NONE);
         return;
     }
     if (a->answer.bystander && a->t->task->spared < TASK_SPARED_MAX) {
@@ -165,6 +179,7 @@ void judge_attempt(struct attempt *a, struct registry_end *e, duration_ns *ret_w
     };
     if (a->started_wall_ns > a->t->task->rank)
         e->wait_ns = a->started_wall_ns - a->t->task->rank;
+    a->may_go_over = !a->guest && !a->t->task->away && pool_refuge(a->pool, now);
     judge_ended(a, e, ret_wait);
     if ((a->unwanted || a->refused) &&
         (e->next == REGISTRY_READY || e->next == REGISTRY_SCHEDULED)) {

@@ -91,6 +91,8 @@ bool slots_resolve(struct desk *d, struct slice names, struct permit_slots *ret[
 
 static void free_skills(struct desk_pool_options *o)
 {
+    mem_free((void *)(uintptr_t)o->fallback);
+    o->fallback = NULL;
     for (size_t i = 0; i < o->skill_count; i++)
         mem_free((void *)o->skills[i]);
     mem_free((void *)o->skills);
@@ -106,8 +108,11 @@ static bool copy_options(struct desk_pool_options *to, const struct desk_pool_op
     *to = *from;
     to->skills = skills;
     to->skill_count = 0;
-    if (!skills)
+    to->fallback = from->fallback ? mem_strdup(from->fallback) : NULL;
+    if (!skills || (from->fallback && !to->fallback)) {
+        free_skills(to);
         return false;
+    }
     for (; to->skill_count < from->skill_count; to->skill_count++) {
         skills[to->skill_count] = mem_strdup(from->skills[to->skill_count]);
         if (!skills[to->skill_count]) {
@@ -164,7 +169,7 @@ enum weir_status desk_add_pool(struct desk *d, struct core_pool *pool,
                                const struct desk_pool_options *o, struct instant now,
                                struct desk_pool **ret, struct weir_error *err)
 {
-    struct desk_pool *p = mem_calloc(1, sizeof *p);
+    struct desk_pool *p = mem_calloc(1, sizeof *p), *old;
     enum weir_status status;
 
     if (!p)
@@ -185,6 +190,10 @@ enum weir_status desk_add_pool(struct desk *d, struct core_pool *pool,
         free_pool(p);
         return status;
     }
+    old = desk_find_pool(d, p->name);
+    p->is_default = old && old->is_default;
+    if (old)
+        desk_remove_pool(d, old, now);
     p->place = schedule_add_pool(d->schedule, p->name, core_pool_permits(pool), p->options.skills,
                                  p->options.skill_count, p);
     if (!p->place) {
@@ -192,6 +201,8 @@ enum weir_status desk_add_pool(struct desk *d, struct core_pool *pool,
         free_pool(p);
         return error_nomem(err);
     }
+    if (p->is_default)
+        schedule_set_default_pool(d->schedule, p->place);
     p->enabled = true;
     p->open_at = INSTANT_NONE;
     list_push_back(&d->pools, &p->link);
@@ -283,6 +294,10 @@ bool desk_set_default_pool(struct desk *d, const char *name)
 {
     struct desk_pool *p = name ? desk_find_pool(d, name) : NULL;
 
+    list_foreach (node, &d->pools)
+        list_entry(node, struct desk_pool, link)->is_default = false;
+    if (p)
+        p->is_default = true;
     schedule_set_default_pool(d->schedule, p ? p->place : NULL);
     return p != NULL;
 }
@@ -388,6 +403,25 @@ void desk_slots_free(struct desk *d)
         permit_slots_free(&d->slots[i].slots);
         mem_free(d->slots[i].name);
     }
+}
+
+/* ---- broken ---- */
+
+bool pool_is_broken(const struct desk_pool *p, struct instant now)
+{
+    struct core_stats stats;
+
+    if (!core_pool_get_options(p->core)->breaker.on)
+        return false;
+    dispatcher_pool_stats(p->core, &stats);
+    return stats.breaker == BREAKER_OPEN && instant_before(now, stats.breaker_open_until);
+}
+
+struct desk_pool *pool_refuge(const struct desk_pool *p, struct instant now)
+{
+    struct desk_pool *f = p->options.fallback ? desk_find_pool(p->desk, p->options.fallback) : NULL;
+
+    return f && f != p && f->enabled && !pool_is_broken(f, now) ? f : NULL;
 }
 
 /* ---- closed for now ---- */

@@ -305,6 +305,13 @@ void window_leave_pool(struct desk_pool *p, struct instant now)
         }
 }
 
+void window_aside_until(struct desk *d, struct desk_task *t, struct instant until)
+{
+    t->wake_at = until;
+    heap_push(&d->waits, &t->wait);
+    schedule_set_aside(d->schedule, &t->place);
+}
+
 void window_again(struct desk *d, struct desk_task *t, struct desk_pool *p, struct instant until,
                   struct instant now)
 {
@@ -317,11 +324,9 @@ void window_again(struct desk *d, struct desk_task *t, struct desk_pool *p, stru
     schedule_add(d->schedule, l, &t->place, now);
     if (!instant_before(now, until))
         return;
-    t->wake_at = until;
     t->refused_by = p;
     p->refused++;
-    heap_push(&d->waits, &t->wait);
-    schedule_set_aside(d->schedule, &t->place);
+    window_aside_until(d, t, until);
 }
 
 /* A worker may have gone without a word to those that wait for it: they are looked at again now and then. */

@@ -139,6 +139,7 @@ struct registry_task {
     uint32_t capacity_retries;
     uint32_t spared;        /* attempts lost for the sake of another; not remembered */
     uint64_t last_worker;   /* that it was given to; 0: none; not remembered */
+    bool away; /* its next attempt is the one in its pool's fallback; not remembered */
     int64_t first_start_ns; /* of its first attempt; 0: none */
     int64_t timeout_ns, backoff_initial_ns, backoff_ceiling_ns, last_wait_ns;
     double backoff_factor;

@@ -19,7 +19,7 @@ static enum weir_status take_reader(struct api_backend *api, struct registry_rea
                                     struct weir_error *err)
 {
     struct backend *b = backend_of(api);
-    struct core_registry *r = engine_tasks_registry(b->tasks);
+    struct core_registry *r = b->registry;
     enum weir_status status;
 
     pthread_mutex_lock(&b->lock);
@@ -55,7 +55,7 @@ static void give_reader(struct api_backend *api, struct registry_reader *r)
 
 static uint64_t last_event(struct api_backend *api)
 {
-    struct core_registry *r = engine_tasks_registry(backend_of(api)->tasks);
+    struct core_registry *r = backend_of(api)->registry;
 
     return r->ops->last_event(r);
 }
@@ -103,6 +103,7 @@ enum weir_status backend_new(struct engine_tasks *tasks, const struct backend_op
         return error_nomem(err);
     b->api.ops = &ops;
     b->tasks = tasks;
+    b->registry = engine_tasks_registry(b->tasks);
     b->options = *o;
     b->started_at = loop_clock();
     b->started_ns = loop_wall_clock_ns();

@@ -123,7 +123,8 @@ static void end_left(struct house *h)
     enum left_what what = h->mark ? left_sweep(h->mark, &count) : LEFT_NONE;
 
     if (count > 0)
-        daemon_log(h->log, CONFIG_INFO, "%zu processes were left by a killed predecessor: ended", count);
+        daemon_log(h->log, CONFIG_INFO, "%zu processes were left by a killed predecessor: ended",
+                   count);
     if (what == LEFT_STAYS)
         daemon_log(h->log, CONFIG_WARNING,
                    "a process that was left by a killed predecessor could not be ended: it may "
@@ -150,6 +151,7 @@ static enum weir_status build_tasks(struct house *h, struct weir_error *err)
         end_left(h);
         remove_beats(h->run_dir);
         clock_begin(h);
+        (void)stat(c->store, &h->store);
         status = engine_new(&(struct engine_options){0}, &h->engine, err);
     }
     if (status == WEIR_OK)
@@ -208,18 +210,49 @@ enum weir_status house_add_pool(struct house *h, const struct config_pool *p,
 }
 
 struct applying {
-    const struct config *config;
+    const struct config *config, *before; /* before: the one in force; it may be the same */
     bool all;
     struct weir_error *err;
     enum weir_status status;
 };
+
+static bool has_slot(const struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->slots.count; i++)
+        if (strcmp(c->slots.items[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+static bool has_tenant(const struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->tenants.count; i++)
+        if (strcmp(c->tenants.items[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* What is in the configuration no more: no places, and the weight of those that it does not name. */
+static enum weir_status take_away(struct desk *d, const struct config *before,
+                                  const struct config *c, struct weir_error *err)
+{
+    enum weir_status status = WEIR_OK;
+
+    for (size_t i = 0; status == WEIR_OK && i < before->slots.count; i++)
+        if (!has_slot(c, before->slots.items[i].name))
+            status = desk_set_slots(d, before->slots.items[i].name, 0, err);
+    for (size_t i = 0; i < before->tenants.count; i++)
+        if (!has_tenant(c, before->tenants.items[i].name))
+            (void)desk_set_weight(d, slice_of(before->tenants.items[i].name), 1);
+    return status;
+}
 
 static void apply_in_desk(struct desk *d, struct instant now, void *ctx)
 {
     struct applying *a = ctx;
     const struct config *c = a->config;
 
-    a->status = WEIR_OK;
+    a->status = take_away(d, a->before, c, a->err);
     for (size_t i = 0; a->status == WEIR_OK && i < c->slots.count; i++)
         a->status =
             desk_set_slots(d, c->slots.items[i].name, (uint32_t)c->slots.items[i].count, a->err);
@@ -240,7 +273,7 @@ static void apply_in_desk(struct desk *d, struct instant now, void *ctx)
 enum weir_status house_apply(struct house *h, const struct config *c, bool all,
                              struct weir_error *err)
 {
-    struct applying a = {.config = c, .all = all, .err = err};
+    struct applying a = {.config = c, .before = h->config, .all = all, .err = err};
     enum weir_status status = backend_set_default(h->backend, c->default_pool, err);
 
     if (status != WEIR_OK)
@@ -253,7 +286,8 @@ static enum weir_status build_pools(struct house *h, struct weir_error *err)
 {
     const struct config *c = h->config;
     enum weir_status status = poolset_new(
-        &(struct poolset_options){.config = c, .run_dir = h->run_dir, .api = h->api_address, .mark = h->mark},
+        &(struct poolset_options){
+            .config = c, .run_dir = h->run_dir, .api = h->api_address, .mark = h->mark},
         &h->pools, err);
 
     for (size_t i = 0; status == WEIR_OK && i < c->pools.count; i++)

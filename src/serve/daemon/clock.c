@@ -76,9 +76,8 @@ static bool put_event(void *ctx, const struct registry_event *e)
 static void look_at_wait(struct house *h, struct registry_reader *r, uint64_t task, int64_t at_ns,
                          int64_t wall_ns)
 {
-    struct registry_event_filter f = {.task = task,
-                                      .kinds = UINT64_C(1) << REGISTRY_TASK_RETRY_SCHEDULED,
-                                      .newest_first = true};
+    struct registry_event_filter f = {
+        .task = task, .kinds = UINT64_C(1) << REGISTRY_TASK_RETRY_SCHEDULED, .newest_first = true};
     struct registry_event e = {0};
     duration_ns off_ns;
 

@@ -68,11 +68,16 @@ static void *stop_tasks(void *arg)
 {
     struct house *h = arg;
     duration_ns grace_ns = (duration_ns)atomic_load(&h->grace_ns);
+    struct config_shutdown how;
 
+    /* A reload may come from the API at any time. */
+    pthread_mutex_lock(&h->config_lock);
+    how = h->config->shutdown;
+    pthread_mutex_unlock(&h->config_lock);
     if (grace_ns < 0)
-        grace_ns = h->config->shutdown.grace_ns;
-    engine_tasks_stop(h->tasks, grace_ns, h->config->shutdown.kill_ns,
-                      h->config->shutdown.submits == CONFIG_SUBMITS_REFUSE, &h->left);
+        grace_ns = how.grace_ns;
+    engine_tasks_stop(h->tasks, grace_ns, how.kill_ns, how.submits == CONFIG_SUBMITS_REFUSE,
+                      &h->left);
     atomic_store(&h->stopped, true);
     house_wake(h);
     return NULL;

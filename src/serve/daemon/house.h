@@ -24,6 +24,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/stat.h>
 
 /* A pool as it was planned. */
 struct house_pool {
@@ -65,6 +66,8 @@ struct house {
     atomic_bool checking, purging, purge_more;
     int64_t wall_ahead_ns; /* of the steady clock, at the last look */
     bool set_back;         /* it was, while nobody ran */
+    struct stat store;     /* the file that is open */
+    bool store_is_gone;
 };
 
 /* build.c */

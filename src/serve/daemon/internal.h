@@ -13,6 +13,7 @@
 struct backend {
     struct api_backend api; /* first */
     struct engine_tasks *tasks;
+    struct core_registry *registry; /* readers are taken until the API ends, which is after tasks */
     struct backend_options options;
     char *default_pool; /* under the lock */
     struct instant started_at;

@@ -45,10 +45,11 @@ static struct process_stat stat_of(int64_t pid)
     fclose(f);
     text[n] = '\0';
     at = strrchr(text, ')');
-    if (!at || sscanf(at + 1,
-                      " %c %*s %lld %lld %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
-                      "%*s %llu",
-                      &s.state, &s.group, &s.session, &s.start) != 4 ||
+    if (!at ||
+        sscanf(at + 1,
+               " %c %*s %lld %lld %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
+               "%*s %llu",
+               &s.state, &s.group, &s.session, &s.start) != 4 ||
         s.state == 'Z' || s.state == 'X')
         return (struct process_stat){0};
     return s;
@@ -140,7 +141,8 @@ static bool end_marked(int64_t pid, const char *mark, struct buf *room, size_t *
     if (pidfd < 0)
         return true;
     s = stat_of(pid);
-    if (s.start != 0 && s.group != s.session && s.group != getpgrp() && is_marked(pid, mark, room)) {
+    if (s.start != 0 && s.group != s.session && s.group != getpgrp() &&
+        is_marked(pid, mark, room)) {
         /* All at once, so that a shell does not go on when what it waits for has gone. */
         (void)kill(-(pid_t)s.group, SIGKILL);
         (void)syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);

@@ -97,11 +97,11 @@ static enum weir_status apply_change(struct house *h, const struct config *now,
 
     switch (change->how) {
     case CONFIG_POOL_REMOVED:
-    case CONFIG_POOL_REPLACED:
         engine_tasks_call(h->tasks, remove_in_desk, change->what);
         drop_planned(h, change->what);
-        if (change->how == CONFIG_POOL_REMOVED)
-            return backend_forget(h->backend, change->what, err);
+        return backend_forget(h->backend, change->what, err);
+    case CONFIG_POOL_REPLACED:
+        drop_planned(h, change->what); /* the other one takes its place */
         break;
     case CONFIG_POOL_ADDED:
         break;

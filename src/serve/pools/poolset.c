@@ -266,6 +266,7 @@ static void fill_desk(const struct config_pool *p, struct desk_pool_options *o)
     o->reserve = (struct permit_reserve){(int32_t)p->reserve.min_priority, p->reserve.share};
     o->burst_places = (size_t)p->burst.places;
     o->burst_seconds = duration_seconds(p->burst.time_ns);
+    o->fallback = p->fallback;
     o->max_attempts = (uint32_t)p->max_attempts;
     fill_backoff(&p->backoff, &o->backoff);
     o->heartbeat_timeout_ns = p->heartbeat_timeout_ns;

@@ -391,6 +391,25 @@ static void what_stands_behind_two_dashes_can_be_kept_apart(void **state)
     args_free(&a);
 }
 
+static void a_negative_number_is_positional_where_the_table_says_so(void **state)
+{
+    struct options_table taking = table;
+    struct sample s = {0};
+    struct args a = args_of("try 17 -5 -f");
+
+    (void)state;
+    taking.takes_negative = true;
+    assert_int_equal(options_parse(&taking, a.count, a.items, &s, &err), WEIR_OK);
+    assert_int_equal(s.files.count, 2);
+    assert_string_equal(s.files.items[1], "-5");
+    assert_true(s.flag);
+    done(&s);
+    s = (struct sample){0};
+    assert_int_equal(options_parse(&table, a.count, a.items, &s, &err), WEIR_E_INVALID);
+    done(&s);
+    args_free(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -405,6 +424,7 @@ int main(void)
         cmocka_unit_test(help_names_each_option_once_and_keeps_to_the_width),
         cmocka_unit_test(a_part_that_is_shared_counts_from_its_own_struct),
         cmocka_unit_test(pairs_keep_names_values_and_order),
+        cmocka_unit_test(a_negative_number_is_positional_where_the_table_says_so),
         cmocka_unit_test(a_lack_of_memory_is_told),
     };
 

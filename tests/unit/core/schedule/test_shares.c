@@ -262,6 +262,55 @@ static void work_that_takes_no_time_goes_round(void **state)
     world_free(w);
 }
 
+static int run_some(struct world *w, int count)
+{
+    int of_one = 0;
+
+    for (int i = 0; i < count; i++) {
+        struct schedule_task *t = world_start(w);
+
+        of_one += tenant_of(t) == 0;
+        world_end(w, t, NS_PER_S);
+    }
+    return of_one;
+}
+
+/* Of nine attempts, how many the first tenant has, when the other one has had ten while the first one's line was dry. */
+static int of_nine_after_being_dry(bool expected)
+{
+    struct world *w = world_new(SCHEDULE_FAIR_SHARE, 0);
+    struct schedule_line *l;
+    struct schedule_task *t;
+    int of_one;
+
+    world_pool(w, "p", 1, NULL);
+    world_add(w, (struct registry_line){.tenant = SLICE("one")});
+    t = world_start(w);
+    l = t->line;
+    schedule_hold_line(w->s, l, true);
+    schedule_expect_line(w->s, l, expected);
+    world_end(w, t, NS_PER_S);
+    for (int i = 0; i < 30; i++)
+        world_add(w, (struct registry_line){.tenant = SLICE("two")});
+    of_one = run_some(w, 10);
+    assert_int_equal(of_one, 0);
+    for (int i = 0; i < 20; i++)
+        world_add(w, (struct registry_line){.tenant = SLICE("one")});
+    schedule_expect_line(w->s, l, false);
+    schedule_hold_line(w->s, l, false);
+    of_one = run_some(w, 9);
+    (void)run_some(w, 31);
+    world_free(w);
+    return of_one;
+}
+
+static void a_tenant_whose_line_was_dry_is_not_taken_for_idle(void **state)
+{
+    (void)state;
+    assert_in_range(of_nine_after_being_dry(true), 8, 9);
+    assert_in_range(of_nine_after_being_dry(false), 4, 5);
+}
+
 static void within_a_tenant_priority_decides(void **state)
 {
     struct world *w = world_new(SCHEDULE_FAIR_SHARE, 0);
@@ -326,6 +375,7 @@ int main(void)
         cmocka_unit_test(a_tenant_that_was_idle_has_no_credit),
         cmocka_unit_test(a_tenant_that_is_stuck_gives_nobody_credit),
         cmocka_unit_test(work_that_takes_no_time_goes_round),
+        cmocka_unit_test(a_tenant_whose_line_was_dry_is_not_taken_for_idle),
         cmocka_unit_test(within_a_tenant_priority_decides),
         cmocka_unit_test(tenants_that_are_gone_are_forgotten_in_the_end),
     };

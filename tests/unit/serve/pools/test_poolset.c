@@ -111,12 +111,20 @@ static void workers_take_as_many_requests_as_all_of_them_have_room_for(void **st
     w = plan_of(&s, 1);
     assert_int_equal(w.core.size, 15);
     assert_int_equal(poolset_limit(w.program, 2), 9);
+    for (size_t n = 1; n < 20; n++)
+        assert_int_equal(poolset_max_concurrency(w.program, poolset_limit(w.program, n)), n);
+    assert_int_equal(poolset_places(w.program, 0), 0);
+    assert_int_equal(poolset_places(w.program, 1), 1);
+    assert_int_equal(poolset_places(w.program, 3), 1);
+    assert_int_equal(poolset_places(w.program, 4), 2);
     assert_non_null(w.core.recovery);
     assert_true(w.core.breaker.on && w.core.breaker_fails);
     assert_int_equal(w.core.breaker.failures, 9);
     assert_int_equal(w.core.checkout_timeout_ns, 5 * NS_PER_S);
     h = plan_of(&s, 2);
     assert_int_equal(h.core.gate.throttle.kind, THROTTLE_ADAPTIVE);
+    assert_int_equal(poolset_max_concurrency(h.program, 7), 7);
+    assert_int_equal(poolset_places(h.program, 7), 7);
     assert_true(h.core.gate.throttle.adaptive.waste > 0.04);
     assert_true(h.core.gate.rate_per_s > 4);
     assert_int_equal(h.core.gate.tokens_per_minute, 10);
