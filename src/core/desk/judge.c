@@ -132,13 +132,13 @@ static void judge_ended(struct attempt *a, struct registry_end *e, duration_ns *
     default:
         break;
     }
-    if (a->answer.reason == WEIR_REASON_CIRCUIT_OPEN) {
-        fail(e, &a->answer, WEIR_REASON_NONE);
-        return;
-    }
     /* It could not be given to its worker, and never began. */
     if (a->answer.bystander && a->core.attempts == 0) {
         e->next = REGISTRY_READY;
+        return;
+    }
+    if (a->answer.reason == WEIR_REASON_CIRCUIT_OPEN) {
+        fail(e, &a->answer, WEIR_REASON_NONE);
         return;
     }
     if (a->answer.bystander && a->t->task->spared < TASK_SPARED_MAX) {

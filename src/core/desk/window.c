@@ -292,13 +292,6 @@ void window_bring_back(struct desk_pool *p, uint64_t worker, struct instant now)
     }
 }
 
-void window_aside_until(struct desk *d, struct desk_task *t, struct instant until)
-{
-    t->wake_at = until;
-    heap_push(&d->waits, &t->wait);
-    schedule_set_aside(d->schedule, &t->place);
-}
-
 void window_leave_pool(struct desk_pool *p, struct instant now)
 {
     struct desk_task *t;
@@ -310,6 +303,13 @@ void window_leave_pool(struct desk_pool *p, struct instant now)
             t->refused_by = NULL;
             p->refused--;
         }
+}
+
+void window_aside_until(struct desk *d, struct desk_task *t, struct instant until)
+{
+    t->wake_at = until;
+    heap_push(&d->waits, &t->wait);
+    schedule_set_aside(d->schedule, &t->place);
 }
 
 void window_again(struct desk *d, struct desk_task *t, struct desk_pool *p, struct instant until,
