@@ -263,7 +263,7 @@ LINTS := $(foreach l,format layers headers style tidy,--command 'make -s lint-$(
 # What the whole test runs, variant by variant; options hold for the items after them.
 ITEMS_CHECK = --variant '' --build build --env WEIR_SEEDS=$(SEEDS_CHECK) $(LINTS) \
     $(call unit_of,build) $(call sim_of,build)
-ITEMS_TEST = --variant '' --build build --env WEIR_SEEDS=$(SEEDS_TEST) --timeout 900 $(LINTS) \
+ITEMS_TEST = --variant '' --build build --env WEIR_SEEDS=$(SEEDS_TEST) --env WEIR_KILLS=100 --timeout 900 $(LINTS) \
     $(call unit_of,build) $(call sim_of,build) \
     $(EXAMPLE_SRC:%.c=--command build/%) $(SHELL_EXAMPLES) $(PYTHON_TESTS) \
     --variant address --build build-address --env WEIR_SEEDS=$(SEEDS_SAN) \
