@@ -32,7 +32,9 @@ CONFIG = {"pools": [{"name": "sh", "kind": "command", "max_concurrency": 2, "max
                     {"name": "off", "kind": "command", "enabled": False, "command": ["true"], "skills": ["s"]}],
           "default_pool": "sh", "slots": [{"name": "dir", "count": 2}]}
 HEADERS = {"date", "content-type", "content-length", "connection", "cache-control", "x-content-type-options", "allow",
-           "retry-after", "www-authenticate", "transfer-encoding", "etag", "x-accel-buffering"}
+           "retry-after", "www-authenticate", "transfer-encoding", "etag", "x-accel-buffering",
+           # of the web page
+           "content-security-policy", "cross-origin-opener-policy", "cross-origin-resource-policy", "referrer-policy"}
 
 TASK = {"key": "row-1", "payload": {"prompt": "Say hello", "n": [1, 2.5, None, True]}, "pool": "off", "priority": 10,
         "tenant": "acme", "session": "s1", "on_dependency_failure": "run",

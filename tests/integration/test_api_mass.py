@@ -203,6 +203,18 @@ class Mass(ServeCase):
         s.sendall(head.encode() + b"\r\n")
         return s
 
+    def read_events(self, s, end):
+        """The numbers of all that comes up to that one."""
+        answer = http.client.HTTPResponse(s)
+        answer.begin()
+        seqs = []
+        while not seqs or seqs[-1] < end:
+            line = answer.readline()
+            self.assertTrue(line, "the stream has ended")
+            if line.startswith(b"id: "):
+                seqs.append(int(line[4:]))
+        return seqs
+
     def test_followers_that_are_slow_hold_up_nobody(self):
         d = self.daemon(CONFIG)
         first = d.get("/v1/status")["last_event"]
@@ -274,6 +286,9 @@ class Mass(ServeCase):
             coming_back.result(120 * SLOWNESS)
         self.assertEqual(seen, list(range(first + 1, seen[-1] + 1)), "an event is missing, or came twice")
         self.assertGreater(len(seen), 60000)
+        # One that begins to read now, and one that comes now: what is long gone from memory they get from the store.
+        for s, since in ((never[0], first), (self.follow(d, first), first), (self.follow(d, first + 30000), first + 30000)):
+            self.assertEqual(self.read_events(s, end[0]), list(range(since + 1, end[0] + 1)))
         for s in never + slow:
             s.close()
         self.assertLess(took, 60 * SLOWNESS)
