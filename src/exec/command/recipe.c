@@ -107,12 +107,13 @@ static enum weir_status fill_in(const struct command_recipe *r, struct slice pay
 {
     bool is_json = json_check(payload, NULL);
     struct slice text = is_json ? json_trim(payload) : payload;
+    bool is_string = is_json && json_kind(text) == JSON_STRING;
     struct template_row row = {.number = number, .columns = &row.text, .column_count = 1};
 
     row.text = text;
     if (is_json && json_kind(text) == JSON_OBJECT)
         row.object = text;
-    if (is_json && json_kind(text) == JSON_STRING) {
+    if (is_string) {
         json_unquote(text, &d->scratch);
         row.text = buf_slice(&d->scratch);
     }
@@ -120,7 +121,7 @@ static enum weir_status fill_in(const struct command_recipe *r, struct slice pay
         return error_nomem(err);
     if (!template_takes(r->line, &row)) {
         d->has_input = true;
-        buf_put_slice(&d->input, payload);
+        buf_put_slice(&d->input, is_string ? row.text : payload);
     } else if (row.text.len > 0 && memchr(row.text.data, '\0', row.text.len)) {
         return error_set(err, WEIR_E_FORMAT,
                          "the payload holds a NUL byte, which no argument of a command can; a "

@@ -8,8 +8,8 @@
  *
  * A pool with a command line of its own (argv) has its placeholders filled in (exec/template/template.h): {} is the whole
  * payload, {name} a field of a payload that is a JSON object, strings without their quotes, all else as it stands. A
- * payload that is a JSON string is put in as its text. A payload that no placeholder takes is the command's standard input,
- * byte for byte.
+ * payload that is a JSON string is put in as its text. A payload that no placeholder takes is the command's standard input:
+ * the text of a string, everything else byte for byte.
  *
  * Without one the payload is a JSON object that names the command:
  *

@@ -106,9 +106,6 @@ static bool read_payload(struct body_in *in, const struct where *at, const struc
     if (is_given(f->payload_base64)) {
         if (!read_base64(in, at, f->payload_base64, ret))
             return false;
-    } else if (json_kind(f->payload) == JSON_STRING) {
-        if (!body_string(in, f->payload, ret))
-            return false;
     } else {
         *ret = f->payload;
     }

@@ -7,7 +7,7 @@
  *     if (tasks_in_array(&in, NULL, array, &tasks)) ... tasks.specs, tasks.count
  *
  * The specs point into the text and into the arena. What is stored as the payload is the JSON text of its value, byte for
- * byte; of a JSON string the text that it stands for; of "payload_base64" the bytes.
+ * byte; of "payload_base64" the bytes.
  *
  * Tasks of one array may depend on each other by name, before or behind. Whether ids that they depend on are there, and
  * whether a cycle arises, is the registry's to say.

@@ -131,6 +131,9 @@ static void a_payload_that_nothing_takes_is_standard_input(void **state)
     l = make_slice(r, SLICE("a\0b"));
     assert_int_equal(l->input.len, 3);
     mem_free(l);
+    l = make(r, " \"two\\nlines\"");
+    assert_input(l, "two\nlines"); /* of a string its text */
+    mem_free(l);
     command_recipe_free(r);
     /* A name in braces is a field of an object only. */
     r = recipe_of((struct command_recipe_options){.argv = field});
