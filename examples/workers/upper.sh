@@ -103,8 +103,8 @@ while :; do
     request=${request%x}
     [ ${#request} -eq $length ] || exit 0
     response=$(printf '%s' "$request" | awk "$program")
-    status=$?
-    if [ $status -ne 0 ] && [ $status -ne 9 ]; then
+    ended=$? # not `status`, which is zsh's own
+    if [ $ended -ne 0 ] && [ $ended -ne 9 ]; then
         echo 'upper.sh: what came in is no request' >&2
         exit 1
     fi
@@ -112,5 +112,5 @@ while :; do
     # shellcheck disable=SC2059
     printf "$(printf '\\%03o\\%03o\\%03o\\%03o' $((length >> 24)) $((length >> 16 & 255)) $((length >> 8 & 255)) \
         $((length & 255)))%s" "$response" >&3
-    [ $status -eq 0 ] || exit 0
+    [ $ended -eq 0 ] || exit 0
 done

@@ -83,7 +83,8 @@ class TestLimits(NginxCase):
         self.assertEqual(summary["rows"]["ok"], count)
         self.assertEqual(seen.count(200), count)
         self.assertGreater(seen.count(429), 0)
-        self.assertGreater(seen.count(503), 0)
+        # With AIMD at its longest delay the slow time may pass without a refusal.
+        self.assertGreater(refused if "aimd" in options else seen.count(503), 0)
         self.assertEqual(summary["attempts"]["sent"], len(seen))
         self.assertEqual(summary["attempts"]["refused"], refused)
         self.assertAlmostEqual(summary["rates"]["refused_share"], refused / len(seen), places=3)

@@ -415,8 +415,8 @@ class Limits(CountsCase):
         self.assertEqual(d.task(ids[3])["waits_for"]["why"], "slot")
         self.release(2, 1)
         self.settle(d, 3, 4)
-        marks = [m[5] for m in self.marks() if m[0] == "b"]
-        self.assertEqual(marks[3], marks[1], "the place that was given back")
+        place = {m[1]: m[5] for m in self.marks() if m[0] == "b"}
+        self.assertEqual(place[str(ids[3])], place[str(ids[1])], "the place that was given back")
 
     def test_slots_and_weights_follow_the_file(self):
         def config(slots, tenants):
