@@ -44,6 +44,8 @@ struct desk_pool;
 #define DESK_WINDOW_MAX 8192
 /* Payloads of ready tasks in memory, in all; beyond it a line has one task at a time. */
 #define DESK_WINDOW_BYTES (64u << 20)
+/* Ops that are not durable yet, beyond which events that belong to no op about a task are dropped, and counted. */
+#define DESK_RECORDS_MAX 32768
 /* Names of slots. */
 #define DESK_SLOTS_MAX 256
 /* Of one attempt, events of heartbeats are this far apart. */
@@ -164,8 +166,8 @@ void desk_line_ready(struct desk *d, uint32_t line, struct instant now);
 /* Ready tasks, handed over (chain through next); they are the desk's. */
 void desk_ready(struct desk *d, struct registry_task *chain, struct instant now);
 /*
- * Writes an event that is part of no op about a task; detail is copied. p: whose name it has; NULL: none. Lost when there
- * is no memory.
+ * Writes an event that is part of no op about a task; detail is copied. p: whose name it has; NULL: none. Dropped, and
+ * counted, when there is no memory or more than DESK_RECORDS_MAX ops are not written.
  */
 void desk_record(struct desk *d, const struct registry_event *e, struct desk_pool *p,
                  struct instant now);
@@ -213,6 +215,10 @@ void desk_late(struct desk *d, const struct core_task *t, enum weir_outcome outc
                struct instant now);
 /* Whether something has finished since the last desk_run(). */
 bool desk_is_due(const struct desk *d);
+/* While paused nothing starts: the store takes nothing, and results would only be in memory. */
+void desk_pause(struct desk *d, bool paused);
+/* Events that were dropped since the start. */
+uint64_t desk_dropped(const struct desk *d);
 /* Nothing starts any more; for a shutdown. */
 void desk_stop(struct desk *d);
 /* Attempts that run are ended: their tasks are ready again, the attempts recorded as cancelled. at_once: no time to wind up. */

@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <time.h>
 
@@ -20,7 +21,8 @@ struct clerk {
     pthread_cond_t changed;
     struct registry_op *queue, **tail;
     struct clerk_stats stats;
-    bool quit, giving_up;
+    atomic_bool failing; /* stats.failing, for any thread without the lock */
+    bool quit, giving_up, ended;
 
     /* clerk's thread only */
     struct registry_op *group, **group_tail; /* taken, not durable yet */
@@ -74,8 +76,8 @@ static void gather(struct clerk *c)
 
 /*
  * A START whose END is in the same group is written with it: one change of the task in place of two. Takes it out of the
- * group, into the chain that is returned; they are done when the group is. Not past an op of somebody else about a task: that
- * must find the task running.
+ * group, into the chain that is returned; they are done when the group is. Not past an op of somebody else about a task, nor past a WAKE, which fails
+ * what is late: these must find the task running.
  */
 static struct registry_op *fold(struct clerk *c)
 {
@@ -83,7 +85,8 @@ static struct registry_op *fold(struct clerk *c)
 
     c->groups++;
     for (struct registry_op *op = c->group; op; op = op->next) {
-        c->groups += op->kind == REGISTRY_CANCEL || op->kind == REGISTRY_EDIT;
+        c->groups +=
+            op->kind == REGISTRY_CANCEL || op->kind == REGISTRY_EDIT || op->kind == REGISTRY_WAKE;
         op->group = c->groups;
         if (op->kind != REGISTRY_END || !op->start_op || op->start_op->group != c->groups)
             continue;
@@ -138,6 +141,7 @@ static void note_commit(struct clerk *c, duration_ns took_ns, size_t ops)
         s->commit_ns_max = took_ns;
     s->commit_buckets[bucket]++;
     s->failing = false;
+    atomic_store(&c->failing, false);
     s->message[0] = '\0';
 }
 
@@ -303,6 +307,7 @@ static void fail(struct clerk *c, const struct weir_error *why)
     pthread_mutex_lock(&c->lock);
     c->stats.failures++;
     c->stats.failing = true;
+    atomic_store(&c->failing, true);
     memcpy(c->stats.message, why->message, sizeof c->stats.message);
     giving_up = c->giving_up;
     pthread_mutex_unlock(&c->lock);
@@ -406,12 +411,17 @@ static void *clerk_main(void *arg)
         gather(c);
         pthread_mutex_unlock(&c->lock);
         if (quit)
-            return NULL;
+            break;
         if (c->group->kind == REGISTRY_LINES)
             look_at_lines(c);
         else
             write_group(c);
     }
+    pthread_mutex_lock(&c->lock);
+    c->ended = true;
+    pthread_cond_broadcast(&c->changed);
+    pthread_mutex_unlock(&c->lock);
+    return NULL;
 }
 
 static void free_clerk(struct clerk *c)
@@ -477,6 +487,11 @@ void clerk_get_stats(struct clerk *c, struct clerk_stats *ret)
     pthread_mutex_unlock(&c->lock);
 }
 
+bool clerk_is_failing(struct clerk *c)
+{
+    return atomic_load_explicit(&c->failing, memory_order_relaxed);
+}
+
 void clerk_give_up(struct clerk *c)
 {
     pthread_mutex_lock(&c->lock);
@@ -487,11 +502,19 @@ void clerk_give_up(struct clerk *c)
 
 void clerk_free(struct clerk *c)
 {
+    int64_t at_ns = instant_add(loop_clock(), CLERK_CLOSE_NS).ns;
+    struct timespec until = {.tv_sec = at_ns / NS_PER_S, .tv_nsec = at_ns % NS_PER_S};
+
     if (!c)
         return;
     pthread_mutex_lock(&c->lock);
     c->quit = true;
-    pthread_cond_signal(&c->changed);
+    pthread_cond_broadcast(&c->changed);
+    /* A store that takes nothing must not keep us for ever. */
+    while (!c->ended && pthread_cond_timedwait(&c->changed, &c->lock, &until) == 0)
+        ;
+    c->giving_up = !c->ended;
+    pthread_cond_broadcast(&c->changed);
     pthread_mutex_unlock(&c->lock);
     pthread_join(c->thread, NULL);
     assert(!c->group && !c->queue);

@@ -48,9 +48,12 @@ WEIR_MUST_CHECK enum weir_status clerk_new(struct core_registry *r, const struct
                                            struct clerk **ret, struct weir_error *err);
 void clerk_send(struct clerk *c, struct registry_op *op);
 void clerk_get_stats(struct clerk *c, struct clerk_stats *ret);
+/* Whether the last transaction failed. Any thread; cheap. */
+bool clerk_is_failing(struct clerk *c);
 /* Gives up on what the store does not take: those ops fail. For a shutdown. */
 void clerk_give_up(struct clerk *c);
-/* NULL-safe. */
+/* Writes what was sent; after CLERK_CLOSE_NS it gives up on what the store does not take. NULL-safe. */
+#define CLERK_CLOSE_NS (10 * NS_PER_S)
 void clerk_free(struct clerk *c);
 
 #endif

@@ -60,7 +60,8 @@ struct engine_tasks {
     struct engine_tasks_stats stats;
 
     /* engine's thread only */
-    bool retry_lines;          /* there was no memory to ask for them */
+    bool out;                  /* move_out() has been; then the main thread's */
+    struct instant lines_at;   /* then they are asked for (again); NEVER */
     struct instant due;        /* of the last turn */
     struct instant lag_since;  /* stats.lag_ns_max is from there on */
     duration_ns lag_before_ns; /* the longest of the minute before */
@@ -105,12 +106,15 @@ static int64_t host_wall_ns(struct desk_host *h, struct instant now)
     return loop_wall_clock_ns();
 }
 
-/* Has the desk told of every line that has ready tasks, by the clerk. No memory: later (retry_lines). */
+/* What could not be asked is asked again after so long. */
+#define LINES_AGAIN_NS NS_PER_S
+
+/* Has the desk told of every line that has ready tasks, by the clerk. No memory: later. */
 static void ask_for_lines(struct engine_tasks *t)
 {
     struct registry_op *op = mem_calloc(1, sizeof *op);
 
-    t->retry_lines = op == NULL;
+    t->lines_at = op ? INSTANT_NEVER : instant_add(t->engine->now, LINES_AGAIN_NS);
     if (!op)
         return;
     op->kind = REGISTRY_LINES;
@@ -145,9 +149,11 @@ static struct instant lodger_turn(struct engine_lodger *l, struct instant now)
             t->stats.lag_ns_max = lag_ns;
     }
     t->stats.turns++;
-    if (t->retry_lines)
+    if (!instant_before(now, t->lines_at))
         ask_for_lines(t);
+    desk_pause(t->desk, clerk_is_failing(t->clerk));
     t->due = t->started ? desk_run(t->desk, now) : INSTANT_NEVER;
+    t->due = instant_min(t->due, t->lines_at);
     return t->due;
 }
 
@@ -219,7 +225,22 @@ static void lines_told(struct engine_tasks *t, struct registry_op *op)
     desk_made_ready(t->desk, op, t->engine->now);
     mem_free(op);
     if (again)
-        ask_for_lines(t);
+        t->lines_at = instant_add(t->engine->now, LINES_AGAIN_NS);
+}
+
+/* The desk has gone before it: the registry has it all. */
+static void discard(struct registry_op *op)
+{
+    struct registry_op *left = op->note ? &op->note->left : op;
+
+    while (left->ret_ready) {
+        struct registry_task *r = left->ret_ready;
+
+        left->ret_ready = r->next;
+        mem_free(r);
+    }
+    mem_free(left->ret_lines);
+    mem_free(op->note ? (void *)op->note : (void *)op);
 }
 
 static void run_back(struct engine *e, struct mail *m)
@@ -237,7 +258,9 @@ static void run_back(struct engine *e, struct mail *m)
         struct registry_op *op = ops;
 
         ops = op->next;
-        if (op->note)
+        if (!t->desk)
+            discard(op);
+        else if (op->note)
             settle(t, op->note);
         else if (op->kind == REGISTRY_LINES)
             lines_told(t, op);
@@ -613,12 +636,19 @@ static bool tell_left(void *ctx, const struct registry_left *l)
 }
 
 /* What a predecessor could not tell the store goes in first. */
+struct importing {
+    struct core_registry *registry;
+    struct weir_error *err;
+    enum weir_status status;
+};
+
 static bool import(void *ctx, const struct registry_event *e)
 {
-    struct engine_tasks *t = ctx;
+    struct importing *i = ctx;
     struct registry_op op = {.kind = REGISTRY_TELL, .at_ns = e->at_ns, .tell = *e};
 
-    return t->registry->ops->apply(t->registry, &op, NULL) == WEIR_OK;
+    i->status = i->registry->ops->apply(i->registry, &op, i->err);
+    return i->status == WEIR_OK;
 }
 
 static enum weir_status take_over(struct engine_tasks *t, struct weir_error *err)
@@ -626,8 +656,13 @@ static enum weir_status take_over(struct engine_tasks *t, struct weir_error *err
     const struct core_registry_ops *ops = t->registry->ops;
     enum weir_status status = WEIR_OK;
 
-    if (t->options.spill_path)
-        status = spill_read(t->options.spill_path, import, t, err);
+    if (t->options.spill_path) {
+        struct importing i = {.registry = t->registry, .err = err, .status = WEIR_OK};
+
+        status = spill_read(t->options.spill_path, import, &i, err);
+        if (status == WEIR_OK)
+            status = i.status;
+    }
     if (status == WEIR_OK)
         status = ops->left_running(t->registry, tell_left, t, err);
     if (status == WEIR_OK)
@@ -666,7 +701,7 @@ static struct engine_tasks *allocate_tasks(struct engine *e, struct core_registr
     t->options = *o;
     t->back.ops_tail = &t->back.ops;
     t->mail.run = run_back;
-    t->due = INSTANT_NEVER;
+    t->due = t->lines_at = INSTANT_NEVER;
     pthread_mutex_init(&t->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -691,7 +726,13 @@ static void move_out(struct engine *e, void *ctx)
 {
     struct engine_tasks *t = ctx;
 
-    desk_free(t->desk); /* it closes its batches */
+    pthread_mutex_lock(&t->lock);
+    t->unwritten = desk_unwritten(t->desk);
+    pthread_mutex_unlock(&t->lock);
+    if (t->unwritten > 0)
+        return;
+    t->out = true;
+    desk_free(t->desk);
     t->desk = NULL;
     e->lodger = NULL;
     dispatcher_set_observer(e->dispatcher, t->before);
@@ -755,9 +796,14 @@ void engine_tasks_start(struct engine_tasks *t)
 
 static void stop_desk(struct desk *d, struct instant now, void *ctx)
 {
+    struct engine_tasks *t = ctx;
+
     (void)now;
-    (void)ctx;
     desk_stop(d);
+    /* What was started earlier in this turn counts. */
+    pthread_mutex_lock(&t->lock);
+    t->running = desk_running(d);
+    pthread_mutex_unlock(&t->lock);
 }
 
 static void end_running(struct desk *d, struct instant now, void *ctx)
@@ -793,11 +839,16 @@ void engine_tasks_stop(struct engine_tasks *t, duration_ns grace_ns, duration_ns
 {
     *ret_left = 0;
     atomic_store(&t->refusing, refuse);
-    engine_tasks_call(t, stop_desk, NULL);
+    engine_tasks_call(t, stop_desk, t);
     if (wait_running(t, grace_ns, true))
         return;
     engine_tasks_call(t, end_running, ret_left);
     (void)wait_running(t, kill_ns, false);
+}
+
+void engine_tasks_refuse(struct engine_tasks *t)
+{
+    atomic_store(&t->refusing, true);
 }
 
 void engine_tasks_hurry(struct engine_tasks *t)
@@ -853,20 +904,28 @@ void engine_tasks_end_pools(struct engine_tasks *t)
     wait_pools(t);
 }
 
+/* What came back while the clerk ended has been read. */
+static void flush(struct engine *e, void *ctx)
+{
+    (void)e;
+    (void)ctx;
+}
+
 void engine_tasks_close(struct engine_tasks *t)
 {
     if (!t)
         return;
     atomic_store(&t->refusing, true);
-    engine_tasks_call(t, stop_desk, NULL);
+    engine_tasks_call(t, stop_desk, t);
     engine_tasks_call(t, end_running, &(uint64_t){0});
     engine_tasks_end_pools(t);
-    if (!wait_written(t)) {
-        clerk_give_up(t->clerk);
-        (void)wait_written(t);
-    }
     engine_set_receiver(t->engine, NULL);
+    while (!t->out) {
+        if (!wait_written(t))
+            clerk_give_up(t->clerk);
+        engine_call(t->engine, move_out, t);
+    }
     clerk_free(t->clerk);
-    engine_call(t->engine, move_out, t);
+    engine_call(t->engine, flush, NULL);
     free_tasks(t);
 }

@@ -85,6 +85,8 @@ void engine_tasks_get_stats(struct engine_tasks *t, struct engine_tasks_stats *r
  */
 void engine_tasks_stop(struct engine_tasks *t, duration_ns grace_ns, duration_ns kill_ns,
                        bool refuse, uint64_t *ret_left);
+/* From now on submits are refused (WEIR_E_SHUTDOWN). Any thread. */
+void engine_tasks_refuse(struct engine_tasks *t);
 void engine_tasks_hurry(struct engine_tasks *t);
 /*
  * After engine_tasks_stop(): ends the pools with their workers, and waits for callbacks that were left behind. What happens

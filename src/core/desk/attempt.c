@@ -92,6 +92,8 @@ static void fill_row(struct attempt *a, const struct registry_line *line, struct
         c->session = mem_copy(line->session.data, line->session.len);
     if (r->deadline_ns != 0)
         c->deadline_ns = r->deadline_ns - a->desk->host->wall_ns(a->desk->host, now);
+    if (r->deadline_ns != 0 && c->deadline_ns < 1)
+        c->deadline_ns = 1; /* just now: 0 would be none */
 }
 
 static struct attempt *make(struct desk *d, struct desk_task *t, struct desk_pool *p,
@@ -442,7 +444,7 @@ static void start_all(struct desk *d, struct instant now)
     struct schedule_task *s;
     struct schedule_pool *place;
 
-    while (!d->stopped && d->unwritten < DESK_UNWRITTEN_MAX &&
+    while (!d->stopped && !d->paused && d->unwritten < DESK_UNWRITTEN_MAX &&
            d->unwritten_bytes < DESK_UNWRITTEN_BYTES_MAX &&
            schedule_choose(d->schedule, now, &s, &place)) {
         struct desk_task *t = list_entry(s, struct desk_task, place);

@@ -99,10 +99,13 @@ struct told {
 void desk_record(struct desk *d, const struct registry_event *e, struct desk_pool *p,
                  struct instant now)
 {
-    struct told *t = mem_calloc(1, sizeof *t + e->detail.len + 1);
+    struct told *t =
+        d->unwritten < DESK_RECORDS_MAX ? mem_calloc(1, sizeof *t + e->detail.len + 1) : NULL;
 
-    if (!t)
+    if (!t) {
+        d->dropped++;
         return;
+    }
     t->op.kind = REGISTRY_TELL;
     t->op.tell = *e;
     t->op.tell.detail = (struct slice){t->detail, e->detail.len};
@@ -180,6 +183,11 @@ void desk_written(struct desk *d, struct registry_op *op, struct instant now)
     mem_free(op);
 }
 
+uint64_t desk_dropped(const struct desk *d)
+{
+    return d->dropped;
+}
+
 size_t desk_unwritten(const struct desk *d)
 {
     return d->unwritten;
@@ -199,7 +207,7 @@ static struct instant wake_registry(struct desk *d, struct instant now)
     int64_t wall_ns = d->host->wall_ns(d->host, now);
     struct registry_op *op;
 
-    if (d->waking || d->wake_wall_ns == 0)
+    if (d->waking || d->wake_wall_ns == 0 || d->stopped)
         return INSTANT_NEVER;
     if (wall_ns < d->wake_wall_ns) {
         int64_t wait_ns = d->wake_wall_ns - wall_ns;
@@ -249,6 +257,11 @@ struct instant desk_run(struct desk *d, struct instant now)
 bool desk_is_due(const struct desk *d)
 {
     return d->finished != NULL;
+}
+
+void desk_pause(struct desk *d, bool paused)
+{
+    d->paused = paused;
 }
 
 void desk_stop(struct desk *d)

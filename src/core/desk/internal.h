@@ -131,8 +131,9 @@ struct desk {
     struct registry_task *stash; /* handed over, when there was no memory for them */
     struct instant look_at;      /* at tasks that wait for workers */
     bool waking;                 /* a WAKE is under way */
-    bool stopped;
-    bool ending; /* its pools go because it does */
+    bool stopped, paused;
+    uint64_t dropped; /* events for which there was no room */
+    bool ending;      /* its pools go because it does */
 };
 
 /* desk.c */

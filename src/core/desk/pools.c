@@ -169,9 +169,11 @@ enum weir_status desk_add_pool(struct desk *d, struct core_pool *pool,
                                const struct desk_pool_options *o, struct instant now,
                                struct desk_pool **ret, struct weir_error *err)
 {
-    struct desk_pool *p = mem_calloc(1, sizeof *p), *old;
+    struct desk_pool *p = d->ending ? NULL : mem_calloc(1, sizeof *p), *old;
     enum weir_status status;
 
+    if (d->ending)
+        return error_set(err, WEIR_E_SHUTDOWN, "the dispatcher is stopping; it takes no new pool");
     if (!p)
         return error_nomem(err);
     p->desk = d;

@@ -222,7 +222,7 @@ void window_refill(struct desk *d, struct schedule_line *l, struct instant now)
     bool full = d->window_bytes >= DESK_WINDOW_BYTES;
     struct registry_op *op;
 
-    if (!s->more || s->asked || (full ? count > 0 : count > s->window / 2))
+    if (d->stopped || !s->more || s->asked || (full ? count > 0 : count > s->window / 2))
         return;
     op = desk_new_op(REGISTRY_TAKE);
     if (!op)

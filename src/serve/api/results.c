@@ -64,11 +64,12 @@ static enum weir_status read_rows(struct results_stream *s, bool *ret_last)
     s->sent = 0;
     /* First whether it has ended, then its rows: so that a row which ends in between is not missed. */
     status = r->ops->batch(r, s->batch, &batch, &err);
-    left = batch.states[REGISTRY_BLOCKED] + batch.states[REGISTRY_SCHEDULED] +
-           batch.states[REGISTRY_READY] + batch.states[REGISTRY_RUNNING];
-    *ret_last = !s->follow || (batch.ended && left == 0);
-    if (status == WEIR_OK)
+    if (status == WEIR_OK) {
+        left = batch.states[REGISTRY_BLOCKED] + batch.states[REGISTRY_SCHEDULED] +
+               batch.states[REGISTRY_READY] + batch.states[REGISTRY_RUNNING];
+        *ret_last = !s->follow || (batch.ended && left == 0);
         status = r->ops->results(r, s->batch, s->from, ROWS_MAX, s->with_payload, put_row, s, &err);
+    }
     reader_give(s->api, r);
     return s->rows.failed ? WEIR_E_NOMEM : status;
 }

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "loop/loop.h"
 #include "serve/daemon/house.h"
+#include "serve/daemon/left.h"
 #include "serve/daemon/notify.h"
 
 #include <errno.h>
@@ -64,6 +65,43 @@ static void wait_until(struct house *h, struct instant then)
 
 /* ---- stopping ---- */
 
+/* Commands that still run; workers are ended with their pools. */
+struct survivors {
+    struct registry_runner *runners;
+    size_t count;
+};
+
+static void add_survivor(void *ctx, const struct desk_attempt *a)
+{
+    struct survivors *s = ctx;
+    struct registry_runner *more;
+
+    if (a->runner.worker != 0 || a->runner.pid == 0)
+        return;
+    more = mem_realloc(s->runners, (s->count + 1) * sizeof *more);
+    if (!more)
+        return; /* its own kill_after ends it */
+    s->runners = more;
+    s->runners[s->count++] = a->runner;
+}
+
+static void find_survivors(struct desk *d, struct instant now, void *ctx)
+{
+    (void)now;
+    desk_attempts(d, add_survivor, ctx);
+}
+
+/* They were told to end, and shutdown.kill is over: whatever their pools' kill_after says. */
+static void kill_survivors(struct house *h)
+{
+    struct survivors s = {0};
+
+    engine_tasks_call(h->tasks, find_survivors, &s);
+    for (size_t i = 0; i < s.count; i++)
+        (void)left_end(&s.runners[i]);
+    mem_free(s.runners);
+}
+
 static void *stop_tasks(void *arg)
 {
     struct house *h = arg;
@@ -78,12 +116,14 @@ static void *stop_tasks(void *arg)
         grace_ns = how.grace_ns;
     engine_tasks_stop(h->tasks, grace_ns, how.kill_ns, how.submits == CONFIG_SUBMITS_REFUSE,
                       &h->left);
+    kill_survivors(h);
+    engine_tasks_end_pools(h->tasks);
     atomic_store(&h->stopped, true);
     house_wake(h);
     return NULL;
 }
 
-/* A second signal cuts the wait short; a second wish of the API may, too, with a shorter grace. */
+/* A second signal cuts the wait short; so does a wish of the API that gives no grace at all. Another one changes nothing. */
 static void wait_stopped(struct house *h)
 {
     duration_ns watchdog_ns = notify_watchdog_ns();
@@ -101,7 +141,7 @@ static void wait_stopped(struct house *h)
                 daemon_log(h->log, CONFIG_INFO, "told again to stop: what runs is ended now");
                 engine_tasks_hurry(h->tasks);
             }
-        if (atomic_exchange(&h->stop_wished, false))
+        if (atomic_exchange(&h->stop_wished, false) && atomic_load(&h->grace_ns) == 0)
             engine_tasks_hurry(h->tasks);
     }
 }
@@ -113,6 +153,7 @@ static void stop(struct house *h)
 
     daemon_log(h->log, CONFIG_INFO, "stopping: nothing starts any more");
     notify_stopping();
+    atomic_store(&h->stopping, true);
     backend_stopping(h->backend);
     house_tell(h, REGISTRY_DISPATCHER_STOPPING, NULL);
     if (pthread_create(&stopper, NULL, stop_tasks, h) == 0) {
@@ -121,8 +162,7 @@ static void stop(struct house *h)
     } else {
         stop_tasks(h);
     }
-    notify_more_time(60 * NS_PER_S);
-    engine_tasks_end_pools(h->tasks);
+    engine_tasks_refuse(h->tasks); /* so that nothing comes behind the last event */
     snprintf(detail, sizeof detail, "{\"left\":%llu}", (unsigned long long)h->left);
     house_tell(h, REGISTRY_DISPATCHER_STOPPED, detail);
     daemon_log(h->log, h->left > 0 ? CONFIG_WARNING : CONFIG_INFO,
@@ -165,15 +205,25 @@ static enum weir_status start(struct house *h, struct weir_error *err)
 
     if (status != WEIR_OK)
         return status;
-    house_tell(h, REGISTRY_DISPATCHER_STARTED, "{\"version\":\"" WEIR_VERSION "\"}");
+    /* Whoever finds us ready finds that in the record. */
+    status = engine_tasks_apply(
+        h->tasks,
+        &(struct registry_op){.kind = REGISTRY_TELL,
+                              .tell = {.kind = REGISTRY_DISPATCHER_STARTED,
+                                       .detail = SLICE("{\"version\":\"" WEIR_VERSION "\"}")}},
+        err);
+    if (status != WEIR_OK)
+        return status;
     engine_tasks_start(h->tasks);
     status = http_server_start(h->server, err);
-    if (status == WEIR_OK) {
-        daemon_log(h->log, CONFIG_INFO, "weir %s is ready: %zu pools, store %s", WEIR_VERSION,
-                   h->config->pools.count, h->config->store);
-        notify_ready();
-    }
-    return status;
+    if (status != WEIR_OK)
+        return status;
+    pthread_mutex_lock(&h->config_lock); /* from here on the API may reload it */
+    daemon_log(h->log, CONFIG_INFO, "weir %s is ready: %zu pools, store %s", WEIR_VERSION,
+               h->config->pools.count, h->config->store);
+    pthread_mutex_unlock(&h->config_lock);
+    notify_ready();
+    return WEIR_OK;
 }
 
 static enum weir_status read_config(struct house *h, struct weir_error *err)

@@ -56,6 +56,7 @@ struct house {
     atomic_ulong deadlocks, reloads, reload_failures;
 
     atomic_bool stop_wished;
+    atomic_bool stopping;  /* no reload any more */
     atomic_llong grace_ns; /* of that wish; negative: as configured */
     atomic_bool stopped;   /* the stopping thread is done */
     uint64_t left;         /* attempts that it has ended */

@@ -30,6 +30,7 @@ struct rendering {
     size_t pool_count, pool_cap;
     size_t running, limit;
     size_t unwritten;
+    uint64_t dropped;
     struct engine_tasks_stats stats;
     bool failed;
 };
@@ -148,6 +149,7 @@ static void look(struct desk *d, struct instant now, void *ctx)
     r->running = p->running;
     r->limit = p->limit == PERMITS_UNLIMITED ? 0 : p->limit;
     r->unwritten = desk_unwritten(d);
+    r->dropped = desk_dropped(d);
     desk_pools(d, on_pool, r);
 }
 
@@ -262,6 +264,9 @@ static void put_store(struct rendering *r)
     put_counter(r, "weir_events_spilled",
                 "Events that went to the spill file because the registry did not take them.",
                 (double)c->events_spilled);
+    put_counter(r, "weir_events_dropped",
+                "Events of pools, workers and heartbeats for which there was no room.",
+                (double)r->dropped);
     put_gauge(r, "weir_events_at_risk",
               "Events that are only in memory, for the spill file failed too.",
               (double)c->events_at_risk);

@@ -227,6 +227,9 @@ enum weir_status house_reload(struct house *h, struct buf *out, struct weir_erro
     struct weir_error why = {0};
     enum weir_status status;
 
+    if (atomic_load(&h->stopping))
+        return error_set(err, WEIR_E_SHUTDOWN,
+                         "the dispatcher is stopping; it reads no configuration any more");
     notify_reloading();
     if (daemon_log_reopen(h->log, &why) != WEIR_OK)
         daemon_log(h->log, CONFIG_ERROR, "%s; the old one is written on", why.message);
