@@ -206,7 +206,7 @@ class TestTop(ServeCase):
                 t = self.top(d)
                 t.keys(how)
                 t.wait("ended with 0", without=("pools 2",))
-                wait_until(lambda: os.path.exists(self.path("echo")), 10, "stty")
+                wait_until(lambda: os.path.exists(self.path("echo")) and os.path.getsize(self.path("echo")) > 0, 10, "stty")
                 with open(self.path("echo"), encoding="ascii") as f:
                     self.assertEqual(f.read(), "1\n", "the terminal does not echo any more")
                 os.unlink(self.path("echo"))

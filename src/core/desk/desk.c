@@ -178,7 +178,7 @@ void desk_written(struct desk *d, struct registry_op *op, struct instant now)
         break;
     }
     default:
-        assert(!"an op that the desk does not write");
+        assert(false); /* an op that the desk does not write */
     }
     mem_free(op);
 }
