@@ -56,8 +56,8 @@ enum weir_status public_session_check(const char *session, const char *whose,
 /* A copy of words that end with NULL, in one piece of memory; NULL: no memory, or `words` is NULL. */
 char **public_words_copy(const char *const *words);
 void public_stats(const struct core_stats *from, struct weir_stats *to);
-/* Calls work for an attempt. */
-void public_work(weir_work_fn work, void *ctx, const struct weir_row *row, struct core_attempt *a);
+/* Calls fn for an attempt. */
+void public_work(weir_work_fn fn, void *ctx, const struct weir_row *row, struct core_attempt *a);
 /* Forgets what an answer said, but not what is known about the attempt. */
 void public_answer_clear(struct core_answer *a);
 

@@ -5,6 +5,7 @@ run-tests: timeout=300
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import threading
 import time
@@ -157,6 +158,43 @@ class Stopping(ServeCase):
         stopped = next(e for e in lifekit.events(d) if e["kind"] == "dispatcher.stopped")
         self.assertEqual(stopped["detail"], {"left": 2})
         lifekit.check_counters(d)
+
+    def test_what_is_deaf_is_killed_whatever_its_pool_says(self):
+        d = self.stoppable(grace="100ms", kill="300ms", pool={"kill_after": "10m"})
+        task, pid = self.running(d, "trap '' TERM; while :; do sleep 1; done")
+        d.signal(signal.SIGTERM)
+        status, took_s = self.stop_time(d)
+        self.assertEqual(status, 0)
+        self.assertLess(took_s, 10 * SLOWNESS)
+        self.assertFalse(is_running(pid))
+        self.is_gone(d)
+        d.start()
+        self.assertIn(d.task(task)["state"], ("ready", "running"))
+        d.signal(signal.SIGTERM)
+        self.assertEqual(self.stop_time(d)[0], 0)
+
+    def test_a_store_that_takes_nothing_does_not_keep_it(self):
+        d = self.stoppable()
+        held = sqlite3.connect(os.path.join(d.dir, "weir.db"), isolation_level=None)
+        held.execute("BEGIN IMMEDIATE")
+        d.signal(signal.SIGTERM)
+        status, took_s = self.stop_time(d)
+        held.execute("ROLLBACK")
+        held.close()
+        self.assertEqual(status, 0)
+        self.assertGreater(took_s, 1)  # it was waited for
+        self.is_gone(d)
+        d.start()
+        self.assertEqual(d.wait_task(d.submit({"payload": {"shell": "true"}}))["state"], "done")
+
+    def test_a_reload_while_it_stops_is_refused(self):
+        d = self.stoppable()
+        self.running(d, "sleep 1000")
+        d.signal(signal.SIGTERM)
+        wait_until(lambda: d.get("/v1/status")["state"] == "stopping", 10, "the stop to begin")
+        self.assertEqual(d.api("POST", "/v1/config/reload")[0], 503)
+        d.signal(signal.SIGTERM)
+        self.assertEqual(self.stop_time(d)[0], 0)
 
     def test_a_second_signal_cuts_the_wait_short(self):
         d = self.stoppable(grace="300s")
