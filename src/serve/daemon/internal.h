@@ -31,7 +31,7 @@ static inline struct backend *backend_of(struct api_backend *b)
 }
 
 /* views.c */
-void view_status(struct api_backend *b, struct api_status *ret);
+void view_status(struct api_backend *api, struct api_status *ret);
 enum weir_status view_pools(struct api_backend *b, const char *name, api_pool_fn fn, void *ctx,
                             struct weir_error *err);
 enum weir_status view_workers(struct api_backend *b, const char *pool, api_worker_fn fn, void *ctx,
@@ -45,14 +45,14 @@ enum weir_status view_slots(struct api_backend *b, api_slots_fn fn, void *ctx,
 void view_why(struct api_backend *b, uint64_t task, struct api_why *ret);
 
 /* change.c */
-enum weir_status change_dispatcher(struct api_backend *b, const struct api_dispatcher_change *c,
+enum weir_status change_dispatcher(struct api_backend *api, const struct api_dispatcher_change *c,
                                    struct weir_error *err);
-enum weir_status change_pool(struct api_backend *b, const char *name,
+enum weir_status change_pool(struct api_backend *api, const char *name,
                              const struct api_pool_change *c, struct weir_error *err);
-enum weir_status act_on_pool(struct api_backend *b, const char *name, enum api_pool_act act,
+enum weir_status act_on_pool(struct api_backend *api, const char *name, enum api_pool_act act,
                              struct weir_error *err);
-enum weir_status kill_attempt(struct api_backend *b, uint64_t token, struct weir_error *err);
-enum weir_status beat_attempt(struct api_backend *b, uint64_t token, const char *secret,
+enum weir_status kill_attempt(struct api_backend *api, uint64_t token, struct weir_error *err);
+enum weir_status beat_attempt(struct api_backend *api, uint64_t token, const char *secret,
                               double progress, struct slice text, struct weir_error *err);
 
 #endif

@@ -28,11 +28,36 @@ struct process_stat {
     unsigned long long start; /* 0: there is no such process */
 };
 
+/* Fields of /proc/PID/stat, counted from the state, which is the third of them (proc(5)). */
+enum stat_field { FIELD_STATE = 0, FIELD_GROUP = 2, FIELD_SESSION = 3, FIELD_START = 19 };
+
+/* Zeroed: it is a zombie, or the text is not what it should be. */
+static struct process_stat read_fields(char *text)
+{
+    struct process_stat s = {0};
+    char *rest = NULL;
+    int field = FIELD_STATE;
+
+    for (char *word = strtok_r(text, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
+        if (field == FIELD_STATE)
+            s.state = word[0];
+        else if (field == FIELD_GROUP)
+            s.group = strtoll(word, NULL, 10);
+        else if (field == FIELD_SESSION)
+            s.session = strtoll(word, NULL, 10);
+        else if (field == FIELD_START)
+            s.start = strtoull(word, NULL, 10);
+        field++;
+    }
+    if (field <= FIELD_START || s.state == 'Z' || s.state == 'X')
+        return (struct process_stat){0};
+    return s;
+}
+
 /* The fields are behind the name in parentheses, which may hold anything. A zombie is gone. */
 static struct process_stat stat_of(int64_t pid)
 {
     char path[64], text[1024];
-    struct process_stat s;
     char *at;
     FILE *f;
     size_t n;
@@ -45,14 +70,7 @@ static struct process_stat stat_of(int64_t pid)
     fclose(f);
     text[n] = '\0';
     at = strrchr(text, ')');
-    if (!at ||
-        sscanf(at + 1,
-               " %c %*s %lld %lld %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
-               "%*s %llu",
-               &s.state, &s.group, &s.session, &s.start) != 4 ||
-        s.state == 'Z' || s.state == 'X')
-        return (struct process_stat){0};
-    return s;
+    return at ? read_fields(at + 1) : (struct process_stat){0};
 }
 
 /* Waits for the end of the process behind the descriptor. */

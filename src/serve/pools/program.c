@@ -7,8 +7,7 @@
 
 #include <signal.h>
 #include <string.h>
-
-extern char **environ;
+#include <unistd.h>
 
 /* ---- lists of texts ---- */
 
