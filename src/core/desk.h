@@ -14,7 +14,7 @@
  * that must be kept; what comes back of them it is told by desk_written():
  *
  *     desk_add_pool(desk, pool, &options, &desk_pool, &err);
- *     desk_begin(desk, lines ...);            // what the registry has ready
+ *     desk_line_ready(desk, line, now);       // for each line that the registry has ready tasks of
  *     wake = desk_run(desk, now);             // before each dispatcher_run()
  *     desk_written(desk, op, now);            // an op is durable, or has failed
  *     desk_finished(desk, task);              // the dispatcher's host->deliver(), of the desk's batches

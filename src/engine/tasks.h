@@ -30,8 +30,6 @@ struct engine_tasks_options {
     void (*committed)(void *ctx, uint64_t last_event);
     /* A process of a predecessor that may still run; its process group is ended before its task is put back. May be NULL. */
     void (*left)(void *ctx, const struct registry_left *l);
-    /* An event for a person: the store fails, the store works again, ... On any thread. May be NULL. */
-    void (*log)(void *ctx, const char *line);
     void *ctx;
 };
 
@@ -65,7 +63,6 @@ WEIR_MUST_CHECK enum weir_status engine_tasks_apply(struct engine_tasks *t, stru
 /* Runs fn on the engine's thread and waits for it. Any other thread but the clerk's. */
 typedef void (*engine_tasks_fn)(struct desk *desk, struct instant now, void *ctx);
 void engine_tasks_call(struct engine_tasks *t, engine_tasks_fn fn, void *ctx);
-/* Puts it into the mailbox: it runs soon; ctx must live until then. Any thread. */
 struct core_registry *engine_tasks_registry(struct engine_tasks *t);
 struct engine *engine_tasks_engine(struct engine_tasks *t);
 

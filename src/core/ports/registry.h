@@ -16,7 +16,7 @@
  * none of it. What one op could not do (no such task, a cycle) is the op's own status, and costs the others nothing.
  *
  *     struct registry_op op = {.kind = REGISTRY_SUBMIT, .submit = {...}};
- *     status = r->ops->apply(r, &op, now_ns, &err);
+ *     status = r->ops->apply(r, &op, &err);
  *
  * Events of tasks (task.submitted, .ready, .assigned, .retry_scheduled, .done, .failed, .cancelled) and of runners are
  * written by the registry itself, with the transition, in the same transaction; what does not come from an op about a task is a

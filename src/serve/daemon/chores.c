@@ -1,6 +1,6 @@
 /*
  * What is due now and then: the search for deadlocks, what is old enough to go, the history, and limits that follow
- * something. Nothing here waits for the registry.
+ * something. What is written is not waited for.
  */
 #include "base/mem.h"
 #include "serve/daemon/house.h"

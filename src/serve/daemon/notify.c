@@ -25,11 +25,6 @@ void notify_more_time(duration_ns wait_ns)
     (void)sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%lld", (long long)(wait_ns / NS_PER_US));
 }
 
-void notify_status(const char *text)
-{
-    (void)sd_notifyf(0, "STATUS=%s", text);
-}
-
 void notify_alive(void)
 {
     (void)sd_notify(0, "WATCHDOG=1");
