@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "core/fold.h"
 #include "engine/spill.h"
 #include "loop/loop.h"
 
@@ -71,58 +72,6 @@ static void gather(struct clerk *c)
         *c->group_tail = op;
         c->group_tail = &op->next;
         c->weight += weight_of(op);
-    }
-}
-
-/*
- * A START whose END is in the same group is written with it: one change of the task in place of two. Takes it out of the
- * group, into the chain that is returned; they are done when the group is. Not past an op of somebody else about a task, nor past a WAKE, which fails
- * what is late: these must find the task running.
- */
-static struct registry_op *fold(struct clerk *c)
-{
-    struct registry_op *folded = NULL, **tail = &folded, **link;
-
-    c->groups++;
-    for (struct registry_op *op = c->group; op; op = op->next) {
-        c->groups +=
-            op->kind == REGISTRY_CANCEL || op->kind == REGISTRY_EDIT || op->kind == REGISTRY_WAKE;
-        op->group = c->groups;
-        if (op->kind != REGISTRY_END || !op->start_op || op->start_op->group != c->groups)
-            continue;
-        op->start_op->folded = true;
-        op->end.started = true;
-        op->end.start = op->start_op->start;
-    }
-    for (link = &c->group; *link;) {
-        struct registry_op *op = *link;
-
-        if (!op->folded) {
-            link = &op->next;
-            continue;
-        }
-        *link = op->next;
-        op->next = NULL;
-        *tail = op;
-        tail = &op->next;
-    }
-    c->group_tail = link;
-    return folded;
-}
-
-/* Each before its END again: an END of an earlier attempt may come before both. */
-static void unfold(struct clerk *c)
-{
-    for (struct registry_op **link = &c->group; *link; link = &(*link)->next) {
-        struct registry_op *op = *link, *start = op->start_op;
-
-        if (op->kind != REGISTRY_END || !start || !start->folded)
-            continue;
-        op->end.started = false;
-        start->folded = false;
-        start->next = op;
-        *link = start;
-        link = &start->next;
     }
 }
 
@@ -303,7 +252,7 @@ static void fail(struct clerk *c, const struct weir_error *why)
     uint64_t dropped = 0;
     bool giving_up;
 
-    unfold(c);
+    unfold_starts(&c->group);
     pthread_mutex_lock(&c->lock);
     c->stats.failures++;
     c->stats.failing = true;
@@ -365,7 +314,7 @@ static void look_at_lines(struct clerk *c)
 static void write_group(struct clerk *c)
 {
     struct instant before = loop_clock();
-    struct registry_op *folded = fold(c);
+    struct registry_op *folded = fold_starts(&c->group, &c->group_tail, &c->groups);
     struct weir_error err = {0};
     enum weir_status status = c->registry->ops->apply(c->registry, c->group, &err);
 

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "core/fold.h"
 #include "engine/clerk.h"
 #include "store/registry/memory_registry.h"
 
@@ -125,53 +126,6 @@ static void gather(struct sim_world *w, struct sim_event *ev)
         o->weight += weight_of(op);
     }
     plan(o, &o->commit, o->options.commit_max_ns);
-}
-
-static struct registry_op *fold(struct office *o)
-{
-    struct registry_op *folded = NULL, **tail = &folded, **link;
-
-    o->groups++;
-    for (struct registry_op *op = o->group; op; op = op->next) {
-        o->groups += op->kind == REGISTRY_CANCEL || op->kind == REGISTRY_EDIT;
-        op->group = o->groups;
-        if (op->kind != REGISTRY_END || !op->start_op || op->start_op->group != o->groups)
-            continue;
-        op->start_op->folded = true;
-        op->end.started = true;
-        op->end.start = op->start_op->start;
-        o->folds++;
-    }
-    for (link = &o->group; *link;) {
-        struct registry_op *op = *link;
-
-        if (!op->folded) {
-            link = &op->next;
-            continue;
-        }
-        *link = op->next;
-        op->next = NULL;
-        *tail = op;
-        tail = &op->next;
-    }
-    o->group_tail = link;
-    return folded;
-}
-
-/* Each before its END again: an END of an earlier attempt may come before both. */
-static void unfold(struct office *o)
-{
-    for (struct registry_op **link = &o->group; *link; link = &(*link)->next) {
-        struct registry_op *op = *link, *start = op->start_op;
-
-        if (op->kind != REGISTRY_END || !start || !start->folded)
-            continue;
-        op->end.started = false;
-        start->folded = false;
-        start->next = op;
-        *link = start;
-        link = &start->next;
-    }
 }
 
 /* ---- what is back from the clerk ---- */
@@ -347,7 +301,7 @@ static struct registry_op *refuse(struct office *o, const struct weir_error *why
 
 static void fail(struct office *o, const struct weir_error *why)
 {
-    unfold(o);
+    unfold_starts(&o->group);
     o->failures++;
     o->most = 1;
     give(o, refuse(o, why));
@@ -381,10 +335,12 @@ static void look_at_lines(struct office *o)
 
 static void write_group(struct office *o)
 {
-    struct registry_op *folded = fold(o);
+    struct registry_op *folded = fold_starts(&o->group, &o->group_tail, &o->groups);
     struct weir_error err = {0};
     enum weir_status status = o->registry->ops->apply(o->registry, o->group, &err);
 
+    for (const struct registry_op *op = folded; op; op = op->next)
+        o->folds++;
     o->busy = false;
     if (status == WEIR_OK) {
         succeed(o, folded);
