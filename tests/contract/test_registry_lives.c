@@ -216,6 +216,8 @@ static void make_by_hand(struct life *l, struct order *o)
     switch (below(l, 5)) {
     case 0:
         o->op.kind = REGISTRY_CANCEL;
+        if (one_in(l, 3))
+            task = some_running(l);
         o->op.cancel = (struct registry_cancel){.task = batch ? 0 : task, .batch = batch};
         break;
     case 1:
@@ -301,6 +303,10 @@ static void put_answer(struct buf *out, const struct registry_op *op)
     if (op->kind == REGISTRY_CANCEL || op->kind == REGISTRY_RETRY)
         buf_printf(out, " count %" PRIu64,
                    op->kind == REGISTRY_CANCEL ? op->cancel.ret_count : op->retry.ret_count);
+    if (op->kind == REGISTRY_CANCEL)
+        buf_printf(out, " running %" PRIu64, op->cancel.ret_running);
+    if (op->kind == REGISTRY_END)
+        buf_puts(out, op->end.ret_cancelled ? " cancelled" : "");
     if (op->kind == REGISTRY_WAKE)
         buf_printf(out, " count %" PRIu32 " next %" PRId64, op->wake.ret_count,
                    op->wake.ret_next_ns);
@@ -403,7 +409,7 @@ static void engine_sees(struct life *l, const struct registry_op *op)
         l->running[task] = op->start.token;
     } else if (op->kind == REGISTRY_END && op->err.status == WEIR_OK) {
         l->running[task] = 0;
-        l->held[task] = op->end.next == REGISTRY_READY;
+        l->held[task] = op->end.next == REGISTRY_READY && !op->end.ret_cancelled;
     }
     engine_gets(l, op, op->ret_ready);
     for (size_t i = 0; i < op->ret_line_count; i++)
@@ -459,8 +465,21 @@ static void take_line(struct life *l, uint32_t line)
 
 /* ---- the record ---- */
 
-/* An edit may make a ready one wait, and is told without the state that it leads to: MAY_WAIT. */
-enum told_state { NOT_THERE, WAITS, MAY_WAIT, IS_READY, RUNS, IS_DONE, HAS_FAILED, IS_CANCELLED };
+/*
+ * An edit may make a ready one wait, and is told without the state that it leads to: MAY_WAIT. One that runs and was cancelled is not
+ * to run again: IS_ENDED.
+ */
+enum told_state {
+    NOT_THERE,
+    WAITS,
+    MAY_WAIT,
+    IS_READY,
+    RUNS,
+    IS_ENDED,
+    IS_DONE,
+    HAS_FAILED,
+    IS_CANCELLED
+};
 
 struct record {
     struct life *l;
@@ -468,9 +487,9 @@ struct record {
 };
 
 /* What may come next for a task, of which the record has told that. */
-static bool may_follow(enum told_state now, enum registry_event_kind kind)
+static bool may_follow(enum told_state now, const struct registry_event *e)
 {
-    switch (kind) {
+    switch (e->kind) {
     case REGISTRY_TASK_SUBMITTED:
         return now == NOT_THERE;
     case REGISTRY_TASK_READY:
@@ -478,13 +497,16 @@ static bool may_follow(enum told_state now, enum registry_event_kind kind)
     case REGISTRY_TASK_ASSIGNED:
         return now == IS_READY || now == MAY_WAIT;
     case REGISTRY_TASK_RETRY_SCHEDULED:
-    case REGISTRY_TASK_DONE:
         return now == RUNS;
+    case REGISTRY_TASK_DONE:
+        return now == RUNS || now == IS_ENDED;
     case REGISTRY_TASK_FAILED:
     case REGISTRY_TASK_CANCELLED:
-        return now >= WAITS && now <= RUNS;
+        return now >= WAITS && now <= IS_ENDED;
     case REGISTRY_TASK_CHANGED:
-        return now != NOT_THERE && now != RUNS && now != IS_DONE;
+        if (slice_equal(e->detail, SLICE("{\"cancel\":true}")))
+            return now == RUNS;
+        return now != NOT_THERE && now != RUNS && now != IS_ENDED && now != IS_DONE;
     case REGISTRY_TASK_DELETED:
         return now >= IS_DONE;
     default:
@@ -506,13 +528,15 @@ static bool follow(void *ctx, const struct registry_event *e)
     if (e->task == 0 || e->kind == REGISTRY_RUNNER_LATE)
         return true;
     now = &r->told[e->task];
-    if (!may_follow(*now, e->kind))
+    if (!may_follow(*now, e))
         differ(r->l, "event %" PRIu64 ": %s of task %" PRIu64 " does not follow", e->seq,
                registry_event_name(e->kind), e->task);
     if (next[e->kind])
         *now = next[e->kind];
     else if (e->kind == REGISTRY_TASK_DELETED)
         *now = NOT_THERE;
+    else if (e->kind == REGISTRY_TASK_CHANGED && *now == RUNS)
+        *now = IS_ENDED;
     else if (e->kind == REGISTRY_TASK_CHANGED)
         *now = *now == IS_READY || *now == MAY_WAIT ? MAY_WAIT : WAITS;
     return true;
@@ -523,7 +547,7 @@ static bool is_as_told(void *ctx, const struct registry_view *v)
     static const enum told_state states[REGISTRY_STATES] = {WAITS,   WAITS,      IS_READY,    RUNS,
                                                             IS_DONE, HAS_FAILED, IS_CANCELLED};
     struct record *r = ctx;
-    enum told_state is = states[v->state], told = r->told[v->id];
+    enum told_state is = v->cancelling ? IS_ENDED : states[v->state], told = r->told[v->id];
 
     if (is != told && !(told == MAY_WAIT && (is == WAITS || is == IS_READY)))
         differ(r->l, "task %" PRIu64 " is %s, and the record tells another story", v->id,

@@ -364,6 +364,7 @@ void registrykit_put_view(struct buf *out, const struct registry_view *v)
     put_number(out, "blocked_by", v->blocked_by);
     buf_puts(out, v->run_after_failure ? " run_after_failure" : "");
     buf_puts(out, v->stuck ? " stuck" : "");
+    buf_puts(out, v->cancelling ? " cancelling" : "");
     put_slice(out, "in", v->pool);
     buf_printf(out, " %s/%s/%d", weir_outcome_name(v->outcome), weir_reason_name(v->reason),
                v->status);

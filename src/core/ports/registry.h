@@ -8,6 +8,7 @@
  *                    │            │          START └────── END ────────┘
  *                    │            │            ▼            │
  *                    │         (restart)    RUNNING ────────┴──► DONE | FAILED | CANCELLED
+ *                    │                         └── restart, and somebody has cancelled it ──► CANCELLED
  *                    └─────────────────────── cancel, deadline, failed dependency ────► CANCELLED | FAILED
  *      FAILED, CANCELLED ──retry by hand──► READY
  *
@@ -33,6 +34,10 @@
  * - A task that fails fails what is BLOCKED behind it, and so on, in the same op: reason dependency, with a message that names the
  *   task directly before. Retrying it later does not bring those back; they are retried by hand, too.
  * - A task whose last dependency is met before its not_before_ns is SCHEDULED.
+ * - A CANCEL of a task that runs is a wish, which is remembered until the task has ended: what would make it READY or SCHEDULED again,
+ *   be it an END or put_back, makes it CANCELLED, whatever else would be said of it (a death too many, say). What its attempt comes to by
+ *   itself stays: DONE, and FAILED for good, for that is more than the wish, and it does not run again either way. A RETRY by hand begins
+ *   without the wish.
  * - What an op about one task (CANCEL, RETRY, EDIT, DELETE, RESOLVE) leaves READY is handed over anew, also when the op was refused:
  *   whoever asked has held it (desk_hold()), and lets go of it then. So an EDIT that changes nothing gives a task back.
  *
@@ -169,7 +174,7 @@ enum registry_event_kind {
     REGISTRY_TASK_DONE,
     REGISTRY_TASK_FAILED,
     REGISTRY_TASK_CANCELLED,
-    REGISTRY_TASK_CHANGED, /* by hand: priority, dependencies */
+    REGISTRY_TASK_CHANGED, /* by hand: priority, dependencies, a cancel while it runs */
     REGISTRY_TASK_DELETED,
     REGISTRY_TASK_QUARANTINED, /* it has killed too many workers; task.failed follows */
     REGISTRY_POOL_CHANGED,
@@ -207,7 +212,8 @@ bool registry_event_from_name(struct slice name, enum registry_event_kind *ret);
  *            without those that are none). Then task.done | [task.quarantined] task.failed | task.cancelled | task.ready |
  *            task.retry_scheduled (duration: how long), those of an ended task with duration since it was submitted, task.failed with
  *            detail {"reason":"..","message":".."}. With WEIR_E_CONFLICT only runner.late, with what the op says (detail: {"outcome":".."})
- *   CANCEL   task.cancelled (duration: since it was submitted), of a batch in the order of ids
+ *   CANCEL   of each, in the order of ids: task.cancelled (duration: since it was submitted); of one that runs task.changed {"cancel":true},
+ *            once, and task.cancelled with its END, or by put_back
  *   RETRY    of each, in the order of ids, task.changed {"retry":true}; then, in the same order, task.ready of those that are
  *   EDIT     task.changed with what was given: {"priority":N,"not_before_ns":N,"after":[ids]}; nothing was given: no event.
  *            Then task.ready if it has become so, or task.failed
@@ -219,7 +225,7 @@ bool registry_event_from_name(struct slice name, enum registry_event_kind *ret);
  *   CHECK    deadlock.detected in the order of ids, detail {"waits_for":ID,"why":"cancelled"|"failed"|"gone"|"blocked"}: the
  *            first of its dependencies that can never be met
  *   put_back of each, in the order of ids: runner.lost (duration: since its start; detail as of END, reason dispatcher_lost), then task.ready, or
- *            task.quarantined and task.failed
+ *            task.cancelled if somebody has cancelled it, or task.quarantined and task.failed
  *
  * Behind what ends a task, at once: what follows for those that depend on it, in the order of ids, and of those that depend on these,
  * breadth first: task.ready, or task.failed. Behind all events of an op: batch.ended of each batch that has ended by it, in the order
@@ -330,16 +336,19 @@ struct registry_end {
     struct slice pool;
     struct slice message;        /* one line for a person */
     struct slice output, errput; /* kept where the task has ended */
+    bool ret_cancelled;          /* somebody had cancelled it: CANCELLED, in place of `next` */
 };
 
 /*
- * BLOCKED, SCHEDULED, READY -> CANCELLED. One that runs is not touched (WEIR_E_BUSY): its attempt is to be ended. One that has ended:
- * WEIR_E_CONFLICT. What depends on it stays BLOCKED.
+ * BLOCKED, SCHEDULED, READY -> CANCELLED. One that runs is marked, and its attempt is to be ended: it is CANCELLED when that has ended, or
+ * at the next put_back, and never READY or SCHEDULED before; a second CANCEL changes nothing. One that has ended: WEIR_E_CONFLICT.
+ * What depends on it stays BLOCKED.
  */
 struct registry_cancel {
-    uint64_t task;  /* or: */
-    uint64_t batch; /* all of a batch that do not run */
-    uint64_t ret_count;
+    uint64_t task;        /* or: */
+    uint64_t batch;       /* all of a batch that have not ended */
+    uint64_t ret_count;   /* CANCELLED by this op */
+    uint64_t ret_running; /* that run, and are marked */
 };
 
 /*
@@ -496,6 +505,7 @@ struct registry_view {
     int64_t timeout_ns;
     uint32_t blocked_by;           /* dependencies that are not met */
     bool run_after_failure, stuck; /* stuck: found by the last check */
+    bool cancelling;               /* it runs, and is cancelled when that has ended */
     struct slice pool;             /* of the attempt that runs, or of the last */
     enum weir_outcome
         outcome; /* of the last attempt, or how the task ended without one; OK: there is none yet, too */
@@ -611,7 +621,8 @@ struct core_registry_ops {
     /*
      * At a start, before anything is applied: tells what ran when the predecessor ended. After fn has seen them, and their
      * processes have been ended, put_back makes them READY at their old rank, with their attempts recorded as lost
-     * (the dispatcher was killed), in one transaction. A task that was so lost deaths_max times is quarantined; 0: never.
+     * (the dispatcher was killed), in one transaction. One that somebody has cancelled is CANCELLED instead; a task that was so lost
+     * deaths_max times is quarantined; 0: never.
      */
     enum weir_status (*left_running)(struct core_registry *r, registry_left_fn fn, void *ctx,
                                      struct weir_error *err);

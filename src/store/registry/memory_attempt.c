@@ -190,12 +190,25 @@ static bool note(struct memory_registry *m, struct memory_task *t, const struct 
     return true;
 }
 
+static enum weir_status end(struct memory_registry *m, struct registry_op *op,
+                            struct memory_task *t, const struct registry_end *e)
+{
+    if (!tell_runner(m, t, e, op->at_ns) || !note(m, t, e, op->at_ns) ||
+        !tell_next(m, t, e, op->at_ns))
+        return WEIR_E_NOMEM;
+    if (e->next == REGISTRY_DONE || e->next == REGISTRY_FAILED)
+        return memory_spread(m, op, t, op->at_ns) ? WEIR_OK : WEIR_E_NOMEM;
+    return WEIR_OK;
+}
+
 enum weir_status memory_op_end(struct memory_registry *m, struct registry_op *op)
 {
     const struct registry_end *e = &op->end;
+    struct registry_end as_wished;
     struct memory_task *t = memory_find(m, e->task);
     enum weir_status status = WEIR_OK;
 
+    op->end.ret_cancelled = false;
     if (!rules_ended(e->next) && e->next != REGISTRY_READY && e->next != REGISTRY_SCHEDULED)
         return error_set(&op->err, WEIR_E_INVALID, "an attempt does not leave its task %s",
                          registry_state_name(e->next));
@@ -206,12 +219,12 @@ enum weir_status memory_op_end(struct memory_registry *m, struct registry_op *op
         status = start(m, t, &e->start, e->started_ns ? e->started_ns : op->at_ns, e->wait_ns);
     if (status != WEIR_OK)
         return status;
-    if (!tell_runner(m, t, e, op->at_ns) || !note(m, t, e, op->at_ns) ||
-        !tell_next(m, t, e, op->at_ns))
-        return WEIR_E_NOMEM;
-    if (e->next == REGISTRY_DONE || e->next == REGISTRY_FAILED)
-        return memory_spread(m, op, t, op->at_ns) ? WEIR_OK : WEIR_E_NOMEM;
-    return WEIR_OK;
+    if (rules_next(e->next, t->cancelling) == e->next)
+        return end(m, op, t, e);
+    as_wished = *e;
+    as_wished.next = REGISTRY_CANCELLED;
+    op->end.ret_cancelled = true;
+    return end(m, op, t, &as_wished);
 }
 
 /* ---- time ---- */
@@ -274,13 +287,13 @@ static bool put_back_one(struct memory_registry *m, struct registry_op *op, stru
     struct registry_end lost = {.outcome = WEIR_OUTCOME_LOST,
                                 .reason = WEIR_REASON_DISPATCHER_LOST,
                                 .message = SLICE(RULES_DISPATCHER_LOST),
-                                .next = REGISTRY_READY,
+                                .next = rules_next(REGISTRY_READY, t->cancelling),
                                 .death = true,
                                 .run_ns = op->at_ns - t->started_ns};
 
     if (!tell_runner(m, t, &lost, op->at_ns) || !note(m, t, &lost, op->at_ns))
         return false;
-    if (deaths_max > 0 && t->deaths >= deaths_max)
+    if (lost.next == REGISTRY_READY && deaths_max > 0 && t->deaths >= deaths_max)
         return quarantine(m, op, t);
     return tell_next(m, t, &lost, op->at_ns);
 }

@@ -25,6 +25,8 @@ static const char *check_task(const struct memory_registry *m, const struct memo
         return "a task waits for nothing, or does not wait";
     if (t->stuck && t->state != REGISTRY_BLOCKED)
         return "one that is stuck is not blocked";
+    if (t->cancelling && t->state != REGISTRY_RUNNING)
+        return "one that is to be cancelled does not run";
     if (rules_ended(t->state) != (t->ended_ns != 0))
         return "one that has ended has no time, or another one has";
     if (t->state == REGISTRY_READY && t->rank > m->c.rank)

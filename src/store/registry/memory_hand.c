@@ -53,6 +53,22 @@ static uint64_t *batch_ids(const struct memory_batch *b)
     return ids;
 }
 
+/* Waits or runs. */
+static bool cancel_one(struct memory_registry *m, struct registry_op *op, struct memory_task *t)
+{
+    if (t->state != REGISTRY_RUNNING) {
+        op->cancel.ret_count++;
+        return memory_cancel(m, t, op->at_ns);
+    }
+    op->cancel.ret_running++;
+    if (t->cancelling)
+        return true;
+    if (!memory_touch(m, t, sizeof(*t)))
+        return false;
+    t->cancelling = true;
+    return tell_changed(m, t, RULES_CANCEL, op->at_ns);
+}
+
 static enum weir_status cancel_batch(struct memory_registry *m, struct registry_op *op)
 {
     struct memory_batch *b = memory_need_batch(m, op->cancel.batch, op);
@@ -64,10 +80,8 @@ static enum weir_status cancel_batch(struct memory_registry *m, struct registry_
     for (size_t i = 0; i < b->task_count && ok; i++) {
         struct memory_task *t = memory_find(m, ids[i]);
 
-        if (!t || !rules_waiting(t->state))
-            continue;
-        ok = memory_cancel(m, t, op->at_ns);
-        op->cancel.ret_count++;
+        if (t && !rules_ended(t->state))
+            ok = cancel_one(m, op, t);
     }
     mem_free(ids);
     return ok ? WEIR_OK : WEIR_E_NOMEM;
@@ -77,18 +91,15 @@ enum weir_status memory_op_cancel(struct memory_registry *m, struct registry_op 
 {
     struct memory_task *t;
 
-    op->cancel.ret_count = 0;
+    op->cancel.ret_count = op->cancel.ret_running = 0;
     if (op->cancel.task == 0)
         return cancel_batch(m, op);
     t = memory_need(m, op->cancel.task, op);
     if (!t)
         return WEIR_E_END;
-    if (t->state == REGISTRY_RUNNING)
-        return refuse(op, WEIR_E_BUSY, t, "its attempt is to be ended");
     if (rules_ended(t->state))
         return refuse(op, WEIR_E_CONFLICT, t, "there is nothing left to cancel");
-    op->cancel.ret_count = 1;
-    return memory_cancel(m, t, op->at_ns) ? WEIR_OK : WEIR_E_NOMEM;
+    return cancel_one(m, op, t) ? WEIR_OK : WEIR_E_NOMEM;
 }
 
 /* ---- retrying ---- */

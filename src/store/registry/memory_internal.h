@@ -49,6 +49,7 @@ struct memory_task {
     uint64_t *up; /* ids of tasks that have an edge to this one, or had; in order */
     uint32_t up_count, up_cap;
     bool run_after_failure, stuck, has_result;
+    bool cancelling; /* RUNNING, and somebody has cancelled it */
     uint32_t attempts, failures, deaths, max_attempts, capacity_retries;
     int64_t submitted_ns, not_before_ns, deadline_ns, first_start_ns, ended_ns;
     int64_t timeout_ns, backoff_initial_ns, backoff_ceiling_ns, last_wait_ns;

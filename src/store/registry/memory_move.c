@@ -77,6 +77,8 @@ void memory_set_state(struct memory_registry *m, struct memory_task *t, enum reg
     t->state = state;
     if (state != REGISTRY_BLOCKED)
         t->stuck = false;
+    if (state != REGISTRY_RUNNING)
+        t->cancelling = false;
     memory_link(m, t);
 }
 

@@ -62,6 +62,7 @@ static struct registry_view view_of(const struct memory_task *t, bool payload, b
                               .blocked_by = t->blocked_by,
                               .run_after_failure = t->run_after_failure,
                               .stuck = t->stuck,
+                              .cancelling = t->cancelling,
                               .pool = memory_slice(t->pool),
                               .outcome = t->outcome,
                               .reason = t->reason,

@@ -29,6 +29,12 @@ static inline bool rules_waiting(enum registry_state s)
     return s == REGISTRY_BLOCKED || s == REGISTRY_SCHEDULED || s == REGISTRY_READY;
 }
 
+/* What an attempt leaves its task: where somebody has cancelled that meanwhile, no more attempts. */
+static inline enum registry_state rules_next(enum registry_state next, bool cancelling)
+{
+    return cancelling && !rules_ended(next) ? REGISTRY_CANCELLED : next;
+}
+
 /* runner.completed for ok, and so on. */
 enum registry_event_kind rules_runner_event(enum weir_outcome outcome);
 
@@ -44,6 +50,9 @@ void rules_detail_edit(struct buf *out, const struct registry_edit *e);
 /* why: "cancelled", "failed", "gone", "blocked". */
 void rules_detail_stuck(struct buf *out, uint64_t waits_for, const char *why);
 void rules_detail_batch(struct buf *out, const struct registry_batch *b);
+
+/* Of task.changed, of one that is cancelled while it runs. */
+#define RULES_CANCEL "{\"cancel\":true}"
 
 /* Messages of tasks that end without an attempt of their own. */
 void rules_say_dependency(struct buf *out, uint64_t id, struct slice key);

@@ -202,7 +202,7 @@ static void op_clear(struct registry_op *op)
         op->take.ret_more = false;
         break;
     case REGISTRY_CANCEL:
-        op->cancel.ret_count = 0;
+        op->cancel.ret_count = op->cancel.ret_running = 0;
         break;
     case REGISTRY_RETRY:
         op->retry.ret_count = 0;

@@ -275,10 +275,10 @@ static enum weir_status note(struct sqlite_registry *r, struct task_row *row,
     return status;
 }
 
-static enum weir_status end(struct sqlite_registry *r, struct registry_op *op, struct task_row *row,
-                            struct attempt *a, struct weir_error *err)
+static enum weir_status end(struct sqlite_registry *r, const struct registry_op *op,
+                            const struct registry_end *e, struct task_row *row, struct attempt *a,
+                            struct weir_error *err)
 {
-    const struct registry_end *e = &op->end;
     enum weir_status status = WEIR_OK;
 
     if (e->started)
@@ -303,11 +303,13 @@ static enum weir_status end(struct sqlite_registry *r, struct registry_op *op, s
 enum weir_status op_end(struct sqlite_registry *r, struct registry_op *op, struct weir_error *err)
 {
     const struct registry_end *e = &op->end;
+    struct registry_end as_wished;
     struct attempt a = {0};
     struct task_row row;
     bool found, runs = false;
     enum weir_status status;
 
+    op->end.ret_cancelled = false;
     if (!rules_ended(e->next) && e->next != REGISTRY_READY && e->next != REGISTRY_SCHEDULED) {
         error_set(&op->err, WEIR_E_INVALID, "an attempt does not leave its task %s",
                   registry_state_name(e->next));
@@ -321,7 +323,12 @@ enum weir_status op_end(struct sqlite_registry *r, struct registry_op *op, struc
     if (!found || (e->started ? row.state != REGISTRY_READY
                               : row.state != REGISTRY_RUNNING || !runs || a.token != e->token))
         return late(r, op, err);
-    return end(r, op, &row, &a, err);
+    if (rules_next(e->next, row.flags & TASK_CANCELLING) == e->next)
+        return end(r, op, e, &row, &a, err);
+    as_wished = *e;
+    as_wished.next = REGISTRY_CANCELLED;
+    op->end.ret_cancelled = true;
+    return end(r, op, &as_wished, &row, &a, err);
 }
 
 /* ---- after a crash ---- */
@@ -380,7 +387,6 @@ static enum weir_status put_back_one(struct sqlite_registry *r, uint64_t task, i
     struct registry_end lost = {.outcome = WEIR_OUTCOME_LOST,
                                 .reason = WEIR_REASON_DISPATCHER_LOST,
                                 .message = SLICE(RULES_DISPATCHER_LOST),
-                                .next = REGISTRY_READY,
                                 .death = true};
     struct attempt a = {0};
     struct task_row row;
@@ -395,15 +401,17 @@ static enum weir_status put_back_one(struct sqlite_registry *r, uint64_t task, i
     if (status != WEIR_OK || !found || !runs || row.state != REGISTRY_RUNNING)
         return status;
     lost.run_ns = now_ns - a.started_ns;
+    lost.next = rules_next(REGISTRY_READY, row.flags & TASK_CANCELLING);
     status = tell_runner(r, &row, &a, &lost, now_ns, err);
     if (status == WEIR_OK)
         status = note(r, &row, &lost, now_ns, err);
-    if (status == WEIR_OK && deaths_max > 0 && row.run.deaths >= deaths_max)
+    if (status == WEIR_OK && lost.next == REGISTRY_READY && deaths_max > 0 &&
+        row.run.deaths >= deaths_max)
         return quarantine(r, &row, &a, now_ns, err);
     if (status == WEIR_OK)
         status = tell_next(r, &row, &a, &lost, now_ns, err);
     if (status == WEIR_OK)
-        status = row_move(r, &row, REGISTRY_READY, lost.message, err);
+        status = row_move(r, &row, lost.next, lost.message, err);
     return status;
 }
 

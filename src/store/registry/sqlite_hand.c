@@ -58,6 +58,24 @@ static enum weir_status batch_ids(struct sqlite_registry *r, struct registry_op 
     return id_list_read(r, stmt, 0, ret, "reading a batch", err);
 }
 
+/* Waits or runs. */
+static enum weir_status cancel_one(struct sqlite_registry *r, struct registry_op *op,
+                                   struct task_row *row, struct weir_error *err)
+{
+    enum weir_status status;
+
+    if (row->state != REGISTRY_RUNNING) {
+        op->cancel.ret_count++;
+        return move_cancel(r, row, op->at_ns, err);
+    }
+    op->cancel.ret_running++;
+    if (row->flags & TASK_CANCELLING)
+        return WEIR_OK;
+    row->flags |= TASK_CANCELLING;
+    status = tell_changed(r, row, RULES_CANCEL, op->at_ns, err);
+    return status == WEIR_OK ? row_set(r, row, row->line, row->state, NULL, err) : status;
+}
+
 static enum weir_status cancel_batch(struct sqlite_registry *r, struct registry_op *op,
                                      struct weir_error *err)
 {
@@ -69,10 +87,8 @@ static enum weir_status cancel_batch(struct sqlite_registry *r, struct registry_
         bool found;
 
         status = row_load(r, ids.ids[i], &row, &found, err);
-        if (status != WEIR_OK || !found || !rules_waiting(row.state))
-            continue;
-        status = move_cancel(r, &row, op->at_ns, err);
-        op->cancel.ret_count++;
+        if (status == WEIR_OK && found && !rules_ended(row.state))
+            status = cancel_one(r, op, &row, err);
     }
     return status;
 }
@@ -89,14 +105,11 @@ enum weir_status op_cancel(struct sqlite_registry *r, struct registry_op *op,
     status = need(r, op, op->cancel.task, &row, &found, err);
     if (status != WEIR_OK || !found)
         return status;
-    if (row.state == REGISTRY_RUNNING)
-        refuse(op, WEIR_E_BUSY, &row, "its attempt is to be ended");
-    else if (rules_ended(row.state))
+    if (rules_ended(row.state)) {
         refuse(op, WEIR_E_CONFLICT, &row, "there is nothing left to cancel");
-    if (op->err.status != WEIR_OK)
         return WEIR_OK;
-    op->cancel.ret_count = 1;
-    return move_cancel(r, &row, op->at_ns, err);
+    }
+    return cancel_one(r, op, &row, err);
 }
 
 /* ---- retrying ---- */

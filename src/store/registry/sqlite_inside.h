@@ -104,8 +104,9 @@ struct line_before {
 
 #define TASK_RUN_AFTER_FAILURE 1u
 #define TASK_STUCK             2u
-#define TASK_NEEDED            4u /* others depend on it */
-#define TASK_BIG               8u /* its payload stands elsewhere */
+#define TASK_NEEDED            4u  /* others depend on it */
+#define TASK_BIG               8u  /* its payload stands elsewhere */
+#define TASK_CANCELLING        16u /* it runs, and somebody has cancelled it */
 
 struct task_opts {
     uint32_t max_attempts;

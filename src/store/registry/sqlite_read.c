@@ -139,6 +139,7 @@ enum weir_status reader_view(struct sqlite_reader *rd, sqlite3_stmt *stmt, bool 
         .blocked_by = row.blocked,
         .run_after_failure = row.flags & TASK_RUN_AFTER_FAILURE,
         .stuck = row.flags & TASK_STUCK,
+        .cancelling = row.flags & TASK_CANCELLING,
         .pool = registry_name_text(rd->r, row.run.pool),
         .outcome = (enum weir_outcome)word(rd, row.run.outcome, true),
         .reason = (enum weir_reason)word(rd, row.run.reason, false),

@@ -129,8 +129,12 @@ enum weir_status row_move(struct sqlite_registry *r, struct task_row *row, enum 
                           struct slice message, struct weir_error *err)
 {
     struct row_on_way w = {.message = message};
-    enum weir_status status = count_change(r, row, row->line, to, err);
+    enum weir_status status;
 
+    /* The usual way leaves the flags as they are. */
+    if (row->flags & TASK_CANCELLING)
+        return row_set(r, row, row->line, to, &message, err);
+    status = count_change(r, row, row->line, to, err);
     w.row = *row;
     return status == WEIR_OK ? rows_move(r, &w, err) : status;
 }
@@ -150,6 +154,8 @@ enum weir_status row_set(struct sqlite_registry *r, struct task_row *row, uint32
     rows_forget(r, row->id);
     if (to != REGISTRY_BLOCKED)
         row->flags &= ~TASK_STUCK;
+    if (to != REGISTRY_RUNNING)
+        row->flags &= ~TASK_CANCELLING;
     run_len = run_pack(&row->run, row->submitted_ns, r->run);
     opts_len = opts_pack(&row->opts, row->submitted_ns, r->opts);
     sqlite3_bind_int(stmt, 1, (int)to);

@@ -22,6 +22,8 @@ static const struct {
     {"a task waits for nothing, or does not wait",
      "SELECT 1 FROM task WHERE state < 4 AND (state = 0) <> (blocked > 0)"},
     {"a stuck task is not blocked", "SELECT 1 FROM task WHERE flags & 2 AND state <> 0"},
+    {"a task that is to be cancelled does not run",
+     "SELECT 1 FROM task WHERE flags & 16 AND state <> 3"},
     {"a batch counts wrong",
      "SELECT 1 FROM batch b WHERE n0 <> (SELECT count(*) FROM task WHERE batch = b.id AND state = "
      "0)"
