@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What is to be done at the desk after an op of a user is written: as in engine/tasks.c. */
+/* What is to be done at the desk after an op of a user is written: as in engine/tasks_ops.c. */
 struct registry_note {
     enum registry_op_kind kind;
     uint64_t task, batch; /* one of them, of CANCEL and EDIT */
@@ -230,7 +230,7 @@ static void settle(struct office *o, struct registry_note *n)
     mem_free(n);
 }
 
-/* As run_back() in engine/tasks.c does it. */
+/* As tasks_run_back() in engine/tasks_ops.c does it. */
 static void open_mail(struct sim_world *w, struct sim_event *ev)
 {
     struct office *o = list_entry(ev, struct office, mail);
@@ -456,7 +456,7 @@ static void lodger_pool_gone(struct sim_lodger *l, struct core_pool *p)
     desk_pool_gone(o->desk, p, office_now(o));
 }
 
-/* As engine/tasks.c passes it on. */
+/* As engine/tasks_tell.c passes it on. */
 static void on_event(struct core_observer *observer, const struct core_event *ev)
 {
     struct office *o = list_entry(observer, struct office, observer);
