@@ -15,7 +15,7 @@
  * had, step by step. Under the lock.
  */
 struct back {
-    struct registry_op *ops, **ops_tail; /* the desk's own, and `left` of notes */
+    struct registry_op *ops, **ops_tail; /* the desk's own, and what is left of errands */
 };
 
 struct engine_tasks {

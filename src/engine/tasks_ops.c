@@ -1,46 +1,27 @@
 /*
  * An op of somebody else (a SUBMIT from the API) is theirs again as soon as it is durable; what it means for the desk is kept
- * apart: the tasks that it has made ready, and for those few ops that change a task which the desk may have, a note.
+ * in a note, and told to the desk in its place among the desk's own ops (core/errand.h).
  */
 #include "base/error.h"
 #include "base/mem.h"
+#include "core/errand.h"
 #include "engine/tasks_internal.h"
 
 #include <assert.h>
 
-/* What the engine's thread is to do before an op of somebody else is written, and after it. */
+/* The way of such an op. */
 struct registry_note {
     struct mail mail; /* first: on the way to the engine's thread */
     struct engine_tasks *tasks;
     struct registry_op *op; /* on the way; the caller's afterwards */
-    enum registry_op_kind kind;
-    uint64_t task, batch; /* one of them, of CANCEL and EDIT */
-    bool ran;             /* an attempt of it is being ended */
-    /* Afterwards, in its place among the desk's own ops: what it has made ready. err.status is the op's. */
-    struct registry_op left;
-    int64_t wake_ns; /* 0: none */
+    struct errand errand;
 };
 
 /* ---- what is back from the clerk ---- */
 
-/* What an op of somebody else means for the desk: first for what it had of the task, then what it is handed. */
 static void settle(struct engine_tasks *t, struct registry_note *n)
 {
-    struct instant now = t->engine->now;
-    enum weir_status status = n->left.err.status;
-    /* One that runs was left as it was. */
-    bool written = !n->left.untaken && status != WEIR_E_BUSY;
-
-    if (n->batch != 0)
-        desk_let_go_batch(t->desk, n->batch, written, now);
-    else if (n->task != 0)
-        desk_let_go(t->desk, n->task, written, now);
-    /* What was on its way from the registry when it was cancelled, and runs. */
-    if (n->task != 0 && n->kind == REGISTRY_CANCEL && status == WEIR_OK)
-        desk_gone(t->desk, n->task, now);
-    desk_made_ready(t->desk, &n->left, now);
-    if (n->wake_ns != 0)
-        desk_wake_by(t->desk, n->wake_ns);
+    errand_settle(&n->errand, t->desk, t->engine->now);
     mem_free(n);
 }
 
@@ -57,16 +38,10 @@ static void lines_told(struct engine_tasks *t, struct registry_op *op)
 /* The desk has gone before it: the registry has it all. */
 static void discard(struct registry_op *op)
 {
-    struct registry_op *left = op->note ? &op->note->left : op;
+    struct registry_note *n = op->note;
 
-    while (left->ret_ready) {
-        struct registry_task *r = left->ret_ready;
-
-        left->ret_ready = r->next;
-        mem_free(r);
-    }
-    mem_free(left->ret_lines);
-    mem_free(op->note ? (void *)op->note : (void *)op);
+    errand_drop(op);
+    mem_free(n ? (void *)n : (void *)op);
 }
 
 void tasks_run_back(struct engine *e, struct mail *m)
@@ -95,48 +70,15 @@ void tasks_run_back(struct engine *e, struct mail *m)
     }
 }
 
-static void keep_time(struct registry_note *n, int64_t ns)
-{
-    if (ns != 0 && (n->wake_ns == 0 || ns < n->wake_ns))
-        n->wake_ns = ns;
-}
-
-static void keep_times(struct registry_note *n, const struct registry_op *op)
-{
-    if (op->kind == REGISTRY_SUBMIT)
-        for (size_t i = 0; i < op->submit.count; i++) {
-            keep_time(n, op->submit.specs[i].not_before_ns);
-            keep_time(n, op->submit.specs[i].deadline_ns);
-        }
-    else if (op->kind == REGISTRY_EDIT && op->edit.not_before_ns)
-        keep_time(n, *op->edit.not_before_ns);
-    else if (op->kind == REGISTRY_RETRY || op->kind == REGISTRY_RESOLVE)
-        keep_time(n, op->at_ns); /* it may have a time of its own: a look tells */
-}
-
-/* What an op of somebody else means for the desk; the op is theirs again. */
+/* The op is theirs again. */
 static struct registry_op *keep(struct registry_op *op)
 {
     struct registry_note *n = op->note;
 
-    n->left = (struct registry_op){.kind = op->kind,
-                                   .untaken = op->untaken,
-                                   .ret_ready = op->ret_ready,
-                                   .ret_lines = op->ret_lines,
-                                   .ret_line_count = op->ret_line_count,
-                                   .ret_due_ns = op->ret_due_ns,
-                                   .note = n};
-    n->left.err.status = op->err.status;
-    op->ret_ready = NULL;
-    op->ret_lines = NULL;
-    op->ret_line_count = 0;
+    errand_keep(&n->errand, op);
     op->note = NULL;
-    if (op->err.status == WEIR_OK)
-        keep_times(n, op);
-    /* An attempt is being ended, as was asked; or it has ended by itself just before. */
-    if (n->ran && (op->err.status == WEIR_E_BUSY || op->err.status == WEIR_E_CONFLICT))
-        op->err = (struct weir_error){0};
-    return &n->left;
+    n->errand.left.note = n;
+    return &n->errand.left;
 }
 
 /* On the clerk's thread. */
@@ -188,22 +130,13 @@ void tasks_clerk_committed(void *ctx, uint64_t last_event)
 
 /* ---- ops of others; any thread ---- */
 
-/* Before it is written, on the engine's thread: what is here of the task must not go on as if nothing had been. */
+/* Before it is written, on the engine's thread. */
 static void run_note(struct engine *e, struct mail *m)
 {
     struct registry_note *n = (struct registry_note *)(void *)m;
-    struct engine_tasks *t = n->tasks;
-    struct registry_op *op = n->op;
 
-    n->task = op->kind == REGISTRY_CANCEL ? op->cancel.task : op->edit.task;
-    if (op->kind == REGISTRY_CANCEL && op->cancel.task == 0) {
-        n->batch = op->cancel.batch;
-        desk_hold_batch(t->desk, n->batch, e->now);
-        n->ran = desk_cancel_batch(t->desk, n->batch, "its batch was cancelled", e->now) > 0;
-    } else if (desk_hold(t->desk, n->task, e->now) == DESK_RUNS && op->kind == REGISTRY_CANCEL) {
-        n->ran = desk_cancel(t->desk, n->task, "the task was cancelled", e->now);
-    }
-    clerk_send(t->clerk, op);
+    errand_begin(&n->errand, n->tasks->desk, n->op, e->now);
+    clerk_send(n->tasks->clerk, n->op);
 }
 
 void engine_tasks_send(struct engine_tasks *t, struct registry_op *op)
@@ -230,9 +163,8 @@ void engine_tasks_send(struct engine_tasks *t, struct registry_op *op)
     n->mail.run = run_note;
     n->tasks = t;
     n->op = op;
-    n->kind = op->kind;
     op->note = n;
-    if (op->kind == REGISTRY_CANCEL || op->kind == REGISTRY_EDIT)
+    if (errand_has_to_begin(op))
         engine_post(t->engine, &n->mail);
     else
         clerk_send(t->clerk, op);
