@@ -29,6 +29,7 @@
 #ifndef CORE_DESK_H
 #define CORE_DESK_H
 
+#include "base/list.h"
 #include "core/dispatcher.h"
 #include "core/ports/registry.h"
 #include "core/schedule/schedule.h"
@@ -177,25 +178,26 @@ void desk_made_ready(struct desk *d, struct registry_op *op, struct instant now)
 void desk_written(struct desk *d, struct registry_op *op, struct instant now);
 
 /*
- * Somebody wants to change a task that may be here: to be called before the op is given to the registry. What waits is held: it
- * does not start until desk_let_go(). DESK_RUNS: it is left as it is.
+ * Somebody wants to change a task that may be here, or all of a batch: to be called before the op is given to the registry. Until
+ * desk_let_go() nothing of it starts, neither what waits here nor what comes meanwhile nor what an attempt leaves ready. What runs,
+ * runs on; that it has begun is written before the op, which so finds it running.
  */
-enum desk_found { DESK_NOT_HERE, DESK_WAITED, DESK_RUNS };
-enum desk_found desk_hold(struct desk *d, uint64_t task, struct instant now);
+struct desk_hold {
+    uint64_t task;    /* or: */
+    uint64_t batch;   /* task is 0 */
+    struct list link; /* the desk's */
+};
+/* h stays where it is until desk_let_go(), or the desk is freed. */
+void desk_hold(struct desk *d, struct desk_hold *h, struct instant now);
 /*
  * The op has been given to the registry; to be called in the order in which ops were written (desk_written(), too), before
- * desk_made_ready() of the same op. written: what is here of the task, held or not, is no longer what the registry has, and goes,
- * unless the op hands it over anew. Not: the store did not take the op, or the task runs: nothing has changed, it may go again.
+ * desk_made_ready() of the same op. written: what is here and waits is no longer what the registry has, and goes, unless
+ * the op hands it over anew. Not: the store did not take the op, or the task runs: nothing has changed, it may go again.
  */
-void desk_let_go(struct desk *d, uint64_t task, bool written, struct instant now);
-/* The same for all tasks of a batch that wait here. */
-void desk_hold_batch(struct desk *d, uint64_t batch, struct instant now);
-void desk_let_go_batch(struct desk *d, uint64_t batch, bool written, struct instant now);
-/* A task is no longer ready, or is gone: an op has made it so. What is here of it goes; an attempt is ended. */
-void desk_gone(struct desk *d, uint64_t task, struct instant now);
+void desk_let_go(struct desk *d, struct desk_hold *h, bool written, struct instant now);
 /* Something is due by then (wall clock): a task's time, or its deadline. */
 void desk_wake_by(struct desk *d, int64_t wall_ns);
-/* Ends the attempt of a task that runs: cancelled, for the task too. False: it does not run. */
+/* Ends the attempt of a task that runs and was cancelled; it is not tried again, however that ends. False: it does not run. */
 bool desk_cancel(struct desk *d, uint64_t task, const char *why, struct instant now);
 /* The same for all of a batch that run. Returns how many do. */
 size_t desk_cancel_batch(struct desk *d, uint64_t batch, const char *why, struct instant now);

@@ -10,14 +10,14 @@ bool errand_has_to_begin(const struct registry_op *op)
 void errand_begin(struct errand *e, struct desk *d, const struct registry_op *op,
                   struct instant now)
 {
-    e->task = op->kind == REGISTRY_CANCEL ? op->cancel.task : op->edit.task;
-    if (op->kind == REGISTRY_CANCEL && op->cancel.task == 0) {
-        e->batch = op->cancel.batch;
-        desk_hold_batch(d, e->batch, now);
-        e->ran = desk_cancel_batch(d, e->batch, "its batch was cancelled", now) > 0;
-    } else if (desk_hold(d, e->task, now) == DESK_RUNS && op->kind == REGISTRY_CANCEL) {
-        e->ran = desk_cancel(d, e->task, "the task was cancelled", now);
-    }
+    if (op->kind == REGISTRY_EDIT)
+        e->hold.task = op->edit.task;
+    else if (op->cancel.task != 0)
+        e->hold.task = op->cancel.task;
+    else
+        e->hold.batch = op->cancel.batch;
+    e->holds = true;
+    desk_hold(d, &e->hold, now);
 }
 
 /* ---- what is kept of it ---- */
@@ -56,12 +56,18 @@ void errand_keep(struct errand *e, struct registry_op *op)
     op->ret_line_count = 0;
     if (op->err.status == WEIR_OK)
         keep_times(e, op);
-    /* An attempt is being ended, as was asked; or it has ended by itself just before. */
-    if (e->ran && (op->err.status == WEIR_E_BUSY || op->err.status == WEIR_E_CONFLICT))
-        op->err = (struct weir_error){0};
 }
 
 /* ---- what it means for the desk ---- */
+
+/* What runs of it ran when the op was written: nothing has started since. */
+static void end_attempts(const struct errand *e, struct desk *d, struct instant now)
+{
+    if (e->hold.task != 0)
+        (void)desk_cancel(d, e->hold.task, "the task was cancelled", now);
+    else
+        (void)desk_cancel_batch(d, e->hold.batch, "its batch was cancelled", now);
+}
 
 void errand_settle(struct errand *e, struct desk *d, struct instant now)
 {
@@ -69,13 +75,11 @@ void errand_settle(struct errand *e, struct desk *d, struct instant now)
     /* One that runs was left as it was. */
     bool written = !e->left.untaken && status != WEIR_E_BUSY;
 
-    if (e->batch != 0)
-        desk_let_go_batch(d, e->batch, written, now);
-    else if (e->task != 0)
-        desk_let_go(d, e->task, written, now);
-    /* What was on its way from the registry when it was cancelled, and runs. */
-    if (e->task != 0 && e->kind == REGISTRY_CANCEL && status == WEIR_OK)
-        desk_gone(d, e->task, now);
+    if (e->holds)
+        desk_let_go(d, &e->hold, written, now);
+    if (e->holds && e->kind == REGISTRY_CANCEL && status == WEIR_OK)
+        end_attempts(e, d, now);
+    e->holds = false;
     desk_made_ready(d, &e->left, now);
     if (e->wake_ns != 0)
         desk_wake_by(d, e->wake_ns);

@@ -7,8 +7,11 @@
  *     errand_keep(&errand, op);                  // op is theirs again; errand.left stands for it
  *     errand_settle(&errand, desk, now);         // on the desk's thread, in its turn
  *
+ * A CANCEL ends what runs only when it is written: what is told to its owner is so, whatever happens then; and one that the store does not
+ * take has changed nothing. Until then the attempt runs on, and nothing of the task starts (desk_hold()).
+ *
  * Pure; of whoever stands between the desk and those who have ops: the engine, and the office of the simulator. One thread
- * at a time. Zeroed is new.
+ * at a time. Zeroed is new; from errand_begin() to errand_settle() it stays where it is.
  */
 #ifndef CORE_ERRAND_H
 #define CORE_ERRAND_H
@@ -17,8 +20,8 @@
 
 struct errand {
     enum registry_op_kind kind;
-    uint64_t task, batch; /* one of them, of CANCEL and EDIT */
-    bool ran;             /* an attempt of it is being ended */
+    bool holds; /* it has begun: */
+    struct desk_hold hold;
     /* What is left of the op, in its place among the desk's own: what it has made ready. err.status is the op's. */
     struct registry_op left;
     int64_t wake_ns; /* the first time that it has set (wall clock); 0: none */
@@ -26,15 +29,14 @@ struct errand {
 
 /* Whether the op may change a task that the desk has: that is held before the op is written. */
 bool errand_has_to_begin(const struct registry_op *op);
-/* What is here of the task must not go on as if nothing had been: it is held, and an attempt is ended by a CANCEL. */
+/* What is here of the task must not go on as if nothing had been: it is held. */
 void errand_begin(struct errand *e, struct desk *d, const struct registry_op *op,
                   struct instant now);
 /*
- * Takes from a written (or failed) op what is the desk's: op->ret_ready and ret_lines, due times. What the op says to its owner is made
- * right: that a task runs is no failure of a CANCEL that ends its attempt. Any thread.
+ * Takes from a written (or failed) op what is the desk's: op->ret_ready and ret_lines, due times. Any thread.
  */
 void errand_keep(struct errand *e, struct registry_op *op);
-/* Tells the desk: first of what it had of the task, then what it is handed. e->left is used up. */
+/* Tells the desk: first of what it had of the task, then what it is handed. An attempt is ended by a CANCEL. e->left is used up. */
 void errand_settle(struct errand *e, struct desk *d, struct instant now);
 /* Without a desk: lets go of what an op (e->left) has made ready. The registry has it all. */
 void errand_drop(struct registry_op *left);

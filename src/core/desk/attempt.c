@@ -230,7 +230,8 @@ void attempt_written(struct desk *d, struct attempt *a, struct registry_op *op, 
                 window_add(d, a->anew, now);
             a->anew = NULL;
         } else if (a->end_op.end.next == REGISTRY_READY) {
-            window_end_written(d, a->task, op->err.status == WEIR_OK, now);
+            window_end_written(d, a->task,
+                               op->err.status == WEIR_OK && !a->end_op.end.ret_cancelled, now);
         }
         a->t = NULL;
     }
@@ -570,16 +571,6 @@ bool desk_cancel(struct desk *d, uint64_t task, const char *why, struct instant 
     if (a)
         cancel(a, why, now);
     return a != NULL;
-}
-
-void desk_gone(struct desk *d, uint64_t task, struct instant now)
-{
-    struct desk_task *t = idmap_get(&d->tasks, task);
-
-    if (t && t->state == DESK_TASK_READY)
-        window_gone(d, t, now);
-    else if (t && t->state == DESK_TASK_RUNNING)
-        (void)desk_cancel(d, task, "the task was cancelled", now);
 }
 
 size_t desk_cancel_batch(struct desk *d, uint64_t batch, const char *why, struct instant now)

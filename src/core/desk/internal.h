@@ -4,6 +4,7 @@
  *     desk.c      making and taking apart; what is told from outside; the turn
  *     pools.c     pools, slots and limits
  *     window.c    ready tasks in memory: what is handed over, taken, set aside, forgotten
+ *     hold.c      what somebody is about to change
  *     attempt.c   from the choice to the end of an attempt
  *     judge.c     what follows from it
  *     look.c      what somebody wants to see; the checks
@@ -19,6 +20,8 @@
 
 /* A look at the wall clock at least that often: it may have been set. */
 #define DESK_LOOK_NS (5 * NS_PER_S)
+/* Lists of holds, by what is held. */
+#define DESK_HOLD_LISTS 256
 /* Tasks whose time has come, made ready by one op. */
 #define DESK_WAKE_TASKS 1000
 
@@ -63,7 +66,6 @@ struct desk_task {
     struct desk_pool *refused_by; /* that it waits for until wake_at; NULL: it does not */
     struct instant wake_at;       /* set aside until then; NEVER: not, or for its worker */
     uint64_t worker;              /* set aside until that one has room; 0: not */
-    uint32_t holds;               /* ops that may change it are with the registry */
     uint32_t ends;                /* of READY: ENDs that made it so, and are not written yet */
     bool
         gone; /* an op has made it something else; an END that is not written yet says whether it stays */
@@ -125,9 +127,11 @@ struct desk {
     uint64_t last_token;
     uint64_t window_bytes, unwritten_bytes;
     size_t unwritten, run_count;
-    size_t attempt_count;        /* that are not freed yet */
-    int64_t wake_wall_ns;        /* something is due then; 0: nothing known */
-    struct list stale;           /* desk_task */
+    size_t attempt_count; /* that are not freed yet */
+    int64_t wake_wall_ns; /* something is due then; 0: nothing known */
+    struct list stale;    /* desk_task */
+    struct list holds[DESK_HOLD_LISTS];
+    size_t hold_count;
     struct registry_task *stash; /* handed over, when there was no memory for them */
     struct instant look_at;      /* at tasks that wait for workers */
     bool waking;                 /* a WAKE is under way */
@@ -165,8 +169,16 @@ void window_add(struct desk *d, struct registry_task *r, struct instant now);
 void window_drop(struct desk *d, struct desk_task *t, struct instant now);
 /* One less needs what the registry has handed over: the window, or an attempt whose executor reads the payload. */
 void window_unref(struct registry_task *r);
-/* READY, and an op has made it something else in the registry. */
-void window_gone(struct desk *d, struct desk_task *t, struct instant now);
+/*
+ * READY. An op has perhaps made it something else in the registry: it goes, unless it is handed over anew before the next turn, or an END
+ * that is not written yet says that it stays.
+ */
+void window_doubt(struct desk *d, struct desk_task *t);
+/* READY. Whether it is aside is as it should be again. */
+void window_look_aside(struct desk *d, struct desk_task *t, struct instant now);
+bool window_is_aside(const struct desk *d, const struct desk_task *t);
+/* Of those for which there was no memory: what is held so goes. */
+void window_unstash(struct desk *d, const struct desk_hold *h);
 /* The task leaves for good: its end is written. */
 void window_end(struct desk *d, struct desk_task *t);
 /* READY again, in the schedule at its rank; aside until then (NONE: not). */
@@ -185,6 +197,11 @@ void window_refill(struct desk *d, struct schedule_line *l, struct instant now);
 void window_taken(struct desk *d, struct registry_op *op, struct instant now);
 struct instant window_run(struct desk *d, struct instant now);
 void window_free(struct desk *d);
+
+/* hold.c */
+/* An op is with the registry that may change the task. */
+bool hold_has(const struct desk *d, const struct registry_task *r);
+bool hold_covers(const struct desk_hold *h, const struct registry_task *r);
 
 /* attempt.c */
 /* Starts what may start. */

@@ -88,9 +88,7 @@ static const char *check_tasks(const struct desk *d)
             return "desk: I4: a task that waits has an attempt";
         if (t->state != DESK_TASK_READY && (!t->attempt || t->attempt->t != t))
             return "desk: I2: a task that runs has no attempt";
-        if (t->place.aside !=
-            (t->state == DESK_TASK_READY &&
-             (heap_contains(&t->wait) || !list_empty(&t->link) || t->holds > 0 || t->gone)))
+        if (t->place.aside != (t->state == DESK_TASK_READY && window_is_aside(d, t)))
             return "desk: a task is aside for no reason";
     }
     return bytes != d->window_bytes ? "desk: the bytes of the window are counted wrongly" : NULL;

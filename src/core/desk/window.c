@@ -65,6 +65,7 @@ static bool add(struct desk *d, struct registry_task *r, struct instant now)
     if (r->rank > supply->last_rank)
         supply->last_rank = r->rank;
     schedule_add(d->schedule, l, &t->place, now);
+    window_look_aside(d, t, now);
     return true;
 }
 
@@ -89,10 +90,17 @@ static void end_wait(struct desk *d, struct desk_task *t)
     t->refused_by = NULL;
 }
 
-/* Nothing keeps it from being chosen but that something may be there that it has not been told of. */
-static bool is_aside(const struct desk_task *t)
+bool window_is_aside(const struct desk *d, const struct desk_task *t)
 {
-    return heap_contains(&t->wait) || !list_empty(&t->link) || t->holds > 0 || t->gone;
+    return heap_contains(&t->wait) || !list_empty(&t->link) || t->gone || hold_has(d, t->task);
+}
+
+void window_look_aside(struct desk *d, struct desk_task *t, struct instant now)
+{
+    if (window_is_aside(d, t))
+        schedule_set_aside(d->schedule, &t->place);
+    else
+        schedule_bring_back(d->schedule, &t->place, now);
 }
 
 /* What an attempt has told of it that was not written when the registry handed it over. */
@@ -143,8 +151,7 @@ static bool replace(struct desk *d, struct desk_task *t, struct registry_task *r
     if (r->rank > supply->last_rank)
         supply->last_rank = r->rank;
     schedule_add(d->schedule, l, &t->place, now);
-    if (is_aside(t))
-        schedule_set_aside(d->schedule, &t->place);
+    window_look_aside(d, t, now);
     if (l != before) {
         window_refill(d, before, now);
         schedule_hold_line(d->schedule, before, false);
@@ -181,6 +188,22 @@ void window_add(struct desk *d, struct registry_task *r, struct instant now)
         return;
     r->next = d->stash;
     d->stash = r;
+}
+
+void window_unstash(struct desk *d, const struct desk_hold *h)
+{
+    struct registry_task **link = &d->stash;
+
+    while (*link) {
+        struct registry_task *r = *link;
+
+        if (hold_covers(h, r)) {
+            *link = r->next;
+            mem_free(r);
+        } else {
+            link = &r->next;
+        }
+    }
 }
 
 /* Those for which there was no memory. */
@@ -268,8 +291,7 @@ static void bring_back(struct desk *d, struct desk_task *t, struct instant now)
     end_wait(d, t);
     list_remove(&t->link);
     t->worker = 0;
-    if (!is_aside(t))
-        schedule_bring_back(d->schedule, &t->place, now);
+    window_look_aside(d, t, now);
 }
 
 void window_aside_for(struct desk *d, struct desk_task *t, struct desk_pool *p, uint64_t worker)
@@ -322,6 +344,7 @@ void window_again(struct desk *d, struct desk_task *t, struct desk_pool *p, stru
     t->attempt = NULL;
     t->ends++;
     schedule_add(d->schedule, l, &t->place, now);
+    window_look_aside(d, t, now);
     if (!instant_before(now, until))
         return;
     t->refused_by = p;
@@ -416,56 +439,17 @@ void window_end(struct desk *d, struct desk_task *t)
     leave_window(d, t);
 }
 
-/* ---- held ---- */
+/* ---- doubts ---- */
 
-enum desk_found desk_hold(struct desk *d, uint64_t task, struct instant now)
+void window_doubt(struct desk *d, struct desk_task *t)
 {
-    struct desk_task *t = idmap_get(&d->tasks, task);
-
-    (void)now;
-    if (!t || t->state == DESK_TASK_ENDING)
-        return DESK_NOT_HERE;
-    if (t->state == DESK_TASK_RUNNING)
-        return DESK_RUNS;
-    t->holds++;
-    schedule_set_aside(d->schedule, &t->place);
-    return DESK_WAITED;
-}
-
-/* What an attempt has left is not what the op has seen. */
-void window_gone(struct desk *d, struct desk_task *t, struct instant now)
-{
-    if (t->ends == 0) {
-        window_drop(d, t, now);
-    } else if (!t->gone) {
+    if (t->ends > 0) {
         t->gone = true;
         schedule_set_aside(d->schedule, &t->place);
-    }
-}
-
-static void let_go(struct desk *d, struct desk_task *t, bool written, struct instant now)
-{
-    if (t->state != DESK_TASK_READY) {
-        if (written)
-            t->attempt->anew = mem_free(t->attempt->anew);
-        return;
-    }
-    if (written && t->ends > 0) {
-        window_gone(d, t, now);
-    } else if (written && !t->stale) {
+    } else if (!t->stale) {
         t->stale = true;
         list_push_back(&d->stale, &t->stale_link);
     }
-    if (t->holds > 0 && --t->holds == 0 && !is_aside(t))
-        schedule_bring_back(d->schedule, &t->place, now);
-}
-
-void desk_let_go(struct desk *d, uint64_t task, bool written, struct instant now)
-{
-    struct desk_task *t = idmap_get(&d->tasks, task);
-
-    if (t)
-        let_go(d, t, written, now);
 }
 
 void window_end_written(struct desk *d, uint64_t task, bool ok, struct instant now)
@@ -481,29 +465,8 @@ void window_end_written(struct desk *d, uint64_t task, bool ok, struct instant n
         window_drop(d, t, now);
     } else if (t->gone) {
         t->gone = false;
-        if (!is_aside(t))
-            schedule_bring_back(d->schedule, &t->place, now);
+        window_look_aside(d, t, now);
     }
-}
-
-void desk_hold_batch(struct desk *d, uint64_t batch, struct instant now)
-{
-    struct desk_task *t;
-    size_t i = 0;
-
-    while ((t = idmap_next(&d->tasks, &i)))
-        if (t->task->batch == batch)
-            (void)desk_hold(d, t->place.id, now);
-}
-
-void desk_let_go_batch(struct desk *d, uint64_t batch, bool written, struct instant now)
-{
-    struct desk_task *t;
-    size_t i = 0;
-
-    while ((t = idmap_next(&d->tasks, &i)))
-        if (t->task->batch == batch)
-            let_go(d, t, written, now);
 }
 
 void window_free(struct desk *d)

@@ -45,11 +45,12 @@ static void order_done(struct registry_op *op)
         if (!ok)
             break;
         l->tally->cancels_acked++;
+        l->tally->cancels_running += op->cancel.ret_running;
         if (op->cancel.task != 0)
-            watch_cancelled(l->watch, op->cancel.task, false);
+            watch_cancelled(l->watch, op->cancel.task);
         for (uint64_t id = 1; op->cancel.batch != 0 && id <= o->batch_last; id++)
             if (watch_task(l->watch, id)->batch == op->cancel.batch)
-                watch_cancelled(l->watch, id, true);
+                watch_cancelled(l->watch, id);
         break;
     case REGISTRY_EDIT:
         l->tally->edits_done += ok;

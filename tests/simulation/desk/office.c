@@ -421,14 +421,16 @@ static void drop_chain(struct office *o, struct registry_op *chain, struct regis
             continue;
         }
         if (op->note && op == &op->note->errand.left) {
-            desk_made_ready(o->desk, op, office_now(o));
-            mem_free(op->note);
+            settle(o, op->note);
             continue;
         }
         if (op->done) {
+            struct registry_note *n = op->note;
+
             op->err = gone;
             op->untaken = true;
-            op->note = mem_free(op->note);
+            (void)keep(op);
+            settle(o, n);
             op->done(op);
             continue;
         }

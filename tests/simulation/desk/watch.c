@@ -76,8 +76,7 @@ struct watch_task *watch_task(struct watch *w, uint64_t id)
         assert(w->tasks);
         memset(w->tasks + w->task_cap, 0, (cap - w->task_cap) * sizeof *w->tasks);
         for (size_t i = w->task_cap; i < cap; i++)
-            w->tasks[i].cancelled_at = w->tasks[i].ended_at = w->tasks[i].retried_at =
-                INSTANT_NEVER;
+            w->tasks[i].ended_at = w->tasks[i].retried_at = INSTANT_NEVER;
         w->task_cap = cap;
     }
     if (id > w->task_last)
@@ -121,15 +120,15 @@ void watch_resolved(struct watch *w, uint64_t id)
     watch_task(w, id)->after_count = 0;
 }
 
-void watch_cancelled(struct watch *w, uint64_t id, bool by_batch)
+void watch_cancelled(struct watch *w, uint64_t id)
 {
     struct watch_task *t = watch_task(w, id);
 
-    if (t->state >= WATCH_DONE || t->retried_at.ns == w->now.ns)
-        return; /* or it was retried in the same transaction */
+    if (t->retried_at.ns == w->now.ns)
+        return; /* it was retried in the same transaction */
     t->cancelled = true;
-    t->by_batch = by_batch;
-    t->cancelled_at = w->now;
+    if (t->state < WATCH_DONE && !t->marked)
+        watch_fail(w, "P1: the record does not know that a task is cancelled", id);
 }
 
 /* ---- attempts ---- */
@@ -179,20 +178,19 @@ static void check_task(struct watch *w, const struct watch_run *r)
         watch_fail(w, "a number of an attempt was given twice", id);
     if (t->deadline_ns != 0 && w->wall_ns >= t->deadline_ns)
         watch_fail(w, "a task starts after its deadline", id);
-    if (t->not_before_ns > w->wall_ns && !w->set_back && !t->is_stray)
+    if (t->not_before_ns > w->wall_ns && !w->set_back)
         watch_fail(w, "a task starts before its time", id);
     for (size_t i = 0; i < t->after_count; i++)
         if (!dependency_is_met(w, t, t->after[i]))
             watch_fail(w, "a task starts before what it depends on", id);
     if (t->state == WATCH_UNKNOWN)
         watch_fail(w, "a task starts that was never accepted", id);
-    if (t->cancelled && !t->by_batch &&
-        instant_before(instant_add(t->cancelled_at, w->mail_max_ns), w->now))
-        watch_fail(w, "a task starts after it was cancelled", id);
+    if (t->cancelled || t->state == WATCH_CANCELLED)
+        watch_fail(w, "P1: a task starts after it was cancelled", id);
     if (t->state >= WATCH_DONE &&
         instant_before(instant_add(t->ended_at, w->mail_max_ns), w->now)) {
         w->strays++;
-        if (!t->by_batch && !(w->set_back && t->deadline_ns != 0))
+        if (!(w->set_back && t->deadline_ns != 0))
             watch_fail(w, "I5: a task starts that has ended", id);
     }
 }
@@ -350,6 +348,7 @@ static bool was(const struct watch_task *t, unsigned states)
 static void ended(struct watch *w, struct watch_task *t, enum watch_state state)
 {
     t->state = state;
+    t->marked = false;
     t->ended_at = w->now;
     t->has_done = t->has_done || state == WATCH_DONE;
     t->has_failed = t->has_failed || state == WATCH_FAILED;
@@ -361,11 +360,15 @@ static void changed(struct watch *w, struct watch_task *t, const struct registry
         if (!was(t, IN(FAILED) | IN(CANCELLED)))
             watch_fail(w, "I6: a task is retried that has not failed", e->task);
         t->state = WATCH_WAITS;
-        t->cancelled = t->is_stray = false;
+        t->cancelled = false;
         t->ended_at = INSTANT_NEVER;
         t->retried_at = w->now;
         t->counted = 0;
         t->not_before_ns = t->attempts > 0 ? 0 : t->not_before_ns;
+    } else if (says(e->detail, "\"cancel\":true")) {
+        if (!was(t, IN(RUNS_NOW)) || t->marked)
+            watch_fail(w, "I6: a task is marked as cancelled that does not run, or twice", e->task);
+        t->marked = true;
     } else if (t->state == WATCH_READY) {
         t->state = WATCH_MAY_WAIT;
     } else if (!was(t, IN(WAITS) | IN(MAY_WAIT))) {
@@ -406,6 +409,8 @@ static void take_task_event(struct watch *w, struct watch_task *t, const struct 
     }
     if (rules[e->kind].from == 0)
         return;
+    if (t->marked && (e->kind == REGISTRY_TASK_READY || e->kind == REGISTRY_TASK_RETRY_SCHEDULED))
+        watch_fail(w, "P1: a task that was cancelled is to run again", e->task);
     if (!was(t, rules[e->kind].from)) {
         snprintf(text, sizeof text, "I6: %s comes after state %d of the record",
                  registry_event_name(e->kind), (int)t->state);
@@ -506,7 +511,6 @@ void watch_restarted(struct watch *w)
         struct watch_task *t = watch_task(w, id);
 
         t->live = 0;
-        t->cancelled = false; /* of what ran: that its attempt was being ended is not durable */
         t->retried_at = INSTANT_NEVER;
         t->ended_at = INSTANT_NONE; /* the time begins anew */
     }

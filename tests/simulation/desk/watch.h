@@ -10,7 +10,8 @@
  * What it checks, by number as in docs/INVARIANTS.md: I1 (permits against the attempts that really are between start and
  * report), I2 and I5 (one attempt of a task at a time, one end of each, one recorded end), I6 (the order of a task's
  * events), P3 (no limit is passed by a start: places, global, quotas, reserve, slots, sessions), and that nothing starts that
- * must not: in a disabled pool, after its deadline, before its dependencies, after it has ended or was cancelled. A hash
+ * must not: in a disabled pool, after its deadline, before its dependencies, after it has ended; and (P1) once somebody was told that
+ * it is cancelled, be it before a crash. A hash
  * over all of it says whether two lives were the same (I7).
  */
 #ifndef SIMULATION_DESK_WATCH_H
@@ -51,16 +52,17 @@ enum watch_state {
 
 struct watch_task {
     enum watch_state state;
-    bool run_after_failure, has_done, has_failed, is_stray, by_batch;
+    bool run_after_failure, has_done, has_failed;
     uint64_t batch;
     uint32_t attempts, max_attempts; /* recorded */
     uint32_t counted;                /* ends that can count against max_attempts */
     int64_t deadline_ns, not_before_ns;
     uint64_t *after;
     size_t after_count;
-    size_t live; /* attempts that run and were not asked to end */
-    bool cancelled;
-    struct instant cancelled_at, ended_at, retried_at; /* NEVER: not */
+    size_t live;    /* attempts that run and were not asked to end */
+    bool cancelled; /* somebody was told so, and has not had it retried since */
+    bool marked;    /* the record says so, and it runs */
+    struct instant ended_at, retried_at; /* NEVER: not */
 };
 
 struct watch_run {
@@ -111,7 +113,7 @@ void watch_submitted(struct watch *w, uint64_t id, const struct registry_spec *s
 void watch_edited(struct watch *w, uint64_t id, const struct registry_edit *e);
 void watch_resolved(struct watch *w, uint64_t id);
 /* Somebody was told that it is cancelled. */
-void watch_cancelled(struct watch *w, uint64_t id, bool by_batch);
+void watch_cancelled(struct watch *w, uint64_t id);
 void watch_prepared(struct watch *w, const struct desk_attempt *a);
 void watch_began(struct watch *w, struct watch_pool *p, const struct core_attempt *a);
 void watch_asked(struct watch *w, const struct core_attempt *a);

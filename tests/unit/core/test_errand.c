@@ -55,28 +55,6 @@ static void the_first_time_that_an_op_sets_is_kept_if_it_was_written(void **stat
     assert_int_equal(unchanged.wake_ns, 0);
 }
 
-static void a_cancel_whose_attempt_is_being_ended_has_not_failed(void **state)
-{
-    static const enum weir_status fine[] = {WEIR_E_BUSY, WEIR_E_CONFLICT};
-    struct registry_op op = {.kind = REGISTRY_CANCEL, .cancel.task = 3};
-
-    (void)state;
-    for (size_t i = 0; i < sizeof fine / sizeof *fine; i++) {
-        struct errand ran = {.task = 3, .ran = true}, waited = {.task = 3};
-
-        op.err.status = fine[i];
-        errand_keep(&waited, &op);
-        assert_int_equal(op.err.status, fine[i]);
-        errand_keep(&ran, &op);
-        assert_int_equal(op.err.status, WEIR_OK);
-        /* The desk is told what the registry said. */
-        assert_int_equal(ran.left.err.status, fine[i]);
-    }
-    op.err.status = WEIR_E_IO;
-    errand_keep(&(struct errand){.task = 3, .ran = true}, &op);
-    assert_int_equal(op.err.status, WEIR_E_IO);
-}
-
 static void ops_that_may_change_what_the_desk_has_begin_there(void **state)
 {
     (void)state;
@@ -91,7 +69,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_an_op_has_made_ready_goes_from_it_to_the_desk),
         cmocka_unit_test(the_first_time_that_an_op_sets_is_kept_if_it_was_written),
-        cmocka_unit_test(a_cancel_whose_attempt_is_being_ended_has_not_failed),
         cmocka_unit_test(ops_that_may_change_what_the_desk_has_begin_there),
     };
 
