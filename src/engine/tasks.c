@@ -240,6 +240,8 @@ static void discard(struct registry_op *op)
         mem_free(r);
     }
     mem_free(left->ret_lines);
+    if (left->kind == REGISTRY_PURGE)
+        mem_free(left->purge.ret_lines_gone);
     mem_free(op->note ? (void *)op->note : (void *)op);
 }
 
@@ -304,6 +306,11 @@ static struct registry_op *keep(struct registry_op *op)
     op->ret_ready = NULL;
     op->ret_lines = NULL;
     op->ret_line_count = 0;
+    if (op->kind == REGISTRY_PURGE) {
+        n->left.purge = op->purge;
+        op->purge.ret_lines_gone = NULL;
+        op->purge.ret_lines_gone_count = 0;
+    }
     op->note = NULL;
     if (op->err.status == WEIR_OK)
         keep_times(n, op);
@@ -369,6 +376,12 @@ static void run_note(struct engine *e, struct mail *m)
     struct engine_tasks *t = n->tasks;
     struct registry_op *op = n->op;
 
+    if (op->kind == REGISTRY_PURGE) {
+        /* What the one before told has been told to the desk: mail comes in order. */
+        op->purge.keep_lines = desk_lines_gone(t->desk) > 0;
+        clerk_send(t->clerk, op);
+        return;
+    }
     n->task = op->kind == REGISTRY_CANCEL ? op->cancel.task : op->edit.task;
     if (op->kind == REGISTRY_CANCEL && op->cancel.task == 0) {
         n->batch = op->cancel.batch;
@@ -406,7 +419,7 @@ void engine_tasks_send(struct engine_tasks *t, struct registry_op *op)
     n->op = op;
     n->kind = op->kind;
     op->note = n;
-    if (op->kind == REGISTRY_CANCEL || op->kind == REGISTRY_EDIT)
+    if (op->kind == REGISTRY_CANCEL || op->kind == REGISTRY_EDIT || op->kind == REGISTRY_PURGE)
         engine_post(t->engine, &n->mail);
     else
         clerk_send(t->clerk, op);

@@ -149,7 +149,7 @@ static void keep_times(struct registry_note *n, const struct registry_op *op)
         keep_time(n, op->at_ns);
 }
 
-static struct registry_op *keep(struct registry_op *op)
+static struct registry_op *keep(struct office *o, struct registry_op *op)
 {
     struct registry_note *n = op->note;
 
@@ -164,6 +164,12 @@ static struct registry_op *keep(struct registry_op *op)
     op->ret_ready = NULL;
     op->ret_lines = NULL;
     op->ret_line_count = 0;
+    if (op->kind == REGISTRY_PURGE) {
+        n->left.purge = op->purge;
+        o->lines_gone += op->purge.ret_lines_gone_count;
+        op->purge.ret_lines_gone = NULL;
+        op->purge.ret_lines_gone_count = 0;
+    }
     op->note = NULL;
     if (op->err.status == WEIR_OK)
         keep_times(n, op);
@@ -201,7 +207,7 @@ static void give(struct office *o, struct registry_op *chain)
             say(o, op);
         if (op->done) {
             theirs = op;
-            op = keep(op);
+            op = keep(o, op);
         }
         *o->back_tail = op;
         o->back_tail = &op->next;
@@ -400,6 +406,8 @@ void office_send(struct office *o, struct registry_op *op)
     op->at_ns = office_wall_ns(o);
     if (op->kind == REGISTRY_CANCEL || op->kind == REGISTRY_EDIT)
         hold(o, op, n);
+    if (op->kind == REGISTRY_PURGE)
+        op->purge.keep_lines = desk_lines_gone(o->desk) > 0;
     to_clerk(o, op);
 }
 
