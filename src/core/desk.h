@@ -172,7 +172,17 @@ void desk_ready(struct desk *d, struct registry_task *chain, struct instant now)
  */
 void desk_record(struct desk *d, const struct registry_event *e, struct desk_pool *p,
                  struct instant now);
-/* What an op of somebody else has made ready (op->ret_ready, ret_lines), or due (ret_due_ns): it is taken out of the op. */
+/*
+ * The registry has no such line any more: what is here of it is not ready any more, and goes, but for what runs, or whose end is not
+ * written yet. Told in the order in which ops were written. desk_lines_gone(): how many such lines something is still here of; as long
+ * as there are any, a PURGE has to keep what it told (registry_purge.keep_lines), for the host is asked for them.
+ */
+void desk_line_gone(struct desk *d, uint32_t line, struct instant now);
+size_t desk_lines_gone(const struct desk *d);
+/*
+ * What an op of somebody else has made ready (op->ret_ready, ret_lines), or due (ret_due_ns), and which lines have gone with it
+ * (of a PURGE): it is taken out of the op.
+ */
 void desk_made_ready(struct desk *d, struct registry_op *op, struct instant now);
 /* What it wrote is durable, or (op->err.status) has failed for good. Frees it. */
 void desk_written(struct desk *d, struct registry_op *op, struct instant now);

@@ -4,12 +4,16 @@
 
 bool errand_has_to_begin(const struct registry_op *op)
 {
-    return op->kind == REGISTRY_CANCEL || op->kind == REGISTRY_EDIT;
+    return op->kind == REGISTRY_CANCEL || op->kind == REGISTRY_EDIT || op->kind == REGISTRY_PURGE;
 }
 
-void errand_begin(struct errand *e, struct desk *d, const struct registry_op *op,
-                  struct instant now)
+void errand_begin(struct errand *e, struct desk *d, struct registry_op *op, struct instant now)
 {
+    if (op->kind == REGISTRY_PURGE) {
+        /* What the one before told has been told to the desk: errands are settled in their order. */
+        op->purge.keep_lines = desk_lines_gone(d) > 0;
+        return;
+    }
     if (op->kind == REGISTRY_EDIT)
         e->hold.task = op->edit.task;
     else if (op->cancel.task != 0)
@@ -54,6 +58,11 @@ void errand_keep(struct errand *e, struct registry_op *op)
     op->ret_ready = NULL;
     op->ret_lines = NULL;
     op->ret_line_count = 0;
+    if (op->kind == REGISTRY_PURGE) {
+        e->left.purge = op->purge;
+        op->purge.ret_lines_gone = NULL;
+        op->purge.ret_lines_gone_count = 0;
+    }
     if (op->err.status == WEIR_OK)
         keep_times(e, op);
 }
@@ -93,6 +102,8 @@ void errand_drop(struct registry_op *left)
         left->ret_ready = r->next;
         mem_free(r);
     }
+    if (left->kind == REGISTRY_PURGE)
+        left->purge.ret_lines_gone = mem_free(left->purge.ret_lines_gone);
     left->ret_lines = mem_free(left->ret_lines);
     left->ret_line_count = 0;
 }

@@ -27,13 +27,12 @@ struct errand {
     int64_t wake_ns; /* the first time that it has set (wall clock); 0: none */
 };
 
-/* Whether the op may change a task that the desk has: that is held before the op is written. */
+/* Whether the op may change what the desk has, a task or a line: it begins before the op is written. */
 bool errand_has_to_begin(const struct registry_op *op);
-/* What is here of the task must not go on as if nothing had been: it is held. */
-void errand_begin(struct errand *e, struct desk *d, const struct registry_op *op,
-                  struct instant now);
+/* What is here of the task must not go on as if nothing had been: it is held. A PURGE keeps the lines that the desk still has. */
+void errand_begin(struct errand *e, struct desk *d, struct registry_op *op, struct instant now);
 /*
- * Takes from a written (or failed) op what is the desk's: op->ret_ready and ret_lines, due times. Any thread.
+ * Takes from a written (or failed) op what is the desk's: op->ret_ready and ret_lines, lines that are gone, due times. Any thread.
  */
 void errand_keep(struct errand *e, struct registry_op *op);
 /* Tells the desk: first of what it had of the task, then what it is handed. An attempt is ended by a CANCEL. e->left is used up. */

@@ -33,7 +33,7 @@ struct order {
     struct registry_op op;
     struct registry_spec specs[SPECS_MAX];
     struct registry_after after[SPECS_MAX][3];
-    char key[SPECS_MAX][16];
+    char key[SPECS_MAX][16], session[SPECS_MAX][16];
     uint64_t ids[SPECS_MAX];
     int32_t priority;
     int64_t when;
@@ -103,6 +103,10 @@ static void make_spec(struct life *l, struct order *o, size_t i, size_t count)
     struct registry_spec *s = &o->specs[i];
 
     s->line.priority = (int32_t)below(l, 2);
+    if (one_in(l, 3)) {
+        snprintf(o->session[i], sizeof(o->session[i]), "s%" PRIu64, below(l, 1000));
+        s->line.session = slice_of(o->session[i]);
+    }
     s->line.pool = slice_of(pools[below(l, 4)]);
     if (s->line.pool.len == 0 && one_in(l, 4))
         s->line.skill = SLICE("gpu");
@@ -237,7 +241,7 @@ static void make_by_hand(struct life *l, struct order *o)
 
 static void make_other(struct life *l, struct order *o)
 {
-    switch (below(l, 6)) {
+    switch (below(l, 5)) {
     case 0:
         o->op.kind = REGISTRY_TELL;
         o->op.tell = (struct registry_event){.kind = REGISTRY_LIMIT_CHANGED, .worker = below(l, 3)};
@@ -250,14 +254,18 @@ static void make_other(struct life *l, struct order *o)
         o->op.kind = REGISTRY_BATCH_END;
         o->op.batch_end.batch = 1 + below(l, l->batches + 1);
         break;
-    case 3:
-        o->op.kind = REGISTRY_PURGE;
-        o->op.purge = (struct registry_purge){
-            .tasks_before_ns = l->now - 400, .failed_before_ns = l->now - 600, .max = ALL};
-        break;
     default:
         o->op.kind = REGISTRY_CHECK;
     }
+}
+
+static void make_purge(struct life *l, struct order *o)
+{
+    o->op.kind = REGISTRY_PURGE;
+    o->op.purge = (struct registry_purge){.tasks_before_ns = one_in(l, 4) ? 0 : l->now - 300,
+                                          .failed_before_ns = l->now - 400,
+                                          .max = ALL,
+                                          .keep_lines = one_in(l, 4)};
 }
 
 static void make_order(struct life *l, struct order *o)
@@ -265,7 +273,9 @@ static void make_order(struct life *l, struct order *o)
     uint64_t what = below(l, 100);
 
     memset(o, 0, sizeof(*o));
-    if (what < 20)
+    if (what < 4)
+        make_purge(l, o);
+    else if (what < 22)
         make_submit(l, o);
     else if (what < 40)
         make_start(l, o);
@@ -290,6 +300,22 @@ static void make_order(struct life *l, struct order *o)
         print_error("seed %" PRIu64 ": ", (l)->seed);                                              \
         fail_msg(__VA_ARGS__);                                                                     \
     } while (0)
+
+static int by_number(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* In whichever order. */
+static void put_gone(struct buf *out, const struct registry_purge *p)
+{
+    if (p->ret_lines_gone_count > 1)
+        qsort(p->ret_lines_gone, p->ret_lines_gone_count, sizeof(*p->ret_lines_gone), by_number);
+    for (size_t i = 0; i < p->ret_lines_gone_count; i++)
+        buf_printf(out, " gone %" PRIu32, p->ret_lines_gone[i]);
+}
 
 /* What both must say of an op. */
 static void put_answer(struct buf *out, const struct registry_op *op)
@@ -323,6 +349,8 @@ static void put_answer(struct buf *out, const struct registry_op *op)
                    t->failures);
     for (size_t i = 0; i < op->ret_line_count; i++)
         buf_printf(out, " line %" PRIu32, op->ret_lines[i]);
+    if (op->kind == REGISTRY_PURGE)
+        put_gone(out, &op->purge);
     buf_putc(out, '\n');
 }
 
@@ -416,6 +444,8 @@ static void engine_sees(struct life *l, const struct registry_op *op)
         l->told[op->ret_lines[i]] = true;
     if (op->err.status != WEIR_OK)
         return;
+    for (size_t i = 0; op->kind == REGISTRY_PURGE && i < op->purge.ret_lines_gone_count; i++)
+        l->told[op->purge.ret_lines_gone[i]] = false;
     if (op->kind == REGISTRY_BATCH_OPEN)
         l->batches = op->batch_open.ret_id;
     for (size_t i = 0; op->kind == REGISTRY_SUBMIT && i < op->submit.count; i++)
@@ -581,7 +611,10 @@ static void do_chain(struct life *l)
 
     l->now += 1 + (int64_t)below(l, 40);
     for (size_t i = 0; i < count; i++) {
-        make_order(l, &orders[i]);
+        /* Whoever sends a PURGE has seen what the one before gave; and numbers are free from there on, though it may fail. */
+        do
+            make_order(l, &orders[i]);
+        while (i > 0 && orders[i].op.kind == REGISTRY_PURGE);
         engine_forgets(l, &orders[i].op); /* so that it does not start what it has let go of */
         again[i].op = orders[i].op;
         if (orders[i].op.kind == REGISTRY_SUBMIT)

@@ -36,9 +36,10 @@ static enum weir_status open_sqlite(const char *path, struct core_registry **ret
 }
 
 const struct registrykit_kind registrykit_kinds[] = {
-    {"memory", open_memory, memory_registry_crash, memory_registry_check,
-     memory_registry_fail_next},
-    {"sqlite", open_sqlite, NULL, sqlite_registry_check, sqlite_registry_fail_next},
+    {"memory", open_memory, memory_registry_crash, memory_registry_check, memory_registry_fail_next,
+     memory_registry_limit_lines},
+    {"sqlite", open_sqlite, NULL, sqlite_registry_check, sqlite_registry_fail_next,
+     sqlite_registry_limit_lines},
 };
 
 const size_t registrykit_kind_count = sizeof(registrykit_kinds) / sizeof(registrykit_kinds[0]);
@@ -111,6 +112,10 @@ void registrykit_used(struct registry_op *op)
     if (op->kind == REGISTRY_TAKE) {
         free_chain(op->take.ret_tasks);
         op->take.ret_tasks = NULL;
+    }
+    if (op->kind == REGISTRY_PURGE) {
+        op->purge.ret_lines_gone = mem_free(op->purge.ret_lines_gone);
+        op->purge.ret_lines_gone_count = 0;
     }
 }
 

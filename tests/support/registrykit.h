@@ -26,6 +26,8 @@ struct registrykit_kind {
     const char *(*check)(struct core_registry *r);
     /* The next n transactions fail when they are all but done. May be NULL. */
     void (*fail_next)(struct core_registry *r, uint64_t n);
+    /* As if REGISTRY_LINES_MAX were that. */
+    void (*limit_lines)(struct core_registry *r, uint32_t max);
 };
 
 extern const struct registrykit_kind registrykit_kinds[];

@@ -127,6 +127,14 @@ void desk_tell(struct desk *d, enum registry_event_kind kind, struct desk_pool *
     desk_record(d, &(struct registry_event){.kind = kind, .detail = slice_of(detail)}, p, now);
 }
 
+static void lines_gone(struct desk *d, struct registry_purge *p, struct instant now)
+{
+    for (size_t i = 0; i < p->ret_lines_gone_count; i++)
+        desk_line_gone(d, p->ret_lines_gone[i], now);
+    p->ret_lines_gone = mem_free(p->ret_lines_gone);
+    p->ret_lines_gone_count = 0;
+}
+
 void desk_made_ready(struct desk *d, struct registry_op *op, struct instant now)
 {
     struct registry_task *chain = op->ret_ready;
@@ -141,6 +149,8 @@ void desk_made_ready(struct desk *d, struct registry_op *op, struct instant now)
     mem_free(lines);
     if (op->ret_due_ns != 0)
         desk_wake_by(d, op->ret_due_ns);
+    if (op->kind == REGISTRY_PURGE)
+        lines_gone(d, &op->purge, now);
 }
 
 static void woken(struct desk *d, const struct registry_op *op, struct instant now)

@@ -162,7 +162,8 @@ static bool replace(struct desk *d, struct desk_task *t, struct registry_task *r
 
 /*
  * Handed over while an attempt is here. If that has been refused, the op that did so came before, and this one is what the
- * task is now. Else the op came before the attempt's START: it runs as it was, and its END says what follows.
+ * task is now. Else the op came before the attempt's START: it runs as it was, and its END says what follows. Should it be ready
+ * again, that is in the line that it has now.
  */
 static void add_beside(struct desk_task *t, struct registry_task *r)
 {
@@ -172,6 +173,7 @@ static void add_beside(struct desk_task *t, struct registry_task *r)
         mem_free(a->anew);
         a->anew = r;
     } else {
+        t->task->line = r->line;
         mem_free(r);
     }
 }
@@ -186,6 +188,10 @@ void window_add(struct desk *d, struct registry_task *r, struct instant now)
     }
     if (old ? replace(d, old, r, now) : add(d, r, now))
         return;
+    if (!d->host->line(d->host, r->line)) {
+        mem_free(r); /* kept until its attempt had ended, and gone from the registry meanwhile */
+        return;
+    }
     r->next = d->stash;
     d->stash = r;
 }
@@ -234,6 +240,68 @@ void desk_line_ready(struct desk *d, uint32_t line, struct instant now)
         return; /* no memory; it is told again with the next task of the line */
     schedule_line_supply(l)->more = true;
     window_refill(d, l, now);
+}
+
+/* Those that had no room here. */
+static void drop_stashed(struct desk *d, uint32_t line)
+{
+    struct registry_task **at = &d->stash;
+
+    while (*at) {
+        struct registry_task *r = *at;
+
+        if (r->line != line) {
+            at = &r->next;
+            continue;
+        }
+        *at = r->next;
+        mem_free(r);
+    }
+}
+
+static bool has_gone(const struct desk_task *t, uint32_t line)
+{
+    return t->state == DESK_TASK_READY && t->ends == 0 && t->task->line == line;
+}
+
+static void drop_ready(struct desk *d, const struct schedule_line *l, uint32_t line,
+                       struct instant now)
+{
+    struct schedule_task *s;
+    struct desk_task *t;
+    size_t i = 0;
+
+    while ((s = schedule_line_first(l))) {
+        t = list_entry(s, struct desk_task, place);
+        if (!has_gone(t, line))
+            break;
+        window_drop(d, t, now);
+    }
+    /* Some may stand behind one that stays, which is rare. */
+    while (schedule_line_count(l) > 1 && (t = idmap_next(&d->tasks, &i)))
+        if (has_gone(t, line)) {
+            window_drop(d, t, now);
+            i--;
+        }
+}
+
+void desk_line_gone(struct desk *d, uint32_t line, struct instant now)
+{
+    struct schedule_line *l = schedule_find_line(d->schedule, line);
+
+    drop_stashed(d, line);
+    if (!l)
+        return;
+    schedule_line_gone(d->schedule, l);
+    schedule_hold_line(d->schedule, l, true);
+    schedule_line_supply(l)->more = false;
+    drop_ready(d, l, line, now);
+    schedule_hold_line(d->schedule, l, false);
+}
+
+size_t desk_lines_gone(const struct desk *d)
+{
+    return schedule_lines_gone(d->schedule);
 }
 
 /* ---- more of a line ---- */
@@ -339,7 +407,8 @@ void window_again(struct desk *d, struct desk_task *t, struct desk_pool *p, stru
 {
     struct schedule_line *l = line_of(d, t->task->line);
 
-    assert(l); /* it was held while the attempt ran */
+    if (!l) /* no memory for another one than it ran in, which is held */
+        l = t->place.line;
     t->state = DESK_TASK_READY;
     t->attempt = NULL;
     t->ends++;

@@ -25,7 +25,10 @@
  *
  * What the fine points are, tests/contract/test_registry.c shows, which every registry passes:
  *
- * - Ids of tasks, batches and lines count from 1, without gaps; a refused op uses none. They are never given twice.
+ * - Ids of tasks and batches count from 1, without gaps; a refused op uses none. They are never given twice.
+ * - A line has a number as long as there are tasks of it, of any state. One without tasks goes with a PURGE, which tells its number; that
+ *   is given again, the lowest free one first. Whoever sends a PURGE has let go of all the lines that the PURGE before told (or says
+ *   keep_lines): only then a number may be given again, and what line() had pointed to goes. So PURGEs are sent one after the other.
  * - A rank is given when a task becomes ready by coming, by its time, by its dependencies or by hand: the greater one of the
  *   op's time and the last rank + 1. A task that is ready again by END or after a crash, or has changed its line, keeps it.
  * - A dependency is met once and for all: when the task is done, or has failed and run_after_failure says so. It is not met by
@@ -69,6 +72,8 @@
 #define REGISTRY_SLOTS_MAX         4      /* kinds of slots that one task may ask for */
 #define REGISTRY_AFTER_MAX         10000  /* tasks that one task may depend on */
 #define REGISTRY_SUBMIT_MAX        100000 /* tasks in one op */
+/* Lines at once: an op that needs another one is refused (WEIR_E_LIMIT) until a PURGE has taken some away. */
+#define REGISTRY_LINES_MAX 4194304
 /* Ready tasks of one line that the engine has been handed without asking, and of all lines together. */
 #define REGISTRY_HANDED_MAX     1024
 #define REGISTRY_HANDED_ALL_MAX 65536
@@ -405,13 +410,19 @@ struct registry_check {
 
 /*
  * What has ended before that time (DONE and CANCELLED; FAILED), and events older than that or beyond that count, go, without an event: at most
- * `max` rows at a time. 0: those stay. A batch goes with the last of its tasks, once it has ended before tasks_before_ns.
+ * `max` of both together at a time. 0: those stay. A batch goes with the last of its tasks, once it has ended before tasks_before_ns, and a line
+ * with the last of its tasks, however that went: at most `max` batches and `max` lines at a time.
  */
 struct registry_purge {
     int64_t tasks_before_ns, failed_before_ns, events_before_ns;
     uint64_t events_max;
     uint32_t max;
+    bool
+        keep_lines; /* not all lines that were told are let go of yet: no number is given again by this one */
     bool ret_more;
+    /* Numbers of the lines that are gone. The receiver's, mem_free() frees it. */
+    uint32_t *ret_lines_gone;
+    size_t ret_lines_gone_count;
 };
 
 /*
@@ -631,7 +642,11 @@ struct core_registry_ops {
     /* Every line that has a ready task. On the writer's thread. */
     enum weir_status (*lines)(struct core_registry *r, registry_line_fn fn, void *ctx,
                               struct weir_error *err);
-    /* The line of that number; its slices are the registry's, and stay. NULL: none. Any thread. */
+    /*
+     * The line of that number; it is the registry's, and stays until the number may be given again (REGISTRY_PURGE). NULL: none.
+     * Any thread that was handed the number and has not let go of it: the engine's, and that of a reader within the call that
+     * gave it a task of the line. Never waits for a lock of the writer's.
+     */
     const struct registry_line *(*line)(struct core_registry *r, uint32_t id);
     /* The number of the last event that is durable. Any thread. */
     uint64_t (*last_event)(struct core_registry *r);

@@ -112,6 +112,15 @@ static struct sums sum(const struct schedule *s, const struct tenant *t,
     return sums;
 }
 
+static const char *check_gone(const struct schedule *s)
+{
+    size_t gone = 0;
+
+    for (struct map_node *n = map_begin(&s->lines); n; n = map_after(&s->lines, n))
+        gone += map_entry(n, struct schedule_line, node)->gone;
+    return gone == s->lines_gone ? NULL : "lines that are gone are not counted right";
+}
+
 static const char *check_tenants(const struct schedule *s)
 {
     bool each = s->lines.count * s->tenants.count <= PAIRS_MAX;
@@ -176,6 +185,8 @@ const char *schedule_check(const struct schedule *s)
         wrong = check_queue(s, map_entry(n, struct queue, node));
     for (n = map_begin(&s->kinds); n && !wrong; n = map_after(&s->kinds, n))
         wrong = check_kind(s, map_entry(n, struct kind, node));
+    if (!wrong)
+        wrong = check_gone(s);
     if (!wrong)
         wrong = check_tenants(s);
     if (!wrong)

@@ -102,6 +102,7 @@ struct schedule_line {
     struct list aside;
     uint32_t held;
     bool expected; /* its tenant counts it */
+    bool gone;     /* from the registry */
     struct schedule_supply supply;
     struct list session_link; /* session.lines */
     struct map_node node;
@@ -160,6 +161,7 @@ struct schedule {
     uint64_t tenant_seq;
     struct list gone;
     uint32_t gone_count;
+    size_t lines_gone; /* schedule_line_gone() */
 };
 
 static inline bool is_fair(const struct schedule *s)
@@ -225,8 +227,6 @@ void line_drop_if_unused(struct schedule *s, struct schedule_line *l);
 void line_free(struct schedule *s, struct schedule_line *l);
 /* Off its lists; and what of its session was because of it. */
 void task_take(struct schedule *s, struct schedule_task *t);
-/* The first by rank, set aside or not; NULL: none. */
-struct schedule_task *line_first(const struct schedule_line *l);
 /* Its lines may run now, or not any more. */
 void session_settle(struct schedule *s, struct session *n);
 

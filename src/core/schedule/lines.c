@@ -163,6 +163,7 @@ void line_free(struct schedule *s, struct schedule_line *l)
     list_remove(&l->session_link);
     session_drop_if_unused(s, l->session);
     map_remove(&s->lines, &l->node);
+    s->lines_gone -= l->gone;
     q->line_count--;
     queue_release(s, q);
     tenant_release(s, tenant, true);
@@ -196,6 +197,17 @@ void schedule_hold_line(struct schedule *s, struct schedule_line *l, bool hold)
     assert(hold || l->held > 0);
     l->held = hold ? l->held + 1 : l->held - 1;
     line_drop_if_unused(s, l);
+}
+
+void schedule_line_gone(struct schedule *s, struct schedule_line *l)
+{
+    s->lines_gone += !l->gone;
+    l->gone = true;
+}
+
+size_t schedule_lines_gone(const struct schedule *s)
+{
+    return s->lines_gone;
 }
 
 void schedule_expect_line(struct schedule *s, struct schedule_line *l, bool more)
@@ -382,7 +394,7 @@ void schedule_end(struct schedule *s, struct schedule_line *l, struct schedule_p
     line_drop_if_unused(s, l);
 }
 
-struct schedule_task *line_first(const struct schedule_line *l)
+struct schedule_task *schedule_line_first(const struct schedule_line *l)
 {
     struct schedule_task *ready = list_empty(&l->ready) ? NULL : task_of(l->ready.next);
     struct schedule_task *aside = list_empty(&l->aside) ? NULL : task_of(l->aside.next);

@@ -194,7 +194,7 @@ bool schedule_choose(struct schedule *s, struct instant now, struct schedule_tas
 enum schedule_why schedule_why(const struct schedule *s, const struct schedule_line *l,
                                enum permit_block *ret_block)
 {
-    const struct schedule_task *t = line_first(l);
+    const struct schedule_task *t = schedule_line_first(l);
     struct permit_need need = l->queue->kind->need;
     enum schedule_why why = SCHEDULE_NO_POOL;
     enum permit_block block;

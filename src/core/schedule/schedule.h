@@ -150,6 +150,11 @@ struct schedule_supply {
 struct schedule_supply *schedule_line_supply(struct schedule_line *l);
 /* A line without tasks is kept while it is held: until it has been let go as often as it was held. */
 void schedule_hold_line(struct schedule *s, struct schedule_line *l, bool hold);
+/* The first of its ready tasks, those set aside too; NULL: it has none. */
+struct schedule_task *schedule_line_first(const struct schedule_line *l);
+/* The registry has no such line any more: it is counted until nothing of it is left here. Repeatable. */
+void schedule_line_gone(struct schedule *s, struct schedule_line *l);
+size_t schedule_lines_gone(const struct schedule *s);
 /*
  * More of the line is on its way: should it run dry meanwhile, its tenant has not been idle, and keeps what it is behind the
  * others. Only with schedule_hold_line() around it.

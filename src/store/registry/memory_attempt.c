@@ -33,13 +33,12 @@ enum weir_status memory_op_take(struct memory_registry *m, struct registry_op *o
 {
     struct registry_take *take = &op->take;
     struct registry_task **end = &take->ret_tasks;
-    struct memory_line *l =
-        take->line > 0 && take->line <= m->c.lines ? m->lines[take->line - 1] : NULL;
+    struct memory_line *l = memory_find_line(m, take->line);
     struct memory_task *t;
     int64_t behind;
     uint64_t bytes = 0;
 
-    if (!l)
+    if (!l || l->gone)
         return error_set(&op->err, WEIR_E_END, "there is no line %" PRIu32, take->line);
     behind = take->after_rank > l->passed ? take->after_rank : l->passed;
     t = l->first;

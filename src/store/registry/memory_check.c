@@ -39,6 +39,9 @@ static const char *check_line(const struct memory_line *l)
     uint64_t ready = 0;
     uint32_t held = 0;
 
+    if (l->gone && !memory_line_is_empty(l))
+        return "a line that is gone has tasks";
+
     for (const struct memory_task *t = l->first; t; t = t->next) {
         if (t->line != l || t->state != REGISTRY_READY || t->prev == t)
             return "a task is in a line that is not its own";
@@ -63,12 +66,14 @@ const char *memory_registry_check(struct core_registry *r)
         if (m->tasks[i])
             wrong = check_task(m, m->tasks[i]);
     for (uint64_t i = 0; i < m->c.lines && !wrong; i++) {
+        if (!m->lines[i])
+            continue;
         wrong = check_line(m->lines[i]);
         held += m->lines[i]->held;
     }
     if (!wrong && held != m->held)
         wrong = "the engine has more or less than is counted";
-    if (!wrong && (m->undo || m->changed || !heap_is_valid(&m->due)))
+    if (!wrong && (m->undo || m->changed || m->lines_dropped || !heap_is_valid(&m->due)))
         wrong = "something is left of a transaction";
     pthread_mutex_unlock(&m->lock);
     return wrong;

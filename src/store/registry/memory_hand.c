@@ -267,19 +267,21 @@ static enum weir_status edit_after(struct memory_registry *m, struct registry_op
     return memory_edges_add(m, t, found, count) ? WEIR_OK : WEIR_E_NOMEM;
 }
 
-static bool set_priority(struct memory_registry *m, struct memory_task *t, int32_t priority)
+static enum weir_status set_priority(struct memory_registry *m, struct memory_task *t,
+                                     int32_t priority, struct registry_op *op)
 {
     struct registry_line needs = t->line->pub;
     struct memory_line *l;
+    enum weir_status status;
 
     needs.priority = priority;
-    l = memory_line_of(m, &needs);
-    if (!l)
-        return false;
+    status = memory_line_of(m, &needs, op, &l);
+    if (status != WEIR_OK)
+        return status;
     memory_unlink(m, t);
     t->line = l;
     memory_link(m, t);
-    return true;
+    return WEIR_OK;
 }
 
 static bool tell_edit(struct memory_registry *m, const struct memory_task *t,
@@ -323,8 +325,10 @@ static enum weir_status edit(struct memory_registry *m, struct registry_op *op,
         return WEIR_E_NOMEM;
     if (e->not_before_ns)
         t->not_before_ns = *e->not_before_ns;
-    if (e->priority && !set_priority(m, t, *e->priority))
-        return WEIR_E_NOMEM;
+    if (e->priority)
+        status = set_priority(m, t, *e->priority, op);
+    if (status != WEIR_OK)
+        return status;
     if (failed)
         return memory_fail_behind(m, op, t, failed, op->at_ns) ? WEIR_OK : WEIR_E_NOMEM;
     return resettle(m, op, t) ? WEIR_OK : WEIR_E_NOMEM;

@@ -82,6 +82,9 @@ struct memory_line {
     uint32_t held;                    /* of these, up to `passed` */
     uint64_t states[REGISTRY_STATES];
     uint64_t told; /* number of the op that told of it */
+    /* kept, but not touched: there are steps of its own for it (memory_undo_kind) */
+    bool gone; /* dropped by a PURGE */
+    struct memory_line *gone_next;
     char text[];
 };
 
@@ -119,14 +122,22 @@ struct memory_series {
 
 /* Kept, and small: put aside whole. */
 struct memory_counts {
-    uint64_t tasks, batches, lines;   /* the last numbers given */
+    uint64_t tasks, batches, lines;   /* the last numbers given; of lines the greatest */
     uint64_t event_first, event_last; /* first: of those that are still there */
     int64_t rank;
     struct memory_fact *facts;
     struct memory_series *series;
 };
 
-enum memory_undo_kind { UNDO_BYTES, UNDO_NEW, UNDO_OLD, UNDO_TASK_GONE, UNDO_BATCH_GONE };
+enum memory_undo_kind {
+    UNDO_BYTES,
+    UNDO_NEW,
+    UNDO_OLD,
+    UNDO_TASK_GONE,
+    UNDO_BATCH_GONE,
+    UNDO_LINE_NEW,  /* it is in its table; its memory is an UNDO_NEW */
+    UNDO_LINE_GONE, /* it is one of lines_dropped */
+};
 
 struct memory_undo {
     struct memory_undo *next; /* made before */
@@ -145,8 +156,12 @@ struct memory_registry {
     size_t task_cap;
     struct memory_batch **batches;
     size_t batch_cap;
-    struct memory_line **lines;
+    struct memory_line **lines; /* id - 1 -> NULL: the number is free */
     size_t line_cap;
+    uint64_t line_from; /* no number up to that is free */
+    uint32_t lines_max;
+    /* By this transaction; by a PURGE that is durable. Both are still in `lines`, and in no bucket. */
+    struct memory_line *lines_dropped, *lines_told;
     struct memory_event **events; /* seq - 1 */
     size_t event_cap;
     struct memory_line **line_buckets;
@@ -206,8 +221,15 @@ struct memory_batch *memory_find_batch(const struct memory_registry *m, uint64_t
 struct memory_batch *memory_need_batch(struct memory_registry *m, uint64_t id,
                                        struct registry_op *op);
 struct memory_task *memory_find_key(const struct memory_registry *m, struct slice key);
-/* The line of these needs; made if it is new. NULL: no memory. */
-struct memory_line *memory_line_of(struct memory_registry *m, const struct registry_line *l);
+struct memory_line *memory_find_line(const struct memory_registry *m, uint32_t id);
+/* The line of these needs; made if it is new. WEIR_E_LIMIT: op->err says so. */
+enum weir_status memory_line_of(struct memory_registry *m, const struct registry_line *l,
+                                struct registry_op *op, struct memory_line **ret);
+bool memory_line_is_empty(const struct memory_line *l);
+/* Nobody finds it by what it is any more. */
+bool memory_line_drop(struct memory_registry *m, struct memory_line *l);
+/* Those that were told go, and their numbers are free. */
+void memory_lines_let_go(struct memory_registry *m);
 bool memory_table_add(struct memory_registry *m, struct memory_task *t);
 /* An ended task goes. */
 bool memory_table_remove(struct memory_registry *m, struct memory_task *t);

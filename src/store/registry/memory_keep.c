@@ -188,16 +188,46 @@ static bool is_empty(const struct memory_batch *b)
     return true;
 }
 
-static bool purge_batches(struct memory_registry *m, const struct registry_purge *p)
+static bool purge_batches(struct memory_registry *m, struct registry_purge *p)
 {
+    uint32_t room = p->max;
+
     for (uint64_t i = 0; i < m->c.batches; i++) {
         struct memory_batch *b = m->batches[i];
 
         if (!b || b->ended_ns == 0 || b->ended_ns >= p->tasks_before_ns || !is_empty(b))
             continue;
+        if (room == 0) {
+            p->ret_more = true;
+            return true;
+        }
         if (!memory_log_gone(m, UNDO_BATCH_GONE, b))
             return false;
         m->batches[i] = NULL;
+        room--;
+    }
+    return true;
+}
+
+static bool purge_lines(struct memory_registry *m, struct registry_purge *p)
+{
+    for (uint64_t i = 0; i < m->c.lines; i++) {
+        struct memory_line *l = m->lines[i];
+        uint32_t *more;
+
+        if (!l || l->gone || !memory_line_is_empty(l))
+            continue;
+        if (p->ret_lines_gone_count == p->max) {
+            p->ret_more = true;
+            return true;
+        }
+        more = mem_realloc(p->ret_lines_gone, (p->ret_lines_gone_count + 1) * sizeof(*more));
+        if (!more)
+            return false;
+        p->ret_lines_gone = more;
+        if (!memory_line_drop(m, l))
+            return false;
+        more[p->ret_lines_gone_count++] = l->pub.id;
     }
     return true;
 }
@@ -208,7 +238,10 @@ enum weir_status memory_op_purge(struct memory_registry *m, struct registry_op *
     uint32_t room = p->max;
 
     p->ret_more = false;
-    return purge_tasks(m, p, &room) && purge_events(m, p, &room) && purge_batches(m, p)
+    if (!p->keep_lines)
+        memory_lines_let_go(m);
+    return purge_tasks(m, p, &room) && purge_events(m, p, &room) && purge_batches(m, p) &&
+                   purge_lines(m, p)
                ? WEIR_OK
                : WEIR_E_NOMEM;
 }

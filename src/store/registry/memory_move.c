@@ -218,6 +218,10 @@ void memory_free_outputs(struct registry_op *op)
     }
     op->ret_lines = mem_free(op->ret_lines);
     op->ret_line_count = 0;
+    if (op->kind == REGISTRY_PURGE) {
+        op->purge.ret_lines_gone = mem_free(op->purge.ret_lines_gone);
+        op->purge.ret_lines_gone_count = 0;
+    }
     if (op->kind != REGISTRY_TAKE)
         return;
     while (op->take.ret_tasks) {

@@ -82,8 +82,10 @@ static struct registry_view view_of(const struct memory_task *t, bool payload, b
 /* The slices of the view, made to point into the reader. */
 static bool hold_view(struct memory_reader *r, struct registry_view *v)
 {
-    struct slice *slices[] = {&v->key,     &v->idempotency_key, &v->pool,  &v->message,
-                              &v->payload, &v->output,          &v->errput};
+    struct slice *slices[] = {&v->key,         &v->idempotency_key, &v->pool,
+                              &v->message,     &v->payload,         &v->output,
+                              &v->errput,      &v->line.pool,       &v->line.skill,
+                              &v->line.tenant, &v->line.session,    &v->line.slots};
     size_t at = 0;
 
     buf_clear(&r->hold);
@@ -364,24 +366,27 @@ static enum weir_status read_tallies(struct registry_reader *r, registry_tally_f
     struct registry_tally *tallies = mem_calloc(m->c.lines, sizeof(*tallies));
     struct buf *hold = &self(r)->hold;
     enum weir_status status = WEIR_OK;
-    size_t at = 0;
+    size_t at = 0, count = 0;
 
     buf_clear(hold);
     for (uint64_t i = 0; i < m->c.lines && tallies; i++) {
         size_t from = hold->len;
 
+        if (!m->lines[i] || m->lines[i]->gone)
+            continue;
         put_target(hold, &m->lines[i]->pub);
-        tallies[i].target.len = hold->len - from;
-        memcpy(tallies[i].states, m->lines[i]->states, sizeof(tallies[i].states));
+        tallies[count].target.len = hold->len - from;
+        memcpy(tallies[count].states, m->lines[i]->states, sizeof(tallies[count].states));
+        count++;
     }
     if (!tallies || hold->failed) {
         status = error_nomem(err);
     } else {
-        for (uint64_t i = 0; i < m->c.lines; i++) {
+        for (size_t i = 0; i < count; i++) {
             tallies[i].target.data = buf_slice(hold).data + at;
             at += tallies[i].target.len;
         }
-        tell_tallies(tallies, m->c.lines, fn, ctx);
+        tell_tallies(tallies, count, fn, ctx);
     }
     mem_free(tallies);
     unlock(r);

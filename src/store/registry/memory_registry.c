@@ -65,6 +65,10 @@ static void begin_op(struct memory_registry *m, struct registry_op *op)
         op->take.ret_tasks = NULL;
         op->take.ret_more = false;
     }
+    if (op->kind == REGISTRY_PURGE) {
+        op->purge.ret_lines_gone = NULL;
+        op->purge.ret_lines_gone_count = 0;
+    }
     m->op_number++;
     m->ready_end = &op->ret_ready;
 }
@@ -173,6 +177,15 @@ static enum weir_status memory_left(struct core_registry *r, registry_left_fn fn
     return WEIR_OK;
 }
 
+/* Nobody has anything of a line. */
+static void forget_taken(struct memory_registry *m)
+{
+    for (uint64_t i = 0; i < m->c.lines; i++)
+        if (m->lines[i])
+            m->lines[i]->passed = INT64_MIN;
+    memory_derive(m);
+}
+
 static enum weir_status memory_put_all_back(struct core_registry *r, int64_t now_ns,
                                             uint32_t deaths_max, uint64_t *ret_count,
                                             struct weir_error *err)
@@ -195,9 +208,7 @@ static enum weir_status memory_put_all_back(struct core_registry *r, int64_t now
     }
     /* Nobody has asked for what that made ready: it is found by its line. */
     memory_free_outputs(&op);
-    for (uint64_t i = 0; i < m->c.lines; i++)
-        m->lines[i]->passed = INT64_MIN;
-    memory_derive(m);
+    forget_taken(m);
     pthread_mutex_unlock(&m->lock);
     return status;
 }
@@ -211,7 +222,7 @@ static enum weir_status memory_lines(struct core_registry *r, registry_line_fn f
     (void)err;
     pthread_mutex_lock(&m->lock);
     for (uint64_t i = 0; i < m->c.lines && go_on; i++)
-        if (m->lines[i]->first)
+        if (m->lines[i] && m->lines[i]->first)
             go_on = fn(ctx, &m->lines[i]->pub);
     pthread_mutex_unlock(&m->lock);
     return WEIR_OK;
@@ -220,12 +231,12 @@ static enum weir_status memory_lines(struct core_registry *r, registry_line_fn f
 static const struct registry_line *memory_line_by_id(struct core_registry *r, uint32_t id)
 {
     struct memory_registry *m = memory_self(r);
-    const struct registry_line *l;
+    const struct memory_line *l;
 
     pthread_mutex_lock(&m->lock);
-    l = id > 0 && id <= m->c.lines ? &m->lines[id - 1]->pub : NULL;
+    l = memory_find_line(m, id);
     pthread_mutex_unlock(&m->lock);
-    return l;
+    return l ? &l->pub : NULL;
 }
 
 static uint64_t memory_last_event(struct core_registry *r)
@@ -319,6 +330,7 @@ enum weir_status memory_registry_new(struct core_registry **ret, struct weir_err
         return error_nomem(err);
     m->base.ops = &memory_ops;
     m->c.event_first = 1;
+    m->lines_max = REGISTRY_LINES_MAX;
     heap_init(&m->due, due_less);
     /* A reader's callback may ask for a line. */
     pthread_mutexattr_init(&attr);
@@ -343,8 +355,12 @@ void memory_registry_crash(struct core_registry *r)
     struct memory_registry *m = memory_self(r);
 
     pthread_mutex_lock(&m->lock);
-    for (uint64_t i = 0; i < m->c.lines; i++)
-        m->lines[i]->passed = INT64_MIN;
-    memory_derive(m);
+    memory_lines_let_go(m);
+    forget_taken(m);
     pthread_mutex_unlock(&m->lock);
+}
+
+void memory_registry_limit_lines(struct core_registry *r, uint32_t max)
+{
+    memory_self(r)->lines_max = max;
 }

@@ -20,6 +20,9 @@ WEIR_MUST_CHECK enum weir_status memory_registry_new(struct core_registry **ret,
 /* The next n calls of apply() fail with WEIR_E_IO when all is done but the commit: a disk that is full. */
 void memory_registry_fail_next(struct core_registry *r, uint64_t n);
 
+/* Tests only. As if REGISTRY_LINES_MAX were that. */
+void memory_registry_limit_lines(struct core_registry *r, uint32_t max);
+
 /* As a new process would find it: nothing that was applied is gone, but what was handed to the engine is forgotten. What ran
  * is told by left_running(). */
 void memory_registry_crash(struct core_registry *r);

@@ -26,13 +26,14 @@ static bool set_texts(struct memory_registry *m, struct memory_task *t,
            memory_set_text(m, &t->idempotency, s->idempotency_key);
 }
 
-static struct memory_task *task_new(struct memory_registry *m, const struct registry_spec *s,
-                                    int64_t at_ns)
+static enum weir_status task_new(struct memory_registry *m, const struct registry_spec *s,
+                                 struct registry_op *op, struct memory_task **ret)
 {
     struct memory_task *t = memory_make(m, sizeof(*t));
+    enum weir_status status;
 
     if (!t)
-        return NULL;
+        return WEIR_E_NOMEM;
     t->state = REGISTRY_BLOCKED;
     t->batch = s->batch;
     t->place = s->place;
@@ -44,9 +45,12 @@ static struct memory_task *task_new(struct memory_registry *m, const struct regi
     t->backoff_factor = s->backoff_factor;
     t->deadline_ns = s->deadline_ns;
     t->not_before_ns = s->not_before_ns;
-    t->submitted_ns = at_ns;
-    t->line = memory_line_of(m, &s->line);
-    return t->line && set_texts(m, t, s) && memory_table_add(m, t) ? t : NULL;
+    t->submitted_ns = op->at_ns;
+    *ret = t;
+    status = memory_line_of(m, &s->line, op, &t->line);
+    if (status != WEIR_OK)
+        return status;
+    return set_texts(m, t, s) && memory_table_add(m, t) ? WEIR_OK : WEIR_E_NOMEM;
 }
 
 static enum weir_status check_batch(struct memory_registry *m, const struct submission *sub,
@@ -81,8 +85,10 @@ static enum weir_status put_in(struct memory_registry *m, struct submission *sub
     status = check_batch(m, sub, i, &batch);
     if (status != WEIR_OK)
         return status;
-    sub->tasks[i] = task_new(m, spec, sub->op->at_ns);
-    if (!sub->tasks[i] || (batch && !memory_batch_add(m, batch, sub->tasks[i])))
+    status = task_new(m, spec, sub->op, &sub->tasks[i]);
+    if (status == WEIR_E_LIMIT)
+        return error_prefix(&sub->op->err, "task %zu", i);
+    if (status != WEIR_OK || (batch && !memory_batch_add(m, batch, sub->tasks[i])))
         return WEIR_E_NOMEM;
     return WEIR_OK;
 }

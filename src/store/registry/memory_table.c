@@ -137,7 +137,8 @@ static void hash_all_lines(struct memory_registry *m)
     if (m->line_bucket_count)
         memset(m->line_buckets, 0, m->line_bucket_count * sizeof(void *));
     for (uint64_t i = 0; i < m->c.lines; i++)
-        line_hash(m, m->lines[i]);
+        if (m->lines[i] && !m->lines[i]->gone)
+            line_hash(m, m->lines[i]);
 }
 
 static void hash_all_keys(struct memory_registry *m)
@@ -160,7 +161,8 @@ static struct slice copy_name(char **to, struct slice name)
     return s;
 }
 
-static struct memory_line *line_new(struct memory_registry *m, const struct registry_line *l)
+static struct memory_line *line_new(struct memory_registry *m, const struct registry_line *l,
+                                    uint32_t id)
 {
     size_t bytes = l->pool.len + l->skill.len + l->tenant.len + l->session.len + l->slots.len + 5;
     struct memory_line *n = memory_make(m, sizeof(*n) + bytes);
@@ -170,7 +172,7 @@ static struct memory_line *line_new(struct memory_registry *m, const struct regi
         return NULL;
     to = n->text;
     n->pub = *l;
-    n->pub.id = (uint32_t)m->c.lines + 1;
+    n->pub.id = id;
     n->pub.pool = copy_name(&to, l->pool);
     n->pub.skill = copy_name(&to, l->skill);
     n->pub.tenant = copy_name(&to, l->tenant);
@@ -180,28 +182,98 @@ static struct memory_line *line_new(struct memory_registry *m, const struct regi
     return n;
 }
 
-struct memory_line *memory_line_of(struct memory_registry *m, const struct registry_line *l)
+struct memory_line *memory_find_line(const struct memory_registry *m, uint32_t id)
+{
+    return id > 0 && id <= m->c.lines ? m->lines[id - 1] : NULL;
+}
+
+/* The lowest that is free. */
+static uint64_t next_line_id(struct memory_registry *m)
+{
+    while (m->line_from < m->c.lines && m->lines[m->line_from])
+        m->line_from++;
+    return m->line_from + 1;
+}
+
+static bool line_room(struct memory_registry *m, uint64_t id)
+{
+    if (!memory_reserve(&m->lines, &m->line_cap, id))
+        return false;
+    if (m->line_bucket_count >= m->line_cap)
+        return true;
+    if (!memory_reserve(&m->line_buckets, &m->line_bucket_count, m->line_cap))
+        return false;
+    hash_all_lines(m);
+    return true;
+}
+
+enum weir_status memory_line_of(struct memory_registry *m, const struct registry_line *l,
+                                struct registry_op *op, struct memory_line **ret)
 {
     struct memory_line *n =
         m->line_bucket_count ? m->line_buckets[line_bucket(l, m->line_bucket_count)] : NULL;
+    uint64_t id;
 
     while (n && !same_line(&n->pub, l))
         n = n->hash_next;
+    *ret = n;
     if (n)
-        return n;
-    if (!memory_reserve(&m->lines, &m->line_cap, m->c.lines + 1))
-        return NULL;
-    if (m->line_bucket_count < m->line_cap) {
-        if (!memory_reserve(&m->line_buckets, &m->line_bucket_count, m->line_cap))
-            return NULL;
-        hash_all_lines(m);
-    }
-    n = line_new(m, l);
-    if (!n)
-        return NULL;
-    m->lines[m->c.lines++] = n;
+        return WEIR_OK;
+    id = next_line_id(m);
+    if (id > m->lines_max)
+        return error_set(
+            &op->err, WEIR_E_LIMIT,
+            "there are %" PRIu32 " kinds of tasks in the registry (by pool, priority, "
+            "tenant, session, ...), which is all that it can tell apart: use fewer, or "
+            "have those deleted that have ended (retention)",
+            m->lines_max);
+    if (!line_room(m, id))
+        return WEIR_E_NOMEM;
+    n = line_new(m, l, (uint32_t)id);
+    if (!n || !memory_log_gone(m, UNDO_LINE_NEW, n))
+        return WEIR_E_NOMEM;
+    m->lines[id - 1] = n;
+    if (id > m->c.lines)
+        m->c.lines = id;
     line_hash(m, n);
-    return n;
+    *ret = n;
+    return WEIR_OK;
+}
+
+bool memory_line_is_empty(const struct memory_line *l)
+{
+    for (unsigned s = 0; s < REGISTRY_STATES; s++)
+        if (l->states[s] > 0)
+            return false;
+    return true;
+}
+
+bool memory_line_drop(struct memory_registry *m, struct memory_line *l)
+{
+    struct memory_line **at = &m->line_buckets[line_bucket(&l->pub, m->line_bucket_count)];
+
+    if (!memory_log_gone(m, UNDO_LINE_GONE, l))
+        return false;
+    while (*at != l)
+        at = &(*at)->hash_next;
+    *at = l->hash_next;
+    l->gone = true;
+    l->gone_next = m->lines_dropped;
+    m->lines_dropped = l;
+    return true;
+}
+
+void memory_lines_let_go(struct memory_registry *m)
+{
+    while (m->lines_told) {
+        struct memory_line *l = m->lines_told;
+
+        m->lines_told = l->gone_next;
+        m->lines[l->pub.id - 1] = NULL;
+        if (m->line_from >= l->pub.id)
+            m->line_from = l->pub.id - 1;
+        mem_free(l);
+    }
 }
 
 /* ---- coming and going ---- */
@@ -418,10 +490,13 @@ void memory_derive(struct memory_registry *m)
 {
     m->due.len = 0;
     m->held = 0;
+    m->line_from = 0;
     m->changed = NULL;
     for (uint64_t i = 0; i < m->c.lines; i++) {
         struct memory_line *l = m->lines[i];
 
+        if (!l)
+            continue;
         l->first = l->last = NULL;
         l->held = 0;
         memset(l->states, 0, sizeof(l->states));

@@ -96,6 +96,16 @@ static void put_back_one(struct memory_registry *m, const struct memory_undo *u)
         struct memory_batch *b = u->at;
 
         m->batches[b->id - 1] = b;
+    } else if (u->kind == UNDO_LINE_NEW) {
+        struct memory_line *l = u->at;
+
+        m->lines[l->pub.id - 1] = NULL;
+    } else if (u->kind == UNDO_LINE_GONE) {
+        struct memory_line *l = u->at;
+
+        assert(m->lines_dropped == l);
+        m->lines_dropped = l->gone_next;
+        l->gone = false;
     }
 }
 
@@ -118,8 +128,21 @@ void memory_take_back(struct memory_registry *m, struct memory_undo *mark,
     memory_derive(m);
 }
 
+/* Those that this transaction has dropped are told when it is over. */
+static void tell_dropped(struct memory_registry *m)
+{
+    while (m->lines_dropped) {
+        struct memory_line *l = m->lines_dropped;
+
+        m->lines_dropped = l->gone_next;
+        l->gone_next = m->lines_told;
+        m->lines_told = l;
+    }
+}
+
 void memory_commit(struct memory_registry *m)
 {
+    tell_dropped(m);
     while (m->undo) {
         struct memory_undo *u = m->undo;
 

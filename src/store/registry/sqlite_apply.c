@@ -216,6 +216,8 @@ static void op_clear(struct registry_op *op)
         break;
     case REGISTRY_PURGE:
         op->purge.ret_more = false;
+        op->purge.ret_lines_gone = mem_free(op->purge.ret_lines_gone);
+        op->purge.ret_lines_gone_count = 0;
         break;
     default:
         break;
@@ -225,7 +227,6 @@ static void op_clear(struct registry_op *op)
 /* Takes back in memory what SQLite takes back in the file. */
 static void registry_undo(struct sqlite_registry *r)
 {
-    count_forget(r, true);
     rows_forget_all(r);
     for (size_t i = r->undo_count; i-- > 0;) {
         struct line_entry *l = r->undo[i].line;
@@ -236,11 +237,14 @@ static void registry_undo(struct sqlite_registry *r)
         l->touched = 0;
     }
     r->undo_count = 0;
+    lineset_settle(r, false);
+    lineset_take_back(r, 0);
+    targets_settle(r);
+    count_forget(r, true);
     r->held = r->held_durable;
     r->mark = r->durable;
     r->pen.count = 0;
     r->graph_same = false;
-    intern_cut(&r->lines, r->lines_durable);
     intern_cut(&r->names, r->names_durable);
     memset(r->outcome_names, 0, sizeof(r->outcome_names));
     memset(r->reason_names, 0, sizeof(r->reason_names));
@@ -249,11 +253,13 @@ static void registry_undo(struct sqlite_registry *r)
 /* All of it is durable. */
 static void registry_keep(struct sqlite_registry *r)
 {
+    lineset_settle(r, true);
+    lineset_keep(r);
+    targets_settle(r);
     count_forget(r, false);
     r->undo_count = 0;
     r->held_durable = r->held;
     r->durable = r->mark;
-    r->lines_durable = atomic_load_explicit(&r->lines.count, memory_order_relaxed);
     r->names_durable = atomic_load_explicit(&r->names.count, memory_order_relaxed);
     atomic_store_explicit(&r->last_event, r->mark.event, memory_order_release);
 }
@@ -387,6 +393,8 @@ enum weir_status registry_apply(struct core_registry *base, struct registry_op *
         op->ret_lines = NULL;
         if (op->kind == REGISTRY_TAKE)
             op->take.ret_tasks = NULL;
+        if (op->kind == REGISTRY_PURGE)
+            op->purge.ret_lines_gone = NULL;
         op_clear(op);
     }
     status = registry_begin(r, &local);

@@ -449,9 +449,11 @@ enum weir_status registry_put_back(struct core_registry *base, int64_t now_ns, u
         return status;
     *ret_count = count;
     /* Nobody has anything yet: it is found by its line. */
-    for (uint32_t id = 1; id <= r->lines_durable; id++) {
+    for (uint32_t id = 1; id <= atomic_load(&r->lines.count); id++) {
         struct line_entry *l = row_line(r, id);
 
+        if (!l)
+            continue;
         l->behind += l->held;
         l->held = 0;
         l->passed = INT64_MIN;

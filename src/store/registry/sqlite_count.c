@@ -19,29 +19,27 @@ static bool is_ended(int state)
 
 void count_move(struct sqlite_registry *r, struct line_entry *line, int from, int to, int64_t n)
 {
-    struct counts *c = &line->target->counts;
+    struct target *t = line->target;
 
     if (from >= 0)
-        c->n[from] -= n;
+        t->n[from] -= n;
     if (to >= 0)
-        c->n[to] += n;
-    if (c->dirty)
-        return;
-    c->dirty = true;
-    c->next_dirty = r->dirty;
-    r->dirty = c;
+        t->n[to] += n;
+    target_touch(r, t);
+    if (from < 0 || to < 0)
+        line_count(r, line, (to >= 0) * n - (from >= 0) * n);
 }
 
-static enum weir_status count_put(struct sqlite_registry *r, const struct counts *c,
+static enum weir_status count_put(struct sqlite_registry *r, const struct target *t,
                                   struct weir_error *err)
 {
-    sqlite3_stmt *stmt = registry_statement(r, RS_TALLY_PUT);
+    sqlite3_stmt *stmt = registry_statement(r, t->lines ? RS_TALLY_PUT : RS_TALLY_DROP);
 
     if (!stmt)
         return registry_fail(r, "counting", err);
-    sqlite3_bind_text(stmt, 1, c->of->key.data, (int)c->of->key.len, SQLITE_STATIC);
-    for (int i = 0; i < REGISTRY_STATES; i++)
-        sqlite3_bind_int64(stmt, 2 + i, c->n[i]);
+    sqlite3_bind_text(stmt, 1, t->text, (int)t->len, SQLITE_STATIC);
+    for (int i = 0; t->lines && i < REGISTRY_STATES; i++)
+        sqlite3_bind_int64(stmt, 2 + i, t->n[i]);
     return registry_run(r, stmt, "counting", err);
 }
 
@@ -65,10 +63,10 @@ static enum weir_status batch_put(struct sqlite_registry *r, const struct batch_
 
 enum weir_status count_write(struct sqlite_registry *r, struct weir_error *err)
 {
-    enum weir_status status = WEIR_OK;
+    enum weir_status status = lineset_write(r, err);
 
-    for (struct counts *c = r->dirty; c && status == WEIR_OK; c = c->next_dirty)
-        status = count_put(r, c, err);
+    for (struct target *t = r->dirty_targets; t && status == WEIR_OK; t = t->next_dirty)
+        status = count_put(r, t, err);
     return status == WEIR_OK ? count_write_batches(r, err) : status;
 }
 
@@ -103,12 +101,6 @@ static void batches_free(struct sqlite_registry *r)
 
 void count_forget(struct sqlite_registry *r, bool all)
 {
-    for (struct counts *c = r->dirty; c; c = c->next_dirty) {
-        for (int i = 0; i < REGISTRY_STATES; i++)
-            c->n[i] = 0;
-        c->dirty = false;
-    }
-    r->dirty = NULL;
     r->changed_count = r->touched_count = 0;
     if (all || r->batches.len > BATCH_ENTRIES)
         batches_free(r);

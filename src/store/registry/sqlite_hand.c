@@ -467,7 +467,7 @@ static enum weir_status resettle(struct sqlite_registry *r, struct registry_op *
 }
 
 static enum weir_status edit_write(struct sqlite_registry *r, struct registry_op *op,
-                                   struct task_row *row, const struct edges *edges,
+                                   struct task_row *row, uint32_t line, const struct edges *edges,
                                    struct weir_error *err)
 {
     const struct registry_edit *e = &op->edit;
@@ -488,15 +488,7 @@ static enum weir_status edit_write(struct sqlite_registry *r, struct registry_op
         row->opts.not_before_ns = *e->not_before_ns;
         row->run.wake_ns = 0;
     }
-    if (e->priority && status == WEIR_OK) {
-        struct registry_line needs = row_line(r, row->line)->line;
-        struct line_entry *line = NULL;
-
-        needs.priority = *e->priority;
-        status = registry_line(r, &needs, &line, err);
-        if (status == WEIR_OK)
-            row->line = line->in.id;
-    }
+    row->line = line;
     if (status == WEIR_OK && edges->failed) {
         status = row_set(r, row, line_before, row->state, NULL, err);
         return status == WEIR_OK ? move_fail_behind(r, row, edges->failed, op->at_ns, err) : status;
@@ -504,10 +496,32 @@ static enum weir_status edit_write(struct sqlite_registry *r, struct registry_op
     return status == WEIR_OK ? resettle(r, op, row, line_before, err) : status;
 }
 
+/* The one that it will stand in. No number for it: the op is refused. */
+static enum weir_status edit_line(struct sqlite_registry *r, struct registry_op *op,
+                                  const struct task_row *row, uint32_t *ret, struct weir_error *err)
+{
+    struct registry_line needs = row_line(r, row->line)->line;
+    struct line_entry *line = NULL;
+    enum weir_status status;
+
+    *ret = row->line;
+    if (!op->edit.priority)
+        return WEIR_OK;
+    needs.priority = *op->edit.priority;
+    status = registry_line(r, &needs, &line, &op->err);
+    if (status == WEIR_OK)
+        *ret = line->in.id;
+    if (status == WEIR_OK || status == WEIR_E_LIMIT)
+        return WEIR_OK;
+    op->err.status = WEIR_OK;
+    return error_nomem(err);
+}
+
 static enum weir_status edit(struct sqlite_registry *r, struct registry_op *op,
                              struct task_row *row, struct edges *edges, struct weir_error *err)
 {
     enum weir_status status;
+    uint32_t line;
 
     for (uint32_t i = 0; i < op->edit.after_count; i++)
         edges->of[edges->count++] = (struct edge){.on = op->edit.after[i].id};
@@ -517,9 +531,11 @@ static enum weir_status edit(struct sqlite_registry *r, struct registry_op *op,
         status = edges_look(r, op, row, edges, err);
     if (status == WEIR_OK && op->err.status == WEIR_OK)
         status = check_circle(r, op, row->id, edges, err);
+    if (status == WEIR_OK && op->err.status == WEIR_OK)
+        status = edit_line(r, op, row, &line, err);
     if (status != WEIR_OK || op->err.status != WEIR_OK)
         return status;
-    return edit_write(r, op, row, edges, err);
+    return edit_write(r, op, row, line, edges, err);
 }
 
 enum weir_status op_edit(struct sqlite_registry *r, struct registry_op *op, struct weir_error *err)

@@ -10,7 +10,8 @@
  *      sqlite_sweep     WAKE, PURGE      sqlite_check   CHECK
  *      sqlite_row       a task's row       sqlite_pack  what is packed in it
  *      sqlite_rows      rows on their way into the file
- *      sqlite_intern    lines and names    sqlite_count tallies and batches
+ *      sqlite_intern    names              sqlite_count tallies and batches
+ *      sqlite_lines     lines, and what the tally counts them under
  *      sqlite_verify    for tests: whether it all agrees
  *      sqlite_event     the record         sqlite_read* readers
  *      sqlite_fail      errors
@@ -25,9 +26,12 @@
 
 #include "base/buf.h"
 #include "base/idmap.h"
+#include "base/list.h"
+#include "base/map.h"
 
 #include <sqlite3.h>
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 /* Payloads up to this stand in the task's row, larger ones in a table of their own, so that no change of state copies them. */
@@ -40,6 +44,7 @@
 
 #define INTERN_CHUNK  1024
 #define INTERN_CHUNKS 4096
+_Static_assert(INTERN_CHUNK *INTERN_CHUNKS == REGISTRY_LINES_MAX, "each line has a number");
 
 /* First member of what is interned. */
 struct interned {
@@ -48,42 +53,64 @@ struct interned {
     struct slice key;
 };
 
+typedef _Atomic(struct interned *) intern_slot;
+
 /* Written by one thread; intern_get() by any. */
 struct intern {
-    _Atomic(struct interned **) chunks[INTERN_CHUNKS];
-    _Atomic uint32_t count;
+    _Atomic(intern_slot *) chunks[INTERN_CHUNKS];
+    _Atomic uint32_t count; /* the greatest number; those below that have nothing are free: */
+    uint16_t free_in[INTERN_CHUNKS]; /* of each chunk */
+    uint32_t free_count;
     uint32_t *places; /* by hash; 0: free */
-    uint32_t place_count;
+    uint32_t place_count, shown;
 };
 
 struct interned *intern_get(const struct intern *t, uint32_t id);
 struct interned *intern_find(const struct intern *t, struct slice key, uint64_t hash);
-/* Gives it the next number. */
-enum weir_status intern_add(struct intern *t, struct interned *item, struct weir_error *err);
-/* Frees all beyond the first `count`. */
+/* The lowest that is free. */
+uint32_t intern_next_id(const struct intern *t);
+/* Gives it that number, which is free. */
+enum weir_status intern_put(struct intern *t, struct interned *item, uint32_t id,
+                            struct weir_error *err);
+/* intern_find() does not find it any more, and does so again; by its number it is found. */
+void intern_hide(struct intern *t, const struct interned *item);
+void intern_show(struct intern *t, const struct interned *item);
+/* Of one that is hidden: its number is free. The item is the caller's. */
+void intern_free_id(struct intern *t, const struct interned *item);
+/* Frees all with numbers above `count`, below which none is free. */
 void intern_cut(struct intern *t, uint32_t count);
 void intern_free(struct intern *t);
 uint64_t intern_hash(struct slice key);
 
 #define LINE_SLOTS_BYTES_MAX (REGISTRY_SLOTS_MAX * (REGISTRY_NAME_BYTES_MAX + 1))
 
-struct counts {
-    struct counts *next_dirty;
-    struct interned *of;        /* a name: the target */
-    int64_t n[REGISTRY_STATES]; /* what this transaction adds */
-    bool dirty;
-};
-
 struct name_entry {
     struct interned in;
-    struct counts counts; /* of those tasks whose target it is */
-    int outcome, reason;  /* that it spells; -1: none */
+    int outcome, reason; /* that it spells; -1: none */
+};
+
+/* What the tally counts tasks under. */
+struct target {
+    struct map_node node;
+    uint32_t lines; /* that stand for it; 0: it goes with the transaction */
+    struct target *next_dirty;
+    bool dirty;
+    int64_t n[REGISTRY_STATES]; /* what this transaction adds */
+    size_t len;
+    char text[];
 };
 
 struct line_entry {
     struct interned in;
     struct registry_line line;
-    struct name_entry *target;
+    struct target *target;
+    uint64_t tasks;         /* of any state */
+    uint64_t row_tasks;     /* the same, as it stands in the file */
+    bool has_row;           /* in the file */
+    bool dirty;             /* its row is to be written */
+    bool gone;              /* dropped by a PURGE */
+    struct list empty_link; /* in registry.empty_lines, of one without tasks */
+    struct line_entry *next_dirty, *gone_next;
     /* What the engine has of it: all that is ready up to this rank, so many of them; and how many are behind it
      * (LINE_BEHIND_UNKNOWN and more: at the start nobody counts them). */
     int64_t passed;
@@ -96,6 +123,12 @@ struct line_before {
     struct line_entry *line;
     int64_t passed;
     uint64_t held, behind;
+};
+
+/* A line that the transaction has added, or dropped. */
+struct line_step {
+    struct line_entry *line;
+    bool added;
 };
 
 #define LINE_BEHIND_UNKNOWN (UINT64_MAX / 4)
@@ -184,6 +217,8 @@ enum registry_statement {
     RS_MARK_PUT,
     RS_NAME_PUT,
     RS_LINE_PUT,
+    RS_LINE_COUNT,
+    RS_LINE_DROP,
     RS_TASKS_PUT,
     RS_TASKS_MOVE,
     RS_TASK_GET,
@@ -219,6 +254,7 @@ enum registry_statement {
     RS_BATCH_DROP,
     RS_BATCH_TASKS,
     RS_TALLY_PUT,
+    RS_TALLY_DROP,
     RS_EVENT_PUT,
     RS_EVENT_FIRST,
     RS_EVENT_DROP,
@@ -297,11 +333,22 @@ struct sqlite_registry {
     struct intern lines, names;
     struct registry_mark mark, durable;
     _Atomic uint64_t last_event; /* durable */
-    uint32_t lines_durable, names_durable;
+    uint32_t names_durable;
+    uint32_t lines_max;
+    struct list empty_lines;
+    /* Dropped by this transaction; told by a PURGE that is durable; taken back, and perhaps looked at by a reader. */
+    struct line_entry *lines_dropped, *lines_told, *lines_unread;
+    struct line_step *steps;
+    size_t step_count, step_cap;
+    struct line_entry *dirty_lines;
+    struct map targets; /* by text */
+    struct target *dirty_targets;
+    pthread_rwlock_t
+        reading;      /* held by readers in a call that looks at lines; only tried by the writer */
+    bool can_be_read; /* it is made */
     struct rows_way coming, changed_rows;
     struct idmap known; /* id -> struct known_row */
     struct event_pen pen;
-    struct counts *dirty;
     struct idmap batches;
     struct batch_entry **touched, **changed; /* batches, by this op and by this transaction */
     size_t touched_count, touched_cap, changed_count, changed_cap;
@@ -410,15 +457,43 @@ enum weir_status registry_name(struct sqlite_registry *r, struct slice text,
 enum weir_status registry_name_id(struct sqlite_registry *r, struct slice text, uint32_t *ret,
                                   struct weir_error *err);
 struct slice registry_name_text(const struct sqlite_registry *r, uint32_t id);
-enum weir_status registry_line(struct sqlite_registry *r, const struct registry_line *l,
-                               struct line_entry **ret, struct weir_error *err);
 /* At the open. */
 enum weir_status registry_load_names(struct sqlite_registry *r, struct weir_error *err);
+/* load() for each row. */
+enum weir_status registry_load_each(struct sqlite_registry *r, const char *sql,
+                                    enum weir_status (*load)(struct sqlite_registry *,
+                                                             sqlite3_stmt *, struct weir_error *),
+                                    struct weir_error *err);
+
+/* ---- sqlite_lines ---- */
+
+/* Before all else; closed again, whatever has come of it. */
+enum weir_status lineset_init(struct sqlite_registry *r, struct weir_error *err);
+void lineset_close(struct sqlite_registry *r);
+enum weir_status lineset_load(struct sqlite_registry *r, struct weir_error *err);
+/* The line that is so; made if it is new. WEIR_E_LIMIT: of the op. */
+enum weir_status registry_line(struct sqlite_registry *r, const struct registry_line *l,
+                               struct line_entry **ret, struct weir_error *err);
+/* So many tasks more, or less. */
+void line_count(struct sqlite_registry *r, struct line_entry *l, int64_t more);
+/* Its counts are written, or it goes, at the end of the transaction. */
+void target_touch(struct sqlite_registry *r, struct target *t);
+/* PURGE: lets go of those that were told, and drops those without tasks. */
+enum weir_status lineset_purge(struct sqlite_registry *r, struct registry_purge *p,
+                               struct weir_error *err);
+enum weir_status lineset_write(struct sqlite_registry *r, struct weir_error *err);
+/* The transaction is over: their rows are written, or taken back. */
+void lineset_settle(struct sqlite_registry *r, bool written);
+void targets_settle(struct sqlite_registry *r);
+/* What was added and dropped, back to when there were so many steps; of a transaction (0) after lineset_settle(). */
+void lineset_take_back(struct sqlite_registry *r, size_t steps);
+/* All of it is durable. */
+void lineset_keep(struct sqlite_registry *r);
 
 /* ---- sqlite_count ---- */
 
-void count_move(struct sqlite_registry *r, struct line_entry *line, int from, int to, int64_t n);
 /* from, to: a state, or -1. */
+void count_move(struct sqlite_registry *r, struct line_entry *line, int from, int to, int64_t n);
 enum weir_status batch_move(struct sqlite_registry *r, uint64_t batch, int from, int to, int64_t n,
                             struct weir_error *err);
 /* A new task of it. */

@@ -422,7 +422,7 @@ static void registry_close(struct core_registry *base)
     sqlite3_close(r->db);
     if (r->lock_fd >= 0)
         close(r->lock_fd);
-    intern_free(&r->lines);
+    lineset_close(r);
     intern_free(&r->names);
     idmap_free(&r->batches);
     rows_close(r);
@@ -477,6 +477,8 @@ static enum weir_status open_registry(struct sqlite_registry *r,
     if (status == WEIR_OK)
         status = registry_load_names(r, err);
     if (status == WEIR_OK)
+        status = lineset_load(r, err);
+    if (status == WEIR_OK)
         status = each_ready_line(r, count_behind, r, err);
     /* A write, so that what cannot be written is found now and not with the first task. */
     if (status == WEIR_OK)
@@ -498,8 +500,10 @@ enum weir_status sqlite_registry_open(const char *path, const struct sqlite_regi
     r->busy_ms = o->busy_ms ? o->busy_ms : BUSY_MS_DEFAULT;
     idmap_init(&r->batches);
     idmap_init(&r->known);
+    status = lineset_init(r, err);
     r->path = mem_strdup(path);
-    status = r->path ? open_registry(r, o, err) : error_nomem(err);
+    if (status == WEIR_OK)
+        status = r->path ? open_registry(r, o, err) : error_nomem(err);
     if (status != WEIR_OK) {
         registry_close(&r->base);
         return status;

@@ -158,6 +158,7 @@ enum weir_status reader_each(struct sqlite_reader *rd, sqlite3_stmt *stmt,
     enum weir_status status = WEIR_OK;
     int rc = SQLITE_DONE;
 
+    reader_lock(rd);
     for (uint32_t n = 0; n < call->max && (rc = sqlite3_step(stmt)) == SQLITE_ROW; n++) {
         struct registry_view v;
 
@@ -170,14 +171,16 @@ enum weir_status reader_each(struct sqlite_reader *rd, sqlite3_stmt *stmt,
         status = reader_fail(rd, "reading tasks", err);
     sqlite3_reset(stmt);
     view_more_end(rd);
+    reader_unlock(rd);
     return status;
 }
 
 /* The slices of the view, made to point into the reader. */
 static bool hold_view(struct sqlite_reader *rd, struct registry_view *v)
 {
-    struct slice *slices[] = {&v->key,     &v->idempotency_key, &v->message,
-                              &v->payload, &v->output,          &v->errput};
+    struct slice *slices[] = {&v->key,         &v->idempotency_key, &v->message,   &v->payload,
+                              &v->output,      &v->errput,          &v->line.pool, &v->line.skill,
+                              &v->line.tenant, &v->line.session,    &v->line.slots};
     const char *at;
 
     buf_clear(&rd->hold);
@@ -205,6 +208,7 @@ static enum weir_status reader_task(struct registry_reader *r, uint64_t id, bool
     if (!stmt)
         return reader_fail(rd, "reading a task", err);
     sqlite3_bind_int64(stmt, 1, id > INT64_MAX ? 0 : (sqlite3_int64)id);
+    reader_lock(rd);
     rc = sqlite3_step(stmt);
     if (rc == SQLITE_ROW)
         status = reader_view(rd, stmt, with, with, &v, err);
@@ -218,6 +222,7 @@ static enum weir_status reader_task(struct registry_reader *r, uint64_t id, bool
         *ret = v;
     sqlite3_reset(stmt);
     view_more_end(rd);
+    reader_unlock(rd);
     return status;
 }
 

@@ -46,6 +46,20 @@ static inline struct sqlite_reader *reader_self(struct registry_reader *r)
     return (struct sqlite_reader *)(void *)r;
 }
 
+/*
+ * Around each call that looks at lines, from before its snapshot is taken until it is let go of: what it finds there stays. May be
+ * nested.
+ */
+static inline void reader_lock(struct sqlite_reader *rd)
+{
+    pthread_rwlock_rdlock(&rd->r->reading);
+}
+
+static inline void reader_unlock(struct sqlite_reader *rd)
+{
+    pthread_rwlock_unlock(&rd->r->reading);
+}
+
 /* Columns of a view, as reader_view() reads them. */
 #define VIEW_COLUMNS ROW_COLUMNS ", key, idempotency, message, payload"
 

@@ -146,11 +146,10 @@ static void put_query(struct query *q, bool ready_sorted)
         buf_puts(&q->sql, f->newest_first ? " ORDER BY id DESC LIMIT ?2" : " ORDER BY id LIMIT ?2");
 }
 
-enum weir_status reader_tasks(struct registry_reader *r, const struct registry_filter *f,
-                              uint64_t after, uint32_t max, registry_task_fn fn, void *ctx,
-                              struct weir_error *err)
+static enum weir_status give_tasks(struct sqlite_reader *rd, const struct registry_filter *f,
+                                   uint64_t after, uint32_t max, registry_task_fn fn, void *ctx,
+                                   struct weir_error *err)
 {
-    struct sqlite_reader *rd = reader_self(r);
     struct query q = {.f = f,
                       .lines = f->pool.len || f->skill.len || f->tenant.len || f->session.len};
     enum weir_status status = WEIR_OK;
@@ -184,5 +183,19 @@ enum weir_status reader_tasks(struct registry_reader *r, const struct registry_f
             .fn = fn, .ctx = ctx, .max = max, .payload = f->with_payload, .result = f->with_result},
         err);
     sqlite3_finalize(stmt);
+    return status;
+}
+
+enum weir_status reader_tasks(struct registry_reader *r, const struct registry_filter *f,
+                              uint64_t after, uint32_t max, registry_task_fn fn, void *ctx,
+                              struct weir_error *err)
+{
+    struct sqlite_reader *rd = reader_self(r);
+    enum weir_status status;
+
+    /* From the choice of lines to the last row, a number is that of one line. */
+    reader_lock(rd);
+    status = give_tasks(rd, f, after, max, fn, ctx, err);
+    reader_unlock(rd);
     return status;
 }

@@ -20,7 +20,7 @@
 /* "WeiT", in the header of the file. */
 #define SQLITE_REGISTRY_APPLICATION_ID 0x57656954
 /* Of the tables; another one is refused. */
-#define SQLITE_REGISTRY_VERSION 1
+#define SQLITE_REGISTRY_VERSION 2
 
 enum sqlite_registry_sync {
     SQLITE_REGISTRY_FULL, /* each transaction is on the disk when it is done */
@@ -50,5 +50,7 @@ WEIR_MUST_CHECK enum weir_status sqlite_registry_open(const char *path,
 const char *sqlite_registry_check(struct core_registry *base);
 /* Tests only. The next n transactions fail when they are all but done (WEIR_E_IO). */
 void sqlite_registry_fail_next(struct core_registry *base, uint64_t n);
+/* Tests only. As if REGISTRY_LINES_MAX were that. */
+void sqlite_registry_limit_lines(struct core_registry *base, uint32_t max);
 
 #endif

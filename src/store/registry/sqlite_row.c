@@ -96,12 +96,11 @@ static enum weir_status count_change(struct sqlite_registry *r, struct task_row 
     enum weir_status status = WEIR_OK;
 
     assert(before && after);
-    if (before->target == after->target) {
-        if (from != to)
-            count_move(r, after, (int)from, (int)to, 1);
-    } else {
+    if (before != after) {
         count_move(r, before, (int)from, -1, 1);
         count_move(r, after, -1, (int)to, 1);
+    } else if (from != to) {
+        count_move(r, after, (int)from, (int)to, 1);
     }
     if (from == REGISTRY_READY && (to != REGISTRY_READY || before != after))
         status = line_count_ready(r, before, row->rank, false, err);

@@ -18,7 +18,7 @@ const char *const registry_tables[] = {
     "CREATE TABLE name (id INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT",
     "CREATE TABLE line (id INTEGER PRIMARY KEY, priority INTEGER NOT NULL, cpu INTEGER NOT NULL,"
     " memory INTEGER NOT NULL, pool TEXT NOT NULL, skill TEXT NOT NULL, tenant TEXT NOT NULL,"
-    " session TEXT NOT NULL, slots TEXT NOT NULL) STRICT",
+    " session TEXT NOT NULL, slots TEXT NOT NULL, tasks INTEGER NOT NULL) STRICT",
     "CREATE TABLE task (id INTEGER PRIMARY KEY, line INTEGER NOT NULL, state INTEGER NOT NULL,"
     " rank INTEGER NOT NULL, due INTEGER NOT NULL, batch INTEGER NOT NULL, place INTEGER NOT NULL,"
     " blocked INTEGER NOT NULL, flags INTEGER NOT NULL, event INTEGER NOT NULL,"
@@ -77,7 +77,9 @@ const char *const registry_sql[RS_COUNT] = {
     [RS_MARK_PUT] = "UPDATE mark SET task = ?1, batch = ?2, event = ?3, event_first = ?4, rank = ?5"
                     " WHERE id = 0",
     [RS_NAME_PUT] = "INSERT INTO name VALUES (?1, ?2)",
-    [RS_LINE_PUT] = "INSERT INTO line VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    [RS_LINE_PUT] = "INSERT INTO line VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    [RS_LINE_COUNT] = "UPDATE line SET tasks = ?2 WHERE id = ?1",
+    [RS_LINE_DROP] = "DELETE FROM line WHERE id = ?1",
     [RS_TASKS_PUT] = "INSERT OR FAIL INTO task SELECT * FROM coming",
     [RS_TASKS_MOVE] = "INSERT INTO task (id, line, state, rank, due, batch, place, blocked, flags,"
                       " event, submitted, run, message) SELECT id, line, state, rank, due, batch,"
@@ -133,6 +135,7 @@ const char *const registry_sql[RS_COUNT] = {
     [RS_TALLY_PUT] = "INSERT INTO tally VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
                      " ON CONFLICT (target) DO UPDATE SET n0 = n0 + ?2, n1 = n1 + ?3, n2 = n2 + ?4,"
                      " n3 = n3 + ?5, n4 = n4 + ?6, n5 = n5 + ?7, n6 = n6 + ?8",
+    [RS_TALLY_DROP] = "DELETE FROM tally WHERE target = ?1",
     [RS_EVENT_PUT] = "INSERT INTO event VALUES (?1, ?2, ?3, ?4, ?5)",
     [RS_EVENT_FIRST] = "SELECT first, count, at, body FROM event ORDER BY first LIMIT 1",
     [RS_EVENT_DROP] = "DELETE FROM event WHERE first = ?1",
@@ -157,5 +160,5 @@ const char *const registry_sql[RS_COUNT] = {
     [RS_LINE_READY] = "SELECT line FROM task INDEXED BY task_ready WHERE state = 2 AND line > ?1"
                       " ORDER BY line LIMIT 1",
     [RS_BATCHES_ENDED] = "SELECT id FROM batch INDEXED BY batch_ended WHERE told = 1 AND ended < ?1"
-                         " AND n0 + n1 + n2 + n3 + n4 + n5 + n6 = 0",
+                         " AND n0 + n1 + n2 + n3 + n4 + n5 + n6 = 0 LIMIT ?2",
 };

@@ -30,6 +30,7 @@ struct plan {
     uint64_t failed;
     uint32_t unmet;
     size_t dep_from, dep_count; /* in submission.deps */
+    struct line_entry *line;
 };
 
 struct submission {
@@ -273,6 +274,44 @@ static enum weir_status plan_deps(struct submission *s, struct weir_error *err)
     return WEIR_OK;
 }
 
+static bool same_line(const struct registry_line *a, const struct registry_line *b)
+{
+    return a->priority == b->priority && a->cpu_milli == b->cpu_milli &&
+           a->memory_mib == b->memory_mib && slice_equal(a->pool, b->pool) &&
+           slice_equal(a->skill, b->skill) && slice_equal(a->tenant, b->tenant) &&
+           slice_equal(a->session, b->session) && slice_equal(a->slots, b->slots);
+}
+
+/* Lines are made now, so that the op can be refused for want of numbers for them. Runs of tasks of one line are the rule. */
+static enum weir_status plan_lines(struct submission *s, struct weir_error *err)
+{
+    const struct registry_line *known = NULL;
+    struct line_entry *line = NULL;
+    size_t steps = s->r->step_count;
+
+    for (size_t i = 0; i < s->count; i++) {
+        const struct registry_line *spec = &s->specs[i].line;
+        enum weir_status status = WEIR_OK;
+
+        if (s->plans[i].existing)
+            continue;
+        if (!known || !same_line(known, spec))
+            status = registry_line(s->r, spec, &line, &s->op->err);
+        if (status == WEIR_E_LIMIT) {
+            lineset_take_back(s->r, steps);
+            error_prefix(&s->op->err, "task %zu", i);
+            return WEIR_OK;
+        }
+        if (status != WEIR_OK) {
+            s->op->err.status = WEIR_OK;
+            return error_nomem(err);
+        }
+        known = spec;
+        s->plans[i].line = line;
+    }
+    return WEIR_OK;
+}
+
 /* ---- writing ---- */
 
 static enum weir_status write_row(struct submission *s, const struct task_row *row,
@@ -346,42 +385,14 @@ static enum registry_state first_state(const struct submission *s, const struct 
     return row->opts.not_before_ns > s->op->at_ns ? REGISTRY_SCHEDULED : REGISTRY_READY;
 }
 
-/* Runs of tasks of one line are the rule. */
-struct line_memo {
-    const struct registry_line *spec;
-    struct line_entry *line;
-};
-
-static bool same_line(const struct registry_line *a, const struct registry_line *b)
-{
-    return a->priority == b->priority && a->cpu_milli == b->cpu_milli &&
-           a->memory_mib == b->memory_mib && slice_equal(a->pool, b->pool) &&
-           slice_equal(a->skill, b->skill) && slice_equal(a->tenant, b->tenant) &&
-           slice_equal(a->session, b->session) && slice_equal(a->slots, b->slots);
-}
-
-static enum weir_status line_of(struct submission *s, const struct registry_line *spec,
-                                struct line_memo *memo, struct weir_error *err)
-{
-    enum weir_status status;
-
-    if (memo->spec && same_line(memo->spec, spec))
-        return WEIR_OK;
-    status = registry_line(s->r, spec, &memo->line, err);
-    memo->spec = status == WEIR_OK ? spec : NULL;
-    return status;
-}
-
 static enum weir_status write_task(struct submission *s, size_t i, uint64_t event,
-                                   struct line_memo *memo, struct weir_error *err)
+                                   struct weir_error *err)
 {
     const struct registry_spec *spec = &s->specs[i];
-    enum weir_status status = line_of(s, &spec->line, memo, err);
-    struct task_row row;
+    struct line_entry *line = s->plans[i].line;
+    struct task_row row = make_row(s, i, line->in.id);
+    enum weir_status status = WEIR_OK;
 
-    if (status != WEIR_OK)
-        return status;
-    row = make_row(s, i, memo->line->in.id);
     row.event = event;
     row.state = first_state(s, &row);
     if (row.state == REGISTRY_READY) {
@@ -390,13 +401,13 @@ static enum weir_status write_task(struct submission *s, size_t i, uint64_t even
     }
     if (status == WEIR_OK)
         status = write_row(s, &row, spec, err);
-    count_move(s->r, memo->line, -1, (int)row.state, 1);
+    count_move(s->r, line, -1, (int)row.state, 1);
     if (status == WEIR_OK && row.batch)
         status = batch_join(s->r, row.batch, row.id, row.state, err);
     if (status == WEIR_OK && s->plans[i].dep_count)
         status = write_deps(s, &s->plans[i], err);
     if (status == WEIR_OK && row.state == REGISTRY_READY)
-        status = line_count_ready(s->r, memo->line, row.rank, true, err);
+        status = line_count_ready(s->r, line, row.rank, true, err);
     if (status == WEIR_OK && row.state == REGISTRY_READY)
         status = hand_over(s->r, &row, spec, err);
     return status;
@@ -429,7 +440,6 @@ static enum weir_status write_all(struct submission *s, struct weir_error *err)
 {
     struct registry_event e = {.kind = REGISTRY_TASK_SUBMITTED, .at_ns = s->op->at_ns};
     enum weir_status status = WEIR_OK;
-    struct line_memo memo = {0};
     uint64_t event = s->r->mark.event;
 
     for (size_t i = 0; i < s->count && status == WEIR_OK; i++)
@@ -442,7 +452,7 @@ static enum weir_status write_all(struct submission *s, struct weir_error *err)
     s->r->mark.task += s->new_count;
     for (size_t i = 0; i < s->count && status == WEIR_OK; i++)
         if (!s->plans[i].existing)
-            status = write_task(s, i, ++event, &memo, err);
+            status = write_task(s, i, ++event, err);
     if (status == WEIR_OK && s->fails)
         status = move_all(s, err);
     return status;
@@ -500,6 +510,8 @@ static enum weir_status submit(struct submission *s, struct weir_error *err)
         status = plan_batches(s, err);
     if (status == WEIR_OK && !refuse(s))
         status = plan_deps(s, err);
+    if (status == WEIR_OK && !refuse(s))
+        status = plan_lines(s, err);
     if (status != WEIR_OK || refuse(s))
         return status;
     plan_needed(s);

@@ -247,7 +247,7 @@ static enum weir_status purge_events(struct sqlite_registry *r, struct registry_
 
 /* ---- PURGE ---- */
 
-static enum weir_status purge_batches(struct sqlite_registry *r, const struct registry_purge *p,
+static enum weir_status purge_batches(struct sqlite_registry *r, struct registry_purge *p,
                                       struct weir_error *err)
 {
     sqlite3_stmt *stmt = registry_statement(r, RS_BATCHES_ENDED);
@@ -265,9 +265,11 @@ static enum weir_status purge_batches(struct sqlite_registry *r, const struct re
     if (!stmt)
         return registry_fail(r, "looking for batches that have ended", err);
     sqlite3_bind_int64(stmt, 1, p->tasks_before_ns);
+    sqlite3_bind_int64(stmt, 2, (sqlite3_int64)p->max + 1);
     status = id_list_read(r, stmt, 0, &ids, "looking for batches that have ended", err);
-    for (size_t i = 0; i < ids.count && status == WEIR_OK; i++)
+    for (size_t i = 0; i < ids.count && i < p->max && status == WEIR_OK; i++)
         status = batch_drop(r, ids.ids[i], err);
+    p->ret_more |= ids.count > p->max;
     return status;
 }
 
@@ -287,6 +289,8 @@ enum weir_status op_purge(struct sqlite_registry *r, struct registry_op *op, str
         status = purge_events(r, p, &room, err);
     if (status == WEIR_OK)
         status = purge_batches(r, p, err);
+    if (status == WEIR_OK)
+        status = lineset_purge(r, p, err);
     if (status == WEIR_OK)
         status = purge_gone(r, p->max, err);
     return status;

@@ -316,7 +316,7 @@ enum weir_status op_take(struct sqlite_registry *r, struct registry_op *op, stru
 
     if (!stmt)
         return registry_fail(r, "taking tasks", err);
-    if (!l) {
+    if (!l || l->gone) {
         error_set(&op->err, WEIR_E_END, "there is no line %u", t->line);
         return WEIR_OK;
     }

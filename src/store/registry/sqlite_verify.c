@@ -9,6 +9,11 @@ void sqlite_registry_fail_next(struct core_registry *base, uint64_t n)
     registry_self(base)->fail_next = n;
 }
 
+void sqlite_registry_limit_lines(struct core_registry *base, uint32_t max)
+{
+    registry_self(base)->lines_max = max;
+}
+
 /* Each gives a row where something is wrong. */
 static const struct {
     const char *wrong, *sql;
@@ -43,6 +48,13 @@ static const struct {
      " WHERE n0 <> ifnull(c0, 0) OR n1 <> ifnull(c1, 0) OR n2 <> ifnull(c2, 0) OR"
      " n3 <> ifnull(c3, 0) OR n4 <> ifnull(c4, 0) OR n5 <> ifnull(c5, 0) OR n6 <> ifnull(c6, 0)"
      " UNION ALL SELECT 1 FROM c WHERE target NOT IN (SELECT target FROM tally)"},
+    {"a line counts wrong",
+     "WITH c AS (SELECT line, count(*) AS n FROM task GROUP BY line)"
+     " SELECT 1 FROM line LEFT JOIN c ON c.line = line.id WHERE tasks <> ifnull(n, 0)"
+     " UNION ALL SELECT 1 FROM task WHERE line NOT IN (SELECT id FROM line)"},
+    {"the tally counts what no line stands for",
+     "SELECT 1 FROM tally WHERE target NOT IN"
+     " (SELECT iif(pool <> '' OR skill = '', pool, 'skill:' || skill) FROM line)"},
     {"a running task has no runner, or another one has",
      "SELECT 1 FROM task WHERE (state = 3) <> (id IN (SELECT task FROM runner))"},
     {"a large payload is missing, or nobody's",
@@ -85,20 +97,61 @@ static bool line_agrees(struct sqlite_registry *r, const struct line_entry *l)
     return agrees;
 }
 
+/* What is counted of it, and where it is to be found. */
+static bool line_has_row(struct sqlite_registry *r, const struct line_entry *l)
+{
+    sqlite3_stmt *stmt = NULL;
+    bool agrees = false;
+
+    if (sqlite3_prepare_v2(r->db, "SELECT tasks, priority FROM line WHERE id = ?1", -1, &stmt,
+                           NULL) == SQLITE_OK) {
+        sqlite3_bind_int64(stmt, 1, l->in.id);
+        if (sqlite3_step(stmt) == SQLITE_ROW)
+            agrees = l->tasks == (uint64_t)sqlite3_column_int64(stmt, 0) &&
+                     l->line.priority == sqlite3_column_int(stmt, 1);
+    }
+    sqlite3_finalize(stmt);
+    return agrees && !l->dirty && l->has_row && list_empty(&l->empty_link) == (l->tasks > 0) &&
+           intern_find(&r->lines, l->in.key, l->in.hash) == &l->in;
+}
+
+static uint64_t count_rows(sqlite3 *db, const char *table)
+{
+    sqlite3_stmt *stmt = NULL;
+    uint64_t count = UINT64_MAX;
+    char sql[64];
+
+    sqlite3_snprintf(sizeof(sql), sql, "SELECT count(*) FROM %s", table);
+    if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) == SQLITE_OK &&
+        sqlite3_step(stmt) == SQLITE_ROW)
+        count = (uint64_t)sqlite3_column_int64(stmt, 0);
+    sqlite3_finalize(stmt);
+    return count;
+}
+
 const char *sqlite_registry_check(struct core_registry *base)
 {
     struct sqlite_registry *r = registry_self(base);
-    uint64_t held = 0;
+    uint64_t held = 0, lines = 0;
 
     for (size_t i = 0; i < sizeof(queries) / sizeof(queries[0]); i++)
         if (!finds_none(r->db, queries[i].sql))
             return queries[i].wrong;
-    for (uint32_t id = 1; id <= r->lines_durable; id++) {
+    for (uint32_t id = 1; id <= atomic_load(&r->lines.count); id++) {
         struct line_entry *l = row_line(r, id);
 
+        if (!l || l->gone)
+            continue;
         if (!line_agrees(r, l))
             return "a line does not know what the engine has of it";
+        if (!line_has_row(r, l))
+            return "a line does not stand in the file as it is";
         held += l->held;
+        lines++;
     }
+    if (lines != count_rows(r->db, "line"))
+        return "a line is in the file that is not there";
+    if (r->targets.count != count_rows(r->db, "tally"))
+        return "a target is in the file that is not there, or the other way round";
     return held == r->held ? NULL : "the engine has more or less than is counted";
 }

@@ -15,7 +15,7 @@ struct order {
     struct life *life;
     struct registry_spec specs[SPECS];
     struct registry_after after[SPECS][AFTER];
-    char keys[SPECS][24], payloads[SPECS][8];
+    char keys[SPECS][24], payloads[SPECS][8], sessions[SPECS][16];
     uint64_t ids[SPECS];
     bool existing[SPECS];
     int32_t priority;
@@ -69,11 +69,19 @@ static void order_done(struct registry_op *op)
         if (ok)
             l->batches = op->batch_open.ret_id;
         break;
+    case REGISTRY_PURGE:
+        l->tally->purges += ok;
+        l->tally->lines_kept += ok && op->purge.keep_lines;
+        break;
     default:
         break;
     }
     mem_free(op->ret_ready);
     mem_free(op->ret_lines);
+    if (op->kind == REGISTRY_PURGE) {
+        mem_free(op->purge.ret_lines_gone);
+        l->purging = false;
+    }
     mem_free(o);
 }
 
@@ -117,8 +125,9 @@ static int64_t some_time(struct life *l, duration_ns most)
     return life_wall(l) + (int64_t)below(l, (uint64_t)most) - most / 8;
 }
 
-static void draw_line(struct life *l, struct registry_line *line)
+static void draw_line(struct life *l, struct order *o, size_t i)
 {
+    struct registry_line *line = &o->specs[i].line;
     static const char *const pools[] = {"p0", "p1", "p2", "p3", "nowhere"};
     static const char *const skills[] = {"gpu", "net", "none"};
     static const char *const tenants[TENANTS] = {"x", "y", "z"};
@@ -134,6 +143,8 @@ static void draw_line(struct life *l, struct registry_line *line)
         line->tenant = slice_of(tenants[below(l, TENANTS)]);
     if (one_in(l, 4))
         line->session = slice_of(sessions[below(l, 4)]);
+    else if (one_in(l, 2))
+        line->session = slice_of(o->sessions[i]);
     if (one_in(l, 5))
         line->slots = slice_of(slots[below(l, 6)]);
     line->cpu_milli = one_in(l, 4) ? (uint32_t)below(l, 1500) : 0;
@@ -144,7 +155,8 @@ static void draw_spec(struct life *l, struct order *o, size_t i, size_t count)
 {
     struct registry_spec *s = &o->specs[i];
 
-    draw_line(l, &s->line);
+    snprintf(o->sessions[i], sizeof o->sessions[i], "s%u", (unsigned)below(l, 1000));
+    draw_line(l, o, i);
     snprintf(o->payloads[i], sizeof o->payloads[i], one_in(l, 100) ? "bad" : "work");
     s->payload = slice_of(o->payloads[i]);
     if (one_in(l, 6)) {
@@ -236,12 +248,17 @@ static void do_edit(struct life *l)
     send(o);
 }
 
-static void do_remove(struct life *l)
+static void life_remove(struct life *l, uint64_t id)
 {
     struct order *o = new_order(l, REGISTRY_DELETE);
 
-    o->op.remove.task = some_task(l);
+    o->op.remove.task = id;
     send(o);
+}
+
+static void do_remove(struct life *l)
+{
+    life_remove(l, some_task(l));
 }
 
 void life_resolve(struct life *l, uint64_t id, enum registry_resolve how)
@@ -274,19 +291,35 @@ static void do_batch(struct life *l)
     send(o);
 }
 
+/* One at a time, as the daemon does it. */
+static void do_purge(struct life *l)
+{
+    struct order *o;
+
+    if (l->purging)
+        return;
+    o = new_order(l, REGISTRY_PURGE);
+    o->op.purge = (struct registry_purge){
+        .tasks_before_ns = 0, .failed_before_ns = 0, .max = 1 + (uint32_t)below(l, 40)};
+    l->purging = true;
+    send(o);
+}
+
 /* ---- what is done to the desk ---- */
 
 struct pick {
     struct life *life;
-    uint64_t token, seen;
+    uint64_t token, task, seen;
 };
 
 static void pick_one(void *ctx, const struct desk_attempt *a)
 {
     struct pick *p = ctx;
 
-    if (below(p->life, ++p->seen) == 0)
-        p->token = a->token;
+    if (below(p->life, ++p->seen) > 0)
+        return;
+    p->token = a->token;
+    p->task = a->task->id;
 }
 
 static void do_kill(struct life *l)
@@ -310,6 +343,19 @@ static void do_beat(struct life *l)
         (void)desk_beat(l->office->desk,
                         &(struct core_heartbeat){.token = p.token, .progress = rng_unit(&l->rng)},
                         office_now(l->office));
+}
+
+/* Cancelled, deleted and its line purged, while its attempt may not have an end yet. */
+static void do_wipe(struct life *l)
+{
+    struct pick p = {.life = l};
+
+    desk_attempts(l->office->desk, pick_one, &p);
+    if (p.task == 0)
+        return;
+    life_cancel(l, p.task);
+    life_remove(l, p.task);
+    do_purge(l);
 }
 
 static struct life_pool *some_pool(struct life *l)
@@ -445,10 +491,11 @@ static const struct {
     unsigned share;
     void (*run)(struct life *l);
 } deeds[] = {
-    {400, do_submit}, {100, do_cancel}, {80, do_retry}, {90, do_edit},   {20, do_remove},
+    {400, do_submit}, {100, do_cancel}, {80, do_retry}, {90, do_edit},   {60, do_remove},
     {20, do_resolve}, {30, do_batch},   {60, do_kill},  {40, do_beat},   {30, do_enable},
     {40, do_limit},   {30, do_change},  {15, do_pool},  {15, do_policy}, {20, do_slots},
-    {20, do_fail},    {5, do_clock},    {6, do_crash},  {4, do_stop},
+    {20, do_fail},    {5, do_clock},    {6, do_crash},  {4, do_stop},    {60, do_purge},
+    {40, do_wipe},
 };
 
 void life_do_something(struct life *l)

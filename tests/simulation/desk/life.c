@@ -328,6 +328,7 @@ static void open_office(struct life *l, int64_t wall_ns)
 static void close_office(struct life *l)
 {
     l->tally->folds += l->office->folds;
+    l->tally->lines_gone += l->office->lines_gone;
     l->tally->write_failures += l->office->failures;
     l->office = office_close(l->office);
     watch_restarted(l->watch);

@@ -126,10 +126,12 @@ static void gather(struct sim_world *w, struct sim_event *ev)
 
 /* ---- what is back from the clerk ---- */
 
-static struct registry_op *keep(struct registry_op *op)
+static struct registry_op *keep(struct office *o, struct registry_op *op)
 {
     struct registry_note *n = op->note;
 
+    if (op->kind == REGISTRY_PURGE)
+        o->lines_gone += op->purge.ret_lines_gone_count;
     errand_keep(&n->errand, op);
     op->note = NULL;
     n->errand.left.note = n;
@@ -165,7 +167,7 @@ static void give(struct office *o, struct registry_op *chain)
             say(o, op);
         if (op->done) {
             theirs = op;
-            op = keep(op);
+            op = keep(o, op);
         }
         *o->back_tail = op;
         o->back_tail = &op->next;

@@ -62,7 +62,7 @@ struct office {
     struct sim_event gather, commit, mail;
     struct registry_op *queue, **tail, *group, **group_tail;
     size_t weight, most;
-    uint64_t groups, failures, folds;
+    uint64_t groups, failures, folds, lines_gone;
     duration_ns pause_ns;
     bool busy;                             /* one of gather and commit is planned */
     struct registry_op *back, **back_tail; /* in the mail, as they were written */

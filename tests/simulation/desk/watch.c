@@ -149,9 +149,9 @@ void watch_prepared(struct watch *w, const struct desk_attempt *a)
     *r = (struct watch_run){.token = a->token,
                             .task = a->task->id,
                             .cpu_milli = l->cpu_milli,
-                            .memory_mib = l->memory_mib,
-                            .slots = l->slots};
-    assert(l->session.len < sizeof r->session);
+                            .memory_mib = l->memory_mib};
+    assert(l->session.len < sizeof r->session && l->slots.len < sizeof r->slots);
+    memcpy(r->slots, l->slots.data, l->slots.len);
     memcpy(r->session, l->session.data, l->session.len);
     memcpy(r->numbers, a->slots, sizeof r->numbers);
     w->prepared_priority = l->priority;
@@ -209,7 +209,7 @@ static size_t next_slot(struct slice *names)
 
 static void check_slots(struct watch *w, const struct watch_run *r)
 {
-    struct slice names = r->slots;
+    struct slice names = slice_of(r->slots);
 
     for (size_t i = 0; names.len > 0; i++) {
         size_t kind = next_slot(&names);
@@ -218,7 +218,7 @@ static void check_slots(struct watch *w, const struct watch_run *r)
             watch_fail(w, "P3: an attempt has a place of a slot that there is not", r->task);
         for (size_t k = 0; k < w->run_top; k++) {
             const struct watch_run *o = &w->runs[k];
-            struct slice others = o->slots;
+            struct slice others = slice_of(o->slots);
 
             for (size_t n = 0; o->token && others.len > 0; n++)
                 if (next_slot(&others) == kind && o->numbers[n] == r->numbers[i])

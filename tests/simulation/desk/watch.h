@@ -71,7 +71,7 @@ struct watch_run {
     uint32_t cpu_milli, memory_mib;
     bool low, asked;
     char session[16];
-    struct slice slots; /* names */
+    char slots[16]; /* names */
     uint32_t numbers[WATCH_SLOTS];
 };
 

@@ -58,7 +58,7 @@ static void each_disturbance_is_noticed(void **state)
     NOTICES(runs->line->queue->tenant->running, 2);
     NOTICES(runs->line->queue->tenant->had, -1.0);
     world_take_off(w, waits);
-    world_take_off(w, line_first(l));
+    world_take_off(w, schedule_line_first(l));
     world_end(w, runs, 0);
     world_free(w);
 }

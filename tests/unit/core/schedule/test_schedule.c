@@ -510,7 +510,7 @@ static void more_lines_than_the_limit_are_refused_with_a_remedy(void **state)
     assert_null(l);
     w->s->lines.count = were;
     assert_int_equal(schedule_line(w->s, &r, NULL, &l, &err), WEIR_OK);
-    assert_null(line_first(l));
+    assert_null(schedule_line_first(l));
     world_free(w);
 }
 

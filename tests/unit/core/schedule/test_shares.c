@@ -131,7 +131,7 @@ static void close_shop(struct shop *shop)
         struct schedule_line *l = schedule_find_line(shop->w->s, i + 1);
 
         while ((l = schedule_find_line(shop->w->s, i + 1)))
-            world_take_off(shop->w, line_first(l));
+            world_take_off(shop->w, schedule_line_first(l));
     }
     world_free(shop->w);
 }
