@@ -159,6 +159,10 @@ WEIR_MUST_CHECK enum weir_status dispatcher_offer(struct dispatcher *d, struct c
                                                   const struct permit_need *need,
                                                   struct instant now, struct core_offer *ret,
                                                   struct weir_error *err);
+/* Room for so many rows in a batch of single ones, at least as many as it has (BATCH_WINDOW_ROWS_MAX at most); less changes
+ * nothing. WEIR_E_NOMEM: it is as it was. */
+WEIR_MUST_CHECK enum weir_status dispatcher_widen_batch(struct core_batch *b, uint32_t rows,
+                                                        struct weir_error *err);
 /*
  * So many tasks wait at the caller for workers of the pool (OFFER_NO_WORKER): what lazy and extra ones are started for.
  * Holds until the next call; an offer that fails for that counts as one where it was none, one that starts as one less.

@@ -196,6 +196,12 @@ enum weir_status dispatcher_offer(struct dispatcher *d, struct core_batch *b, st
     return WEIR_OK;
 }
 
+enum weir_status dispatcher_widen_batch(struct core_batch *b, uint32_t rows, struct weir_error *err)
+{
+    assert(b->options.single && rows <= BATCH_WINDOW_ROWS_MAX);
+    return reorder_widen_any(&b->order, rows) ? WEIR_OK : error_nomem(err);
+}
+
 void dispatcher_want_workers(struct core_pool *pool, size_t tasks)
 {
     pool->wanted = tasks;

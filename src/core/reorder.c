@@ -3,6 +3,7 @@
 #include "base/mem.h"
 
 #include <assert.h>
+#include <string.h>
 
 bool reorder_init(struct reorder *r, uint64_t window, uint64_t first_index)
 {
@@ -55,6 +56,27 @@ void *reorder_take_any(struct reorder *r, uint32_t place)
         return NULL;
     r->slots[place] = last;
     return last;
+}
+
+bool reorder_widen_any(struct reorder *r, uint64_t window)
+{
+    uint64_t before = r->mask + 1, places = before;
+    void **slots;
+
+    if (window <= r->window)
+        return true;
+    while (places < window)
+        places *= 2;
+    if (places > before) {
+        slots = mem_realloc(r->slots, (size_t)places * sizeof *slots);
+        if (!slots)
+            return false;
+        memset(slots + before, 0, (size_t)(places - before) * sizeof *slots);
+        r->slots = slots;
+        r->mask = places - 1;
+    }
+    r->window = window;
+    return true;
 }
 
 void *reorder_first(const struct reorder *r)

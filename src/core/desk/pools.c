@@ -142,18 +142,24 @@ static void free_pool(struct desk_pool *p)
     mem_free(p);
 }
 
+/* Rows of its batch: those that run, with a burst, and as many that have ended since the last turn. */
+static uint32_t rows_for(size_t limit, size_t burst)
+{
+    static_assert(POOL_SIZE_MAX <= BATCH_WINDOW_ROWS_MAX / 4, "a limit and a burst, twice");
+    return (uint32_t)(limit + burst) * 2;
+}
+
 static enum weir_status open_batch(struct desk_pool *p, struct instant now, struct weir_error *err)
 {
     struct core_batch_options o;
-    size_t size = core_pool_get_options(p->core)->size;
+    uint32_t rows = rows_for(core_pool_get_options(p->core)->size, p->options.burst_places);
 
     core_batch_options_init(&o);
     o.unordered = o.single = true;
     o.prepare = attempt_prepare;
     o.prepare_ctx = p;
-    if (size > o.window_rows / 2)
-        o.window_rows =
-            size < BATCH_WINDOW_ROWS_MAX / 2 ? (uint32_t)size * 2 : BATCH_WINDOW_ROWS_MAX;
+    if (rows > o.window_rows)
+        o.window_rows = rows;
     return dispatcher_open_batch(p->desk->dispatcher, p->core, &o, p, now, &p->batch, err);
 }
 
@@ -221,6 +227,9 @@ enum weir_status desk_change_pool(struct desk *d, struct desk_pool *p,
     enum weir_status status =
         dispatcher_set_pool_burst(p->core, o->burst_places, o->burst_seconds, now, err);
 
+    if (status == WEIR_OK)
+        status = dispatcher_widen_batch(
+            p->batch, rows_for(core_pool_get_options(p->core)->size, o->burst_places), err);
     if (status != WEIR_OK)
         return status;
     if (!copy_options(&copy, o))
@@ -241,9 +250,13 @@ enum weir_status desk_set_limit(struct desk *d, struct desk_pool *p, size_t limi
                                 struct instant now, struct weir_error *err)
 {
     size_t before = core_pool_permits(p->core)->limit;
-    enum weir_status status = dispatcher_set_pool_limit(d->dispatcher, p->core, limit, now, err);
+    enum weir_status status = WEIR_OK;
     char detail[96];
 
+    if (limit <= POOL_SIZE_MAX)
+        status = dispatcher_widen_batch(p->batch, rows_for(limit, p->options.burst_places), err);
+    if (status == WEIR_OK)
+        status = dispatcher_set_pool_limit(d->dispatcher, p->core, limit, now, err);
     if (status != WEIR_OK || before == limit)
         return status;
     snprintf(detail, sizeof detail, "{\"from\":%zu,\"to\":%zu}", before, limit);

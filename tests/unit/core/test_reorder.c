@@ -187,6 +187,30 @@ static void without_memory_nothing_is_made(void **state)
     mem_fail_at(0);
 }
 
+static void a_window_for_items_in_no_order_may_be_widened(void **state)
+{
+    struct reorder r;
+    uint32_t place;
+
+    (void)state;
+    assert_true(reorder_init(&r, 4, 0));
+    for (uint32_t i = 0; i < 4; i++)
+        assert_true(reorder_enter_any(&r, &items[i], &place));
+    assert_false(reorder_enter_any(&r, &items[4], &place));
+    mem_fail_at(1);
+    assert_false(reorder_widen_any(&r, 30));
+    mem_fail_at(0);
+    assert_false(reorder_enter_any(&r, &items[4], &place));
+    assert_true(reorder_widen_any(&r, 30));
+    assert_true(reorder_widen_any(&r, 3)); /* never narrower */
+    for (uint32_t i = 4; i < 30; i++)
+        assert_true(reorder_enter_any(&r, &items[i], &place) && place == i);
+    assert_false(reorder_enter_any(&r, &items[30], &place));
+    for (uint32_t i = 30; i-- > 0;)
+        assert_null(reorder_take_any(&r, i));
+    reorder_free(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -200,6 +224,7 @@ int main(void)
         cmocka_unit_test(draining_ends_where_places_are_only_reserved),
         cmocka_unit_test(in_random_lives_nothing_is_lost_or_out_of_order),
         cmocka_unit_test(without_memory_nothing_is_made),
+        cmocka_unit_test(a_window_for_items_in_no_order_may_be_widened),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
