@@ -56,6 +56,28 @@ static void put_errors(struct buf *out, struct slice problem, struct slice detai
     }
 }
 
+/* What a reload could not change, but for what the detail says already; and what it did. */
+static void put_changes(struct buf *out, struct slice problem, struct slice detail)
+{
+    static const char *const kinds[] = {"failed", "changed"};
+
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        struct json_iter it;
+        struct slice list, key, one;
+
+        if (!json_member(problem, kinds[i], &list))
+            continue;
+        json_iter_init(&it, list);
+        while (json_iter_next(&it, &key, &one)) {
+            _cleanup_buf_ struct buf line = {0};
+
+            view_put_text(&line, one);
+            if (line.len > 0 && !memmem(detail.data, detail.len, line.data, line.len))
+                buf_printf(out, "  %s: %s\n", i == 0 ? "failed" : "applied", line.data);
+        }
+    }
+}
+
 /* What a stream left behind. */
 static void put_accepted(struct buf *out, struct slice problem, struct slice detail)
 {
@@ -91,6 +113,7 @@ static void put_problem(struct buf *out, const struct client *c, struct slice pr
                                        : "; give a token with --token-file or WEIR_API_TOKEN");
     buf_putc(out, '\n');
     put_errors(out, problem, buf_slice(&detail));
+    put_changes(out, problem, buf_slice(&detail));
     put_accepted(out, problem, buf_slice(&detail));
 }
 
