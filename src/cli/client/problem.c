@@ -82,12 +82,13 @@ static void put_changes(struct buf *out, struct slice problem, struct slice deta
 static void put_accepted(struct buf *out, struct slice problem, struct slice detail)
 {
     struct slice value;
-    int64_t n;
+    int64_t n, accepted = 0;
 
     if (json_member(problem, "line", &value) && json_int64(value, &n) &&
         (detail.len < 4 || memcmp(detail.data, "line", 4) != 0))
         buf_printf(out, "  line %" PRId64 "\n", n);
     if (json_member(problem, "accepted", &value) && json_int64(value, &n)) {
+        accepted = n;
         buf_printf(out, "  accepted all the same: %" PRId64 " tasks", n);
         if (n > 0 && json_member(problem, "ranges", &value)) {
             buf_puts(out, ": ");
@@ -95,7 +96,11 @@ static void put_accepted(struct buf *out, struct slice problem, struct slice det
         }
         buf_putc(out, '\n');
     }
-    if (json_member(problem, "batch", &value) && json_int64(value, &n))
+    if (!json_member(problem, "batch", &value) || !json_int64(value, &n))
+        return;
+    if (slice_equal(view_member(problem, "batch_open"), SLICE("false")))
+        buf_printf(out, "  batch %" PRId64 " has %" PRId64 " tasks and takes no more\n", n, accepted);
+    else
         buf_printf(out, "  batch %" PRId64 " is open\n", n);
 }
 
