@@ -533,6 +533,8 @@ enum weir_status house_build(struct house *h, struct weir_error *err)
         status = backend_restore(h->backend, err);
     }
     if (status == WEIR_OK)
+        chores_begin(h);
+    if (status == WEIR_OK)
         status = build_server(h, err);
     return status;
 }

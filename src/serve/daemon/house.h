@@ -104,7 +104,11 @@ WEIR_MUST_CHECK enum weir_status house_reload(struct house *h, struct buf *out,
 void clock_begin(struct house *h);
 void clock_look(struct house *h);
 
-/* chores.c; returns when to come again. */
+/* chores.c. Before the first: goes on with the history that a predecessor has left. */
+void chores_begin(struct house *h);
+/* Returns when to come again. */
 struct instant chores_run(struct house *h, struct instant now);
+/* After the last, while there are pools: has the history written as far as it is. Of whichever thread stops it. */
+void chores_end(struct house *h);
 
 #endif
