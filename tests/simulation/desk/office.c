@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "core/errand.h"
 #include "core/fold.h"
 #include "engine/clerk.h"
 #include "store/registry/memory_registry.h"
@@ -11,13 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What is to be done at the desk after an op of a user is written: as in engine/tasks.c. */
 struct registry_note {
-    enum registry_op_kind kind;
-    uint64_t task, batch; /* one of them, of CANCEL and EDIT */
-    bool ran;
-    struct registry_op left;
-    int64_t wake_ns;
+    struct errand errand;
 };
 
 static struct office *of_lodger(struct sim_lodger *l)
@@ -130,46 +126,14 @@ static void gather(struct sim_world *w, struct sim_event *ev)
 
 /* ---- what is back from the clerk ---- */
 
-static void keep_time(struct registry_note *n, int64_t ns)
-{
-    if (ns != 0 && (n->wake_ns == 0 || ns < n->wake_ns))
-        n->wake_ns = ns;
-}
-
-static void keep_times(struct registry_note *n, const struct registry_op *op)
-{
-    if (op->kind == REGISTRY_SUBMIT)
-        for (size_t i = 0; i < op->submit.count; i++) {
-            keep_time(n, op->submit.specs[i].not_before_ns);
-            keep_time(n, op->submit.specs[i].deadline_ns);
-        }
-    else if (op->kind == REGISTRY_EDIT && op->edit.not_before_ns)
-        keep_time(n, *op->edit.not_before_ns);
-    else if (op->kind == REGISTRY_RETRY || op->kind == REGISTRY_RESOLVE)
-        keep_time(n, op->at_ns);
-}
-
 static struct registry_op *keep(struct registry_op *op)
 {
     struct registry_note *n = op->note;
 
-    n->left = (struct registry_op){.kind = op->kind,
-                                   .untaken = op->untaken,
-                                   .ret_ready = op->ret_ready,
-                                   .ret_lines = op->ret_lines,
-                                   .ret_line_count = op->ret_line_count,
-                                   .ret_due_ns = op->ret_due_ns,
-                                   .note = n};
-    n->left.err.status = op->err.status;
-    op->ret_ready = NULL;
-    op->ret_lines = NULL;
-    op->ret_line_count = 0;
+    errand_keep(&n->errand, op);
     op->note = NULL;
-    if (op->err.status == WEIR_OK)
-        keep_times(n, op);
-    if (n->ran && (op->err.status == WEIR_E_BUSY || op->err.status == WEIR_E_CONFLICT))
-        op->err = (struct weir_error){0};
-    return &n->left;
+    n->errand.left.note = n;
+    return &n->errand.left;
 }
 
 static void say(const struct office *o, const struct registry_op *op)
@@ -214,23 +178,11 @@ static void give(struct office *o, struct registry_op *chain)
 
 static void settle(struct office *o, struct registry_note *n)
 {
-    struct instant now = office_now(o);
-    enum weir_status status = n->left.err.status;
-    bool written = !n->left.untaken && status != WEIR_E_BUSY;
-
-    if (n->batch != 0)
-        desk_let_go_batch(o->desk, n->batch, written, now);
-    else if (n->task != 0)
-        desk_let_go(o->desk, n->task, written, now);
-    if (n->task != 0 && n->kind == REGISTRY_CANCEL && status == WEIR_OK)
-        desk_gone(o->desk, n->task, now);
-    desk_made_ready(o->desk, &n->left, now);
-    if (n->wake_ns != 0)
-        desk_wake_by(o->desk, n->wake_ns);
+    errand_settle(&n->errand, o->desk, office_now(o));
     mem_free(n);
 }
 
-/* As run_back() in engine/tasks.c does it. */
+/* As tasks_run_back() in engine/tasks_ops.c does it. */
 static void open_mail(struct sim_world *w, struct sim_event *ev)
 {
     struct office *o = list_entry(ev, struct office, mail);
@@ -376,30 +328,15 @@ bool office_is_idle(const struct office *o)
 
 /* ---- ops of users ---- */
 
-static void hold(struct office *o, struct registry_op *op, struct registry_note *n)
-{
-    struct instant now = office_now(o);
-
-    n->task = op->kind == REGISTRY_CANCEL ? op->cancel.task : op->edit.task;
-    if (op->kind == REGISTRY_CANCEL && op->cancel.task == 0) {
-        n->batch = op->cancel.batch;
-        desk_hold_batch(o->desk, n->batch, now);
-        n->ran = desk_cancel_batch(o->desk, n->batch, "its batch was cancelled", now) > 0;
-    } else if (desk_hold(o->desk, n->task, now) == DESK_RUNS && op->kind == REGISTRY_CANCEL) {
-        n->ran = desk_cancel(o->desk, n->task, "the task was cancelled", now);
-    }
-}
-
 void office_send(struct office *o, struct registry_op *op)
 {
     struct registry_note *n = mem_calloc(1, sizeof *n);
 
     assert(op->done && n);
-    n->kind = op->kind;
     op->note = n;
     op->at_ns = office_wall_ns(o);
-    if (op->kind == REGISTRY_CANCEL || op->kind == REGISTRY_EDIT)
-        hold(o, op, n);
+    if (errand_has_to_begin(op))
+        errand_begin(&n->errand, o->desk, op, office_now(o));
     to_clerk(o, op);
 }
 
@@ -456,7 +393,7 @@ static void lodger_pool_gone(struct sim_lodger *l, struct core_pool *p)
     desk_pool_gone(o->desk, p, office_now(o));
 }
 
-/* As engine/tasks.c passes it on. */
+/* As engine/tasks_tell.c passes it on. */
 static void on_event(struct core_observer *observer, const struct core_event *ev)
 {
     struct office *o = list_entry(observer, struct office, observer);
@@ -483,7 +420,7 @@ static void drop_chain(struct office *o, struct registry_op *chain, struct regis
             mem_free(op);
             continue;
         }
-        if (op->note && op == &op->note->left) {
+        if (op->note && op == &op->note->errand.left) {
             desk_made_ready(o->desk, op, office_now(o));
             mem_free(op->note);
             continue;
