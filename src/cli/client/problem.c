@@ -56,16 +56,39 @@ static void put_errors(struct buf *out, struct slice problem, struct slice detai
     }
 }
 
+/* What a reload could not change, but for what the detail says already; and what it did. */
+static void put_changes(struct buf *out, struct slice problem, struct slice detail)
+{
+    static const char *const kinds[] = {"failed", "changed"};
+
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        struct json_iter it;
+        struct slice list, key, one;
+
+        if (!json_member(problem, kinds[i], &list))
+            continue;
+        json_iter_init(&it, list);
+        while (json_iter_next(&it, &key, &one)) {
+            _cleanup_buf_ struct buf line = {0};
+
+            view_put_text(&line, one);
+            if (line.len > 0 && !memmem(detail.data, detail.len, line.data, line.len))
+                buf_printf(out, "  %s: %s\n", i == 0 ? "failed" : "applied", line.data);
+        }
+    }
+}
+
 /* What a stream left behind. */
 static void put_accepted(struct buf *out, struct slice problem, struct slice detail)
 {
     struct slice value;
-    int64_t n;
+    int64_t n, accepted = 0;
 
     if (json_member(problem, "line", &value) && json_int64(value, &n) &&
         (detail.len < 4 || memcmp(detail.data, "line", 4) != 0))
         buf_printf(out, "  line %" PRId64 "\n", n);
     if (json_member(problem, "accepted", &value) && json_int64(value, &n)) {
+        accepted = n;
         buf_printf(out, "  accepted all the same: %" PRId64 " tasks", n);
         if (n > 0 && json_member(problem, "ranges", &value)) {
             buf_puts(out, ": ");
@@ -73,7 +96,11 @@ static void put_accepted(struct buf *out, struct slice problem, struct slice det
         }
         buf_putc(out, '\n');
     }
-    if (json_member(problem, "batch", &value) && json_int64(value, &n))
+    if (!json_member(problem, "batch", &value) || !json_int64(value, &n))
+        return;
+    if (slice_equal(view_member(problem, "batch_open"), SLICE("false")))
+        buf_printf(out, "  batch %" PRId64 " has %" PRId64 " tasks and takes no more\n", n, accepted);
+    else
         buf_printf(out, "  batch %" PRId64 " is open\n", n);
 }
 
@@ -91,6 +118,7 @@ static void put_problem(struct buf *out, const struct client *c, struct slice pr
                                        : "; give a token with --token-file or WEIR_API_TOKEN");
     buf_putc(out, '\n');
     put_errors(out, problem, buf_slice(&detail));
+    put_changes(out, problem, buf_slice(&detail));
     put_accepted(out, problem, buf_slice(&detail));
 }
 

@@ -19,6 +19,10 @@ static bool init_locks(struct api *a)
     ok = ok && pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0 &&
          pthread_cond_init(&a->changed, &attr) == 0;
     pthread_condattr_destroy(&attr);
+    if (ok && pthread_cond_init(&a->place_found, NULL) != 0) {
+        pthread_cond_destroy(&a->changed);
+        ok = false;
+    }
     if (!ok)
         pthread_mutex_destroy(&a->lock);
     return ok;
@@ -82,6 +86,7 @@ void api_free(struct api *a)
     assert(list_empty(&a->followers) && list_empty(&a->batch_uses));
     sse_hub_free(a->hub);
     pthread_cond_destroy(&a->changed);
+    pthread_cond_destroy(&a->place_found);
     pthread_mutex_destroy(&a->lock);
     mem_free(a);
 }

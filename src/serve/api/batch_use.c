@@ -1,6 +1,6 @@
 /*
  * Places of tasks in batches (internal.h). Under one lock a task gets its place and is sent, so that places are in the
- * order of ids, and the newest task of a batch has the last place.
+ * order of ids, and the newest task of a batch has the last place. The registry is not asked under it.
  */
 #include "serve/api/internal.h"
 
@@ -39,39 +39,73 @@ static struct batch_use *find_use(struct api *a, uint64_t batch)
     return NULL;
 }
 
-/* With the lock. */
-static enum weir_status add_use(struct api *a, uint64_t batch, bool fresh, struct batch_use **ret,
-                                struct weir_error *err)
+/* With the lock: a use that nobody has yet. NULL: no memory. */
+static struct batch_use *add_use(struct api *a, uint64_t batch, bool fresh)
 {
     struct batch_use *u = mem_calloc(1, sizeof(*u));
-    enum weir_status status;
 
     if (!u)
-        return error_nomem(err);
+        return NULL;
     u->batch = batch;
-    status = fresh ? WEIR_OK : find_next_place(a, batch, &u->next_place, err);
-    if (status != WEIR_OK) {
-        mem_free(u);
-        return status;
-    }
+    u->found = fresh;
     list_push_back(&a->batch_uses, &u->link);
-    *ret = u;
-    return WEIR_OK;
+    return u;
+}
+
+/* With the lock. */
+static void drop_use(struct batch_use *u)
+{
+    if (--u->users > 0)
+        return;
+    list_remove(&u->link);
+    mem_free(u);
+}
+
+/* With the lock, which is let go meanwhile: whoever has added the use looks for its place, the others wait for that. */
+static void find_place_of_use(struct api *a, struct batch_use *u, bool ours)
+{
+    struct weir_error err = {0};
+    uint64_t place = 0;
+    enum weir_status status;
+
+    while (!ours && !u->found && u->err.status == WEIR_OK)
+        pthread_cond_wait(&a->place_found, &a->lock);
+    if (!ours || u->found)
+        return;
+    pthread_mutex_unlock(&a->lock);
+    status = find_next_place(a, u->batch, &place, &err);
+    pthread_mutex_lock(&a->lock);
+    u->next_place = place;
+    u->found = status == WEIR_OK;
+    u->err = err;
+    u->err.status = status;
+    pthread_cond_broadcast(&a->place_found);
 }
 
 enum weir_status batch_use_enter(struct api *a, uint64_t batch, bool fresh, struct batch_use **ret,
                                  struct weir_error *err)
 {
     struct batch_use *u;
-    enum weir_status status = WEIR_OK;
+    enum weir_status status;
+    bool ours;
 
     pthread_mutex_lock(&a->lock);
     u = find_use(a, batch);
+    ours = !u;
     if (!u)
-        status = add_use(a, batch, fresh, &u, err);
+        u = add_use(a, batch, fresh);
+    if (!u) {
+        pthread_mutex_unlock(&a->lock);
+        return error_nomem(err);
+    }
+    u->users++;
+    find_place_of_use(a, u, ours);
+    status = u->err.status;
     if (status == WEIR_OK) {
-        u->users++;
         *ret = u;
+    } else {
+        *err = u->err;
+        drop_use(u);
     }
     pthread_mutex_unlock(&a->lock);
     return status;
@@ -82,10 +116,7 @@ void batch_use_leave(struct api *a, struct batch_use *u)
     if (!u)
         return;
     pthread_mutex_lock(&a->lock);
-    if (--u->users == 0) {
-        list_remove(&u->link);
-        mem_free(u);
-    }
+    drop_use(u);
     pthread_mutex_unlock(&a->lock);
 }
 

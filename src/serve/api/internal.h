@@ -32,6 +32,7 @@ struct api {
     pthread_t feeder;
     struct list followers;  /* struct results_stream: of results, by `link` */
     struct list batch_uses; /* struct batch_use, by `link` */
+    pthread_cond_t place_found; /* of one of them */
 };
 
 /* ---- answers (reply.c) ---- */
@@ -115,8 +116,10 @@ bool call_failed(struct call *c, const char *what);
 struct batch_use {
     struct list link;
     uint64_t batch;
-    uint64_t next_place;
-    size_t users;
+    uint64_t next_place; /* once it is found */
+    bool found;
+    struct weir_error err; /* why it could not be; then nobody is let in */
+    size_t users;          /* also those who wait for it */
 };
 
 /* fresh: the batch has just been made, by whoever calls. E_NOMEM or the reader's error. */

@@ -144,34 +144,46 @@ void get_history(struct http_request *req, void *ctx)
 
 /* ---- configuration, and the end ---- */
 
-static void reply_written(struct http_request *req,
-                          enum weir_status (*fn)(void *, struct buf *, struct weir_error *),
-                          void *ctx)
+void get_config(struct http_request *req, void *ctx)
 {
+    const struct api_options *o = &((struct api *)ctx)->options;
     struct weir_error err = {0};
     struct buf out = {0};
 
-    if (!fn)
+    if (!o->config_show)
         reply_absent(req, "configuration here");
-    else if (fn(ctx, &out, &err) == WEIR_OK)
+    else if (o->config_show(o->ctx, &out, &err) == WEIR_OK)
         http_reply_json(req, 200, &out);
     else
         reply_failure(req, &err, "configuration");
     buf_free(&out);
 }
 
-void get_config(struct http_request *req, void *ctx)
+/* A reload that failed in part says what was changed, and what was not. */
+static void problem_put_member(struct http_request *req, struct slice object, const char *name)
 {
-    const struct api_options *o = &((struct api *)ctx)->options;
+    struct slice value;
 
-    reply_written(req, o->config_show, o->ctx);
+    if (json_member(object, name, &value))
+        http_problem_put(req, name, value);
 }
 
 void post_config_reload(struct http_request *req, void *ctx)
 {
     const struct api_options *o = &((struct api *)ctx)->options;
+    struct weir_error err = {0};
+    struct buf out = {0};
 
-    reply_written(req, o->config_reload, o->ctx);
+    if (!o->config_reload) {
+        reply_absent(req, "configuration here");
+    } else if (o->config_reload(o->ctx, &out, &err) == WEIR_OK) {
+        http_reply_json(req, 200, &out);
+    } else {
+        reply_failure(req, &err, "configuration");
+        problem_put_member(req, buf_slice(&out), "changed");
+        problem_put_member(req, buf_slice(&out), "failed");
+    }
+    buf_free(&out);
 }
 
 #define GRACE_SECONDS_MAX 86400

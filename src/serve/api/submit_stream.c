@@ -9,7 +9,8 @@
  * nothing is under way, what has come so far is sent as it is: a slow client's tasks need not wait for a full group.
  *
  * A stream is the request's and that of each op under way: a client may go while groups of it are being written. What
- * is written stays.
+ * is written stays. A batch that the stream has made is ended when the stream is over, however that comes; with ?open=true
+ * only when no answer has named it, for then nobody else could.
  */
 #include "serve/api/internal.h"
 
@@ -55,6 +56,9 @@ struct stream {
     uint64_t failed_first, failed_last; /* its lines */
     struct weir_error err;
     struct registry_op batch_op; /* opens or ends the batch */
+    bool opened, ended;          /* the batch, by us */
+    bool settled;                /* its end has been sent, or is somebody else's */
+    bool gone;                   /* the request is over */
     char *name;                  /* of the batch; NULL: none */
 };
 
@@ -82,11 +86,6 @@ static void stream_unref(struct stream *s)
     mem_free(s);
 }
 
-static void stream_gone(void *state)
-{
-    stream_unref(state);
-}
-
 /* ---- what was accepted ---- */
 
 static void ranges_add(struct ranges *r, uint64_t first, uint64_t last)
@@ -97,9 +96,13 @@ static void ranges_add(struct ranges *r, uint64_t first, uint64_t last)
         r->of[r->count - 1].last = last;
         return;
     }
+    if (r->count == RANGES_MAX) {
+        r->cut = true;
+        return;
+    }
     if (r->count == r->cap) {
         size_t cap = r->cap ? r->cap * 2 : 16;
-        struct range *of = r->count < RANGES_MAX ? mem_realloc(r->of, cap * sizeof(*of)) : NULL;
+        struct range *of = mem_realloc(r->of, cap * sizeof(*of));
 
         if (!of) {
             r->cut = true;
@@ -165,18 +168,6 @@ static void group_done(struct registry_op *op)
     op_ended(s);
 }
 
-static void batch_done(struct registry_op *op)
-{
-    struct stream *s = op->user;
-
-    pthread_mutex_lock(&s->lock);
-    if (op->err.status != WEIR_OK && !s->failed) {
-        s->failed = true;
-        s->err = op->err;
-    }
-    op_ended(s);
-}
-
 static void begin_op(struct stream *s)
 {
     pthread_mutex_lock(&s->lock);
@@ -207,6 +198,8 @@ static void send_group(struct stream *s, struct ndjson_group *g)
         b->ops->send(b, &g->op);
 }
 
+static void batch_done(struct registry_op *op);
+
 static void send_batch_op(struct stream *s, const struct registry_op *op)
 {
     struct api_backend *b = s->api->backend;
@@ -217,6 +210,61 @@ static void send_batch_op(struct stream *s, const struct registry_op *op)
     s->batch_op.user = s;
     begin_op(s);
     b->ops->send(b, &s->batch_op);
+}
+
+static void send_batch_end(struct stream *s)
+{
+    send_batch_op(s, &(struct registry_op){.kind = REGISTRY_BATCH_END, .batch_end.batch = s->batch});
+}
+
+/* With the lock. Whether the batch's end is to be sent, and by whoever asks. */
+static bool must_end_batch(struct stream *s)
+{
+    bool must = s->opened && !s->settled && (s->gone || !s->stays_open);
+
+    s->settled = s->settled || must;
+    return must;
+}
+
+/* On the clerk's thread. */
+static void batch_done(struct registry_op *op)
+{
+    struct stream *s = op->user;
+    bool end;
+
+    pthread_mutex_lock(&s->lock);
+    if (op->err.status != WEIR_OK && !s->failed) {
+        s->failed = true;
+        s->err = op->err;
+    }
+    if (op->err.status == WEIR_OK && op->kind == REGISTRY_BATCH_END)
+        s->ended = true;
+    if (op->err.status == WEIR_OK && op->kind == REGISTRY_BATCH_OPEN) {
+        s->opened = true;
+        s->batch = op->batch_open.ret_id;
+    }
+    end = s->gone && must_end_batch(s);
+    s->users += end;
+    op_ended(s);
+    if (end) {
+        send_batch_end(s);
+        stream_unref(s);
+    }
+}
+
+/* Groups that are under way go before the end of their batch, for they were sent before. */
+static void stream_gone(void *state)
+{
+    struct stream *s = state;
+    bool end;
+
+    pthread_mutex_lock(&s->lock);
+    s->gone = true;
+    end = must_end_batch(s);
+    pthread_mutex_unlock(&s->lock);
+    if (end)
+        send_batch_end(s);
+    stream_unref(s);
 }
 
 /* Suspends until at most `room` ops are under way. False: that is so already. then: as http_suspend() has it. */
@@ -278,12 +326,16 @@ static void problem_put_accepted(struct stream *s)
     put_ranges(&ids, &s->ids);
     put_ranges(&lines, &s->lines);
     problem_put_u64(s->req, "accepted", s->accepted);
-    if (s->batch > 0)
+    if (s->batch > 0) {
         problem_put_u64(s->req, "batch", s->batch);
+        http_problem_put(s->req, "batch_open", s->ended ? SLICE("false") : SLICE("true"));
+    }
     if (!ids.failed)
         http_problem_put(s->req, "ranges", buf_slice(&ids));
     if (!lines.failed)
         http_problem_put(s->req, "lines", buf_slice(&lines));
+    if (s->ids.cut || s->lines.cut)
+        http_problem_put(s->req, "ranges_cut", SLICE("true"));
 }
 
 static void reply_wrong_line(struct stream *s)
@@ -338,7 +390,7 @@ static void reply_accepted(struct stream *s)
     buf_free(&out);
 }
 
-/* Nothing is under way. */
+/* Nothing is under way, and the batch is settled. */
 static void reply_stream(struct stream *s)
 {
     if (s->failed)
@@ -371,7 +423,6 @@ static bool take_batch(struct stream *s)
         return true;
     if (has_failed(s))
         return false;
-    s->batch = s->batch_op.batch_open.ret_id;
     if (batch_use_enter(s->api, s->batch, true, &s->use, &err) == WEIR_OK)
         return true;
     s->failed = true;
@@ -379,11 +430,26 @@ static bool take_batch(struct stream *s)
     return false;
 }
 
-/* Something is wrong: what is under way ends, then the answer. Returns what on_data() returns. */
+/* Nothing is under way: has the batch ended, or leaves it to the client that the answer names it to. Whether it has suspended
+ * until that is done; then: as http_suspend() has it. */
+static bool settle_batch(struct stream *s, http_handler_fn then)
+{
+    bool end;
+
+    pthread_mutex_lock(&s->lock);
+    end = must_end_batch(s);
+    s->settled = true;
+    pthread_mutex_unlock(&s->lock);
+    if (end)
+        send_batch_end(s);
+    return end && wait_for_room(s, 0, then);
+}
+
+/* Something is wrong: what is under way ends, and the batch; then the answer. Returns what on_data() returns. */
 static size_t stop_reading(struct stream *s, size_t len)
 {
     /* Not all of it, so that we are called again. */
-    if (wait_for_room(s, 0, NULL))
+    if (wait_for_room(s, 0, NULL) || settle_batch(s, NULL))
         return 0;
     reply_stream(s);
     return len;
@@ -439,13 +505,8 @@ static void all_written(struct http_request *req, void *ctx)
     struct stream *s = http_state(req);
 
     (void)ctx;
-    if (s->makes_batch && !s->stays_open && s->use && !s->failed && !s->wrong) {
-        send_batch_op(
-            s, &(struct registry_op){.kind = REGISTRY_BATCH_END, .batch_end.batch = s->batch});
-        if (wait_for_room(s, 0, answer))
-            return;
-    }
-    reply_stream(s);
+    if (!settle_batch(s, answer))
+        reply_stream(s);
 }
 
 static void send_rest(struct http_request *req, void *ctx)

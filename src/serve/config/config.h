@@ -303,6 +303,7 @@ struct config_change {
     enum config_how how;
     char *what;   /* a field: "policy", "log.file"; or a pool's name */
     char *fields; /* of a pool: "max_concurrency, cpu"; else NULL */
+    bool failed;  /* the caller's to set: it could not be made */
 };
 
 struct config_changes {
@@ -315,8 +316,22 @@ WEIR_MUST_CHECK enum weir_status config_diff(const struct config *old, const str
                                              struct config_changes *ret, struct weir_error *err);
 /* Whether there is one of that field, or of any pool (how CONFIG_POOL_...). */
 bool config_changes_has(const struct config_changes *c, enum config_how how, const char *what);
-/* One line for each, for a person: "pools.render: max_concurrency: changed while it runs". */
+/* One line for each that has not failed, for a person: "pool render: max_concurrency: changed while it runs". */
 void config_changes_put(const struct config_changes *c, struct buf *out);
 void config_changes_free(struct config_changes *c);
+
+/*
+ * So that `now` is what is in force, where not all of it could be: it takes what it must keep from `old`, which gets what stood
+ * there. Both are whole afterwards, and freed as ever.
+ */
+/* All that needs a restart. */
+void config_keep_restarts(struct config *now, struct config *old);
+/* One field of the whole, by its key. */
+void config_keep_field(struct config *now, struct config *old, const char *key);
+/* Room for config_keep_pool(). WEIR_E_NOMEM. */
+WEIR_MUST_CHECK enum weir_status config_keep_room(struct config *old, const struct config *now,
+                                                  struct weir_error *err);
+/* A pool of `now` that could not be changed; or not be added: then it is in `now` no more. */
+void config_keep_pool(struct config *now, struct config *old, const char *name);
 
 #endif

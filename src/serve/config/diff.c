@@ -18,7 +18,8 @@ struct diff {
 static void add(struct diff *d, enum config_how how, const char *what, const char *fields)
 {
     struct config_changes *c = d->changes;
-    struct config_change change = {how, mem_strdup(what), fields ? mem_strdup(fields) : NULL};
+    struct config_change change = {
+        .how = how, .what = mem_strdup(what), .fields = fields ? mem_strdup(fields) : NULL};
     struct config_change *items = mem_realloc(c->items, (c->count + 1) * sizeof *items);
 
     if (items)
@@ -175,6 +176,8 @@ void config_changes_put(const struct config_changes *c, struct buf *out)
     for (size_t i = 0; i < c->count; i++) {
         const struct config_change *change = &c->items[i];
 
+        if (change->failed)
+            continue;
         buf_printf(out, "%s%s: %s%s%s\n", change->how >= CONFIG_POOL_ADDED ? "pool " : "",
                    change->what, change->fields ? change->fields : "", change->fields ? ": " : "",
                    how[change->how]);

@@ -174,36 +174,29 @@ static void disable(struct desk *d, struct instant now, void *ctx)
 }
 
 enum weir_status house_add_pool(struct house *h, const struct config_pool *p,
-                                struct weir_error *err)
+                                struct poolset_plan *plan, struct weir_error *err)
 {
     struct house_pool *planned = mem_realloc(h->planned, (h->planned_count + 1) * sizeof *planned);
-    struct house_pool *to;
+    struct house_pool to = {.name = mem_strdup(p->name), .plan = *plan};
     struct follow_options follow;
     enum weir_status status;
 
-    if (!planned)
-        return error_nomem(err);
-    h->planned = planned;
-    to = &planned[h->planned_count];
-    *to = (struct house_pool){.name = mem_strdup(p->name)};
-    if (!to->name)
-        return error_nomem(err);
-    status = poolset_plan(h->pools, p, &to->plan, err);
-    if (status == WEIR_OK) {
-        status = engine_tasks_add_pool(h->tasks, &to->plan.core, to->plan.make, to->plan.desk.ctx,
-                                       &to->plan.desk, err);
-        if (status != WEIR_OK)
-            poolset_forget(&to->plan);
-    }
+    if (planned)
+        h->planned = planned;
+    status = planned && to.name
+                 ? engine_tasks_add_pool(h->tasks, &to.plan.core, to.plan.make, to.plan.desk.ctx,
+                                         &to.plan.desk, err)
+                 : error_nomem(err);
     if (status != WEIR_OK) {
-        (void)error_prefix(err, "pool \"%s\"", p->name);
-        mem_free(to->name);
+        poolset_forget(plan);
+        mem_free(to.name);
         return status;
     }
-    to->follows = poolset_follow_options(p, &follow);
-    if (to->follows)
-        follow_init(&to->follow, &follow);
-    h->planned_count++;
+    *plan = (struct poolset_plan){0};
+    to.follows = poolset_follow_options(p, &follow);
+    if (to.follows)
+        follow_init(&to.follow, &follow);
+    h->planned[h->planned_count++] = to;
     if (!p->enabled)
         engine_tasks_call(h->tasks, disable, p->name);
     return WEIR_OK;
@@ -211,7 +204,7 @@ enum weir_status house_add_pool(struct house *h, const struct config_pool *p,
 
 struct applying {
     const struct config *config, *before; /* before: the one in force; it may be the same */
-    bool all;
+    bool all; /* of house_apply() */
     struct weir_error *err;
     enum weir_status status;
 };
@@ -247,18 +240,44 @@ static enum weir_status take_away(struct desk *d, const struct config *before,
     return status;
 }
 
+static enum weir_status share_in_desk(struct desk *d, const struct config *before,
+                                      const struct config *c, struct weir_error *err)
+{
+    enum weir_status status = WEIR_OK;
+
+    for (size_t i = 0; status == WEIR_OK && i < c->slots.count; i++)
+        status = desk_set_slots(d, c->slots.items[i].name, (uint32_t)c->slots.items[i].count, err);
+    for (size_t i = 0; status == WEIR_OK && i < c->tenants.count; i++)
+        if (!desk_set_weight(d, slice_of(c->tenants.items[i].name), c->tenants.items[i].weight))
+            status = error_nomem(err);
+    return status == WEIR_OK ? take_away(d, before, c, err) : status;
+}
+
+static void share(struct desk *d, struct instant now, void *ctx)
+{
+    struct applying *a = ctx;
+
+    (void)now;
+    a->status = share_in_desk(d, a->before, a->config, a->err);
+    /* Back again: all of that is there already, so nothing is in want of memory. */
+    if (a->status != WEIR_OK && a->before != a->config)
+        (void)share_in_desk(d, a->config, a->before, NULL);
+}
+
+enum weir_status house_share(struct house *h, const struct config *before, const struct config *c,
+                             struct weir_error *err)
+{
+    struct applying a = {.config = c, .before = before, .err = err};
+
+    engine_tasks_call(h->tasks, share, &a);
+    return a.status;
+}
+
 static void apply_in_desk(struct desk *d, struct instant now, void *ctx)
 {
     struct applying *a = ctx;
     const struct config *c = a->config;
 
-    a->status = take_away(d, a->before, c, a->err);
-    for (size_t i = 0; a->status == WEIR_OK && i < c->slots.count; i++)
-        a->status =
-            desk_set_slots(d, c->slots.items[i].name, (uint32_t)c->slots.items[i].count, a->err);
-    for (size_t i = 0; a->status == WEIR_OK && i < c->tenants.count; i++)
-        if (!desk_set_weight(d, slice_of(c->tenants.items[i].name), c->tenants.items[i].weight))
-            a->status = error_nomem(a->err);
     desk_set_deaths_max(d, (uint32_t)c->deaths_max);
     (void)desk_set_default_pool(d, c->default_pool);
     if (!a->all)
@@ -270,16 +289,23 @@ static void apply_in_desk(struct desk *d, struct instant now, void *ctx)
     desk_set_global_limit(d, (size_t)c->max_global_concurrency, now);
 }
 
-enum weir_status house_apply(struct house *h, const struct config *c, bool all,
-                             struct weir_error *err)
+void house_apply(struct house *h, const struct config *c, bool all)
 {
-    struct applying a = {.config = c, .before = h->config, .all = all, .err = err};
-    enum weir_status status = backend_set_default(h->backend, c->default_pool, err);
+    engine_tasks_call(h->tasks, apply_in_desk, &(struct applying){.config = c, .all = all});
+}
+
+static enum weir_status build_pool(struct house *h, const struct config_pool *p,
+                                   struct weir_error *err)
+{
+    struct poolset_plan plan;
+    enum weir_status status = poolset_plan(h->pools, p, &plan, err);
 
     if (status != WEIR_OK)
         return status;
-    engine_tasks_call(h->tasks, apply_in_desk, &a);
-    return a.status;
+    status = house_add_pool(h, p, &plan, err);
+    if (status != WEIR_OK)
+        (void)error_prefix(err, "pools[%s]", p->name);
+    return status;
 }
 
 static enum weir_status build_pools(struct house *h, struct weir_error *err)
@@ -291,7 +317,7 @@ static enum weir_status build_pools(struct house *h, struct weir_error *err)
         &h->pools, err);
 
     for (size_t i = 0; status == WEIR_OK && i < c->pools.count; i++)
-        status = house_add_pool(h, &c->pools.items[i], err);
+        status = build_pool(h, &c->pools.items[i], err);
     return status;
 }
 
@@ -501,9 +527,13 @@ enum weir_status house_build(struct house *h, struct weir_error *err)
     if (status == WEIR_OK)
         status = build_api(h, err);
     if (status == WEIR_OK)
-        status = house_apply(h, h->config, true, err);
-    if (status == WEIR_OK)
+        status = house_share(h, h->config, h->config, err);
+    if (status == WEIR_OK) {
+        house_apply(h, h->config, true);
         status = backend_restore(h->backend, err);
+    }
+    if (status == WEIR_OK)
+        chores_begin(h);
     if (status == WEIR_OK)
         status = build_server(h, err);
     return status;

@@ -8,6 +8,7 @@
 
 #include "loop/loop.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define LOOK_NS  NS_PER_S
@@ -18,7 +19,7 @@
 struct chore_op {
     struct registry_op op; /* first */
     struct house *house;
-    char pool[REGISTRY_NAME_BYTES_MAX + 1]; /* of a sample */
+    char text[REGISTRY_NAME_BYTES_MAX + 1]; /* a sample's pool, or a fact's value */
 };
 
 static struct chore_op *new_op(struct house *h, enum registry_op_kind kind,
@@ -189,7 +190,7 @@ static void look(struct desk *d, struct instant now, void *ctx)
             follow(d, &l->house->planned[i], l);
 }
 
-static void sampled(struct registry_op *op)
+static void written(struct registry_op *op)
 {
     mem_free(op);
 }
@@ -199,15 +200,99 @@ static void write_history(struct house *h, int64_t wall_ns)
     struct registry_sample s;
 
     while (history_take(h->history, wall_ns, &s)) {
-        struct chore_op *c = new_op(h, REGISTRY_SAMPLE, sampled);
+        struct chore_op *c = new_op(h, REGISTRY_SAMPLE, written);
 
         if (!c)
             return;
-        memcpy(c->pool, s.pool.data, s.pool.len);
+        memcpy(c->text, s.pool.data, s.pool.len);
         c->op.sample = s;
-        c->op.sample.pool.data = c->pool;
+        c->op.sample.pool.data = c->text;
         engine_tasks_send(h->tasks, &c->op);
     }
+}
+
+/*
+ * How many looks the last sample of 10 s is the mean of, which was not complete when it was written: "1700000000000000000 7".
+ */
+#define LOOKS_FACT "history/looks"
+
+static void write_looks(struct house *h)
+{
+    int64_t from_ns = 0;
+    uint64_t looks = history_looks(h->history, &from_ns);
+    struct chore_op *c = looks > 0 ? new_op(h, REGISTRY_SET, written) : NULL;
+
+    if (!c)
+        return;
+    (void)snprintf(c->text, sizeof c->text, "%lld %llu", (long long)from_ns,
+                   (unsigned long long)looks);
+    c->op.set.name = SLICE(LOOKS_FACT);
+    c->op.set.value = slice_of(c->text);
+    engine_tasks_send(h->tasks, &c->op);
+}
+
+struct resuming {
+    struct history *history;
+    int64_t newest_ns;                   /* 0: there is none */
+    long long unfinished_ns;             /* the sample that has only so many looks: */
+    unsigned long long unfinished_looks; /* 0: none has */
+};
+
+static bool note_newest(void *ctx, const struct registry_sample *s)
+{
+    ((struct resuming *)ctx)->newest_ns = s->at_ns;
+    return true;
+}
+
+static bool resume(void *ctx, const struct registry_sample *s)
+{
+    struct resuming *r = ctx;
+    bool unfinished = r->unfinished_looks > 0 && s->at_ns == r->unfinished_ns;
+
+    return history_resume(r->history, s, unfinished ? r->unfinished_looks : HISTORY_FINEST_S);
+}
+
+static enum weir_status resume_pool(struct registry_reader *reader, const char *pool,
+                                    struct resuming *r, int64_t now_ns, struct weir_error *err)
+{
+    int64_t hour_ns = HISTORY_COARSEST_S * NS_PER_S, from_ns = now_ns - 2 * hour_ns;
+    enum weir_status status;
+
+    r->newest_ns = 0;
+    status = reader->ops->history(reader, pool, HISTORY_FINEST_S, from_ns, now_ns, note_newest, r,
+                                  err);
+    if (status == WEIR_OK && r->newest_ns == 0) /* nobody ran for long */
+        status =
+            reader->ops->history(reader, pool, HISTORY_FINEST_S, 0, now_ns, note_newest, r, err);
+    if (status != WEIR_OK || r->newest_ns == 0)
+        return status;
+    return reader->ops->history(reader, pool, HISTORY_FINEST_S,
+                                r->newest_ns - r->newest_ns % hour_ns, now_ns, resume, r, err);
+}
+
+void chores_begin(struct house *h)
+{
+    const struct config *c = h->config;
+    struct api_backend *b = backend_api(h->backend);
+    struct resuming r = {.history = h->history};
+    int64_t now_ns = loop_wall_clock_ns();
+    struct registry_reader *reader;
+    _cleanup_buf_ struct buf looks = {0};
+    struct weir_error err = {0};
+    enum weir_status status = b->ops->take_reader(b, &reader, &err);
+
+    if (status == WEIR_OK) {
+        if (reader->ops->fact(reader, SLICE(LOOKS_FACT), &looks, NULL) != WEIR_OK ||
+            sscanf(buf_slice(&looks).data, "%lld %llu", &r.unfinished_ns, &r.unfinished_looks) != 2)
+            r.unfinished_looks = 0;
+        status = resume_pool(reader, NULL, &r, now_ns, &err);
+        for (size_t i = 0; status == WEIR_OK && i < c->pools.count; i++)
+            status = resume_pool(reader, c->pools.items[i].name, &r, now_ns, &err);
+        b->ops->give_reader(b, reader);
+    }
+    if (status != WEIR_OK)
+        daemon_log(h->log, CONFIG_WARNING, "the history begins anew in this hour: %s", err.message);
+    history_resumed(h->history, now_ns);
 }
 
 /* Whether the tasks of a target ("skill:NAME", a pool's name, or empty: the default pool) may run in the pool. */
@@ -268,6 +353,21 @@ static void look_around(struct house *h)
     pthread_mutex_unlock(&h->config_lock);
     if (keeps_history)
         write_history(h, l.wall_ns);
+}
+
+void chores_end(struct house *h)
+{
+    bool keeps_history;
+
+    look_around(h);
+    pthread_mutex_lock(&h->config_lock);
+    keeps_history = h->config->history;
+    pthread_mutex_unlock(&h->config_lock);
+    if (!keeps_history)
+        return;
+    write_looks(h);
+    history_end(h->history);
+    write_history(h, loop_wall_clock_ns());
 }
 
 /* Whoever looks into the log at night looks there first. */

@@ -117,6 +117,7 @@ static void *stop_tasks(void *arg)
     engine_tasks_stop(h->tasks, grace_ns, how.kill_ns, how.submits == CONFIG_SUBMITS_REFUSE,
                       &h->left);
     kill_survivors(h);
+    chores_end(h); /* the main thread does none meanwhile */
     engine_tasks_end_pools(h->tasks);
     atomic_store(&h->stopped, true);
     house_wake(h);

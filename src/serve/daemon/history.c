@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-static const uint32_t resolutions_s[] = {10, 300, 3600};
+static const uint32_t resolutions_s[] = {HISTORY_FINEST_S, 300, HISTORY_COARSEST_S};
 
 #define RESOLUTIONS (sizeof resolutions_s / sizeof *resolutions_s)
 
@@ -14,14 +14,14 @@ struct mean {
     int64_t from_ns; /* its time begins there, a multiple of the resolution; 0: nothing yet */
     uint64_t looks;
     double running, limit, utilisation; /* sums */
-    uint64_t started, finished, failed; /* at its begin, and what came since */
-    uint64_t started_now, finished_now, failed_now;
+    uint64_t started, finished, failed;
 };
 
 struct tracked {
     struct mean means[RESOLUTIONS];
     struct mean done[RESOLUTIONS]; /* complete, and not taken yet; looks 0: none */
     int64_t seen_ns;
+    uint64_t started, finished, failed; /* at the last look */
     struct list link;
     char name[];
 };
@@ -75,47 +75,123 @@ static int64_t begin_of(int64_t now_ns, uint32_t resolution_s)
     return now_ns - now_ns % each_ns;
 }
 
-/* Another time has begun, forth or (the clock was set) back: what there was is complete. */
-static void turn_over(struct tracked *t, size_t i, int64_t from_ns, const struct history_look *l)
+/* The mean of a resolution that a time belongs to. What there was is complete: another time has begun, forth or (the clock
+ * was set) back. */
+static struct mean *mean_at(struct tracked *t, size_t i, int64_t at_ns)
 {
+    int64_t from_ns = begin_of(at_ns, resolutions_s[i]);
     struct mean *m = &t->means[i];
 
+    if (m->from_ns == from_ns)
+        return m;
     if (m->looks > 0)
         t->done[i] = *m;
-    *m = (struct mean){.from_ns = from_ns,
-                       .started = m->looks > 0 ? m->started_now : l->started,
-                       .finished = m->looks > 0 ? m->finished_now : l->finished,
-                       .failed = m->looks > 0 ? m->failed_now : l->failed};
+    *m = (struct mean){.from_ns = from_ns};
+    return m;
+}
+
+/*
+ * What came since the last look. A pool that was made anew counts from 0; the sum over all is less by all that a pool had
+ * counted when that goes, and what came in that second is not known.
+ */
+static uint64_t since(const struct history_look *l, uint64_t now, uint64_t *last)
+{
+    uint64_t before = *last;
+
+    *last = now;
+    if (now >= before)
+        return now - before;
+    return l->pool.len > 0 ? now : 0;
 }
 
 bool history_look(struct history *h, const struct history_look *l, int64_t now_ns)
 {
     struct tracked *t = find(h, l->pool);
+    uint64_t started, finished, failed;
 
     if (!t)
         return false;
     t->seen_ns = now_ns;
+    started = since(l, l->started, &t->started);
+    finished = since(l, l->finished, &t->finished);
+    failed = since(l, l->failed, &t->failed);
     for (size_t i = 0; i < RESOLUTIONS; i++) {
-        int64_t from_ns = begin_of(now_ns, resolutions_s[i]);
-        struct mean *m = &t->means[i];
+        struct mean *m = mean_at(t, i, now_ns);
 
-        if (m->from_ns != from_ns)
-            turn_over(t, i, from_ns, l);
         m->looks++;
         m->running += (double)l->running;
         m->limit += (double)l->limit;
         m->utilisation += l->limit > 0 ? (double)l->running / (double)l->limit : 0;
-        m->started_now = l->started;
-        m->finished_now = l->finished;
-        m->failed_now = l->failed;
+        m->started += started;
+        m->finished += finished;
+        m->failed += failed;
     }
     return true;
 }
 
-static uint64_t since(uint64_t now, uint64_t before)
+/* ---- what a predecessor has seen ---- */
+
+bool history_resume(struct history *h, const struct registry_sample *s, uint64_t looks)
 {
-    return now > before ? now - before : 0; /* a pool that was made anew counts from 0 */
+    struct tracked *t = find(h, s->pool);
+    double weight = (double)looks;
+
+    if (!t)
+        return false;
+    for (size_t i = 0; i < RESOLUTIONS; i++) {
+        struct mean *m = mean_at(t, i, s->at_ns);
+
+        t->done[i].looks = 0; /* it was written */
+        m->looks += looks;
+        m->running += s->running * weight;
+        m->limit += s->limit * weight;
+        m->utilisation += s->utilisation * weight;
+        m->started += s->started;
+        m->finished += s->finished;
+        m->failed += s->failed;
+    }
+    return true;
 }
+
+void history_resumed(struct history *h, int64_t now_ns)
+{
+    list_foreach (node, &h->pools) {
+        struct tracked *t = list_entry(node, struct tracked, link);
+
+        t->seen_ns = now_ns;
+        for (size_t i = 0; i < RESOLUTIONS; i++)
+            (void)mean_at(t, i, now_ns);
+        t->done[0].looks = 0; /* it is what was read */
+    }
+}
+
+void history_end(struct history *h)
+{
+    list_foreach (node, &h->pools) {
+        struct tracked *t = list_entry(node, struct tracked, link);
+
+        for (size_t i = 0; i < RESOLUTIONS; i++) {
+            if (t->means[i].looks > 0)
+                t->done[i] = t->means[i];
+            t->means[i] = (struct mean){0};
+        }
+    }
+}
+
+uint64_t history_looks(const struct history *h, int64_t *ret_from_ns)
+{
+    list_foreach (node, &h->pools) {
+        const struct tracked *t = list_entry(node, struct tracked, link);
+
+        if (t->name[0])
+            continue;
+        *ret_from_ns = t->means[0].from_ns;
+        return t->means[0].looks;
+    }
+    return 0;
+}
+
+/* ---- what is written ---- */
 
 static void put(const struct tracked *t, size_t i, const struct mean *m,
                 struct registry_sample *ret)
@@ -129,9 +205,9 @@ static void put(const struct tracked *t, size_t i, const struct mean *m,
         .running = m->running / looks,
         .limit = m->limit / looks,
         .utilisation = m->utilisation / looks,
-        .started = since(m->started_now, m->started),
-        .finished = since(m->finished_now, m->finished),
-        .failed = since(m->failed_now, m->failed),
+        .started = m->started,
+        .finished = m->finished,
+        .failed = m->failed,
     };
 }
 

@@ -75,12 +75,17 @@ struct house {
 /* build.c */
 WEIR_MUST_CHECK enum weir_status house_build(struct house *h, struct weir_error *err);
 void house_take_down(struct house *h);
-/* Adds a pool of the configuration. */
+/* Adds a pool of the configuration. The plan is zeroed: it is the pool's, or (on failure) forgotten. */
 WEIR_MUST_CHECK enum weir_status house_add_pool(struct house *h, const struct config_pool *p,
-                                                struct weir_error *err);
-/* What is said in the configuration beside pools: slots, weights, limits, policy. all: also what the API may have changed. */
-WEIR_MUST_CHECK enum weir_status house_apply(struct house *h, const struct config *c, bool all,
-                                             struct weir_error *err);
+                                                struct poolset_plan *plan, struct weir_error *err);
+/*
+ * What may fail of all that is said beside pools: slots, and tenants' weights. before: the configuration that is in force (it
+ * may be the same); after a failure it is again.
+ */
+WEIR_MUST_CHECK enum weir_status house_share(struct house *h, const struct config *before,
+                                             const struct config *c, struct weir_error *err);
+/* What cannot fail. all: also what the API may have changed. */
+void house_apply(struct house *h, const struct config *c, bool all);
 WEIR_MUST_CHECK enum weir_status house_set_tokens(struct house *h, const struct config *c,
                                                   struct weir_error *err);
 /* Has an event recorded; does not wait for it. */
@@ -88,7 +93,10 @@ void house_tell(struct house *h, enum registry_event_kind kind, const char *deta
 /* The main thread is to look at its wishes. Any thread. */
 void house_wake(struct house *h);
 
-/* reload.c; any thread. Appends a JSON object that says what has changed; out may be NULL. */
+/*
+ * reload.c; any thread. Appends a JSON object that says what has changed; out may be NULL. After a failure it is empty when
+ * nothing has, and else says what could not be changed, too: all the rest is in force.
+ */
 WEIR_MUST_CHECK enum weir_status house_reload(struct house *h, struct buf *out,
                                               struct weir_error *err);
 
@@ -96,7 +104,11 @@ WEIR_MUST_CHECK enum weir_status house_reload(struct house *h, struct buf *out,
 void clock_begin(struct house *h);
 void clock_look(struct house *h);
 
-/* chores.c; returns when to come again. */
+/* chores.c. Before the first: goes on with the history that a predecessor has left. */
+void chores_begin(struct house *h);
+/* Returns when to come again. */
 struct instant chores_run(struct house *h, struct instant now);
+/* After the last, while there are pools: has the history written as far as it is. Of whichever thread stops it. */
+void chores_end(struct house *h);
 
 #endif

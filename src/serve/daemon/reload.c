@@ -1,6 +1,14 @@
 /*
  * Another configuration, while it runs: what can be changed is, and no task is lost by it. What needs a restart is told by
  * name, and everything else of the file is applied. A file that is wrong changes nothing.
+ *
+ *     read, compare ──► prepare ──────────────► switch ───────────► keep
+ *                       pools planned,          pool by pool:       what needs a restart, and what
+ *                       slots, weights,         executors made,     could not be switched, stays in
+ *                       tokens: all or          limits              the configuration as it was
+ *                       nothing
+ *
+ * So the configuration that is kept is what is in force: it is shown, and the next reload is compared with it.
  */
 #include "base/error.h"
 #include "base/json.h"
@@ -39,14 +47,19 @@ static void change_in_desk(struct desk *d, struct instant now, void *ctx)
 {
     struct pool_change *c = ctx;
     struct desk_pool *p = desk_find_pool(d, c->name);
+    size_t before;
 
     c->status = WEIR_OK;
     if (!p)
         return;
-    c->status = desk_change_pool(d, p, &c->pool->plan.desk, now, c->err);
+    before = core_pool_permits(desk_core_pool(p))->limit;
+    c->status = desk_set_limit(d, p, c->pool->plan.core.size, now, c->err);
     if (c->status == WEIR_OK)
-        c->status = desk_set_limit(d, p, c->pool->plan.core.size, now, c->err);
-    desk_enable_pool(d, p, c->enabled, now);
+        c->status = desk_change_pool(d, p, &c->pool->plan.desk, now, c->err);
+    if (c->status == WEIR_OK)
+        desk_enable_pool(d, p, c->enabled, now);
+    else if (desk_set_limit(d, p, before, now, NULL) != WEIR_OK)
+        return; /* all of it, or nothing; it was there before, so this does not fail */
 }
 
 static void remove_in_desk(struct desk *d, struct instant now, void *ctx)
@@ -78,6 +91,8 @@ static enum weir_status change_pool_of(struct house *h, const struct config_pool
         return WEIR_OK;
     poolset_replan(&c.pool->plan, p);
     engine_tasks_call(h->tasks, change_in_desk, &c);
+    if (c.status != WEIR_OK)
+        return c.status;
     if (poolset_follow_options(p, &follow)) {
         if (c.pool->follows)
             follow_reconfigure(&c.pool->follow, &follow);
@@ -87,37 +102,24 @@ static enum weir_status change_pool_of(struct house *h, const struct config_pool
     } else {
         c.pool->follows = false;
     }
-    return c.status == WEIR_OK ? backend_forget(h->backend, p->name, err) : c.status;
+    return WEIR_OK;
 }
 
-static enum weir_status apply_change(struct house *h, const struct config *now,
-                                     const struct config_change *change, struct weir_error *err)
-{
-    const struct config_pool *p;
-    enum weir_status status;
+/* ---- one reload ---- */
 
-    switch (change->how) {
-    case CONFIG_POOL_REMOVED:
-        engine_tasks_call(h->tasks, remove_in_desk, change->what);
-        drop_planned(h, change->what);
-        return backend_forget(h->backend, change->what, err);
-    case CONFIG_POOL_REPLACED:
-        drop_planned(h, change->what); /* the other one takes its place */
-        break;
-    case CONFIG_POOL_ADDED:
-        break;
-    case CONFIG_POOL_CHANGED:
-        p = find_config(now, change->what);
-        return p ? change_pool_of(h, p, err) : WEIR_OK;
-    default:
-        return WEIR_OK;
-    }
-    p = find_config(now, change->what);
-    status = p ? house_add_pool(h, p, err) : WEIR_OK;
-    /* It begins as the file says, also after the next start. */
-    if (status == WEIR_OK && change->how == CONFIG_POOL_REPLACED)
-        status = backend_forget(h->backend, change->what, err);
-    return status;
+struct reload {
+    struct house *house;
+    struct config *old, *now; /* of the second what is in force, at the end */
+    struct config_changes changes;
+    struct poolset_plan *plans; /* of each change that makes a pool; else zeroed */
+    struct buf failed;          /* "what: why" of each part, as JSON, commas between */
+    size_t failures;
+    struct weir_error *err; /* the first of them */
+};
+
+static bool makes_pool(const struct config_change *c)
+{
+    return c->how == CONFIG_POOL_ADDED || c->how == CONFIG_POOL_REPLACED;
 }
 
 static bool touches_schedule(const struct config_changes *c)
@@ -128,49 +130,172 @@ static bool touches_schedule(const struct config_changes *c)
 }
 
 /* What went wrong with one of them does not keep the others from being applied. */
-static enum weir_status apply(struct house *h, const struct config *now,
-                              const struct config_changes *c, struct weir_error *err)
+static void note_failure(struct reload *r, const char *kind, const char *what,
+                         const struct weir_error *why)
 {
-    struct weir_error one;
-    enum weir_status status = poolset_set_config(h->pools, now, err);
+    _cleanup_buf_ struct buf text = {0};
 
-    if (status != WEIR_OK)
-        return status;
-    for (size_t i = 0; i < c->count; i++)
-        if (apply_change(h, now, &c->items[i], &one) != WEIR_OK) {
-            daemon_log(h->log, CONFIG_ERROR, "reload: %s: %s", c->items[i].what, one.message);
-            if (status == WEIR_OK && err)
-                *err = one;
-            status = one.status;
-        }
-    if (house_apply(h, now, touches_schedule(c), &one) != WEIR_OK ||
-        (touches_schedule(c) && backend_forget(h->backend, NULL, &one) != WEIR_OK)) {
-        daemon_log(h->log, CONFIG_ERROR, "reload: %s", one.message);
-        if (err)
-            *err = one;
-        status = one.status;
+    daemon_log(r->house->log, CONFIG_ERROR, "reload: %s%s: %s", kind, what, why->message);
+    buf_printf(&text, "%s%s: %s", kind, what, why->message);
+    buf_puts(&r->failed, r->failures > 0 ? "," : "");
+    json_put_string(&r->failed, buf_slice(&text));
+    if (r->failures++ == 0)
+        (void)error_set(r->err, why->status, "%s%s: %s", kind, what, why->message);
+}
+
+/* ---- what is made before anything is switched ---- */
+
+static void forget_plans(struct reload *r)
+{
+    for (size_t i = 0; r->plans && i < r->changes.count; i++)
+        if (r->plans[i].program)
+            poolset_forget(&r->plans[i]);
+    r->plans = mem_free(r->plans);
+}
+
+static enum weir_status plan_pools(struct reload *r)
+{
+    enum weir_status status = config_keep_room(r->old, r->now, r->err);
+
+    r->plans = mem_calloc(r->changes.count + 1, sizeof *r->plans);
+    if (!r->plans)
+        return error_nomem(r->err);
+    for (size_t i = 0; status == WEIR_OK && i < r->changes.count; i++) {
+        const struct config_pool *p = makes_pool(&r->changes.items[i])
+                                          ? find_config(r->now, r->changes.items[i].what)
+                                          : NULL;
+
+        if (p)
+            status = poolset_plan(r->house->pools, p, &r->plans[i], r->err);
     }
-    /* Plans point into the configuration that they are of. */
-    for (size_t i = 0; i < h->planned_count; i++)
-        poolset_replan(&h->planned[i].plan, find_config(now, h->planned[i].name));
-    daemon_log_level(h->log, (enum config_level)now->log.level);
     return status;
 }
 
-/* {"changed":["..."]} */
-static void put_changes(const struct config_changes *c, struct buf *out)
+/* Whatever fails here: all is as it was. */
+static enum weir_status prepare(struct reload *r)
+{
+    struct house *h = r->house;
+    enum weir_status status = plan_pools(r), back = WEIR_OK;
+
+    if (status == WEIR_OK)
+        status = poolset_set_config(h->pools, r->now, r->err);
+    if (status != WEIR_OK)
+        return status;
+    status = house_share(h, r->old, r->now, r->err);
+    if (status == WEIR_OK) {
+        /* A listener that is open beyond loopback may refuse to be without any. */
+        status = house_set_tokens(h, r->now, r->err);
+        if (status != WEIR_OK)
+            back = house_share(h, r->now, r->old, NULL);
+    }
+    if (status != WEIR_OK && back == WEIR_OK)
+        back = poolset_set_config(h->pools, r->old, NULL);
+    if (back != WEIR_OK)
+        daemon_log(h->log, CONFIG_ERROR,
+                   "reload: there was no memory to go back to the slots that were: their counts "
+                   "and paths are in part those of the file; reload it again");
+    return status;
+}
+
+/* ---- pools ---- */
+
+static enum weir_status apply_change(struct reload *r, size_t i, struct weir_error *err)
+{
+    struct house *h = r->house;
+    const struct config_change *change = &r->changes.items[i];
+    const struct config_pool *p = find_config(r->now, change->what);
+    enum weir_status status;
+
+    switch (change->how) {
+    case CONFIG_POOL_REMOVED:
+        engine_tasks_call(h->tasks, remove_in_desk, change->what);
+        drop_planned(h, change->what);
+        return WEIR_OK;
+    case CONFIG_POOL_CHANGED:
+        return p ? change_pool_of(h, p, err) : WEIR_OK;
+    case CONFIG_POOL_ADDED:
+    case CONFIG_POOL_REPLACED:
+        status = p ? house_add_pool(h, p, &r->plans[i], err) : WEIR_OK;
+        if (status == WEIR_OK && change->how == CONFIG_POOL_REPLACED)
+            drop_planned(h, change->what); /* the first of that name: the other took its place */
+        return status;
+    case CONFIG_APPLY:
+    case CONFIG_RESTART:
+        break;
+    }
+    return WEIR_OK;
+}
+
+static void apply_pools(struct reload *r)
+{
+    for (size_t i = 0; i < r->changes.count; i++) {
+        struct config_change *change = &r->changes.items[i];
+        struct weir_error err = {0};
+
+        if (change->how < CONFIG_POOL_ADDED)
+            continue;
+        if (apply_change(r, i, &err) != WEIR_OK) {
+            change->failed = true;
+            config_keep_pool(r->now, r->old, change->what);
+            note_failure(r, "pool ", change->what, &err);
+            continue;
+        }
+        /* It begins as the file says, also after the next start. */
+        if (change->how != CONFIG_POOL_ADDED &&
+            backend_forget(r->house->backend, change->what, &err) != WEIR_OK)
+            note_failure(r, "pool ", change->what, &err);
+    }
+}
+
+static void apply_rest(struct reload *r)
+{
+    struct house *h = r->house;
+    bool all = touches_schedule(&r->changes);
+    struct weir_error err = {0};
+
+    if (backend_set_default(h->backend, r->now->default_pool, &err) != WEIR_OK) {
+        config_keep_field(r->now, r->old, "default_pool");
+        note_failure(r, "default_pool", "", &err);
+    }
+    house_apply(h, r->now, all);
+    if (all && backend_forget(h->backend, NULL, &err) != WEIR_OK)
+        note_failure(r, "policy, ageing, max_global_concurrency", "", &err);
+    daemon_log_level(h->log, (enum config_level)r->now->log.level);
+}
+
+/* Plans point into the configuration that they are of. */
+static void replan(struct house *h)
+{
+    for (size_t i = 0; i < h->planned_count; i++) {
+        const struct config_pool *p = find_config(h->config, h->planned[i].name);
+
+        if (p)
+            poolset_replan(&h->planned[i].plan, p);
+    }
+}
+
+/* ---- what is told ---- */
+
+/* {"changed":["..."],"failed":["..."]}, the second where there are some. */
+static void put_changes(const struct reload *r, struct buf *out)
 {
     _cleanup_buf_ struct buf lines = {0};
     const char *at, *end;
 
-    config_changes_put(c, &lines);
+    config_changes_put(&r->changes, &lines);
     buf_puts(out, "{\"changed\":[");
     for (at = lines.data ? lines.data : ""; (end = strchr(at, '\n')); at = end + 1) {
         if (at != lines.data)
             buf_putc(out, ',');
         json_put_string(out, (struct slice){at, (size_t)(end - at)});
     }
-    buf_puts(out, "]}");
+    buf_putc(out, ']');
+    if (r->failures > 0) {
+        buf_puts(out, ",\"failed\":[");
+        buf_put_slice(out, buf_slice(&r->failed));
+        buf_putc(out, ']');
+    }
+    buf_putc(out, '}');
 }
 
 /* All that is wrong, in the log; the error says the first of it, and how much more there is. */
@@ -188,37 +313,56 @@ static void tell_faults(struct house *h, const struct config_faults *faults, str
                        faults->more ? " at least" : "");
 }
 
-/* Under the lock. */
-static enum weir_status reload(struct house *h, struct buf *out, struct weir_error *err)
+static enum weir_status tell_changes(struct reload *r, struct buf *out)
+{
+    _cleanup_buf_ struct buf detail = {0};
+    size_t len;
+
+    put_changes(r, &detail);
+    if (out)
+        buf_put_slice(out, buf_slice(&detail));
+    if (r->changes.count > 0 && !detail.failed)
+        house_tell(r->house, REGISTRY_CONFIG_CHANGED, detail.data);
+    if (r->failures == 0)
+        return WEIR_OK;
+    len = strlen(r->err->message);
+    if (r->failures > 1)
+        (void)snprintf(r->err->message + len, sizeof r->err->message - len,
+                       " (and %zu more, see the log)", r->failures - 1);
+    len = strlen(r->err->message);
+    (void)snprintf(r->err->message + len, sizeof r->err->message - len,
+                   "; that stays as it was, and all else is applied");
+    return r->err->status;
+}
+
+/* Under the lock. *ret_applied: at least in part. */
+static enum weir_status reload(struct house *h, struct buf *out, bool *ret_applied,
+                               struct weir_error *err)
 {
     struct config_faults faults = {0};
-    struct config_changes changes = {0};
-    struct config *now = NULL;
-    _cleanup_buf_ struct buf detail = {0};
-    enum weir_status status = config_load(h->config_path, &now, &faults, err);
+    struct reload r = {.house = h, .old = h->config, .err = err};
+    enum weir_status status = config_load(h->config_path, &r.now, &faults, err);
 
     if (status == WEIR_E_INVALID)
         tell_faults(h, &faults, err);
     if (status == WEIR_OK)
-        status = config_diff(h->config, now, &changes, err);
-    /* Before all else: a listener that is open beyond loopback may refuse to be without any. */
+        status = config_diff(r.old, r.now, &r.changes, err);
     if (status == WEIR_OK)
-        status = house_set_tokens(h, now, err);
-    if (status == WEIR_OK)
-        status = apply(h, now, &changes, err);
-    else
-        now = (config_free(now), NULL);
-    if (now) {
-        put_changes(&changes, &detail);
-        if (out)
-            buf_put_slice(out, buf_slice(&detail));
-        if (changes.count > 0 && !detail.failed)
-            house_tell(h, REGISTRY_CONFIG_CHANGED, detail.data);
-        config_free(h->config);
-        h->config = now;
+        status = prepare(&r);
+    *ret_applied = status == WEIR_OK;
+    if (*ret_applied) {
+        apply_pools(&r);
+        apply_rest(&r);
+        config_keep_restarts(r.now, r.old);
+        h->config = r.now;
+        replan(h);
+        status = tell_changes(&r, out);
     }
-    config_changes_free(&changes);
+    config_free(*ret_applied ? r.old : r.now);
+    forget_plans(&r);
+    config_changes_free(&r.changes);
     config_faults_free(&faults);
+    buf_free(&r.failed);
     return status;
 }
 
@@ -226,6 +370,7 @@ enum weir_status house_reload(struct house *h, struct buf *out, struct weir_erro
 {
     struct weir_error why = {0};
     enum weir_status status;
+    bool applied;
 
     if (atomic_load(&h->stopping))
         return error_set(err, WEIR_E_SHUTDOWN,
@@ -234,14 +379,15 @@ enum weir_status house_reload(struct house *h, struct buf *out, struct weir_erro
     if (daemon_log_reopen(h->log, &why) != WEIR_OK)
         daemon_log(h->log, CONFIG_ERROR, "%s; the old one is written on", why.message);
     pthread_mutex_lock(&h->config_lock);
-    status = reload(h, out, &why);
+    status = reload(h, out, &applied, &why);
     pthread_mutex_unlock(&h->config_lock);
     if (status == WEIR_OK) {
         atomic_fetch_add(&h->reloads, 1);
         daemon_log(h->log, CONFIG_INFO, "the configuration was read anew");
     } else {
         atomic_fetch_add(&h->reload_failures, 1);
-        daemon_log(h->log, CONFIG_ERROR, "the configuration was not applied: %s", why.message);
+        daemon_log(h->log, CONFIG_ERROR, "the configuration was %s: %s",
+                   applied ? "applied in part" : "not applied", why.message);
         if (err)
             *err = why;
     }

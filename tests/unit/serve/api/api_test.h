@@ -28,7 +28,9 @@ struct api_fixture {
     atomic_int sent; /* ops */
     struct buf asked;
     bool stopping, failing;
-    atomic_bool held; /* clerk's done() waits while this is set */
+    atomic_bool held;          /* clerk's done() waits while this is set */
+    atomic_int readers;        /* that were taken */
+    atomic_int reader_is_held; /* so does whoever takes the reader of that number; 0: none */
 };
 
 static inline struct api_fixture *fixture_of(struct api_backend *b)
@@ -70,7 +72,10 @@ static inline enum weir_status test_take_reader(struct api_backend *b, struct re
                                                 struct weir_error *err)
 {
     struct api_fixture *f = fixture_of(b);
+    int number = atomic_fetch_add(&f->readers, 1) + 1;
 
+    while (number == atomic_load(&f->reader_is_held))
+        (void)poll(NULL, 0, 1);
     return f->registry->ops->reader(f->registry, ret, err);
 }
 

@@ -75,14 +75,99 @@ static void a_batch_comes_as_a_stream(void **state)
     expect(get(&f, "/v1/tasks/3500"), 200, HAS("\"place\":3499"));
     buf_puts(&lines, "nonsense\n");
     expect(stream(&f, "/v1/batches", buf_slice(&lines)), 400,
-           HAS("\"batch\":2", "\"line\":3501", "\"accepted\":3500", "not JSON"));
-    expect(get(&f, "/v1/batches/2"), 200, HAS("\"ended\":false"));
+           HAS("\"batch\":2", "\"batch_open\":false", "\"line\":3501", "\"accepted\":3500",
+               "\"lines\":[[1,3500]]", "not JSON"));
+    expect(get(&f, "/v1/batches/2"), 200, HAS("\"ended\":true", "\"total\":3500"));
     expect(stream(&f, "/v1/batches?open=true", SLICE("{}")), 201, HAS("\"id\":3"));
     expect(get(&f, "/v1/batches/3"), 200, HAS("\"ended\":false"));
     expect(stream(&f, "/v1/batches?name=%01", SLICE("{}")), 400, HAS("control character"));
     expect(get(&f, "/v1/batches?limit=2"), 200, HAS("\"id\":1", "\"id\":2", "\"next\":\"o2\""));
     expect(get(&f, "/v1/batches?cursor=o2"), 200, HAS("{\"batches\":[{\"id\":3", "\"next\":null"));
     buf_free(&lines);
+    api_close(&f);
+}
+
+static void a_stream_that_goes_wrong_ends_the_batch_that_it_has_made(void **state)
+{
+    struct api_fixture f;
+
+    (void)state;
+    api_open(&f, NULL);
+    /* A group that the registry refuses; one that is refused before any task was there. */
+    expect(stream(&f, "/v1/batches", SLICE("{}\n{\"after\":[77]}\n{}\n")), 422,
+           HAS("lines 1 to 3", "\"line\":1", "\"accepted\":0", "\"batch\":1", "\"batch_open\":false"));
+    expect(get(&f, "/v1/batches/1"), 200, HAS("\"ended\":true", "\"total\":0"));
+    expect(stream(&f, "/v1/batches", SLICE("nonsense\n")), 400,
+           HAS("\"line\":1", "\"batch\":2", "\"batch_open\":false"));
+    expect(get(&f, "/v1/batches/2"), 200, HAS("\"ended\":true"));
+    /* Whoever asked for it goes on behind what was accepted. */
+    expect(stream(&f, "/v1/batches?open=true", SLICE("{}\nnonsense\n")), 400,
+           HAS("\"accepted\":1", "\"line\":2", "\"batch\":3", "\"batch_open\":true"));
+    expect(stream(&f, "/v1/batches/3/tasks", SLICE("{}\n{\"priority\":\"x\"}\n")), 400,
+           HAS("\"accepted\":1", "\"line\":2", "\"batch\":3", "\"batch_open\":true"));
+    expect(get(&f, "/v1/batches/3"), 200, HAS("\"ended\":false", "\"total\":2"));
+    api_close(&f);
+}
+
+static void more_ranges_than_are_told_are_said_to_be_cut(void **state)
+{
+    struct api_fixture f;
+    struct buf lines = {0};
+
+    (void)state;
+    api_open(&f, NULL);
+    for (int i = 0; i < 100100; i++)
+        buf_printf(&lines, "{\"idempotency_key\":\"%s\"}\n", i % 2 == 0 ? "b" : "a");
+    expect(stream(&f, "/v1/tasks", buf_slice(&lines)), 201,
+           HAS("\"existing\":100098", "\"ranges_cut\":true"));
+    buf_puts(&lines, "nonsense\n");
+    expect(stream(&f, "/v1/tasks", buf_slice(&lines)), 400,
+           HAS("\"accepted\":100100", "\"ranges_cut\":true"));
+    buf_free(&lines);
+    api_close(&f);
+}
+
+static void await_readers(struct api_fixture *f, int count)
+{
+    for (int i = 0; i < 20000 && atomic_load(&f->readers) < count; i++)
+        (void)poll(NULL, 0, 1);
+    assert_true(atomic_load(&f->readers) >= count);
+}
+
+static void the_place_of_a_task_is_looked_up_without_holding_up_the_api(void **state)
+{
+    static const char request[] = "POST /v1/batches/1/tasks HTTP/1.1\r\nHost: localhost\r\n"
+                                  "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+    struct api_fixture f;
+    struct answer a;
+    int fds[2];
+    int before;
+
+    (void)state;
+    api_open(&f, NULL);
+    expect(post(&f, "/v1/batches?open=true", ""), 201, HAS("\"id\":1"));
+    expect(post(&f, "/v1/batches/1/tasks", "{}"), 201, HAS("\"id\":1"));
+    /* The first reader is for the batch; the second looks for the place. */
+    before = atomic_load(&f.readers);
+    atomic_store(&f.reader_is_held, before + 2);
+    fds[0] = dial(&f.http);
+    say(fds[0], request);
+    await_readers(&f, before + 2);
+    (void)alarm(30); /* else it would wait for good */
+    api_committed(f.api, 1);
+    (void)alarm(0);
+    /* Another one waits for the place that is being looked for, and comes behind it. */
+    fds[1] = dial(&f.http);
+    say(fds[1], request);
+    await_readers(&f, before + 3);
+    atomic_store(&f.reader_is_held, 0);
+    for (size_t i = 0; i < 2; i++) {
+        a = hear(fds[i]);
+        close(fds[i]);
+        expect(a, 201, HAS("\"existing\":false"));
+    }
+    expect(get(&f, "/v1/tasks/2"), 200, HAS("\"place\":1"));
+    expect(get(&f, "/v1/tasks/3"), 200, HAS("\"place\":2"));
     api_close(&f);
 }
 
@@ -194,6 +279,9 @@ int main(void)
         cmocka_unit_test(one_that_cannot_be_filled_is_ended),
         cmocka_unit_test(an_open_batch_takes_tasks_until_it_is_ended),
         cmocka_unit_test(a_batch_comes_as_a_stream),
+        cmocka_unit_test(a_stream_that_goes_wrong_ends_the_batch_that_it_has_made),
+        cmocka_unit_test(more_ranges_than_are_told_are_said_to_be_cut),
+        cmocka_unit_test(the_place_of_a_task_is_looked_up_without_holding_up_the_api),
         cmocka_unit_test(failed_tasks_of_a_batch_run_again),
         cmocka_unit_test(results_stop_at_the_first_that_has_not_ended),
         cmocka_unit_test(results_are_followed_while_the_batch_runs),
