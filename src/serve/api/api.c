@@ -75,7 +75,8 @@ void api_committed(struct api *a, uint64_t last_event)
     pthread_mutex_lock(&a->lock);
     if (last_event > a->committed) {
         a->committed = last_event;
-        pthread_cond_signal(&a->changed);
+        if (a->listening)
+            pthread_cond_signal(&a->changed);
     }
     pthread_mutex_unlock(&a->lock);
 }

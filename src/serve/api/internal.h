@@ -39,7 +39,8 @@ struct api {
     uint64_t committed;     /* the last event that is durable */
     uint64_t fed;           /* the last event when the feeder began */
     bool stopping;
-    bool feeding; /* the feeder's thread is there */
+    bool listening; /* the feeder waits for a commit, and not for its next turn */
+    bool feeding;   /* the feeder's thread is there */
     pthread_t feeder;
     struct list followers;  /* struct results_stream: of results, by `link` */
     struct list batch_uses; /* struct batch_use, by `link` */
