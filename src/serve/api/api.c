@@ -2,10 +2,20 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "loop/loop.h"
 #include "serve/api/internal.h"
 
 #include <assert.h>
+#include <string.h>
 #include <time.h>
+
+/* A snapshot (snapshot.h) asks the engine's thread, which dispatches nothing meanwhile: so often, and no more. openapi.yaml
+ * tells the age. */
+static const struct snapshot_rules snapshot_rules = {
+    .every_ns = 20 * NS_PER_MS,
+    .burst = 20,
+    .age_max_ns = 50 * NS_PER_MS,
+};
 
 static bool init_locks(struct api *a)
 {
@@ -44,6 +54,13 @@ enum weir_status api_new(const struct api_options *o, struct api **ret, struct w
         mem_free(a);
         return error_nomem(err);
     }
+    while (a->snapshot_count < SNAPSHOTS) {
+        if (!snapshot_init(&a->snapshots[a->snapshot_count], &snapshot_rules)) {
+            api_free(a);
+            return error_nomem(err);
+        }
+        a->snapshot_count++;
+    }
     events.catch_up = event_catch_up;
     events.ctx = a;
     status = sse_hub_new(&events, &a->hub, err);
@@ -62,9 +79,29 @@ void api_committed(struct api *a, uint64_t last_event)
     pthread_mutex_lock(&a->lock);
     if (last_event > a->committed) {
         a->committed = last_event;
-        pthread_cond_signal(&a->changed);
+        if (a->listening)
+            pthread_cond_signal(&a->changed);
     }
     pthread_mutex_unlock(&a->lock);
+}
+
+void api_changed(struct api *a)
+{
+    atomic_fetch_add(&a->changes, 1);
+}
+
+void api_answers(void *ctx, const struct http_route *route)
+{
+    if (strcmp(route->method, "GET") != 0 && route->role != HTTP_ROLE_NONE)
+        api_changed(ctx);
+}
+
+enum weir_status api_snapshot(struct api *a, enum api_snapshot which, snapshot_fn make,
+                              struct buf *out, struct weir_error *err)
+{
+    uint64_t changes = atomic_load(&a->changes);
+
+    return snapshot_get(&a->snapshots[which], loop_clock(), changes, make, a, out, err);
 }
 
 void api_event_stats(struct api *a, struct sse_stats *ret)
@@ -85,6 +122,8 @@ void api_free(struct api *a)
     api_stop(a);
     assert(list_empty(&a->followers) && list_empty(&a->batch_uses));
     sse_hub_free(a->hub);
+    while (a->snapshot_count > 0)
+        snapshot_free(&a->snapshots[--a->snapshot_count]);
     pthread_cond_destroy(&a->changed);
     pthread_cond_destroy(&a->place_found);
     pthread_mutex_destroy(&a->lock);

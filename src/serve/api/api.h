@@ -3,12 +3,14 @@
  *
  *     struct api_options o = {.backend = backend, ...};
  *     api_new(&o, &api, &err);
- *     server.routes = api_routes(&server.route_count); server.ctx = api;
+ *     server.routes = api_routes(&server.route_count); server.ctx = api; server.answers = api_answers;
  *     ... api_committed(api, last_event) after each commit; http_server_start(), http_server_stop() ...
  *     api_free(api);                                  // after http_server_free(), and when all ops are done
  *
  * docs/openapi.yaml describes each route. Handlers run on the server's threads: they read by a
  * reader of their own, write by ops that are sent to the backend, and are suspended until these are durable.
+ *
+ * The status, the list of pools and the metrics are asked for by many, and often: snapshot.h.
  *
  * One thread of the API's own, the *feeder*, reads new events after each commit, renders each once for all who follow,
  * and wakes those who wait for results.
@@ -50,6 +52,10 @@ WEIR_MUST_CHECK enum weir_status api_new(const struct api_options *o, struct api
 const struct http_route *api_routes(size_t *ret_count);
 /* Events up to that number are durable. Any thread; quick. */
 void api_committed(struct api *a, uint64_t last_event);
+/* Of http_server_options: who has changed something sees it in all that is read from then on. */
+void api_answers(void *ctx, const struct http_route *route);
+/* The same of a change that no request asked for (a signal). Any thread; quick. */
+void api_changed(struct api *a);
 void api_event_stats(struct api *a, struct sse_stats *ret);
 /* Ends its thread: the backend's readers are not asked for any more, and it may go before the API does. Commits may still be
  * told. After the server has stopped. NULL-safe. */

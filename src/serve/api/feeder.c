@@ -4,8 +4,10 @@
  *     commit ──► api_committed() ──► feeder ──► new events, each rendered once ──► hub ──► followers
  *                                       └─────► those who wait for results of batches
  *
- * While nobody follows, events are not read: only the last one is published, and the hub knows that what was before it is
- * to be had from the registry. So a busy dispatcher that nobody watches pays for one event a commit.
+ * While nobody follows, or all who do are far behind, events are not read: the hub knows that they are to be had from the
+ * registry. So a busy dispatcher pays nothing for events that nobody could read in time.
+ *
+ * The first commit after a while is told at once, those that come soon after it together.
  */
 #include "serve/api/internal.h"
 
@@ -16,6 +18,8 @@
 
 /* Events of one look into the registry. */
 #define EVENTS_MAX 1000
+/* Looks are not nearer to each other than this. */
+#define FEED_EVERY_NS (5 * NS_PER_MS)
 /* After a look that failed. */
 #define AGAIN_NS (100 * NS_PER_MS)
 /* Those who wait for results look into the registry when they are woken: not more often than this. */
@@ -52,16 +56,13 @@ static bool publish_up_to(struct feed *f, uint64_t target)
     struct api_backend *b = f->api->backend;
     struct registry_event_filter all = {0};
     struct registry_reader *r;
-    struct sse_stats stats;
     struct weir_error err;
     enum weir_status status;
     uint64_t before;
 
-    sse_hub_get_stats(f->api->hub, &stats);
-    if (stats.followers == 0 && f->fed + 1 < target) {
-        /* Whoever has come since then is woken by the one that follows. */
-        sse_hub_set_last(f->api->hub, target - 1);
-        f->fed = target - 1;
+    if (!sse_hub_wants(f->api->hub, target)) {
+        f->fed = target;
+        return true;
     }
     status = b->ops->take_reader(b, &r, &err);
     if (status != WEIR_OK)
@@ -84,21 +85,26 @@ static void pause_for(struct api *a, duration_ns ns)
         (void)pthread_cond_timedwait(&a->changed, &a->lock, &at);
 }
 
+/* With the lock. Until there are events after `fed`, or it is to stop. */
+static void wait_for_events(struct api *a, uint64_t fed)
+{
+    a->listening = true;
+    while (!a->stopping && a->committed <= fed)
+        pthread_cond_wait(&a->changed, &a->lock);
+    a->listening = false;
+}
+
 static void *feed(void *arg)
 {
     struct api *a = arg;
     struct feed f = {.api = a, .fed = a->fed};
-    bool ok = true, waited_for = false;
+    bool ok = true, waited_for;
     uint64_t target;
 
     pthread_mutex_lock(&a->lock);
     for (;;) {
-        if (!ok)
-            pause_for(a, AGAIN_NS);
-        else if (waited_for)
-            pause_for(a, WAKE_EVERY_NS);
-        while (ok && !a->stopping && a->committed <= f.fed)
-            pthread_cond_wait(&a->changed, &a->lock);
+        if (ok)
+            wait_for_events(a, f.fed);
         if (a->stopping)
             break;
         target = a->committed;
@@ -109,6 +115,7 @@ static void *feed(void *arg)
             f.fed = target;
         waited_for = results_wake(a);
         pthread_mutex_lock(&a->lock);
+        pause_for(a, !ok ? AGAIN_NS : waited_for ? WAKE_EVERY_NS : FEED_EVERY_NS);
     }
     pthread_mutex_unlock(&a->lock);
     buf_free(&f.event);

@@ -8,15 +8,26 @@
 #include "serve/api/api.h"
 #include "serve/api/fields.h"
 #include "serve/api/out.h"
+#include "serve/api/snapshot.h"
 #include "serve/api/task_in.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 /* Rows of a list unless it says otherwise, and at most. */
 #define LIST_LIMIT     100
 #define LIST_LIMIT_MAX 1000
 /* An answer that has so many bytes ends, with a cursor: payloads may be large. */
 #define LIST_BYTES_MAX ((size_t)8 << 20)
+
+/* Answers of which each is the same for all who ask at the time. */
+enum api_snapshot {
+    SNAPSHOT_STATUS,
+    SNAPSHOT_POOLS,
+    SNAPSHOT_METRICS,
+    SNAPSHOT_OPENMETRICS,
+    SNAPSHOTS
+};
 
 struct api {
     struct api_options options;
@@ -28,11 +39,16 @@ struct api {
     uint64_t committed;     /* the last event that is durable */
     uint64_t fed;           /* the last event when the feeder began */
     bool stopping;
-    bool feeding; /* the feeder's thread is there */
+    bool listening; /* the feeder waits for a commit, and not for its next turn */
+    bool feeding;   /* the feeder's thread is there */
     pthread_t feeder;
-    struct list followers;  /* struct results_stream: of results, by `link` */
-    struct list batch_uses; /* struct batch_use, by `link` */
+    struct list followers;      /* struct results_stream: of results, by `link` */
+    struct list batch_uses;     /* struct batch_use, by `link` */
     pthread_cond_t place_found; /* of one of them */
+
+    _Atomic uint64_t changes; /* as snapshot.h has them */
+    struct snapshot snapshots[SNAPSHOTS];
+    size_t snapshot_count; /* that have been made */
 };
 
 /* ---- answers (reply.c) ---- */
@@ -72,6 +88,11 @@ bool query_cursor(struct http_request *req, bool newest, uint64_t *ret_id);
 /* A reader for the length of a function; NULL: answered. */
 struct registry_reader *reader_take(struct api *a, struct http_request *req);
 void reader_give(struct api *a, struct registry_reader *r);
+
+/* A snapshot as it is for a request that has come by now. */
+WEIR_MUST_CHECK enum weir_status api_snapshot(struct api *a, enum api_snapshot which,
+                                              snapshot_fn make, struct buf *out,
+                                              struct weir_error *err);
 
 /* ---- calls: requests that wait for an op (call.c) ---- */
 

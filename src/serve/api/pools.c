@@ -93,8 +93,35 @@ enum weir_status put_pools(struct api *a, struct registry_reader *r, const char 
     return status;
 }
 
-/* One, or all as an array. */
-static void reply_pools(struct api *a, struct http_request *req, const char *name)
+static enum weir_status make_pools(void *ctx, struct buf *out, struct weir_error *err)
+{
+    struct api *a = ctx;
+    struct registry_reader *r;
+    enum weir_status status = a->backend->ops->take_reader(a->backend, &r, err);
+
+    if (status != WEIR_OK)
+        return status;
+    buf_putc(out, '[');
+    status = put_pools(a, r, NULL, out, err);
+    buf_putc(out, ']');
+    reader_give(a, r);
+    return status;
+}
+
+void get_pools(struct http_request *req, void *ctx)
+{
+    struct weir_error err = {0};
+    struct buf out = {0};
+
+    if (api_snapshot(ctx, SNAPSHOT_POOLS, make_pools, &out, &err) == WEIR_OK)
+        http_reply_json(req, 200, &out);
+    else
+        reply_failure(req, &err, "list");
+    buf_free(&out);
+}
+
+/* As it is now: asked for by name, or after it was changed. */
+static void reply_pool(struct api *a, struct http_request *req, const char *name)
 {
     struct registry_reader *r = reader_take(a, req);
     struct weir_error err = {0};
@@ -102,27 +129,17 @@ static void reply_pools(struct api *a, struct http_request *req, const char *nam
 
     if (!r)
         return;
-    if (!name)
-        buf_putc(&out, '[');
-    if (put_pools(a, r, name, &out, &err) == WEIR_OK) {
-        if (!name)
-            buf_putc(&out, ']');
+    if (put_pools(a, r, name, &out, &err) == WEIR_OK)
         http_reply_json(req, 200, &out);
-    } else {
+    else
         reply_failure(req, &err, "such pool");
-    }
     reader_give(a, r);
     buf_free(&out);
 }
 
-void get_pools(struct http_request *req, void *ctx)
-{
-    reply_pools(ctx, req, NULL);
-}
-
 void get_pool(struct http_request *req, void *ctx)
 {
-    reply_pools(ctx, req, http_param(req, "name"));
+    reply_pool(ctx, req, http_param(req, "name"));
 }
 
 /* ---- changes ---- */
@@ -196,7 +213,7 @@ static void change_pool(struct api *a, struct http_request *req, const struct po
     struct weir_error err = {0};
 
     if (a->backend->ops->change_pool(a->backend, name, &c, &err) == WEIR_OK)
-        reply_pools(a, req, name);
+        reply_pool(a, req, name);
     else
         reply_failure(req, &err, "such pool");
 }
@@ -229,7 +246,7 @@ static void act(struct http_request *req, struct api *a, enum api_pool_act what)
     struct weir_error err = {0};
 
     if (a->backend->ops->act_on_pool(a->backend, name, what, &err) == WEIR_OK)
-        reply_pools(a, req, name);
+        reply_pool(a, req, name);
     else
         reply_failure(req, &err, "such pool");
 }

@@ -37,20 +37,28 @@ static enum weir_status put_status(struct api *a, struct registry_reader *r, str
     return result;
 }
 
-void get_status(struct http_request *req, void *ctx)
+static enum weir_status make_status(void *ctx, struct buf *out, struct weir_error *err)
 {
     struct api *a = ctx;
-    struct registry_reader *r = reader_take(a, req);
+    struct registry_reader *r;
+    enum weir_status status = a->backend->ops->take_reader(a->backend, &r, err);
+
+    if (status != WEIR_OK)
+        return status;
+    status = put_status(a, r, out, err);
+    reader_give(a, r);
+    return status;
+}
+
+void get_status(struct http_request *req, void *ctx)
+{
     struct weir_error err = {0};
     struct buf out = {0};
 
-    if (!r)
-        return;
-    if (put_status(a, r, &out, &err) == WEIR_OK)
+    if (api_snapshot(ctx, SNAPSHOT_STATUS, make_status, &out, &err) == WEIR_OK)
         http_reply_json(req, 200, &out);
     else
         reply_failure(req, &err, "status");
-    reader_give(a, r);
     buf_free(&out);
 }
 
@@ -215,16 +223,32 @@ void post_shutdown(struct http_request *req, void *ctx)
 
 /* ---- files ---- */
 
-void get_metrics(struct http_request *req, void *ctx)
+static enum weir_status make_metrics(void *ctx, struct buf *out, struct weir_error *err)
 {
     const struct api_options *o = &((struct api *)ctx)->options;
+
+    return o->metrics_render(o->ctx, out, false, err);
+}
+
+static enum weir_status make_openmetrics(void *ctx, struct buf *out, struct weir_error *err)
+{
+    const struct api_options *o = &((struct api *)ctx)->options;
+
+    return o->metrics_render(o->ctx, out, true, err);
+}
+
+void get_metrics(struct http_request *req, void *ctx)
+{
+    struct api *a = ctx;
     bool openmetrics = http_accepts(req, "application/openmetrics-text");
+    enum api_snapshot which = openmetrics ? SNAPSHOT_OPENMETRICS : SNAPSHOT_METRICS;
     struct weir_error err = {0};
     struct buf out = {0};
 
-    if (!o->metrics_render)
+    if (!a->options.metrics_render)
         reply_absent(req, "metrics here");
-    else if (o->metrics_render(o->ctx, &out, openmetrics, &err) == WEIR_OK)
+    else if (api_snapshot(a, which, openmetrics ? make_openmetrics : make_metrics, &out, &err) ==
+             WEIR_OK)
         http_reply_text(req, 200,
                         openmetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
                                     : "text/plain; version=0.0.4; charset=utf-8",

@@ -487,6 +487,7 @@ static enum weir_status build_server(struct house *h, struct weir_error *err)
     int sockets = notify_sockets();
 
     o.routes = api_routes(&o.route_count);
+    o.answers = api_answers;
     status = http_server_new(&o, &h->server, err);
     if (status == WEIR_OK)
         status = house_set_tokens(h, c, err);

@@ -187,6 +187,7 @@ static void run(struct house *h)
                 return;
             if (house_reload(h, NULL, NULL) != WEIR_OK)
                 continue; /* it has said so in the log */
+            api_changed(atomic_load(&h->api));
         }
         if (atomic_exchange(&h->stop_wished, false))
             return;

@@ -212,6 +212,9 @@ struct http_server_options {
     double rate_per_s; /* requests of one TCP address; 0: no limit. More: 429 */
     double rate_burst; /* 2 * rate_per_s */
 
+    /* Before an answer to a request with that route is handed over: whoever gets it has not got it yet. On a server's thread.
+     * May be NULL. */
+    void (*answers)(void *ctx, const struct http_route *route);
     /* After each request, on a server's thread; for metrics and logs. May be NULL. */
     void (*finished)(void *ctx, const struct http_finished *f);
 };

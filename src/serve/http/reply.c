@@ -203,6 +203,14 @@ static void settle(struct http_request *req)
 
 /* ---- handing it over ---- */
 
+static void tell_answers(const struct http_request *req)
+{
+    const struct http_server_options *o = &req->server->options;
+
+    if (o->answers && req->route)
+        o->answers(req->ctx, req->route);
+}
+
 static struct MHD_Response *make_response(struct http_request *req)
 {
     struct http_reply *r = &req->reply;
@@ -281,6 +289,7 @@ enum MHD_Result http_reply_queue(struct http_request *req)
     bool parts;
 
     settle(req);
+    tell_answers(req);
     response = make_response(req);
     if (!response)
         return MHD_NO;
@@ -311,6 +320,7 @@ void http_reply_early(struct http_request *req)
 
     req->early = true;
     settle(req);
+    tell_answers(req);
     body = r->kind == HTTP_REPLY_BYTES ? buf_slice(&r->body) : r->fixed;
     if (r->kind == HTTP_REPLY_PARTS)
         body = SLICE("");

@@ -56,6 +56,7 @@ struct sse_hub {
     pthread_mutex_t lock;
     struct sse_ring ring;
     struct list followers;
+    uint64_t furthest; /* cursor of those who are there, or were with them */
     struct sse_stats stats;
     bool dirty;       /* the thread has been told */
     bool short_of;    /* somebody waits for `left`, and not for an event */
@@ -117,6 +118,14 @@ static void pay(struct sse_hub *h, size_t bytes)
 
 /* ---- what a follower reads ---- */
 
+/* It has dealt with all up to there. Under the lock. */
+static void move_on(struct follower *f, uint64_t seq)
+{
+    f->cursor = seq;
+    if (seq > f->hub->furthest)
+        f->hub->furthest = seq;
+}
+
 /* From pending; 0: it is empty. */
 static size_t take_pending(struct follower *f, char *to, size_t max)
 {
@@ -153,13 +162,13 @@ static size_t take_ring(struct follower *f, char *to, size_t max, bool *ret_more
             if (text.len > max) { /* it alone is too large: it goes in pieces */
                 buf_put_slice(&f->pending, text);
                 if (!f->pending.failed)
-                    f->cursor = e->seq;
+                    move_on(f, e->seq);
                 return f->pending.failed ? 0 : take_pending(f, to, max);
             }
             memcpy(to + used, text.data, text.len);
             used += text.len;
         }
-        f->cursor = e->seq;
+        move_on(f, e->seq);
     }
     return used;
 }
@@ -206,6 +215,7 @@ static ssize_t step(struct follower *f, char *to, size_t max, bool *ret_again)
     *ret_again = catch_up(f, floor);
     pthread_mutex_lock(&h->lock);
     h->left -= instant_diff(loop_clock(), before);
+    move_on(f, f->cursor);
     return *ret_again ? (ssize_t)take_pending(f, to, max) : HTTP_STREAM_BROKEN;
 }
 
@@ -265,7 +275,8 @@ static void follower_closed(void *ctx)
     pthread_mutex_lock(&h->lock);
     if (f->stream) {
         list_remove(&f->link);
-        h->stats.followers--;
+        if (--h->stats.followers == 0)
+            h->furthest = 0;
     }
     pthread_mutex_unlock(&h->lock);
     buf_free(&f->pending);
@@ -332,8 +343,7 @@ void sse_hub_follow(struct sse_hub *h, struct http_request *req, const struct ss
     http_reply_header(req, "X-Accel-Buffering", "no");
     pthread_mutex_lock(&h->lock);
     /* A number from beyond the last one (of another store, say) would hear nothing for long. */
-    if (f->cursor > h->stats.last_seq)
-        f->cursor = h->stats.last_seq;
+    move_on(f, f->cursor < h->stats.last_seq ? f->cursor : h->stats.last_seq);
     f->stream = stream;
     list_push_back(&h->followers, &f->link);
     h->stats.followers++;
@@ -350,21 +360,43 @@ void sse_hub_set_last(struct sse_hub *h, uint64_t seq)
     pthread_mutex_unlock(&h->lock);
 }
 
-void sse_hub_publish(struct sse_hub *h, const struct sse_fields *fields, struct slice text)
+/* The hub's thread is to look. Under the lock. */
+static void tell(struct sse_hub *h)
 {
     uint64_t one = 1;
-    bool tell;
 
+    if (h->dirty || list_empty(&h->followers))
+        return;
+    h->dirty = true;
+    (void)!write(h->wake, &one, sizeof one);
+}
+
+bool sse_hub_wants(struct sse_hub *h, uint64_t seq)
+{
+    bool wants;
+
+    pthread_mutex_lock(&h->lock);
+    assert(seq > h->stats.last_seq);
+    wants = !list_empty(&h->followers) &&
+            (!h->options.catch_up || h->furthest >= h->ring.floor);
+    if (!wants) {
+        sse_ring_drop(&h->ring, seq);
+        h->stats.last_seq = seq;
+        tell(h);
+    }
+    pthread_mutex_unlock(&h->lock);
+    return wants;
+}
+
+void sse_hub_publish(struct sse_hub *h, const struct sse_fields *fields, struct slice text)
+{
     pthread_mutex_lock(&h->lock);
     assert(fields->seq > h->stats.last_seq);
     (void)sse_ring_put(&h->ring, fields, text);
     h->stats.last_seq = fields->seq;
     h->stats.published++;
-    tell = !h->dirty && !list_empty(&h->followers);
-    h->dirty |= tell;
+    tell(h);
     pthread_mutex_unlock(&h->lock);
-    if (tell)
-        (void)!write(h->wake, &one, sizeof one);
 }
 
 /* Whether there is something for it; what is not, it has dealt with. */
@@ -382,7 +414,7 @@ static bool is_for(struct follower *f)
 
         if (++looked > WAKE_SCAN_MAX || sse_filter_passes(&f->filter, &fields))
             return true;
-        f->cursor = e->seq;
+        move_on(f, e->seq);
     }
     return false;
 }

@@ -2,7 +2,8 @@
  * Server-sent events: one ring of rendered events that all followers share.
  *
  *     sse_hub_new(&options, &hub, &err);
- *     sse_hub_publish(hub, &fields, text);         // one thread; never waits for a follower
+ *     if (sse_hub_wants(hub, last))                // one thread; never waits for a follower
+ *         sse_hub_publish(hub, &fields, text);     // each up to `last`
  *     sse_hub_follow(hub, req, &filter, after);    // in a handler: the answer is the stream
  *     sse_hub_free(hub);                           // after http_server_stop()
  *
@@ -67,6 +68,12 @@ WEIR_MUST_CHECK enum weir_status sse_hub_new(const struct sse_options *o, struct
                                              struct weir_error *err);
 /* When it starts over a store with events in it: the last of them. Before the first publish and follow. */
 void sse_hub_set_last(struct sse_hub *h, uint64_t seq);
+/*
+ * There are events up to `seq`. True: somebody may read them from the ring: they are to be published. False: nobody follows, or
+ * all are behind the ring: then they are passed over, and followers get them by catch_up(). So what is far more than anybody
+ * can follow is not rendered. By the thread that publishes.
+ */
+WEIR_MUST_CHECK bool sse_hub_wants(struct sse_hub *h, uint64_t seq);
 /* `text` is what sse_render() makes. Without memory for it, followers get it by catch_up(). One thread at a time. */
 void sse_hub_publish(struct sse_hub *h, const struct sse_fields *fields, struct slice text);
 /*
@@ -79,7 +86,7 @@ void sse_hub_follow(struct sse_hub *h, struct http_request *req, const struct ss
 
 struct sse_stats {
     uint64_t followers;
-    uint64_t published, last_seq;
+    uint64_t published, last_seq; /* last_seq: or passed over */
     uint64_t first_seq; /* the oldest in the ring; 0: it is empty */
     size_t ring_bytes;  /* in use */
     uint64_t wakes, catch_ups;

@@ -26,7 +26,7 @@ static void drop_first(struct sse_ring *r)
     r->count--;
 }
 
-static void drop_all(struct sse_ring *r, uint64_t floor)
+void sse_ring_drop(struct sse_ring *r, uint64_t floor)
 {
     r->count = 0;
     r->head = 0;
@@ -82,7 +82,7 @@ bool sse_ring_put(struct sse_ring *r, const struct sse_fields *f, struct slice t
     size_t at;
 
     if (len > r->cap / 2 || len > UINT32_MAX) {
-        drop_all(r, f->seq);
+        sse_ring_drop(r, f->seq);
         return false;
     }
     at = make_room(r, len);

@@ -38,6 +38,8 @@ static inline const struct sse_entry *sse_ring_at(const struct sse_ring *r, size
 {
     return &r->entries[(r->first + i) & (r->entry_cap - 1)];
 }
+/* All go; the next to come is later than `floor`. */
+void sse_ring_drop(struct sse_ring *r, uint64_t floor);
 /* Index of the first entry with a larger number; `count` when there is none. */
 size_t sse_ring_after(const struct sse_ring *r, uint64_t seq);
 struct sse_fields sse_ring_fields(const struct sse_ring *r, const struct sse_entry *e);

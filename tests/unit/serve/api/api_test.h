@@ -31,6 +31,8 @@ struct api_fixture {
     atomic_bool held;          /* clerk's done() waits while this is set */
     atomic_int readers;        /* that were taken */
     atomic_int reader_is_held; /* so does whoever takes the reader of that number; 0: none */
+    atomic_int looks;          /* at the status */
+    atomic_int running;        /* as the status has it */
 };
 
 static inline struct api_fixture *fixture_of(struct api_backend *b)
@@ -102,12 +104,13 @@ static inline void test_status(struct api_backend *b, struct api_status *ret)
 {
     struct api_fixture *f = fixture_of(b);
 
+    f->looks++;
     *ret = (struct api_status){
         .stopping = f->stopping,
         .started_ns = 1 * NS_PER_S,
         .uptime_s = 2.5,
         .dispatcher = {"priority", 0.5, 10},
-        .running = 3,
+        .running = (size_t)f->running,
         .utilisation = 0.3,
         .store_failing = f->failing,
         .store_message = "the disk is full",
@@ -331,13 +334,14 @@ static inline void api_open(struct api_fixture *f, const struct api_options *giv
     struct clerk_options clerk = {.committed = test_committed, .done = ops_are_done, .ctx = f};
     struct weir_error err;
 
-    *f = (struct api_fixture){.backend = {&test_backend_ops}};
+    *f = (struct api_fixture){.backend = {&test_backend_ops}, .running = 3};
     o.backend = &f->backend;
     must_be_ok(memory_registry_new(&f->registry, &err), &err);
     must_be_ok(api_new(&o, &f->api, &err), &err);
     must_be_ok(clerk_new(f->registry, &clerk, &f->clerk, &err), &err);
     server.routes = api_routes(&server.route_count);
     server.ctx = f->api;
+    server.answers = api_answers;
     fixture_open(&f->http, &server);
 }
 

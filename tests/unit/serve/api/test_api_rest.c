@@ -241,6 +241,36 @@ static void history_is_told(void **state)
 
 /* ---- what others write ---- */
 
+/* As api.c has it: every 20 ms, and 20 at once. */
+static void the_status_is_made_once_for_many_but_never_from_before_ones_own_change(void **state)
+{
+    struct instant start;
+    struct api_fixture f;
+    duration_ns took_ns;
+
+    (void)state;
+    api_open(&f, NULL);
+    start = loop_clock();
+    for (int i = 0; i < 200; i++)
+        expect(get(&f, "/v1/status"), 200, HAS("\"running\":3"));
+    took_ns = instant_diff(loop_clock(), start);
+    assert_true(f.looks <= 20 + took_ns / (20 * NS_PER_MS) + 1);
+    for (int i = 0; i < 50; i++) {
+        char text[32];
+
+        f.running = 100 + i;
+        (void)snprintf(text, sizeof(text), "\"running\":%d,", 100 + i);
+        if (i % 3 == 0)
+            expect(post(&f, "/v1/pools/model/enable", ""), 200, HAS_NOTHING);
+        else if (i % 3 == 1)
+            expect(post(&f, "/v1/tasks", "{}"), 201, HAS_NOTHING);
+        else
+            api_changed(f.api);
+        expect(get(&f, "/v1/status"), 200, HAS(text));
+    }
+    api_close(&f);
+}
+
 static enum weir_status show(void *ctx, struct buf *out, struct weir_error *err)
 {
     (void)ctx;
@@ -312,6 +342,7 @@ int main(void)
         cmocka_unit_test(events_are_listed),
         cmocka_unit_test(events_are_followed),
         cmocka_unit_test(status_and_health_are_told),
+        cmocka_unit_test(the_status_is_made_once_for_many_but_never_from_before_ones_own_change),
         cmocka_unit_test(history_is_told),
         cmocka_unit_test(configuration_metrics_and_files_come_from_others),
     };

@@ -416,6 +416,61 @@ static void one_that_is_behind_the_ring_reads_the_store_and_misses_nothing(void 
     close_world(&f);
 }
 
+/* As many as there are now, without one of them being published, if the hub does not want them. */
+static bool store_many(uint64_t count)
+{
+    uint64_t before = world.stored;
+
+    world.stored += count;
+    if (!sse_hub_wants(world.hub, world.stored))
+        return false;
+    world.stored = before;
+    publish_many(count);
+    return true;
+}
+
+static bool is_caught_up(void *arg)
+{
+    (void)arg;
+    return store_many(1);
+}
+
+static void what_nobody_can_read_in_time_is_not_published_and_not_missed(void **state)
+{
+    struct listener l, second;
+    struct fixture f;
+    uint64_t last;
+
+    (void)state;
+    open_world(&f, 4000);
+    assert_false(store_many(10)); /* nobody follows */
+    l = listen_to(&f, "", "");
+    wait_followers(1);
+    assert_true(store_many(5));
+    expect_events(&l, 11, 15, 1);
+    /* More than the ring holds, and than goes into the socket: it is behind. */
+    world.data_bytes = 2000;
+    assert_true(store_many(1000));
+    for (int i = 0; i < 100; i++)
+        assert_false(store_many(1));
+    second = listen_to(&f, "?after=500", "");
+    assert_false(store_many(1));
+    expect_events(&l, 16, 1116, 1);
+    expect_events(&second, 501, 1116, 1);
+    /* When they have read all they are told of what comes. */
+    assert_true(testkit_until(is_caught_up, NULL, DEADLINE_MS));
+    last = world.stored;
+    expect_events(&l, 1117, last, 1);
+    assert_true(store_many(1));
+    expect_events(&l, last + 1, last + 1, 1);
+    expect_events(&second, 1117, last + 1, 1);
+    stop_listening(&l);
+    stop_listening(&second);
+    wait_followers(0);
+    assert_false(store_many(1));
+    close_world(&f);
+}
+
 static void what_the_store_has_deleted_is_passed_over(void **state)
 {
     struct listener l;
@@ -682,6 +737,7 @@ int main(void)
         cmocka_unit_test(it_goes_on_where_it_was),
         cmocka_unit_test(a_filter_is_kept_to_in_the_ring_and_in_the_store),
         cmocka_unit_test(one_that_is_behind_the_ring_reads_the_store_and_misses_nothing),
+        cmocka_unit_test(what_nobody_can_read_in_time_is_not_published_and_not_missed),
         cmocka_unit_test(what_the_store_has_deleted_is_passed_over),
         cmocka_unit_test(without_a_store_a_gap_is_told),
         cmocka_unit_test(a_store_that_fails_cuts_the_stream),
