@@ -22,16 +22,18 @@ NEXT = {
     "task.assigned": {"runner.started"},
     "runner.started": RUNNER_ENDS,
     "runner.completed": {"task.done"},
-    "runner.failed": {"task.retry_scheduled", "task.failed"},
-    "runner.timeout": {"task.retry_scheduled", "task.failed"},
-    "runner.lost": {"task.retry_scheduled", "task.failed", "task.ready", "task.quarantined"},
+    # (cancelled while that attempt was ending)
+    "runner.failed": {"task.retry_scheduled", "task.failed", "task.cancelled"},
+    "runner.timeout": {"task.retry_scheduled", "task.failed", "task.cancelled"},
+    "runner.lost": {"task.retry_scheduled", "task.failed", "task.ready", "task.quarantined", "task.cancelled"},
     "runner.cancelled": {"task.cancelled", "task.ready"},
-    "runner.capacity": {"task.ready", "task.failed"},
+    "runner.capacity": {"task.ready", "task.failed", "task.cancelled"},
     "task.quarantined": {"task.failed"},
     "task.retry_scheduled": {"task.ready", "task.failed", "task.cancelled"},
     "task.done": set(),
-    "task.failed": {"task.ready"},      # by hand
-    "task.cancelled": {"task.ready"},
+    # By hand: a retry; and that of a task whose dependencies are not met is told with task.changed only.
+    "task.failed": {"task.ready", "task.failed", "task.cancelled"},
+    "task.cancelled": {"task.ready", "task.failed", "task.cancelled"},
 }
 AT_ANY_TIME = {"runner.heartbeat", "runner.late", "task.changed", "task.deleted"}
 
