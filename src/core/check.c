@@ -227,15 +227,26 @@ static const char *check_workers(const struct core_pool *p)
     return wrong ? wrong : affinity_check(crew_affinity(p->crew));
 }
 
+/* Of a large window of rows in no order, few places may be in use: the first ones. */
+static uint64_t places_in_use(const struct core_batch *b)
+{
+    const struct reorder *r = &b->order;
+    uint64_t held = r->held <= r->mask ? r->held : r->mask + 1;
+
+    return b->options.unordered && (held > r->mask || !r->slots[held]) ? held : r->mask + 1;
+}
+
 static const char *check_batch(const struct core_batch *b, uint64_t *live, uint64_t *timers)
 {
     uint64_t by_state[TASK_STATES] = {0}, held_bytes = 0;
     uint64_t fresh, waiting, running, queued, away;
     const char *wrong;
 
-    for (uint64_t i = 0; i <= b->order.mask; i++) {
+    for (uint64_t i = 0; i < places_in_use(b); i++) {
         const struct core_task *t = b->order.slots[i];
 
+        if (!t && b->options.unordered)
+            return "P2: the rows of an unordered batch have a gap";
         if (!t)
             continue;
         by_state[t->state]++;
