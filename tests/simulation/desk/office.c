@@ -431,7 +431,7 @@ static void drop_chain(struct office *o, struct registry_op *chain, struct regis
 
             op->err = gone;
             op->untaken = true;
-            (void)keep(op);
+            (void)keep(o, op);
             settle(o, n);
             op->done(op);
             continue;
