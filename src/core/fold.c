@@ -11,7 +11,8 @@ static void mark(struct registry_op *chain, uint64_t *groups)
     for (struct registry_op *op = chain; op; op = op->next) {
         *groups += is_barrier(op);
         op->group = *groups;
-        if (op->kind != REGISTRY_END || !op->start_op || op->start_op->group != *groups)
+        if (op->kind != REGISTRY_END || !op->start_op || op->start_op->group != *groups ||
+            op->start_op->spilled)
             continue;
         op->start_op->folded = true;
         op->end.started = true;

@@ -5,7 +5,8 @@
  *     ...                                              // applied: `folded` is done with it
  *     unfold_starts(&group);                           // or not: they are back in it, each before its END
  *
- * Not past an op of somebody else about a task, nor past a WAKE, which fails what is late: these must find the task running.
+ * Not past an op of somebody else about a task, nor past a WAKE, which fails what is late: these must find the task running. Nor one that is
+ * in the spill file, whose events are counted in their order.
  *
  * Pure; of whoever has the ops: the clerk, and the one of the simulator.
  */

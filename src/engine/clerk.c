@@ -31,6 +31,8 @@ struct clerk {
     uint64_t groups;
     size_t most;      /* ops in a transaction: fewer, after one has failed */
     uint64_t spilled; /* ops that are in the spill file and not durable yet */
+    uint64_t at_risk; /* ops that have failed, and are neither durable nor in the spill file */
+    bool gave_up; /* on one in the spill file, which the next start takes in, and all behind it */
     duration_ns pause_ns;
 };
 
@@ -125,13 +127,16 @@ static void succeed(struct clerk *c, struct registry_op *folded, duration_ns too
     c->group = NULL;
     c->group_tail = &c->group;
     c->weight = 0;
-    pthread_mutex_lock(&c->lock);
-    note_commit(c, took_ns, length(folded));
-    pthread_mutex_unlock(&c->lock);
     c->pause_ns = 0;
     c->most = c->most < CLERK_GROUP_OPS / 2 ? c->most * 2 : CLERK_GROUP_OPS;
-    for (const struct registry_op *op = folded; op; op = op->next)
+    for (const struct registry_op *op = folded; op; op = op->next) {
         c->spilled -= op->spilled;
+        c->at_risk -= op->at_risk;
+    }
+    pthread_mutex_lock(&c->lock);
+    note_commit(c, took_ns, length(folded));
+    c->stats.events_at_risk = c->at_risk;
+    pthread_mutex_unlock(&c->lock);
     if (c->spill && c->spilled == 0 && !spill_is_empty(c->spill))
         spill_clear(c->spill);
     if (c->options.committed)
@@ -172,38 +177,53 @@ static struct registry_op *refuse_group(struct clerk *c, const struct weir_error
 {
     struct registry_op *refused = refuse(&c->group, why, all, &c->group_tail);
 
+    for (const struct registry_op *op = refused; op; op = op->next)
+        c->gave_up |= op->spilled;
     c->weight = 0;
     for (const struct registry_op *op = c->group; op; op = op->next)
         c->weight += weight_of(op);
     return refused;
 }
 
-/* Returns how many are only in memory. */
-static uint64_t spill_chain(struct clerk *c, struct registry_op *chain)
+/*
+ * Puts what the chain tells where it outlives a crash. False: not all of it; what is behind the first that could not be written is
+ * not tried (nor anything, if !can), for the file has events in the order in which the store takes them.
+ */
+static bool spill_chain(struct clerk *c, struct registry_op *chain, bool can)
 {
     struct weir_error err = {0};
-    uint64_t spilled = 0, dropped = 0;
+    uint64_t written = 0, marked = 0;
 
-    for (struct registry_op *op = chain; op; op = op->next) {
-        if (op->spilled ||
-            (op->kind != REGISTRY_START && op->kind != REGISTRY_END && op->kind != REGISTRY_TELL))
+    can = can && c->spill;
+    for (struct registry_op *op = chain; can && op; op = op->next) {
+        if (op->spilled || !spill_tells(op))
             continue;
-        op->spilled = c->spill != NULL && spill_write(c->spill, op, &err);
-        spilled += op->spilled;
-        dropped += !op->spilled;
+        can = spill_write(c->spill, op, &err);
+        written += can;
     }
-    if (spilled > 0 && !spill_sync(c->spill, &err))
-        dropped += spilled;
-    c->spilled += spilled;
+    if (written > 0 && !spill_sync(c->spill, &err)) {
+        can = false;
+        written = 0;
+    }
+    for (struct registry_op *op = chain; op; op = op->next) {
+        if (op->spilled || !spill_tells(op))
+            continue;
+        c->at_risk -= op->at_risk;
+        op->spilled = marked++ < written;
+        op->at_risk = !op->spilled;
+        c->at_risk += op->at_risk;
+    }
+    c->spilled += written;
     pthread_mutex_lock(&c->lock);
-    c->stats.events_spilled += spilled;
+    c->stats.events_spilled += written;
+    c->stats.events_at_risk = c->at_risk;
     pthread_mutex_unlock(&c->lock);
-    return dropped;
+    return can;
 }
 
 /* What has come meanwhile: it is spilled, too, and what may be refused is not kept waiting behind what must be written. */
 static struct registry_op *look_at_queue(struct clerk *c, const struct weir_error *why,
-                                         bool refuses, uint64_t *dropped)
+                                         bool refuses, bool can_spill)
 {
     struct registry_op *chain, **tail, *refused = NULL;
 
@@ -215,7 +235,7 @@ static struct registry_op *look_at_queue(struct clerk *c, const struct weir_erro
     pthread_mutex_unlock(&c->lock);
     if (!chain)
         return NULL;
-    *dropped += spill_chain(c, chain);
+    (void)spill_chain(c, chain, can_spill);
     if (refuses)
         refused = refuse(&chain, why, false, &tail);
     if (!chain)
@@ -248,9 +268,8 @@ static void wait_to_retry(struct clerk *c)
 
 static void fail(struct clerk *c, const struct weir_error *why)
 {
-    struct registry_op *refused;
-    uint64_t dropped = 0;
-    bool giving_up;
+    struct registry_op *refused, *more;
+    bool giving_up, refuses, can_spill;
 
     unfold_starts(&c->group);
     pthread_mutex_lock(&c->lock);
@@ -262,21 +281,12 @@ static void fail(struct clerk *c, const struct weir_error *why)
     pthread_mutex_unlock(&c->lock);
     /* One that can't be written must not keep the others out; they follow in their order. */
     c->most = 1;
-    if (!giving_up)
-        dropped = spill_chain(c, c->group);
+    can_spill = spill_chain(c, c->group, true);
     refused = refuse_group(c, why, giving_up);
-    if (!giving_up) {
-        /* Where nothing of a user's was in it, it is the store that does not work. */
-        bool refuses = refused == NULL;
-        struct registry_op *more = look_at_queue(c, why, refuses, &dropped);
-
-        if (refuses)
-            refused = more;
-    }
-    pthread_mutex_lock(&c->lock);
-    c->stats.events_at_risk = dropped;
-    pthread_mutex_unlock(&c->lock);
-    give(c, refused);
+    /* Where nothing of a user's was in it, it is the store that does not work. */
+    refuses = refused == NULL;
+    more = look_at_queue(c, why, refuses, can_spill);
+    give(c, refuses ? more : refused);
     if (c->group && !giving_up)
         wait_to_retry(c);
 }
@@ -311,13 +321,34 @@ static void look_at_lines(struct clerk *c)
 
 /* ---- the thread ---- */
 
+/*
+ * Where events of the spill file are in the group, a mark goes with it that says how many of the file are in the registry then: a start
+ * after a crash takes in the others. They are the first ones, for it has them in this order.
+ */
+static bool mark_spilled(struct clerk *c, struct spill_mark *mark)
+{
+    uint64_t left = c->spilled;
+
+    for (const struct registry_op *op = c->group; op; op = op->next)
+        left -= op->spilled;
+    if (left == c->spilled || c->gave_up)
+        return false;
+    spill_mark(spill_id(c->spill), spill_events(c->spill) - left, mark);
+    return true;
+}
+
 static void write_group(struct clerk *c)
 {
     struct instant before = loop_clock();
     struct registry_op *folded = fold_starts(&c->group, &c->group_tail, &c->groups);
+    struct spill_mark mark;
     struct weir_error err = {0};
-    enum weir_status status = c->registry->ops->apply(c->registry, c->group, &err);
+    enum weir_status status;
 
+    if (mark_spilled(c, &mark))
+        *c->group_tail = &mark.op;
+    status = c->registry->ops->apply(c->registry, c->group, &err);
+    *c->group_tail = NULL;
     if (status == WEIR_OK)
         succeed(c, folded, instant_diff(loop_clock(), before));
     else
@@ -418,7 +449,7 @@ void clerk_send(struct clerk *c, struct registry_op *op)
 {
     op->next = NULL;
     op->group = 0;
-    op->folded = op->spilled = op->untaken = false;
+    op->folded = op->spilled = op->at_risk = op->untaken = false;
     op->err = (struct weir_error){0};
     pthread_mutex_lock(&c->lock);
     assert(!c->quit);

@@ -8,7 +8,8 @@
  *     clerk_free(c)                // after everything that was sent is done
  *
  * An op of the engine (START, END, WAKE, TELL, ...: what has happened, and must be recorded) is tried until the store takes
- * it; what it would have told is meanwhile in the spill file, if there is one, so that it outlives a crash. An op of a user
+ * it; what it would have told is meanwhile in the spill file, if there is one, so that it outlives a crash: the next start takes in what
+ * the store has not got (once; but twice what was written behind one that was given up on). An op of a user
  * (SUBMIT, CANCEL, ...) fails with the store's error: nothing was accepted.
  */
 #ifndef ENGINE_CLERK_H
@@ -35,8 +36,9 @@ struct clerk_options {
 
 struct clerk_stats {
     uint64_t groups, ops, failures; /* failures: of transactions */
-    uint64_t events_spilled;        /* written to the spill file, since the start */
-    uint64_t events_at_risk;        /* of the last failure: only in memory, for that failed too */
+    uint64_t events_spilled;        /* written to the spill file and synced, since the start */
+    uint64_t
+        events_at_risk; /* the store failed to take them, and so did the spill file: only in memory, or lost by giving up */
     duration_ns commit_ns, commit_ns_max; /* spent in apply(), in all, and the longest */
     uint64_t commit_buckets[16];          /* how many took at most 2^i * 64 us; the last: longer */
     uint64_t waiting;                     /* ops that are not durable yet */

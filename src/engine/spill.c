@@ -3,18 +3,26 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "loop/loop.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
+
+/* How far the file goes: bytes of whole lines, and the events in them. */
+struct extent {
+    off_t length;
+    uint64_t events;
+};
 
 struct spill {
     int fd;
     char *path;
-    off_t length; /* of whole lines */
-    bool broken;  /* half a line is behind them, and could not be taken away */
+    char id[SPILL_ID_BYTES]; /* of what is in it; a new one once it is empty */
+    struct extent written, synced;
+    bool broken; /* behind `written` is what could not be taken away */
     struct buf line;
 };
 
@@ -23,21 +31,11 @@ static enum weir_status cannot(const struct spill *s, const char *what, struct w
     return error_set_errno(err, WEIR_E_IO, errno, "cannot %s the spill file %s", what, s->path);
 }
 
-/* A line that was being written in a crash goes, so that the next one does not begin in it. False: errno says why. */
-static bool cut_last(struct spill *s)
-{
-    char c = '\n';
-
-    s->length = lseek(s->fd, 0, SEEK_END);
-    while (s->length > 0 && pread(s->fd, &c, 1, s->length - 1) == 1 && c != '\n')
-        s->length--;
-    return s->length >= 0 && (c == '\n' || s->length == 0) && ftruncate(s->fd, s->length) == 0;
-}
-
 enum weir_status spill_new(const char *path, struct spill **ret, struct weir_error *err)
 {
     struct spill *s = mem_calloc(1, sizeof *s);
-    enum weir_status status;
+    enum weir_status status = WEIR_OK;
+    off_t end;
 
     if (!s)
         return error_nomem(err);
@@ -48,8 +46,15 @@ enum weir_status spill_new(const char *path, struct spill **ret, struct weir_err
         return error_nomem(err);
     }
     s->fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
-    if (s->fd < 0 || !cut_last(s)) {
+    end = s->fd < 0 ? -1 : lseek(s->fd, 0, SEEK_END);
+    if (end < 0)
         status = cannot(s, "open", err);
+    else if (end > 0)
+        status = error_set(err, WEIR_E_CONFLICT,
+                           "the spill file %s is not empty; events in it that are not in the "
+                           "store would be lost, so move it away if they do not matter",
+                           path);
+    if (status != WEIR_OK) {
         spill_free(s);
         return status;
     }
@@ -143,21 +148,24 @@ static void put_event(struct buf *out, const struct registry_event *e)
     buf_puts(out, "}\n");
 }
 
-bool spill_write(struct spill *s, const struct registry_op *op, struct weir_error *err)
+bool spill_tells(const struct registry_op *op)
 {
     struct registry_event e;
 
-    if (!event_of(op, &e))
-        return true;
-    if (s->broken) {
-        if (ftruncate(s->fd, s->length) != 0) {
-            (void)cannot(s, "mend", err);
-            return false;
-        }
-        s->broken = false;
-    }
-    buf_clear(&s->line);
-    put_event(&s->line, &e);
+    return event_of(op, &e);
+}
+
+/* Back to where it ended then. False: what is behind it is still there; errno says why. */
+static bool cut(struct spill *s, struct extent to)
+{
+    s->written = to;
+    s->broken = ftruncate(s->fd, to.length) != 0;
+    return !s->broken;
+}
+
+/* s->line, whole or not at all. */
+static bool write_line(struct spill *s, struct weir_error *err)
+{
     if (s->line.failed) {
         (void)error_nomem(err);
         return false;
@@ -167,22 +175,54 @@ bool spill_write(struct spill *s, const struct registry_op *op, struct weir_erro
 
         if (n < 0 && errno != EINTR) {
             (void)cannot(s, "write", err);
-            /* No half line: a longer one would begin in it. If that fails, too, there is none behind it. */
-            if (done > 0 && ftruncate(s->fd, s->length) != 0)
-                s->broken = true;
+            if (done > 0)
+                (void)cut(s, s->written);
             return false;
         }
         done += n > 0 ? (size_t)n : 0;
     }
-    s->length += (off_t)s->line.len;
+    s->written.length += (off_t)s->line.len;
+    return true;
+}
+
+static bool write_head(struct spill *s, struct weir_error *err)
+{
+    (void)snprintf(s->id, sizeof s->id, "%016" PRIx64, loop_entropy());
+    buf_clear(&s->line);
+    buf_printf(&s->line, "{\"spill\":\"%s\"}\n", s->id);
+    return write_line(s, err);
+}
+
+bool spill_write(struct spill *s, const struct registry_op *op, struct weir_error *err)
+{
+    struct registry_event e;
+
+    if (!event_of(op, &e))
+        return true;
+    /* A line must not begin in half of another one. */
+    if (s->broken && !cut(s, s->written)) {
+        (void)cannot(s, "mend", err);
+        return false;
+    }
+    if (s->written.length == 0 && !write_head(s, err))
+        return false;
+    buf_clear(&s->line);
+    put_event(&s->line, &e);
+    if (!write_line(s, err))
+        return false;
+    s->written.events++;
     return true;
 }
 
 bool spill_sync(struct spill *s, struct weir_error *err)
 {
-    if (fdatasync(s->fd) == 0)
+    if (fdatasync(s->fd) == 0) {
+        s->synced = s->written;
         return true;
+    }
     (void)cannot(s, "sync", err);
+    /* The kernel may take the pages for written from now on: what is to be on the disk has to be written anew. */
+    (void)cut(s, s->synced);
     return false;
 }
 
@@ -190,97 +230,30 @@ void spill_clear(struct spill *s)
 {
     if (ftruncate(s->fd, 0) != 0)
         return;
-    s->length = 0;
+    s->written = s->synced = (struct extent){0};
     s->broken = false;
 }
 
 bool spill_is_empty(const struct spill *s)
 {
-    return s->length == 0 && !s->broken;
+    return s->written.length == 0 && !s->broken;
 }
 
-/* ---- reading ---- */
-
-static uint64_t number(struct slice object, const char *name)
+uint64_t spill_events(const struct spill *s)
 {
-    struct slice value;
-    int64_t n = 0;
-
-    return json_member(object, name, &value) && json_int64(value, &n) && n > 0 ? (uint64_t)n : 0;
+    return s->synced.events;
 }
 
-/* Fills *ret; its slices point into the line and into hold. */
-static bool parse(struct slice line, struct buf *hold, struct registry_event *ret)
+const char *spill_id(const struct spill *s)
 {
-    struct slice value;
-
-    buf_clear(hold);
-    *ret = (struct registry_event){0};
-    if (!json_check(line, NULL) || json_kind(line) != JSON_OBJECT)
-        return false;
-    if (!json_member(line, "kind", &value))
-        return false;
-    json_unquote(value, hold);
-    if (hold->failed || !registry_event_from_name(buf_slice(hold), &ret->kind))
-        return false;
-    buf_clear(hold);
-    if (json_member(line, "pool", &value))
-        json_unquote(value, hold);
-    ret->pool = buf_slice(hold);
-    ret->at_ns = (int64_t)number(line, "at_ns");
-    ret->task = number(line, "task");
-    ret->attempt = (uint32_t)number(line, "attempt");
-    ret->worker = number(line, "worker");
-    ret->slot = (uint32_t)number(line, "slot");
-    ret->duration_ns = (int64_t)number(line, "duration_ns");
-    if (json_member(line, "detail", &value))
-        ret->detail = value;
-    return !hold->failed;
+    return s->id;
 }
 
-/* The whole file; *ret is empty when there is none. */
-static enum weir_status slurp(const char *path, struct buf *ret, struct weir_error *err)
+void spill_mark(const char *id, uint64_t events, struct spill_mark *ret)
 {
-    FILE *f = fopen(path, "re");
-    char chunk[16384];
-    size_t n;
-    enum weir_status status = WEIR_OK;
+    int n = snprintf(ret->value, sizeof ret->value, "{\"spill\":\"%s\",\"events\":%" PRIu64 "}", id,
+                     events);
 
-    if (!f)
-        return errno == ENOENT
-                   ? WEIR_OK
-                   : error_set_errno(err, WEIR_E_IO, errno, "cannot open the spill file %s", path);
-    while ((n = fread(chunk, 1, sizeof chunk, f)) > 0)
-        buf_put(ret, chunk, n);
-    if (ferror(f))
-        status = error_set_errno(err, WEIR_E_IO, errno, "cannot read the spill file %s", path);
-    else if (ret->failed)
-        status = error_nomem(err);
-    fclose(f);
-    return status;
-}
-
-enum weir_status spill_read(const char *path, bool (*fn)(void *ctx, const struct registry_event *e),
-                            void *ctx, struct weir_error *err)
-{
-    _cleanup_buf_ struct buf all = {0}, hold = {0};
-    enum weir_status status = slurp(path, &all, err);
-    struct slice rest = buf_slice(&all);
-    const char *end;
-
-    for (size_t line = 1; status == WEIR_OK && (end = memchr(rest.data, '\n', rest.len)); line++) {
-        struct slice text = {rest.data, (size_t)(end - rest.data)};
-        struct registry_event e;
-
-        if (!parse(text, &hold, &e))
-            return error_set(err, WEIR_E_FORMAT,
-                             "line %zu of the spill file %s is no event; mend the line, or move "
-                             "the file away to start without what it tells",
-                             line, path);
-        if (!fn(ctx, &e))
-            break;
-        rest.data += text.len + 1;
-        rest.len -= text.len + 1;
-    }
-    return status;
+    ret->op = (struct registry_op){.kind = REGISTRY_SET, .set = {.name = SLICE(SPILL_FACT)}};
+    ret->op.set.value = (struct slice){ret->value, (size_t)n};
 }

@@ -233,33 +233,14 @@ static bool tell_left(void *ctx, const struct registry_left *l)
 }
 
 /* What a predecessor could not tell the store goes in first. */
-struct importing {
-    struct core_registry *registry;
-    struct weir_error *err;
-    enum weir_status status;
-};
-
-static bool import(void *ctx, const struct registry_event *e)
-{
-    struct importing *i = ctx;
-    struct registry_op op = {.kind = REGISTRY_TELL, .at_ns = e->at_ns, .tell = *e};
-
-    i->status = i->registry->ops->apply(i->registry, &op, i->err);
-    return i->status == WEIR_OK;
-}
-
 static enum weir_status take_over(struct engine_tasks *t, struct weir_error *err)
 {
     const struct core_registry_ops *ops = t->registry->ops;
     enum weir_status status = WEIR_OK;
+    uint64_t imported;
 
-    if (t->options.spill_path) {
-        struct importing i = {.registry = t->registry, .err = err, .status = WEIR_OK};
-
-        status = spill_read(t->options.spill_path, import, &i, err);
-        if (status == WEIR_OK)
-            status = i.status;
-    }
+    if (t->options.spill_path)
+        status = spill_import(t->options.spill_path, t->registry, &imported, err);
     if (status == WEIR_OK)
         status = ops->left_running(t->registry, tell_left, t, err);
     if (status == WEIR_OK)

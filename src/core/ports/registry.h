@@ -497,7 +497,8 @@ struct registry_op {
         *start_op;  /* of an END: its START, part of it if both are written together */
     uint64_t group; /* of the transaction that it is in; 0: it waits */
     bool folded;    /* a START that is part of its END */
-    bool spilled;   /* what it tells is in the spill file */
+    bool spilled;   /* what it tells is in the spill file, and on the disk */
+    bool at_risk;   /* the store has not taken it yet, nor the spill file */
     bool untaken;   /* the store has not taken it: nothing has happened, and err says why */
 };
 

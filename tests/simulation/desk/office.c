@@ -76,7 +76,7 @@ static void to_clerk(struct office *o, struct registry_op *op)
 {
     op->next = NULL;
     op->group = 0;
-    op->folded = op->spilled = op->untaken = false;
+    op->folded = op->spilled = op->at_risk = op->untaken = false;
     op->err = (struct weir_error){0};
     *o->tail = op;
     o->tail = &op->next;

@@ -70,12 +70,25 @@ static void a_start_of_an_earlier_group_stays_apart(void **state)
     assert_false(ops[2].end.started);
 }
 
+static void a_start_that_is_in_the_spill_file_is_not_folded(void **state)
+{
+    struct registry_op ops[OPS], *chain = chain_of(ops, REGISTRY_TELL), **tail;
+    uint64_t groups = 0;
+
+    (void)state;
+    ops[0].spilled = true;
+    assert_null(fold_starts(&chain, &tail, &groups));
+    assert_ptr_equal(chain, &ops[0]);
+    assert_false(ops[2].end.started);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_start_goes_with_its_end_and_comes_back_before_it),
         cmocka_unit_test(nothing_is_folded_past_what_must_find_the_task_running),
         cmocka_unit_test(a_start_of_an_earlier_group_stays_apart),
+        cmocka_unit_test(a_start_that_is_in_the_spill_file_is_not_folded),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -387,44 +387,6 @@ static void lines_are_asked_for_on_the_clerks_thread(void **state)
     end(&t);
 }
 
-/* ---- the spill file itself ---- */
-
-static void a_broken_line_of_the_spill_file_is_named(void **state)
-{
-    static const char bytes[] =
-        "{\"at_ns\":1,\"kind\":\"task.ready\",\"task\":3}\n{\"kind\":\"nonsense\"}\n";
-    char *dir = testkit_dir_make(), *path = testkit_path(dir, "spill");
-    struct seen seen = {0};
-    struct weir_error why = {0};
-
-    (void)state;
-    testkit_file_write(path, bytes, sizeof bytes - 1);
-    assert_int_equal(spill_read(path, see, &seen, &why), WEIR_E_FORMAT);
-    assert_non_null(strstr(why.message, "line 2"));
-    assert_int_equal(seen.count, 1);
-    testkit_free(path);
-    testkit_dir_remove(dir);
-}
-
-static void half_a_line_at_its_end_is_left_out(void **state)
-{
-    static const char bytes[] =
-        "{\"at_ns\":1,\"kind\":\"task.ready\",\"task\":3}\n{\"at_ns\":2,\"ki";
-    char *dir = testkit_dir_make(), *path = testkit_path(dir, "spill"),
-         *none = testkit_path(dir, "none");
-    struct seen seen = {0};
-
-    (void)state;
-    testkit_file_write(path, bytes, sizeof bytes - 1);
-    ok(spill_read(path, see, &seen, &err));
-    assert_int_equal(seen.count, 1);
-    ok(spill_read(none, see, &seen, &err));
-    assert_int_equal(seen.count, 1);
-    testkit_free(none);
-    testkit_free(path);
-    testkit_dir_remove(dir);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -437,8 +399,6 @@ int main(void)
         cmocka_unit_test(what_the_store_does_not_take_is_in_the_spill_file),
         cmocka_unit_test(who_gives_up_is_told_what_was_not_written),
         cmocka_unit_test(lines_are_asked_for_on_the_clerks_thread),
-        cmocka_unit_test(a_broken_line_of_the_spill_file_is_named),
-        cmocka_unit_test(half_a_line_at_its_end_is_left_out),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
