@@ -155,7 +155,11 @@ WEIR_API WEIR_MUST_CHECK enum weir_status weir_tasks_wait(struct weir_tasks *tas
 /* Frees what it points to. NULL is ignored. */
 WEIR_API void weir_task_info_free(struct weir_task_info *info);
 
-/* Takes a task that waits; ends the attempt of one that runs. WEIR_E_END: there is none; WEIR_E_CONFLICT: it has ended. */
+/*
+ * Takes a task that waits; of one that runs, ends the attempt: it is cancelled when that has ended, unless that is done or has failed
+ * for good first. Durable when it returns WEIR_OK: the task does not run again, also after a crash. WEIR_E_END: there is none;
+ * WEIR_E_CONFLICT: it has ended; WEIR_E_IO: the registry does not take it, and nothing has changed.
+ */
 WEIR_API enum weir_status weir_tasks_cancel(struct weir_tasks *tasks, uint64_t id,
                                             struct weir_error *err);
 /* One that has failed or was cancelled is ready again, with all its attempts. */

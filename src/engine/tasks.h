@@ -51,9 +51,9 @@ void engine_tasks_start(struct engine_tasks *t);
 /*
  * Has an op done: it goes by the desk, when it is about a task that may be in memory or run, and then to the clerk. op->done is called
  * on the clerk's thread once it is durable or has failed (op->err); the op and all that it points to stay the
- * caller's and must live until then. Cancelling a task that runs ends its attempt: op->err.status is WEIR_OK then, too, and the task
- * is cancelled when the attempt has ended. Any thread; never blocks. After engine_tasks_stop() with refuse:
- * WEIR_E_SHUTDOWN.
+ * caller's and must live until then. Cancelling a task that runs ends its attempt once the op is durable; the task
+ * is cancelled when the attempt has ended, and does not run again, whatever happens meanwhile. Any thread; never blocks. After
+ * engine_tasks_stop() with refuse: WEIR_E_SHUTDOWN.
  */
 void engine_tasks_send(struct engine_tasks *t, struct registry_op *op);
 /* The same, and waits. Not on the engine's nor the clerk's thread. Returns op->err.status. */

@@ -80,10 +80,15 @@ def by_task(told):
 def check_life(task, told):
     """One task's events."""
     kinds = [e["kind"] for e in told if e["kind"] not in AT_ANY_TIME]
-    before, attempts = None, []
+    before, attempts, cancelled = None, [], False
     for e in told:
+        if e["kind"] == "task.changed":  # one that runs and was cancelled runs no more, unless it is tried again by hand
+            assert e["detail"].get("cancel") is None or before == "runner.started", f"task {task}: {e} after {before}: {kinds}"
+            cancelled = "retry" not in e["detail"] and (cancelled or "cancel" in e["detail"])
         if e["kind"] in AT_ANY_TIME:
             continue
+        assert not cancelled or e["kind"] not in ("task.ready", "task.retry_scheduled", "task.assigned"), (
+            f"task {task}: {e['kind']} after it was cancelled: {kinds}")
         assert e["kind"] in NEXT[before], f"task {task}: {e['kind']} after {before}: {kinds}"
         before = e["kind"]
         if e["kind"] == "runner.started":

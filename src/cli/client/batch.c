@@ -186,11 +186,16 @@ static int show(struct client *c, void *options)
 static void tell_count(struct client *c, const char *word)
 {
     bool cancelled = view_member(buf_slice(&c->body), "cancelled").len > 0;
+    struct slice running = view_member(buf_slice(&c->body), "cancelling");
 
     buf_printf(
         &c->out,
         cancelled ? "batch %s: tasks cancelled: " : "batch %s: tasks that run again: ", word);
     view_put_text(&c->out, view_member(buf_slice(&c->body), cancelled ? "cancelled" : "retried"));
+    if (running.len > 0 && !slice_equal(json_trim(running), SLICE("0"))) {
+        buf_puts(&c->out, ", cancelling (they run): ");
+        view_put_text(&c->out, running);
+    }
     buf_putc(&c->out, '\n');
 }
 
@@ -430,7 +435,7 @@ static const struct client_verb verbs[] = {
      .options_bytes = sizeof(struct results_options),
      .run = results},
     {.name = "cancel",
-     .help = "cancel all tasks of a batch that wait",
+     .help = "cancel all tasks of a batch; attempts that run are ended",
      .usage = "[options] BATCH...",
      .words = "batch",
      .words_min = 1,

@@ -102,7 +102,7 @@ static void put_run(const struct client *c, struct slice task, struct buf *out)
     when_put_short(out, (double)(end_ns - start_ns) / (double)NS_PER_S);
 }
 
-/* Its state, and that it can never run. */
+/* Its state, that it can never run, or that it is cancelled when its attempt has ended. */
 static void put_state(const struct client *c, struct slice task, struct buf *out)
 {
     (void)c;
@@ -110,6 +110,8 @@ static void put_state(const struct client *c, struct slice task, struct buf *out
         buf_puts(out, "stuck");
     else
         view_put_text(out, view_member(task, "state"));
+    if (json_kind(view_member(task, "cancelling")) == JSON_TRUE)
+        buf_puts(out, " (cancelling)");
 }
 
 static void put_pool(const struct client *c, struct slice task, struct buf *out)
@@ -223,7 +225,7 @@ static int show(struct client *c, void *options)
 static void tell_state(struct client *c, const char *word)
 {
     buf_printf(&c->out, "task %s: ", word);
-    view_put_text(&c->out, view_member(buf_slice(&c->body), "state"));
+    put_state(c, buf_slice(&c->body), &c->out);
     buf_putc(&c->out, '\n');
 }
 
@@ -367,6 +369,8 @@ static const struct client_verb verbs[] = {
     {.name = "cancel",
      .help = "cancel tasks; attempts that run are ended",
      .usage = "[options] TASK...",
+     .intro = "Cancels tasks that wait, and ends the attempts of those that run: these are "
+              "cancelled when that has ended, and do not run again, also after a crash.",
      .words = "task",
      .words_min = 1,
      .words_max = WORDS_MAX,

@@ -131,24 +131,21 @@ void post_batch_end(struct http_request *req, void *ctx)
     call_send(c, ended);
 }
 
-static void reply_count(struct http_request *req, const char *name, uint64_t count)
-{
-    struct buf out = {0};
-    struct out_object o = out_begin(&out);
-
-    out_u64(&o, name, count);
-    out_end(&o);
-    http_reply_json(req, 200, &out);
-    buf_free(&out);
-}
-
 static void cancelled(struct http_request *req, void *ctx)
 {
     struct call *c = http_state(req);
+    struct buf out = {0};
+    struct out_object o;
 
     (void)ctx;
-    if (!call_failed(c, "such batch"))
-        reply_count(req, "cancelled", c->op.cancel.ret_count);
+    if (call_failed(c, "such batch"))
+        return;
+    o = out_begin(&out);
+    out_u64(&o, "cancelled", c->op.cancel.ret_count);
+    out_u64(&o, "cancelling", c->op.cancel.ret_running);
+    out_end(&o);
+    http_reply_json(req, 200, &out);
+    buf_free(&out);
 }
 
 void post_batch_cancel(struct http_request *req, void *ctx)
@@ -165,10 +162,17 @@ void post_batch_cancel(struct http_request *req, void *ctx)
 static void retried(struct http_request *req, void *ctx)
 {
     struct call *c = http_state(req);
+    struct buf out = {0};
+    struct out_object o;
 
     (void)ctx;
-    if (!call_failed(c, "such batch"))
-        reply_count(req, "retried", c->op.retry.ret_count);
+    if (call_failed(c, "such batch"))
+        return;
+    o = out_begin(&out);
+    out_u64(&o, "retried", c->op.retry.ret_count);
+    out_end(&o);
+    http_reply_json(req, 200, &out);
+    buf_free(&out);
 }
 
 void post_batch_retry(struct http_request *req, void *ctx)

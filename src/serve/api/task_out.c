@@ -96,6 +96,8 @@ static void put_counts(struct out_object *o, const struct registry_view *v)
         out_word(o, "on_dependency_failure", "run");
     if (v->stuck)
         out_bool(o, "stuck", true);
+    if (v->cancelling)
+        out_bool(o, "cancelling", true);
 }
 
 /* Of the last attempt that has ended, if one has; a task that ended without any (its deadline passed) has only a reason. Of

@@ -46,6 +46,9 @@ static void order_done(struct registry_op *op)
             break;
         l->tally->cancels_acked++;
         l->tally->cancels_running += op->cancel.ret_running;
+        /* Killed right behind the acknowledgement, while what was cancelled runs. */
+        if (op->cancel.ret_running > 0 && !l->watch->stopped && l->done < l->options.operations)
+            l->crash |= one_in(l, 10);
         if (op->cancel.task != 0)
             watch_cancelled(l->watch, op->cancel.task);
         for (uint64_t id = 1; op->cancel.batch != 0 && id <= o->batch_last; id++)
@@ -202,12 +205,31 @@ void life_cancel(struct life *l, uint64_t id)
     send(o);
 }
 
+/* One of the attempts that run. */
+struct pick {
+    struct life *life;
+    uint64_t token, task, seen;
+};
+
+static void pick_one(void *ctx, const struct desk_attempt *a)
+{
+    struct pick *p = ctx;
+
+    if (below(p->life, ++p->seen) != 0)
+        return;
+    p->token = a->token;
+    p->task = a->task->id;
+}
+
 static void do_cancel(struct life *l)
 {
+    struct pick p = {.life = l};
     struct order *o;
 
     if (l->batches == 0 || !one_in(l, 6)) {
-        life_cancel(l, some_task(l));
+        if (one_in(l, 3))
+            desk_attempts(l->office->desk, pick_one, &p);
+        life_cancel(l, p.task ? p.task : some_task(l));
         return;
     }
     o = new_order(l, REGISTRY_CANCEL);
@@ -306,21 +328,6 @@ static void do_purge(struct life *l)
 }
 
 /* ---- what is done to the desk ---- */
-
-struct pick {
-    struct life *life;
-    uint64_t token, task, seen;
-};
-
-static void pick_one(void *ctx, const struct desk_attempt *a)
-{
-    struct pick *p = ctx;
-
-    if (below(p->life, ++p->seen) > 0)
-        return;
-    p->token = a->token;
-    p->task = a->task->id;
-}
 
 static void do_kill(struct life *l)
 {
@@ -482,6 +489,8 @@ static void do_crash(struct life *l)
 
 static void do_stop(struct life *l)
 {
+    if (one_in(l, 2))
+        do_cancel(l);
     l->stop = true;
     l->watch->stopped = true;
     desk_stop(l->office->desk);

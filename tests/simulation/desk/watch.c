@@ -411,6 +411,8 @@ static void take_task_event(struct watch *w, struct watch_task *t, const struct 
         return;
     if (t->marked && (e->kind == REGISTRY_TASK_READY || e->kind == REGISTRY_TASK_RETRY_SCHEDULED))
         watch_fail(w, "P1: a task that was cancelled is to run again", e->task);
+    if (e->kind == REGISTRY_TASK_CANCELLED && t->live > 0 && t->state != WATCH_RAN)
+        watch_fail(w, "a task is cancelled as if nothing of it ran", e->task);
     if (!was(t, rules[e->kind].from)) {
         snprintf(text, sizeof text, "I6: %s comes after state %d of the record",
                  registry_event_name(e->kind), (int)t->state);
