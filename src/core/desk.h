@@ -68,7 +68,7 @@ struct desk_attempt {
 struct desk_pool_ops {
     /*
      * Makes what the executor expects out of the task's payload, and its environment. Valid until discard(). An error is
-     * the task's: it fails for good, with the message (bad_row).
+     * the task's: it fails for good, with the message (bad_row), unless the pool's recovery table has another try for it.
      */
     enum weir_status (*prepare)(void *ctx, const struct desk_attempt *a, struct core_task *t,
                                 struct weir_error *err);

@@ -52,6 +52,7 @@ enum weir_status desk_new(const struct desk_options *o, struct desk **ret, struc
     heap_init(&d->waits, wait_less);
     heap_init(&d->silences, silence_less);
     d->finished_tail = &d->finished;
+    d->unbar_at = INSTANT_NEVER;
     *ret = d;
     return WEIR_OK;
 }

@@ -448,9 +448,27 @@ void pool_close(struct desk_pool *p, struct instant until)
     schedule_close_pool(p->desk->schedule, p->place);
 }
 
+void pool_barred(struct desk_pool *p, struct instant until)
+{
+    p->bars = true;
+    p->desk->unbar_at = instant_min(p->desk->unbar_at, until);
+}
+
+void pool_has_room(struct desk_pool *p)
+{
+    p->open_at = INSTANT_NONE;
+    if (p->bars)
+        p->desk->unbar_at = INSTANT_NONE;
+    p->bars = false;
+}
+
 void pools_open(struct desk *d, struct instant now)
 {
     release_leaving(d, now);
+    if (!instant_before(now, d->unbar_at)) {
+        d->unbar_at = INSTANT_NEVER;
+        schedule_unbar(d->schedule);
+    }
     list_foreach (node, &d->pools) {
         struct desk_pool *p = list_entry(node, struct desk_pool, link);
 
@@ -473,7 +491,7 @@ void pools_open(struct desk *d, struct instant now)
 
 struct instant pools_wake(const struct desk *d)
 {
-    struct instant wake = INSTANT_NEVER;
+    struct instant wake = d->unbar_at;
 
     list_foreach (node, &d->pools) {
         const struct desk_pool *p = list_entry(node, struct desk_pool, link);
