@@ -256,6 +256,32 @@ static void count_time(struct desk_times *t, int64_t ns)
     t->sum_s += s;
 }
 
+static void add_times(struct desk_times *to, const struct desk_times *from)
+{
+    for (size_t i = 0; i <= DESK_TIME_BOUNDS; i++)
+        to->counts[i] += from->counts[i];
+    to->sum_s += from->sum_s;
+}
+
+void desk_counts_add(struct desk_counts *to, const struct desk_counts *from)
+{
+    to->started += from->started;
+    for (size_t i = 0; i < sizeof to->outcomes / sizeof *to->outcomes; i++)
+        to->outcomes[i] += from->outcomes[i];
+    to->done += from->done;
+    to->failed += from->failed;
+    to->retries += from->retries;
+    to->quarantined += from->quarantined;
+    to->heartbeats += from->heartbeats;
+    add_times(&to->wait, &from->wait);
+    add_times(&to->run, &from->run);
+    to->before.late_reports += from->before.late_reports;
+    to->before.breaker_opened += from->before.breaker_opened;
+    to->before.session_hits += from->before.session_hits;
+    to->before.session_misses += from->before.session_misses;
+    to->before.workers_lost += from->before.workers_lost;
+}
+
 static void count(struct desk_pool *p, const struct registry_end *e)
 {
     struct desk_counts *c = &p->counts;
