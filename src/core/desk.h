@@ -69,7 +69,7 @@ struct desk_attempt {
 struct desk_pool_ops {
     /*
      * Makes what the executor expects out of the task's payload, and its environment. Valid until discard(). An error is
-     * the task's: it fails for good, with the message (bad_row).
+     * the task's: it fails for good, with the message (bad_row), unless the pool's recovery table has another try for it.
      */
     enum weir_status (*prepare)(void *ctx, const struct desk_attempt *a, struct core_task *t,
                                 struct weir_error *err);
@@ -167,8 +167,8 @@ void desk_line_ready(struct desk *d, uint32_t line, struct instant now);
 /* Ready tasks, handed over (chain through next); they are the desk's. */
 void desk_ready(struct desk *d, struct registry_task *chain, struct instant now);
 /*
- * Writes an event that is part of no op about a task; detail is copied. p: whose name it has; NULL: none. Dropped, and
- * counted, when there is no memory or more than DESK_RECORDS_MAX ops are not written.
+ * Writes an event that is part of no op about a task; detail is copied. p: whose name it has; NULL: what e->pool says, which is
+ * copied, too. Dropped, and counted, when there is no memory or more than DESK_RECORDS_MAX ops are not written.
  */
 void desk_record(struct desk *d, const struct registry_event *e, struct desk_pool *p,
                  struct instant now);
@@ -265,7 +265,9 @@ struct desk_times {
     double sum_s;
 };
 
-/* What has happened in a pool since the start, for metrics. */
+/*
+ * What has happened in a pool since the start, for metrics; in those of its name that it has replaced, too, once they are gone.
+ */
 struct desk_counts {
     uint64_t started;
     uint64_t outcomes[6];  /* of attempts, by enum weir_outcome */
@@ -273,7 +275,12 @@ struct desk_counts {
     uint64_t retries, quarantined, heartbeats;
     struct desk_times wait; /* of attempts, since their task was ready */
     struct desk_times run;
+    /* What others count, of those that it has replaced alone: the dispatcher, the breaker, the crew. */
+    struct {
+        uint64_t late_reports, breaker_opened, session_hits, session_misses, workers_lost;
+    } before;
 };
+void desk_counts_add(struct desk_counts *to, const struct desk_counts *from);
 const struct desk_counts *desk_pool_counts(const struct desk_pool *p);
 /* NULL: all holds. O(everything). */
 const char *desk_check(const struct desk *d);

@@ -2,7 +2,15 @@
 #include "base/json.h"
 #include "engine/tasks_internal.h"
 
-static void tell_breaker(struct engine_tasks *t, const struct core_event *ev, struct desk_pool *p)
+/*
+ * By the name that the event has: its pool may be on its way out, and another one have taken its name, or not be the desk's yet.
+ */
+static struct slice pool_of(const struct core_event *ev)
+{
+    return ev->pool ? slice_of(ev->pool) : (struct slice){0};
+}
+
+static void tell_breaker(struct engine_tasks *t, const struct core_event *ev)
 {
     struct buf detail = {0};
 
@@ -23,13 +31,14 @@ static void tell_breaker(struct engine_tasks *t, const struct core_event *ev, st
                     &(struct registry_event){.kind = ev->breaker->to == BREAKER_CLOSED
                                                          ? REGISTRY_BREAKER_CLOSED
                                                          : REGISTRY_BREAKER_OPENED,
+                                             .pool = pool_of(ev),
                                              .duration_ns = ev->breaker->lasted_ns,
                                              .detail = buf_slice(&detail)},
-                    p, ev->at);
+                    NULL, ev->at);
     buf_free(&detail);
 }
 
-static void tell_worker(struct engine_tasks *t, const struct core_event *ev, struct desk_pool *p)
+static void tell_worker(struct engine_tasks *t, const struct core_event *ev)
 {
     const struct worker_transition *w = ev->transition;
     struct buf detail = {0};
@@ -44,9 +53,10 @@ static void tell_worker(struct engine_tasks *t, const struct core_event *ev, str
     if (!detail.failed)
         desk_record(t->desk,
                     &(struct registry_event){.kind = REGISTRY_WORKER_TRANSITION,
+                                             .pool = pool_of(ev),
                                              .worker = ev->worker,
                                              .detail = buf_slice(&detail)},
-                    p, ev->at);
+                    NULL, ev->at);
     buf_free(&detail);
 }
 
@@ -62,7 +72,7 @@ static void on_event(struct core_observer *o, const struct core_event *ev)
     struct engine_tasks *t = list_entry(o, struct engine_tasks, observer);
 
     if (ev->kind == EVENT_BREAKER_CHANGED)
-        tell_breaker(t, ev, ev->pool ? desk_find_pool(t->desk, ev->pool) : NULL);
+        tell_breaker(t, ev);
     if (ev->kind == EVENT_ATTEMPT_LATE && ev->task && ev->answer &&
         desk_owns(t->desk, ev->task->batch))
         desk_late(t->desk, ev->task, ev->answer->outcome, ev->at);
@@ -75,7 +85,7 @@ static void on_edge_event(struct core_observer *o, const struct core_event *ev)
     struct engine_tasks *t = list_entry(o, struct engine_tasks, edge);
 
     if (ev->kind == EVENT_WORKER_TRANSITION)
-        tell_worker(t, ev, ev->pool ? desk_find_pool(t->desk, ev->pool) : NULL);
+        tell_worker(t, ev);
     pass_on(t->edge_before, ev);
 }
 

@@ -257,6 +257,32 @@ static void count_time(struct desk_times *t, int64_t ns)
     t->sum_s += s;
 }
 
+static void add_times(struct desk_times *to, const struct desk_times *from)
+{
+    for (size_t i = 0; i <= DESK_TIME_BOUNDS; i++)
+        to->counts[i] += from->counts[i];
+    to->sum_s += from->sum_s;
+}
+
+void desk_counts_add(struct desk_counts *to, const struct desk_counts *from)
+{
+    to->started += from->started;
+    for (size_t i = 0; i < sizeof to->outcomes / sizeof *to->outcomes; i++)
+        to->outcomes[i] += from->outcomes[i];
+    to->done += from->done;
+    to->failed += from->failed;
+    to->retries += from->retries;
+    to->quarantined += from->quarantined;
+    to->heartbeats += from->heartbeats;
+    add_times(&to->wait, &from->wait);
+    add_times(&to->run, &from->run);
+    to->before.late_reports += from->before.late_reports;
+    to->before.breaker_opened += from->before.breaker_opened;
+    to->before.session_hits += from->before.session_hits;
+    to->before.session_misses += from->before.session_misses;
+    to->before.workers_lost += from->before.workers_lost;
+}
+
 static void count(struct desk_pool *p, const struct registry_end *e)
 {
     struct desk_counts *c = &p->counts;
@@ -271,6 +297,22 @@ static void count(struct desk_pool *p, const struct registry_end *e)
 }
 
 /* ---- from the choice to the start ---- */
+
+/* Where its task goes, as was judged. The END is sent next, by which it is still the attempt's. */
+static void pass_on(struct attempt *a, duration_ns wait_ns, struct instant now)
+{
+    const struct registry_end *e = &a->end_op.end;
+
+    if (e->next == REGISTRY_READY) {
+        window_again(a->desk, a->t, a->pool,
+                     wait_ns > 0 ? instant_add(now, wait_ns) : INSTANT_NONE, now);
+        return;
+    }
+    a->t->state = DESK_TASK_ENDING;
+    a->t->attempt = a;
+    if (e->next == REGISTRY_SCHEDULED)
+        desk_wake_by(a->desk, e->wake_ns);
+}
 
 /* The payload is no good for its pool, now and ever. */
 static void end_unbegun(struct attempt *a, enum weir_reason reason, const struct weir_error *why,
@@ -292,11 +334,12 @@ static void end_unbegun(struct attempt *a, enum weir_reason reason, const struct
     a->t->task->attempts++;
     judge_attempt(a, e, &wait_ns, now);
     count(a->pool, e);
-    a->t->state = DESK_TASK_ENDING;
-    a->t->attempt = a;
+    pass_on(a, wait_ns, now);
     window_refill(d, a->line, now);
     schedule_hold_line(d->schedule, a->line, false);
     send_end(a, now);
+    if (e->next == REGISTRY_READY)
+        a->t = NULL; /* it has a life of its own again */
 }
 
 static void begun(struct attempt *a, struct instant now)
@@ -322,15 +365,28 @@ static void begun(struct attempt *a, struct instant now)
     window_refill(d, a->line, now);
 }
 
-/* The fallback that its pool has does not take it now. */
-static void wait_for_refuge(struct desk *d, struct desk_task *t, struct desk_pool *chosen,
-                            const struct core_offer *offer, struct instant now)
+/* It needs more than there is; what needs less may go. */
+static bool is_its_own(const struct core_offer *o)
 {
+    return o->result == OFFER_LIMIT && o->block != PERMIT_GLOBAL && o->block != PERMIT_POOL;
+}
+
+/* The fallback that its pool has does not take it now. */
+static void wait_for_refuge(struct desk_task *t, struct desk_pool *chosen,
+                            struct desk_pool *refuge, const struct core_offer *offer,
+                            struct instant now)
+{
+    struct desk *d = chosen->desk;
+
     /* The others of the pool do not go there: they are not held up. */
     if (t->task->away)
         window_aside_until(d, t, instant_add(now, REFUGE_AGAIN_NS));
+    else if (is_its_own(offer) && schedule_bar(d->schedule, &t->place, chosen->place))
+        pool_barred(refuge, instant_add(now, REFUGE_AGAIN_NS));
     else
-        pool_close(chosen, instant_is_never(offer->when) ? INSTANT_NONE : offer->when);
+        pool_close(chosen, offer->result == OFFER_GATE && !instant_is_never(offer->when)
+                               ? offer->when
+                               : INSTANT_NONE);
 }
 
 /* What became of an offer that came to nothing. */
@@ -350,7 +406,7 @@ static void not_begun(struct attempt *a, struct desk_pool *chosen, const struct 
     if (offer->result == OFFER_WORKER && offer->worker != 0)
         window_aside_for(d, t, p, offer->worker);
     else if (guest)
-        wait_for_refuge(d, t, chosen, offer, now);
+        wait_for_refuge(t, chosen, p, offer, now);
     else if (offer->result == OFFER_GATE && !instant_is_never(offer->when))
         pool_close(p, p->options.fallback /* may be there sooner */
                           ? instant_min(offer->when, instant_add(now, FALLBACK_LOOK_NS))
@@ -494,14 +550,13 @@ void desk_late(struct desk *d, const struct core_task *t, enum weir_outcome outc
 static void finish(struct attempt *a, struct instant now)
 {
     struct desk *d = a->desk;
-    struct desk_task *t = a->t;
     struct registry_end *e = &a->end_op.end;
     uint64_t worker = a->core.worker;
     duration_ns wait_ns = 0;
 
     dispatcher_give_back(d->dispatcher, &a->core); /* first: it counts the answer's bytes */
     answer_move(&a->answer, &a->core.answer);
-    t->task->last_worker = worker;
+    a->t->task->last_worker = worker;
     a->ended = true;
     heap_remove(&d->silences, &a->silence);
     list_remove(&a->link);
@@ -512,15 +567,10 @@ static void finish(struct attempt *a, struct instant now)
     judge_attempt(a, e, &wait_ns, now);
     count(a->pool, e);
     schedule_end(d->schedule, a->line, a->pool->place, e->run_ns, now);
-    if (e->next == REGISTRY_READY)
-        window_again(d, t, a->pool, wait_ns > 0 ? instant_add(now, wait_ns) : INSTANT_NONE, now);
-    else
-        t->state = DESK_TASK_ENDING;
-    if (e->next == REGISTRY_SCHEDULED)
-        desk_wake_by(d, e->wake_ns);
+    pass_on(a, wait_ns, now);
     schedule_hold_line(d->schedule, a->line, false);
     window_bring_back(a->pool, worker, now);
-    a->pool->open_at = INSTANT_NONE; /* what closed it may be over */
+    pool_has_room(a->pool);
     send_end(a, now);
     if (e->next == REGISTRY_READY)
         a->t = NULL; /* it has a life of its own again */

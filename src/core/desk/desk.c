@@ -54,6 +54,7 @@ enum weir_status desk_new(const struct desk_options *o, struct desk **ret, struc
     heap_init(&d->waits, wait_less);
     heap_init(&d->silences, silence_less);
     d->finished_tail = &d->finished;
+    d->unbar_at = INSTANT_NEVER;
     *ret = d;
     return WEIR_OK;
 }
@@ -91,18 +92,26 @@ void desk_write(struct desk *d, struct registry_op *op, struct instant now)
     d->host->write(d->host, op);
 }
 
-/* The op's own memory holds what it says. */
+/* The op's own memory holds what it says: the detail, and behind it the pool's name where that is not the pool's own. */
 struct told {
     struct registry_op op; /* first */
     struct desk_pool *pool;
-    char detail[];
+    char texts[];
 };
+
+static struct slice keep_text(char *at, struct slice text)
+{
+    if (text.len > 0)
+        memcpy(at, text.data, text.len);
+    return (struct slice){at, text.len};
+}
 
 void desk_record(struct desk *d, const struct registry_event *e, struct desk_pool *p,
                  struct instant now)
 {
-    struct told *t =
-        d->unwritten < DESK_RECORDS_MAX ? mem_calloc(1, sizeof *t + e->detail.len + 1) : NULL;
+    struct told *t = d->unwritten < DESK_RECORDS_MAX
+                         ? mem_calloc(1, sizeof *t + e->detail.len + e->pool.len + 1)
+                         : NULL;
 
     if (!t) {
         d->dropped++;
@@ -110,9 +119,8 @@ void desk_record(struct desk *d, const struct registry_event *e, struct desk_poo
     }
     t->op.kind = REGISTRY_TELL;
     t->op.tell = *e;
-    t->op.tell.detail = (struct slice){t->detail, e->detail.len};
-    if (e->detail.len > 0)
-        memcpy(t->detail, e->detail.data, e->detail.len);
+    t->op.tell.detail = keep_text(t->texts, e->detail);
+    t->op.tell.pool = keep_text(t->texts + e->detail.len, e->pool);
     if (p) {
         t->pool = p;
         t->pool->unwritten++;

@@ -46,6 +46,7 @@ struct desk_pool {
     uint64_t next_index;
     size_t refused;   /* tasks that wait after a refusal here (desk_task.refused_by) */
     bool no_worker;   /* the last offer of this turn found none with room */
+    bool bars;        /* for what needs more than it has left, as a fallback: schedule_bar() */
     struct list busy; /* tasks set aside until their session's worker has room (desk_task.link) */
     struct desk_counts counts;
     struct list link;
@@ -134,6 +135,7 @@ struct desk {
     size_t hold_count;
     struct registry_task *stash; /* handed over, when there was no memory for them */
     struct instant look_at;      /* at tasks that wait for workers */
+    struct instant unbar_at;     /* what did not fit into a fallback is tried again; NEVER: nothing */
     bool waking;                 /* a WAKE is under way */
     bool stopped, paused;
     uint64_t dropped; /* events for which there was no room */
@@ -153,6 +155,10 @@ void desk_tell(struct desk *d, enum registry_event_kind kind, struct desk_pool *
 void pool_release(struct desk_pool *p, struct instant now);
 void pools_open(struct desk *d, struct instant now);
 void pool_close(struct desk_pool *p, struct instant until);
+/* It has no room, as a fallback, for some that need more than others: until then, or until something of it ends. */
+void pool_barred(struct desk_pool *p, struct instant until);
+/* Something of it has ended: what closed it may be over. */
+void pool_has_room(struct desk_pool *p);
 /* Its breaker lets nothing through. */
 bool pool_is_broken(const struct desk_pool *p, struct instant now);
 /* Its fallback, where something can go there; else NULL. */

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "core/worker/crew.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -200,11 +201,13 @@ enum weir_status desk_add_pool(struct desk *d, struct core_pool *pool,
     }
     old = desk_find_pool(d, p->name);
     p->is_default = old && old->is_default;
+    list_push_back(&d->pools, &p->link); /* before the old one goes, whose heir it is */
     if (old)
         desk_remove_pool(d, old, now);
     p->place = schedule_add_pool(d->schedule, p->name, core_pool_permits(pool), p->options.skills,
                                  p->options.skill_count, p);
     if (!p->place) {
+        list_remove(&p->link);
         close_batch(p, now);
         free_pool(p);
         return error_nomem(err);
@@ -213,7 +216,6 @@ enum weir_status desk_add_pool(struct desk *d, struct core_pool *pool,
         schedule_set_default_pool(d->schedule, p->place);
     p->enabled = true;
     p->open_at = INSTANT_NONE;
-    list_push_back(&d->pools, &p->link);
     apply_limits(p, now);
     *ret = p;
     return WEIR_OK;
@@ -335,6 +337,29 @@ struct core_pool *desk_core_pool(const struct desk_pool *p)
 
 /* ---- going ---- */
 
+/* Whoever has its name goes on counting where it has ended: what is counted never goes back. */
+static void bequeath(struct desk_pool *p)
+{
+    struct desk_pool *heir = desk_find_pool(p->desk, p->name);
+    struct crew *crew = core_pool_crew(p->core);
+    struct core_stats stats;
+
+    if (!heir)
+        return;
+    dispatcher_pool_stats(p->core, &stats);
+    p->counts.before.late_reports += stats.late_reports;
+    p->counts.before.breaker_opened += stats.breaker_opened;
+    if (crew) {
+        struct affinity_counts sessions = affinity_counts(crew_affinity(crew));
+        struct crew_counts workers = crew_counts(crew);
+
+        p->counts.before.session_hits += sessions.hits;
+        p->counts.before.session_misses += sessions.misses;
+        p->counts.before.workers_lost += workers.lost + workers.killed;
+    }
+    desk_counts_add(&heir->counts, &p->counts);
+}
+
 /*
  * Nothing of it runs. It goes when its workers are gone too, and its name is in no op any more.
  */
@@ -343,6 +368,7 @@ static void leave(struct desk_pool *p, struct instant now)
     struct desk *d = p->desk;
 
     if (p->batch) {
+        bequeath(p);
         window_leave_pool(p, now);
         schedule_remove_pool(d->schedule, p->place);
         p->place = NULL;
@@ -448,9 +474,27 @@ void pool_close(struct desk_pool *p, struct instant until)
     schedule_close_pool(p->desk->schedule, p->place);
 }
 
+void pool_barred(struct desk_pool *p, struct instant until)
+{
+    p->bars = true;
+    p->desk->unbar_at = instant_min(p->desk->unbar_at, until);
+}
+
+void pool_has_room(struct desk_pool *p)
+{
+    p->open_at = INSTANT_NONE;
+    if (p->bars)
+        p->desk->unbar_at = INSTANT_NONE;
+    p->bars = false;
+}
+
 void pools_open(struct desk *d, struct instant now)
 {
     release_leaving(d, now);
+    if (!instant_before(now, d->unbar_at)) {
+        d->unbar_at = INSTANT_NEVER;
+        schedule_unbar(d->schedule);
+    }
     list_foreach (node, &d->pools) {
         struct desk_pool *p = list_entry(node, struct desk_pool, link);
 
@@ -473,7 +517,7 @@ void pools_open(struct desk *d, struct instant now)
 
 struct instant pools_wake(const struct desk *d)
 {
-    struct instant wake = INSTANT_NEVER;
+    struct instant wake = d->unbar_at;
 
     list_foreach (node, &d->pools) {
         const struct desk_pool *p = list_entry(node, struct desk_pool, link);

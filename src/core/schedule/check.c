@@ -74,6 +74,8 @@ static const char *check_kind(const struct schedule *s, const struct kind *k)
         return "a kind is active and should not be, or the other way round";
     if (active && (k->active_at >= s->active_len || s->active[k->active_at] != k))
         return "an active kind is not among those";
+    if ((k->barred == NULL) != list_empty(&k->barred_link))
+        return "a pool is barred from a kind that is not among those, or the other way round";
     if (k->blocked == list_empty(&k->blocked_link))
         return "a blocked kind waits for nothing, or one waits that is not blocked";
     return NULL;
@@ -203,7 +205,7 @@ const char *schedule_check_waiting(const struct schedule *s)
         struct schedule_pool *const *pools = target_pools(s, k->target, &count);
 
         for (uint32_t i = 0; k->blocked && i < count; i++) {
-            if (pool_takes(pools[i], &k->need, &block))
+            if (pools[i] != k->barred && pool_takes(pools[i], &k->need, &block))
                 return "a kind is taken for blocked, and could run";
         }
     }

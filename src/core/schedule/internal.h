@@ -74,6 +74,8 @@ struct kind {
     struct permit_need need;            /* priority: its floor */
     struct list blocked_link;           /* target.blocked */
     struct list global_link, slot_link; /* schedule.wait_global, .wait_slot */
+    struct schedule_pool *barred;       /* not for it now, whatever its permits say; NULL: none */
+    struct list barred_link;            /* schedule.barred */
     uint32_t queue_count;               /* with the empty ones */
     struct map_node node;
 };
@@ -141,6 +143,7 @@ struct schedule {
     struct kind **active;
     uint32_t active_len, active_cap;
     struct list wait_global, wait_slot; /* kinds */
+    struct list barred;                 /* the same */
     struct map lines, kinds, queues, targets, sessions, tenants;
     uint64_t seed;
     struct list pools;
@@ -204,6 +207,8 @@ void queue_settle(struct schedule *s, struct queue *q);
 bool kind_before(const struct schedule *s, const struct kind *a, const struct kind *b);
 /* Where the first of it can run; NULL: nowhere, and it is blocked from now on. */
 struct schedule_pool *kind_pool(struct schedule *s, struct kind *k);
+/* The pool goes: it is barred from nothing any more. */
+void unbar_pool(struct schedule *s, const struct schedule_pool *p);
 /* Whether the pool is open and has room; *ret says what is in the way, of an open one. */
 bool pool_takes(const struct schedule_pool *p, const struct permit_need *need,
                 enum permit_block *ret);

@@ -62,6 +62,7 @@ static struct kind *kind_get(struct schedule *s, struct target *target,
     list_init(&k->blocked_link);
     list_init(&k->global_link);
     list_init(&k->slot_link);
+    list_init(&k->barred_link);
     target->refs++;
     map_put(&s->kinds, &k->node, hash);
     return k;
@@ -81,6 +82,7 @@ static void kind_drop_if_unused(struct schedule *s, struct kind *k)
         return;
     assert(k->queues.len == 0 && k->active_at == NOT_ACTIVE);
     leave_waits(k);
+    list_remove(&k->barred_link);
     map_remove(&s->kinds, &k->node);
     target_release(s, k->target);
     order_free(&k->queues);
@@ -270,7 +272,7 @@ struct schedule_pool *kind_pool(struct schedule *s, struct kind *k)
     struct schedule_pool *const *pools = target_pools(s, k->target, &count);
 
     for (uint32_t i = 0; i < count; i++) {
-        if (best && !pool_is_less_used(pools[i], best))
+        if (pools[i] == k->barred || (best && !pool_is_less_used(pools[i], best)))
             continue;
         if (pool_takes(pools[i], &k->need, &block))
             best = pools[i];
@@ -287,6 +289,43 @@ struct schedule_pool *kind_pool(struct schedule *s, struct kind *k)
         list_push_back(&s->wait_slot, &k->slot_link);
     kind_settle(s, k);
     return NULL;
+}
+
+/* ---- not there, for a reason that permits do not know ---- */
+
+bool schedule_bar(struct schedule *s, const struct schedule_task *t, struct schedule_pool *p)
+{
+    struct kind *k = t->line->queue->kind;
+
+    if (k->barred && k->barred != p)
+        return false;
+    if (!k->barred)
+        list_push_back(&s->barred, &k->barred_link);
+    k->barred = p;
+    return true;
+}
+
+static void unbar(struct schedule *s, struct kind *k)
+{
+    list_remove(&k->barred_link);
+    k->barred = NULL;
+    unblock(s, k);
+}
+
+void schedule_unbar(struct schedule *s)
+{
+    list_foreach_safe (n, &s->barred)
+        unbar(s, list_entry(n, struct kind, barred_link));
+}
+
+void unbar_pool(struct schedule *s, const struct schedule_pool *p)
+{
+    list_foreach_safe (n, &s->barred) {
+        struct kind *k = list_entry(n, struct kind, barred_link);
+
+        if (k->barred == p)
+            unbar(s, k);
+    }
 }
 
 /* ---- sides of reserves ---- */

@@ -67,6 +67,7 @@ struct schedule *schedule_new(const struct schedule_options *o)
     s->settled_at = INSTANT_NONE;
     list_init(&s->wait_global);
     list_init(&s->wait_slot);
+    list_init(&s->barred);
     list_init(&s->pools);
     list_init(&s->unoffered);
     list_init(&s->gone);
@@ -204,11 +205,13 @@ enum schedule_why schedule_why(const struct schedule *s, const struct schedule_l
     *ret_block = PERMIT_FREE;
     need.priority = l->priority;
     for (uint32_t i = 0; i < count; i++) {
-        if (pool_takes(pools[i], &need, &block)) {
+        if (pools[i] != l->queue->kind->barred && pool_takes(pools[i], &need, &block)) {
             why = SCHEDULE_MAY_RUN;
             break;
         }
-        if (!pools[i]->enabled) {
+        if (pools[i] == l->queue->kind->barred) {
+            why = why == SCHEDULE_LIMIT ? why : SCHEDULE_POOL_CLOSED;
+        } else if (!pools[i]->enabled) {
             why = why == SCHEDULE_NO_POOL ? SCHEDULE_POOL_DISABLED : why;
         } else if (pools[i]->closed) {
             why = why == SCHEDULE_LIMIT ? why : SCHEDULE_POOL_CLOSED;

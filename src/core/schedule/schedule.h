@@ -184,6 +184,14 @@ void schedule_end(struct schedule *s, struct schedule_line *l, struct schedule_p
 void schedule_set_aside(struct schedule *s, struct schedule_task *t);
 void schedule_bring_back(struct schedule *s, struct schedule_task *t, struct instant now);
 
+/*
+ * The task cannot be started in that pool now for what it needs, which its owner knows and the permits do not: nothing that needs the
+ * same is chosen for that pool until schedule_unbar(), which takes back all bars. What needs less is. False: another pool is barred from
+ * it already, one at a time can be; the pool is to be closed then. O(1), and O(bars).
+ */
+bool schedule_bar(struct schedule *s, const struct schedule_task *t, struct schedule_pool *p);
+void schedule_unbar(struct schedule *s);
+
 /* ---- looking ---- */
 
 /* Why the first task of the line does not run now; for people ("weir task"). PERMIT_FREE with *ret_why: another reason. */

@@ -324,6 +324,7 @@ void schedule_leave_pool(struct schedule *s, struct schedule_pool *p)
 void schedule_remove_pool(struct schedule *s, struct schedule_pool *p)
 {
     schedule_leave_pool(s, p);
+    unbar_pool(s, p);
     list_remove(&p->link);
     s->pool_count--;
     if (p->floor != FLOOR_NONE)

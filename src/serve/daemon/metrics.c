@@ -47,6 +47,16 @@ static void copy_throttle(struct pool_copy *p, const struct core_pool *core)
     p->window = t->window == SIZE_MAX ? -1 : (double)t->window;
 }
 
+/* Counters go on where those of pools that it has replaced have ended. */
+static void add_before(struct pool_copy *p)
+{
+    p->late += p->counts.before.late_reports;
+    p->breaker_opened += p->counts.before.breaker_opened;
+    p->sessions.hits += p->counts.before.session_hits;
+    p->sessions.misses += p->counts.before.session_misses;
+    p->crew.lost += p->counts.before.workers_lost;
+}
+
 static void copy_pool(struct pool_copy *p, struct desk_pool *from)
 {
     struct core_pool *core = desk_core_pool(from);
@@ -77,6 +87,7 @@ static void copy_pool(struct pool_copy *p, struct desk_pool *from)
         p->crew = crew_counts(crew);
         p->sessions = affinity_counts(crew_affinity(crew));
     }
+    add_before(p);
 }
 
 static struct pool_copy *find_pool(struct rendering *r, const char *name)
@@ -85,13 +96,6 @@ static struct pool_copy *find_pool(struct rendering *r, const char *name)
         if (strcmp(r->pools[i].name, name) == 0)
             return &r->pools[i];
     return NULL;
-}
-
-static void add_times(struct desk_times *to, const struct desk_times *from)
-{
-    for (size_t i = 0; i <= DESK_TIME_BOUNDS; i++)
-        to->counts[i] += from->counts[i];
-    to->sum_s += from->sum_s;
 }
 
 /* `to` is a pool that was replaced, and still runs something: its name stands once, with what both have. */
@@ -103,16 +107,13 @@ static void succeed(struct pool_copy *to, struct desk_pool *from)
     to->running += old.running;
     to->cpu_milli += old.cpu_milli;
     to->memory_mib += old.memory_mib;
-    to->counts.started += old.counts.started;
-    to->counts.done += old.counts.done;
-    to->counts.failed += old.counts.failed;
-    to->counts.retries += old.counts.retries;
-    to->counts.quarantined += old.counts.quarantined;
-    to->counts.heartbeats += old.counts.heartbeats;
-    for (size_t i = 0; i < sizeof old.counts.outcomes / sizeof old.counts.outcomes[0]; i++)
-        to->counts.outcomes[i] += old.counts.outcomes[i];
-    add_times(&to->counts.wait, &old.counts.wait);
-    add_times(&to->counts.run, &old.counts.run);
+    to->late += old.late;
+    to->breaker_opened += old.breaker_opened;
+    to->sessions.hits += old.sessions.hits;
+    to->sessions.misses += old.sessions.misses;
+    to->crew.lost += old.crew.lost;
+    to->crew.killed += old.crew.killed;
+    desk_counts_add(&to->counts, &old.counts);
 }
 
 static void on_pool(void *ctx, struct desk_pool *from)

@@ -238,6 +238,8 @@ void life_draw_pool(struct life *l, size_t i)
     p->desk.backoff.initial_ns = rng_range(&l->rng, 1, NS_PER_S);
     p->desk.backoff.ceiling_ns = 5 * NS_PER_S;
     life_draw_limits(l, p);
+    if (one_in(l, 2))
+        p->desk.fallback = l->pools[(i + 1 + below(l, POOLS - 1)) % POOLS].name;
     if (one_in(l, 2)) {
         const char *const *s = skills[below(l, 3)];
 

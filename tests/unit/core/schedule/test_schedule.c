@@ -560,6 +560,50 @@ static void policies_have_names(void **state)
     assert_string_equal(schedule_policy_name(SCHEDULE_POLICIES), "unknown");
 }
 
+static void what_is_barred_from_a_pool_blocks_only_what_needs_the_same(void **state)
+{
+    struct world *w = world_new(SCHEDULE_FIFO, 0);
+    struct schedule_pool *p = world_pool(w, "p", 2, NULL), *ret;
+    struct schedule_task *large = world_add(w, (struct registry_line){.cpu_milli = 2});
+    struct schedule_task *small = world_add(w, (struct registry_line){.cpu_milli = 1});
+    enum permit_block block;
+
+    (void)state;
+    assert_ptr_equal(world_next(w, &ret), large);
+    assert_true(schedule_bar(w->s, large, p));
+    assert_int_equal(schedule_why(w->s, large->line, &block), SCHEDULE_POOL_CLOSED);
+    assert_ptr_equal(world_start(w), small);
+    assert_null(world_next(w, &ret));
+    schedule_unbar(w->s);
+    assert_ptr_equal(world_start(w), large);
+    world_end(w, small, 0);
+    world_end(w, large, 0);
+    world_free(w);
+}
+
+static void what_is_barred_from_one_pool_goes_to_another_that_offers_its_skill(void **state)
+{
+    struct world *w = world_new(SCHEDULE_SKILL, 0);
+    struct schedule_pool *p = world_pool(w, "p", 2, "gpu"), *q = world_pool(w, "q", 2, "gpu");
+    struct schedule_task *t = world_add(w, (struct registry_line){.skill = SLICE("gpu")});
+    struct schedule_pool *ret;
+
+    (void)state;
+    assert_ptr_equal(world_next(w, &ret), t);
+    assert_ptr_equal(ret, p);
+    assert_true(schedule_bar(w->s, t, p));
+    assert_ptr_equal(world_next(w, &ret), t);
+    assert_ptr_equal(ret, q);
+    assert_false(schedule_bar(w->s, t, q)); /* one at a time */
+    schedule_remove_pool(w->s, p);
+    assert_true(schedule_bar(w->s, t, q));
+    assert_null(world_next(w, &ret));
+    schedule_unbar(w->s);
+    assert_ptr_equal(world_next(w, &ret), t);
+    world_take_off(w, t);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -587,6 +631,8 @@ int main(void)
         cmocka_unit_test(more_lines_than_the_limit_are_refused_with_a_remedy),
         cmocka_unit_test(why_names_what_is_in_the_way),
         cmocka_unit_test(policies_have_names),
+        cmocka_unit_test(what_is_barred_from_a_pool_blocks_only_what_needs_the_same),
+        cmocka_unit_test(what_is_barred_from_one_pool_goes_to_another_that_offers_its_skill),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
