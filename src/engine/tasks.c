@@ -10,6 +10,7 @@
 #include "engine/tasks_internal.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 static struct engine_tasks *of_lodger(struct engine_lodger *l)
 {
@@ -249,6 +250,59 @@ static enum weir_status take_over(struct engine_tasks *t, struct weir_error *err
     return status;
 }
 
+/*
+ * The first token of the last start. A run gives a new token to each attempt, one after the other, and never as many as the
+ * reserve; so each start begins above all that were given before it, whatever the wall clock says meanwhile.
+ */
+#define TOKEN_FACT    "token"
+#define TOKEN_RESERVE (UINT64_C(1) << 40)
+
+/* 0: there is none, or none that could be one. */
+static enum weir_status read_token(struct core_registry *registry, uint64_t *ret,
+                                   struct weir_error *err)
+{
+    _cleanup_buf_ struct buf text = {0};
+    struct registry_reader *r;
+    enum weir_status status = registry->ops->reader(registry, &r, err);
+
+    if (status != WEIR_OK)
+        return status;
+    *ret = 0;
+    status = r->ops->fact(r, SLICE(TOKEN_FACT), &text, err);
+    r->ops->close(r);
+    if (status == WEIR_OK && text.failed)
+        return error_nomem(err);
+    if (status == WEIR_OK)
+        *ret = strtoull(buf_slice(&text).data, NULL, 10);
+    if (*ret > INT64_MAX - 2 * TOKEN_RESERVE)
+        *ret = 0;
+    return status == WEIR_E_END ? WEIR_OK : status;
+}
+
+/* The first token of this start: that of the wall clock, which is above those of a registry without the fact. */
+static enum weir_status take_token(struct core_registry *registry, uint64_t *ret,
+                                   struct weir_error *err)
+{
+    struct registry_op op = {.kind = REGISTRY_SET, .set.name = SLICE(TOKEN_FACT)};
+    uint64_t token = (uint64_t)loop_wall_clock_ns(), last;
+    char room[DECIMAL_BYTES];
+    enum weir_status status = read_token(registry, &last, err);
+
+    if (status != WEIR_OK)
+        return status;
+    if (token < last + TOKEN_RESERVE && last > 0)
+        token = last + TOKEN_RESERVE;
+    op.set.value = decimal_of(token, room);
+    status = registry->ops->apply(registry, &op, err);
+    if (status == WEIR_OK && op.err.status != WEIR_OK) {
+        if (err)
+            *err = op.err;
+        status = op.err.status;
+    }
+    *ret = token;
+    return status;
+}
+
 void tasks_free(struct engine_tasks *t)
 {
     desk_free(t->desk);
@@ -318,11 +372,11 @@ enum weir_status engine_tasks_open(struct engine *e, struct core_registry *r,
     if (!t)
         return error_nomem(err);
     d.host = &t->host;
-    /* Above all that a predecessor has given: none started an attempt in each nanosecond of its life. */
-    d.first_token = (uint64_t)loop_wall_clock_ns();
-    status = desk_new(&d, &t->desk, err);
+    status = take_over(t, err);
     if (status == WEIR_OK)
-        status = take_over(t, err);
+        status = take_token(r, &d.first_token, err);
+    if (status == WEIR_OK)
+        status = desk_new(&d, &t->desk, err);
     if (status == WEIR_OK)
         status = clerk_new(r, &c, &t->clerk, err);
     if (status != WEIR_OK) {

@@ -401,6 +401,29 @@ class Pools(Shared):
         self.weir("pool", "enable", "spare", status=0)
         self.assertIn("spare: enabled", self.weir("pool", "reset-breaker", "spare", status=0).out)
 
+    def test_drain_waits_until_nothing_runs(self):
+        go = self.path("go")
+        os.mkfifo(go)
+        number = self.submit("--pool", "spare", "--shell", f"read x <{go}")
+        self.d.wait_task(number, "running")
+        done = self.weir("pool", "drain", "spare", "--wait", "--timeout", "50ms", status=3)
+        self.assertIn("pool spare: 1 still run", done.err)
+        self.assertFalse(self.d.get("/v1/pools/spare")["enabled"])
+        waiting = subprocess.Popen([WEIR, "pool", "drain", "spare", "--wait", "--timeout", "60s"], stdout=subprocess.PIPE,
+                                   env=self.d.weir_env(), text=True)
+        # It has said how it is, so it waits.
+        self.assertRegex(waiting.stdout.readline(), "pool spare: draining, 1 running")
+        self.assertIsNone(waiting.poll())
+        with open(go, "w", encoding="utf-8") as f:
+            f.write("\n")
+        out = waiting.communicate(timeout=30 * SLOWNESS)[0]
+        self.assertEqual((waiting.returncode, out), (0, "pool spare: drained\n"))
+        self.assertEqual(self.d.wait_task(number)["state"], "done")
+        rows = self.weir("pool", "drain", "spare", "--wait", "--json", status=0).rows
+        self.assertEqual(rows[-1]["running"], 0)
+        self.weir("pool", "enable", "spare", status=0)
+        self.refused("pool", "drain", "spare", "--timeout", "1s", says="--wait")
+
     def test_workers(self):
         workers = wait_until(lambda: self.weir("pool", "workers", "work", "--json").rows, 30, "a worker")
         self.assertEqual(workers[0]["place"], self.d.get("/v1/pools/work/workers")[0]["place"])

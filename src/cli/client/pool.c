@@ -10,8 +10,10 @@
 #include "cli/client/request.h"
 #include "cli/client/verbs.h"
 #include "cli/commands.h"
+#include "loop/loop.h"
 
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -155,11 +157,97 @@ static int disable(struct client *c, void *options)
     return each(c, "POST", "disable", tell_change);
 }
 
+/* ---- drain ---- */
+
+/* While something runs there, the daemon is asked this often. */
+#define DRAIN_LOOK_MS 200
+
+struct drain_options {
+    struct client_common c;
+    bool wait;
+    duration_ns timeout_ns; /* 0: for ever */
+};
+
+static const struct option_spec drain_specs[] = {
+    {.name = "wait",
+     .kind = OPTION_FLAG,
+     .at = offsetof(struct drain_options, wait),
+     .group = "How",
+     .help = "until nothing runs there any more"},
+    {.name = "timeout",
+     .kind = OPTION_DURATION,
+     .argument = "TIME",
+     .at = offsetof(struct drain_options, timeout_ns),
+     .min = 0.001,
+     .max = 1e9,
+     .group = "How",
+     .help = "wait for so long at most, and exit with 3 if something runs even then"},
+};
+
+/* c->body: the pool, at the last look. A pool that the configuration has no more is drained when it cannot be found. */
+static int wait_drained(struct client *c, const char *name, struct instant until)
+{
+    _cleanup_buf_ struct buf path = {0};
+    int64_t running = 0;
+
+    buf_puts(&path, "/v1/pools/");
+    client_put_escaped(&path, name);
+    for (;;) {
+        struct client_request r = {.method = "GET", .path = path.failed ? NULL : path.data};
+        struct weir_error err = {0};
+
+        if (client_send(c, &r, &err) != WEIR_OK)
+            return client_unanswered(c, &err);
+        if (c->status == 404)
+            return CLI_OK;
+        if (c->status != 200)
+            return client_judge(c);
+        if (json_kind(view_member(buf_slice(&c->body), "enabled")) == JSON_TRUE) {
+            fprintf(stderr, "%s: pool %s was enabled again meanwhile\n", c->name, name);
+            return CLI_FAILED;
+        }
+        if (!json_int64(view_member(buf_slice(&c->body), "running"), &running) || running == 0)
+            return CLI_OK;
+        if (!instant_before(loop_clock(), until)) {
+            fprintf(stderr, "%s: pool %s: %" PRId64 " still run; it starts nothing more\n", c->name,
+                    name, running);
+            return CLI_STOPPED;
+        }
+        (void)poll(NULL, 0, DRAIN_LOOK_MS);
+    }
+}
+
+static int wait_all_drained(struct client *c, const struct drain_options *o)
+{
+    struct instant until =
+        o->timeout_ns > 0 ? instant_add(loop_clock(), o->timeout_ns) : INSTANT_NEVER;
+    int result = CLI_OK;
+
+    for (size_t i = 0; i < c->o->words.count; i++) {
+        int one = wait_drained(c, c->o->words.items[i], until);
+
+        if (one == CLI_OK && !verbs_put_json(c))
+            buf_printf(&c->out, "pool %s: drained\n", c->o->words.items[i]);
+        if (result == CLI_OK)
+            result = one;
+        if (!client_flush(c))
+            return CLI_FAILED;
+    }
+    return result;
+}
+
 static int drain(struct client *c, void *options)
 {
-    (void)options;
-    return each(c, "POST", "drain", tell_change);
+    const struct drain_options *o = options;
+    int result;
+
+    if (o->timeout_ns > 0 && !o->wait)
+        return client_usage(c, "--timeout says how long to --wait; give that too");
+    result = each(c, "POST", "drain", tell_change);
+    return o->wait && result == CLI_OK ? wait_all_drained(c, o) : result;
 }
+
+/* ---- the breaker ---- */
 
 static int reset_breaker(struct client *c, void *options)
 {
@@ -368,11 +456,16 @@ static const struct client_verb verbs[] = {
      .words_max = WORDS_MAX,
      .run = disable},
     {.name = "drain",
-     .help = "as disable, and say when nothing runs there any more",
+     .help = "start nothing in pools any more, and wait until nothing runs there",
      .usage = "[options] POOL...",
+     .intro = "Starts nothing in the pools any more, as disable does. With --wait it returns when "
+              "nothing of them runs. Exit status: 0 it is so; 3 the time of --timeout was up "
+              "before; 1 one was enabled again, or nobody answers.",
      .words = "pool",
      .words_min = 1,
      .words_max = WORDS_MAX,
+     CLIENT_SPECS(drain_specs),
+     .options_bytes = sizeof(struct drain_options),
      .run = drain},
     {.name = "workers",
      .help = "the workers of a pool of those",

@@ -147,6 +147,33 @@ static enum registry_state await(struct desk_house *h, uint64_t id)
     return REGISTRY_STATES;
 }
 
+static void note_token(void *ctx, const struct desk_attempt *a)
+{
+    *(uint64_t *)ctx = a->token;
+}
+
+static void look_at_token(struct desk *d, struct instant now, void *ctx)
+{
+    (void)now;
+    desk_attempts(d, note_token, ctx);
+}
+
+/* Of the only attempt that runs. */
+static uint64_t token_of_runner(struct desk_house *h)
+{
+    struct registry_spec spec = spec_of("wait");
+    uint64_t token = 0, id;
+
+    add_pool(h, "work", 1);
+    engine_tasks_start(h->tasks);
+    id = submit(h, &spec);
+    assert_true(latch_wait(&h->work.begun, 1));
+    engine_tasks_call(h->tasks, look_at_token, &token);
+    latch_add(&h->work.open, 1);
+    assert_int_equal(await(h, id), REGISTRY_DONE);
+    return token;
+}
+
 /* ---- tests ---- */
 
 static void a_task_is_submitted_run_and_recorded(void **state)
@@ -327,6 +354,48 @@ static void stopping_puts_back_what_does_not_end_in_time(void **state)
     h.registry->ops->close(h.registry);
 }
 
+static void set_fact(struct core_registry *r, const char *name, const char *value)
+{
+    struct registry_op op = {.kind = REGISTRY_SET,
+                             .set = {.name = slice_of(name), .value = slice_of(value)}};
+
+    ok(r->ops->apply(r, &op, &err));
+    assert_int_equal(op.err.status, WEIR_OK);
+}
+
+/* The clock of the last start was years ahead; and of one that kept nonsense nothing is taken. */
+static void a_token_is_never_given_twice_whatever_the_clock_says(void **state)
+{
+    static const char future[] = "4000000000000000000";
+    const uint64_t ahead = UINT64_C(4000000000000000000);
+    struct engine_tasks_options o = {.deaths_max = 3};
+    struct desk_house h;
+    uint64_t last = ahead, token;
+
+    (void)state;
+    furnish(&h, 0);
+    token = token_of_runner(&h);
+    assert_true(token > UINT64_C(1600000000000000000) && token < ahead);
+    engine_tasks_close(h.tasks);
+    set_fact(h.registry, "token", future);
+    for (int start = 0; start < 3; start++) {
+        h.work = (struct work){.begun = LATCH_INIT, .open = LATCH_INIT};
+        ok(engine_tasks_open(h.engine, h.registry, &o, &h.tasks, &err));
+        token = token_of_runner(&h);
+        /* As many as one start could give. */
+        assert_true(token > last + (UINT64_C(1) << 39));
+        last = token;
+        if (start < 2)
+            engine_tasks_close(h.tasks);
+    }
+    engine_tasks_close(h.tasks);
+    set_fact(h.registry, "token", "99999999999999999999");
+    h.work = (struct work){.begun = LATCH_INIT, .open = LATCH_INIT};
+    ok(engine_tasks_open(h.engine, h.registry, &o, &h.tasks, &err));
+    assert_true(token_of_runner(&h) < ahead);
+    leave(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -338,6 +407,7 @@ int main(void)
         cmocka_unit_test(a_store_that_fails_for_a_while_loses_nothing),
         cmocka_unit_test(what_the_store_did_not_take_has_not_happened),
         cmocka_unit_test(stopping_puts_back_what_does_not_end_in_time),
+        cmocka_unit_test(a_token_is_never_given_twice_whatever_the_clock_says),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
