@@ -4,7 +4,7 @@ stops while it is asked.
 
 WEIR_MASS says how many tasks are listed (default 200,000; 1,000,000 takes about a minute more).
 
-run-tests: alone
+run-tests: parallel
 run-tests: timeout=900
 """
 import collections

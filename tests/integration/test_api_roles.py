@@ -2,7 +2,7 @@
 too little and with one that may; where tokens come from and how they are changed; whose page may ask at all. And that no
 token is ever told to anybody.
 
-run-tests: parallel
+run-tests: waits
 run-tests: sanitizers
 """
 import contextlib

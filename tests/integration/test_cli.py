@@ -1,4 +1,7 @@
-"""The command as a whole: its subcommands, its help, and that the man page knows every option."""
+"""The command as a whole: its subcommands, its help, and that the man page knows every option.
+
+run-tests: waits
+"""
 import re
 import subprocess
 import unittest

@@ -18,6 +18,8 @@ from servekit import Daemon, ServeCase
 from weirtest import ROOT, SLOWNESS, WEIR, free_port, wait_until
 from workerkit import bad_worker
 
+# run-tests: waits
+# run-tests: long
 # run-tests: timeout=600
 # run-tests: sanitizers
 

@@ -1,6 +1,7 @@
 """`make demo`'s own part: it shows what it says it shows, in less than two minutes, and leaves nothing behind.
 
-run-tests: alone
+run-tests: waits
+run-tests: long
 run-tests: timeout=180
 """
 import os

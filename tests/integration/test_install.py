@@ -1,4 +1,7 @@
-"""What `make install` leaves is enough to build and run a program, with the shared library and the static one."""
+"""What `make install` leaves is enough to build and run a program, with the shared library and the static one.
+
+run-tests: waits
+"""
 import os
 import subprocess
 import sys

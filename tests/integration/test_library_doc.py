@@ -2,6 +2,8 @@
 
 A block with a main() is a program of its own. A block that begins with `static` is put beside the others; any other is
 the inside of a function, which is called.
+
+run-tests: waits
 """
 import os
 import re

@@ -1,6 +1,7 @@
 """The metrics of `weir serve`: what promtool says to them, that they agree with the record, and that the board, the alerts and
 docs/operating.md speak of those that there are.
 
+run-tests: waits
 run-tests: timeout=300
 """
 import collections

@@ -1,4 +1,7 @@
-"""weir mock over the wire: every kind of answer and fault, the limits, the counters, the end."""
+"""weir mock over the wire: every kind of answer and fault, the limits, the counters, the end.
+
+run-tests: waits
+"""
 import collections
 import concurrent.futures
 import http.client

@@ -1,7 +1,7 @@
 """docs/openapi.yaml and the table of routes say the same: every route, role and query parameter. And the document is
 sound: all references lead somewhere, names are unique, examples are what their schemas say.
 
-run-tests: parallel
+run-tests: waits
 """
 import json
 import os

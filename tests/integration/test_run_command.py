@@ -1,5 +1,7 @@
 """weir run -- CMD: a command for each row. Where habits of xargs or GNU parallel are claimed, both are run on the same
 input, and their bytes compared."""
+# run-tests: waits
+# run-tests: long
 # run-tests: sanitizers
 import contextlib
 import glob

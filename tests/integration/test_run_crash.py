@@ -1,7 +1,7 @@
 """`weir run` is killed, stopped and started again: each row once, in order, the same bytes (P1, P2, P8).
 
 The moments are random, from a seed that a failure tells (WEIR_TEST_SEED sets it).
-run-tests: alone
+run-tests: waits
 run-tests: sanitizers
 run-tests: timeout=400
 """

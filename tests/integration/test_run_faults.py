@@ -1,7 +1,8 @@
 """`weir run` against full disks, damaged journals and bad input (P1, P9, P10).
 
 Bad input costs nothing: exit status 2, a message that names the place and the remedy, and nothing was sent.
-run-tests: alone
+run-tests: waits
+run-tests: long
 run-tests: sanitizers
 run-tests: timeout=300
 """

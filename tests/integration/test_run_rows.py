@@ -1,6 +1,7 @@
 """`weir run` from the user's side: rows in, results out, how fast, when to stop, what it tells (P2 to P5, P7).
 
-run-tests: alone
+run-tests: waits
+run-tests: long
 run-tests: sanitizers
 run-tests: timeout=300
 """

@@ -1,5 +1,7 @@
 """Slips of the pen, and surroundings that are not what one would wish: each gets a clear error before anything is sent
 or written over, and a signal always ends a run (P8, P9).
+
+run-tests: waits
 """
 import os
 import resource

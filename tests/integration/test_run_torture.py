@@ -2,7 +2,8 @@
 
 Whatever happened on the way, in the end every row has exactly one result, in order, its own, and what weir says of it is
 true (P1, P2, P7). A seed is a whole story; a failure names it, and WEIR_TEST_SEED=N WEIR_TEST_SEEDS=1 tells it again.
-run-tests: alone
+run-tests: waits
+run-tests: long
 run-tests: sanitizers
 run-tests: timeout=400
 """

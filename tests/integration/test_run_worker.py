@@ -1,4 +1,5 @@
 """weir run --worker: rows through long-lived processes, in the ordinary course of things."""
+# run-tests: waits
 # run-tests: sanitizers
 import glob
 import json

@@ -1,7 +1,7 @@
 """The API of a dispatcher that runs, held against docs/openapi.yaml: every answer has a status that is described, and a body
 that is what its schema says.
 
-run-tests: parallel
+run-tests: waits
 """
 import http.client
 import json

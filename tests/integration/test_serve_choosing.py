@@ -1,6 +1,6 @@
 """Which task `weir serve` runs next, and where: the policies, skills, sessions, and what may change while tasks wait.
 
-run-tests: parallel
+run-tests: waits
 """
 import os
 import time

@@ -4,7 +4,7 @@ The test counts by itself: processes of commands, by what stands in /proc; and t
 file when it begins and before it ends. A command marks its end before weir knows of it, and its beginning after weir has
 decided it: so what the marks say that overlapped did overlap, and is never more than a limit allows.
 
-run-tests: parallel
+run-tests: waits
 """
 import json
 import os

@@ -1,6 +1,6 @@
 """Dependencies between tasks of `weir serve`: valid orders, circles, what fails, and what can never be met.
 
-run-tests: parallel
+run-tests: waits
 """
 import json
 import os

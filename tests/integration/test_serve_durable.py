@@ -2,6 +2,8 @@
 
 WEIR_KILLS says how often it is killed (default 12); `make test` has 100.
 
+run-tests: waits
+run-tests: long
 run-tests: timeout=900
 """
 import collections

@@ -1,7 +1,7 @@
 """What the pools of `weir serve` run, and what becomes of it: commands, workers, requests; batches, trying again, times, and
 what is kept.
 
-run-tests: parallel
+run-tests: waits
 """
 import json
 import os

@@ -1,5 +1,6 @@
 """What `weir serve` knows of attempts that run: signs of life, silence, time limits, late results, workers that die of a task.
 
+run-tests: waits
 run-tests: timeout=300
 """
 import http.server

@@ -1,5 +1,6 @@
 """Pools of `weir serve`, as the configuration says: what attempts are told, how they are run, what a reload changes.
 
+run-tests: waits
 run-tests: sanitizers
 """
 import http.client

@@ -1,5 +1,6 @@
 """How `weir serve` stops: when it is told to, how long it waits, what becomes of what runs, and what it tells systemd.
 
+run-tests: waits
 run-tests: timeout=300
 """
 import os

@@ -1,4 +1,7 @@
-"""The unit for systemd that ships (examples/systemd/weir.service): systemd understands each line of it."""
+"""The unit for systemd that ships (examples/systemd/weir.service): systemd understands each line of it.
+
+run-tests: waits
+"""
 import os
 import re
 import shutil

@@ -1,5 +1,6 @@
 """weir simulate: what it predicts, and that it takes every option that it has.
 
+run-tests: waits
 run-tests: sanitizers
 """
 import json

@@ -5,6 +5,7 @@ run-tests: parallel
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import unittest
@@ -282,6 +283,30 @@ class RunTests(weirtest.Case):
         self.expect(["--command", 'touch "$TMPDIR/x"'], "1 passed, 1 failed", 1)
         output = self.expect(["--command", "sleep 300 & exit 0"], "1 passed, 1 failed", 1)
         self.assertIn("left running: sleep", output)
+
+    def script(self, name, marks, text):
+        return self.write(name + ".sh", f"# {marks}\ncd {self.dir}\n{text}\n")
+
+    def test_what_waits_runs_beside_what_works_and_what_is_alone_after_both(self):
+        # With one job each of the two sees the other only when they run at the same time.
+        meet = "touch {0}; for i in $(seq 1000); do [ -e {1} ] && break; sleep 0.01; done; [ -e {1} ] && touch {0}-done"
+        items = [self.script("alone", "run-tests: alone", "[ -e a-done ] && [ -e b-done ]"),
+                 self.script("works", "run-tests: parallel", meet.format("a", "b")),
+                 self.script("waits", "run-tests: waits", meet.format("b", "a"))]
+        self.expect(["-j", "1", *items], "3 passed, 0 failed", 0)
+
+    def test_what_is_long_starts_first(self):
+        items = [self.script(name, "run-tests: parallel" + more, f"echo {name} >>order")
+                 for name, more in (("a", ""), ("b", "\n# run-tests: long"), ("c", ""))]
+        self.expect(["-j", "1", *items], "3 passed, 0 failed", 0)
+        with open(self.path("order"), encoding="ascii") as f:
+            self.assertEqual(f.read().split(), ["b", "a", "c"])
+
+    def test_what_tests_start_can_be_interrupted_although_the_run_cannot(self):
+        item = 'python3 -c "import signal; assert signal.getsignal(signal.SIGINT) != signal.SIG_IGN"'
+        code, output = run_tool("run-tests", "--command", item,
+                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+        self.assertEqual(code, 0, output)
 
     def test_a_variant_reaches_the_test(self):
         item = 'test "$WEIR_VARIANT $(basename $WEIR_BUILD) $X" = "address build-address 5"'

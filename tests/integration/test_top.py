@@ -1,5 +1,6 @@
 """`weir top`, in a terminal of its own (tmux), against a daemon of its own.
 
+run-tests: waits
 run-tests: timeout=180
 """
 import json

@@ -3,6 +3,7 @@
 A block ```KIND NAME is a file; a block ```sh is run, each by the same shell, after the ones before it. `# -> TEXT` behind a
 command: TEXT is in what that command prints. The lines of the README are run, too.
 
+run-tests: waits
 run-tests: timeout=180
 """
 import os

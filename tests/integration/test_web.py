@@ -1,6 +1,7 @@
 """The web page of `weir serve`, in a browser without a window: what it shows is what the API says, and it follows by itself.
 
-run-tests: alone
+run-tests: waits
+run-tests: long
 run-tests: timeout=400
 """
 import http.client

@@ -2,7 +2,7 @@
 
 What every worker must do is said once, in Contract; each worker adds what it does.
 """
-# run-tests: parallel
+# run-tests: waits
 # run-tests: timeout=300
 import json
 import os

@@ -4,7 +4,8 @@ TestRecovery goes through the table of recovery, line by line; TestLies and Test
 TestEverythingAtOnce does all of it by chance, from a seed that a failure tells (WEIR_TEST_SEED sets it).
 In each case every row has exactly one result, in order, the reason is told, nothing else is harmed, and nothing is left.
 The runs of a class are started together: they mostly wait.
-run-tests: alone
+run-tests: waits
+run-tests: long
 run-tests: sanitizers
 run-tests: timeout=300
 """

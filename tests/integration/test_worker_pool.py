@@ -2,7 +2,8 @@
 next, when one is replaced, and what many failures alike lead to (P2, P4, P5, P7).
 
 The runs of a class are started together: they mostly wait. The breaker's minute makes this file as long as it is.
-run-tests: alone
+run-tests: waits
+run-tests: long
 run-tests: timeout=300
 """
 import os

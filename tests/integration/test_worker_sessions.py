@@ -1,7 +1,8 @@
 """Sessions of `weir run --worker`: each stays with the worker that holds its state, in order, one request at a time; and
 when that worker dies or the binding ends, the next request says so. What weir counts agrees with what workers saw.
 
-run-tests: alone
+run-tests: waits
+run-tests: long
 run-tests: timeout=400
 """
 import os

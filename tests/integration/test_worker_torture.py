@@ -2,7 +2,8 @@
 
 Nothing is lost, nothing comes twice, and nothing is left: no process, no zombie, no descriptor. The moments are random,
 from a seed that a failure tells (WEIR_TEST_SEED sets it).
-run-tests: alone
+run-tests: waits
+run-tests: long
 run-tests: timeout=400
 """
 import os
@@ -170,7 +171,7 @@ class TestKillsOfWeir(Torture):
         self.assertEqual(len(pids), 6)
         run.kill()
         self.check_gone(run)
-        self.assertFalse([pid for pid in pids if is_running(pid)])
+        wait_until(lambda: not [pid for pid in pids if is_running(pid)], GONE_S, "the end of all six")
 
     def test_a_kill_while_workers_start(self):
         rng, pause = random.Random(SEED + 3), threading.Event()
