@@ -301,16 +301,19 @@ static void do_batch(struct life *l)
 {
     struct order *o;
 
-    if (l->batches > 0 && one_in(l, 3)) {
+    if (l->batches > 5 || (l->batches > 0 && one_in(l, 3))) {
         o = new_order(l, REGISTRY_BATCH_END);
         o->op.batch_end.batch = 1 + below(l, l->batches);
-    } else if (l->batches < 6) {
+    } else {
         o = new_order(l, REGISTRY_BATCH_OPEN);
         o->op.batch_open.name = SLICE("batch");
-    } else {
-        o = new_order(l, REGISTRY_CHECK);
     }
     send(o);
+}
+
+static void do_check(struct life *l)
+{
+    send(new_order(l, REGISTRY_CHECK));
 }
 
 /* One at a time, as the daemon does it. */
@@ -500,11 +503,11 @@ static const struct {
     unsigned share;
     void (*run)(struct life *l);
 } deeds[] = {
-    {400, do_submit}, {100, do_cancel}, {80, do_retry}, {90, do_edit},   {60, do_remove},
-    {20, do_resolve}, {30, do_batch},   {60, do_kill},  {40, do_beat},   {30, do_enable},
-    {40, do_limit},   {30, do_change},  {15, do_pool},  {15, do_policy}, {20, do_slots},
-    {20, do_fail},    {5, do_clock},    {6, do_crash},  {4, do_stop},    {60, do_purge},
-    {40, do_wipe},
+    {400, do_submit}, {100, do_cancel}, {80, do_retry},  {90, do_edit}, {60, do_remove},
+    {20, do_resolve}, {30, do_batch},   {20, do_check},  {60, do_kill}, {40, do_beat},
+    {30, do_enable},  {40, do_limit},   {30, do_change}, {15, do_pool}, {15, do_policy},
+    {20, do_slots},   {20, do_fail},    {5, do_clock},   {6, do_crash}, {4, do_stop},
+    {60, do_purge},   {40, do_wipe},
 };
 
 void life_do_something(struct life *l)
