@@ -4,14 +4,12 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "exec/recipe/payload.h"
 #include "exec/template/template.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
-
-/* Of a name in a message. */
-#define NAME_SHOWN_MAX 60
 
 struct command_recipe {
     struct argvec words, env;
@@ -132,36 +130,6 @@ static enum weir_status fill_in(const struct command_recipe *r, struct slice pay
 
 /* ---- of a payload that names the command ---- */
 
-static const char *kind_name(struct slice value)
-{
-    static const char *const names[] = {
-        [JSON_NULL] = "null",        [JSON_FALSE] = "false",     [JSON_TRUE] = "true",
-        [JSON_NUMBER] = "a number",  [JSON_STRING] = "a string", [JSON_ARRAY] = "an array",
-        [JSON_OBJECT] = "an object", [JSON_NONE] = "missing",
-    };
-
-    return names[json_kind(value)];
-}
-
-/* Appends the string's text. nul: it may hold NUL bytes. */
-static enum weir_status take_string(struct slice value, const char *name, bool nul, struct buf *out,
-                                    struct weir_error *err)
-{
-    size_t at = out->len;
-
-    if (json_kind(value) != JSON_STRING)
-        return error_set(err, WEIR_E_FORMAT, "\"%s\" of the payload is %s; it must be a string",
-                         name, kind_name(value));
-    json_unquote(value, out);
-    if (out->failed)
-        return error_nomem(err);
-    if (!nul && out->len > at && memchr(out->data + at, '\0', out->len - at))
-        return error_set(err, WEIR_E_FORMAT,
-                         "\"%s\" of the payload holds a NUL byte, which a command cannot be given",
-                         name);
-    return WEIR_OK;
-}
-
 static enum weir_status take_argv(struct slice value, struct draft *d, struct weir_error *err)
 {
     enum weir_status status = WEIR_OK;
@@ -173,13 +141,13 @@ static enum weir_status take_argv(struct slice value, struct draft *d, struct we
         return error_set(err, WEIR_E_FORMAT,
                          "\"argv\" of the payload is %s; it must be an array of strings, the "
                          "program first",
-                         kind_name(value));
+                         payload_kind(value));
     json_iter_init(&it, value);
     while (status == WEIR_OK && json_iter_next(&it, &key, &word)) {
         size_t at = d->argv.bytes.len;
 
         snprintf(name, sizeof name, "argv[%zu]", d->argv.count);
-        status = take_string(word, name, false, &d->argv.bytes, err);
+        status = payload_take_string(name, word, false, &d->argv.bytes, err);
         if (status == WEIR_OK && d->argv.count == 0 && d->argv.bytes.len == at)
             status = error_set(err, WEIR_E_FORMAT,
                                "\"argv[0]\" of the payload is empty; it names the program");
@@ -197,7 +165,7 @@ static enum weir_status take_shell(struct slice value, struct draft *d, struct w
 
     argvec_add(&d->argv, SLICE("/bin/sh"));
     argvec_add(&d->argv, SLICE("-c"));
-    status = take_string(value, "shell", false, &d->argv.bytes, err);
+    status = payload_take_string("shell", value, false, &d->argv.bytes, err);
     argvec_end(&d->argv);
     return status;
 }
@@ -206,13 +174,12 @@ static enum weir_status take_shell(struct slice value, struct draft *d, struct w
 static enum weir_status take_variable(struct slice key, struct slice value, struct draft *d,
                                       struct weir_error *err)
 {
-    char name[NAME_SHOWN_MAX + 8];
+    char name[PAYLOAD_NAME_SHOWN_MAX + 8];
     size_t at = d->env.bytes.len, len;
     enum weir_status status;
 
-    snprintf(name, sizeof name, "env.%.*s",
-             key.len - 2 < NAME_SHOWN_MAX ? (int)key.len - 2 : NAME_SHOWN_MAX, key.data + 1);
-    status = take_string(key, name, false, &d->env.bytes, err);
+    snprintf(name, sizeof name, "env.%.*s", payload_shown(key.len - 2), key.data + 1);
+    status = payload_take_string(name, key, false, &d->env.bytes, err);
     len = d->env.bytes.len - at;
     if (status == WEIR_OK && (len == 0 || memchr(d->env.bytes.data + at, '=', len)))
         return error_set(
@@ -220,7 +187,7 @@ static enum weir_status take_variable(struct slice key, struct slice value, stru
             "\"%s\" of the payload is no name of a variable: it is empty, or has =", name);
     if (status == WEIR_OK && json_kind(value) != JSON_NULL) {
         argvec_put(&d->env, SLICE("="));
-        status = take_string(value, name, false, &d->env.bytes, err);
+        status = payload_take_string(name, value, false, &d->env.bytes, err);
     }
     argvec_end(&d->env);
     return status;
@@ -235,7 +202,7 @@ static enum weir_status take_env(struct slice value, struct draft *d, struct wei
     if (json_kind(value) != JSON_OBJECT)
         return error_set(err, WEIR_E_FORMAT,
                          "\"env\" of the payload is %s; it must be an object of names and strings",
-                         kind_name(value));
+                         payload_kind(value));
     json_iter_init(&it, value);
     while (status == WEIR_OK && json_iter_next(&it, &key, &text))
         status = take_variable(key, text, d, err);
@@ -244,7 +211,7 @@ static enum weir_status take_env(struct slice value, struct draft *d, struct wei
 
 static enum weir_status take_cwd(struct slice value, struct draft *d, struct weir_error *err)
 {
-    enum weir_status status = take_string(value, "cwd", false, &d->dir, err);
+    enum weir_status status = payload_take_string("cwd", value, false, &d->dir, err);
 
     if (status == WEIR_OK && (d->dir.len == 0 || d->dir.data[0] != '/'))
         return error_set(err, WEIR_E_FORMAT,
@@ -253,28 +220,6 @@ static enum weir_status take_cwd(struct slice value, struct draft *d, struct wei
 }
 
 enum { ARGV, SHELL, STDIN, ENV, CWD, MEMBERS };
-
-/* A mistyped name must not be passed over. */
-static enum weir_status refuse_others(struct slice payload, const struct json_wanted m[MEMBERS],
-                                      struct weir_error *err)
-{
-    struct json_iter it;
-    struct slice key, value;
-
-    json_iter_init(&it, payload);
-    while (json_iter_next(&it, &key, &value)) {
-        int i = 0;
-
-        while (i < MEMBERS && !json_string_equals(key, m[i].name))
-            i++;
-        if (i == MEMBERS)
-            return error_set(err, WEIR_E_FORMAT,
-                             "the payload has a field %.*s, which no command has; it may have "
-                             "\"argv\" or \"shell\", and \"stdin\", \"env\", \"cwd\"",
-                             key.len < NAME_SHOWN_MAX ? (int)key.len : NAME_SHOWN_MAX, key.data);
-    }
-    return WEIR_OK;
-}
 
 static enum weir_status take_command(const struct json_wanted m[MEMBERS], struct draft *d,
                                      struct weir_error *err)
@@ -294,32 +239,23 @@ static enum weir_status take_command(const struct json_wanted m[MEMBERS], struct
 
 static enum weir_status read_payload(struct slice payload, struct draft *d, struct weir_error *err)
 {
+    static const struct payload_form form = {
+        .says = "names the command, as {\"argv\":[\"program\",\"word\"]}",
+        .nobody = "no command",
+        .members = "\"argv\" or \"shell\", and \"stdin\", \"env\", \"cwd\"",
+    };
     struct json_wanted m[MEMBERS] = {
         [ARGV] = {.name = SLICE("argv")},   [SHELL] = {.name = SLICE("shell")},
         [STDIN] = {.name = SLICE("stdin")}, [ENV] = {.name = SLICE("env")},
         [CWD] = {.name = SLICE("cwd")},
     };
-    struct json_fault fault;
-    enum weir_status status;
+    enum weir_status status = payload_read(&form, payload, m, MEMBERS, err);
 
-    if (!json_check(payload, &fault))
-        return error_set(err, WEIR_E_FORMAT,
-                         "the payload is not JSON: %s, at byte %zu; it names the command, as "
-                         "{\"argv\":[\"program\",\"word\"]}",
-                         fault.what, fault.offset);
-    payload = json_trim(payload);
-    if (json_kind(payload) != JSON_OBJECT)
-        return error_set(err, WEIR_E_FORMAT,
-                         "the payload is %s; it must be an object that names the command, as "
-                         "{\"argv\":[\"program\",\"word\"]}",
-                         kind_name(payload));
-    json_members(payload, m, MEMBERS);
-    status = refuse_others(payload, m, err);
     if (status == WEIR_OK)
         status = take_command(m, d, err);
     d->has_input = m[STDIN].value.len > 0;
     if (status == WEIR_OK && d->has_input)
-        status = take_string(m[STDIN].value, "stdin", true, &d->input, err);
+        status = payload_take_string("stdin", m[STDIN].value, true, &d->input, err);
     if (status == WEIR_OK && m[ENV].value.len > 0)
         status = take_env(m[ENV].value, d, err);
     if (status == WEIR_OK && m[CWD].value.len > 0)

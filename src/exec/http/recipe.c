@@ -5,14 +5,13 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "exec/http/options.h"
+#include "exec/recipe/payload.h"
 
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
-/* Of a name in a message. */
-#define NAME_SHOWN_MAX 60
 /* Headers of one payload. */
 #define HEADERS_MAX 100
 
@@ -53,11 +52,6 @@ static size_t put_text(struct draft *d, struct slice text)
     buf_put_slice(&d->text, text);
     buf_putc(&d->text, '\0');
     return at;
-}
-
-static int shown(size_t len)
-{
-    return len < NAME_SHOWN_MAX ? (int)len : NAME_SHOWN_MAX;
 }
 
 /* ---- fields in a URL ---- */
@@ -115,7 +109,7 @@ static enum weir_status put_field(struct draft *d, struct slice object, struct s
     case JSON_NONE:
         return error_set(err, WEIR_E_FORMAT,
                          "the payload has no field \"%.*s\", which the pool's URL asks for",
-                         shown(name.len), name.data);
+                         payload_shown(name.len), name.data);
     case JSON_STRING:
         json_unquote(wanted.value, &text);
         break;
@@ -128,14 +122,14 @@ static enum weir_status put_field(struct draft *d, struct slice object, struct s
         return error_set(err, WEIR_E_FORMAT,
                          "\"%.*s\" of the payload goes into the pool's URL; it must be a string, a "
                          "number, true or false",
-                         shown(name.len), name.data);
+                         payload_shown(name.len), name.data);
     }
     if (text.failed)
         return error_nomem(err);
     if (is_dots(buf_slice(&text)))
         return error_set(err, WEIR_E_FORMAT,
                          "\"%.*s\" of the payload goes into the pool's URL; it must not be . or ..",
-                         shown(name.len), name.data);
+                         payload_shown(name.len), name.data);
     put_escaped(&d->text, buf_slice(&text));
     return WEIR_OK;
 }
@@ -175,7 +169,7 @@ static enum weir_status check_url(struct http_recipe *r, struct weir_error *err)
             return error_set(err, WEIR_E_INVALID,
                              "{%.*s} stands in the URL's host, which no payload may choose; write "
                              "the host as it is, or have payloads name their URL (allow_any_url)",
-                             shown(name.len), name.data);
+                             payload_shown(name.len), name.data);
         r->has_fields |= name.len > 0;
         buf_putc(&tried, name.len > 0 ? 'x' : *at);
         at += name.len > 0 ? name.len + 2 : 1;
@@ -266,30 +260,6 @@ static enum weir_status fill_in(const struct http_recipe *r, struct slice payloa
 
 /* ---- of a payload that says all ---- */
 
-static enum weir_status must_be_string(const char *name, struct slice value, struct weir_error *err)
-{
-    if (json_kind(value) == JSON_STRING)
-        return WEIR_OK;
-    return error_set(err, WEIR_E_FORMAT, "\"%s\" of the payload must be a string", name);
-}
-
-/* The string's text behind what is there of the present one; a NUL would cut it. */
-static enum weir_status add_string(struct draft *d, const char *name, struct slice value,
-                                   struct weir_error *err)
-{
-    enum weir_status status = must_be_string(name, value, err);
-    size_t at = d->text.len;
-
-    if (status != WEIR_OK)
-        return status;
-    json_unquote(value, &d->text);
-    if (d->text.failed)
-        return error_nomem(err);
-    if (d->text.len > at && memchr(d->text.data + at, '\0', d->text.len - at))
-        return error_set(err, WEIR_E_FORMAT, "\"%s\" of the payload holds a NUL byte", name);
-    return WEIR_OK;
-}
-
 static enum weir_status take_url(struct draft *d, struct slice value, struct weir_error *err)
 {
     struct weir_error why = {0};
@@ -299,7 +269,7 @@ static enum weir_status take_url(struct draft *d, struct slice value, struct wei
         return error_set(err, WEIR_E_FORMAT,
                          "the payload names no URL; write {\"url\":\"https://...\"}");
     d->url = begin(d);
-    status = add_string(d, "url", value, err);
+    status = payload_take_string("url", value, false, &d->text, err);
     buf_putc(&d->text, '\0');
     if (status != WEIR_OK || d->text.failed)
         return d->text.failed ? error_nomem(err) : status;
@@ -320,7 +290,7 @@ static enum weir_status take_method(const struct http_recipe *r, struct draft *d
         return WEIR_OK;
     }
     d->method = begin(d);
-    status = add_string(d, "method", value, err);
+    status = payload_take_string("method", value, false, &d->text, err);
     buf_putc(&d->text, '\0');
     if (status != WEIR_OK || d->text.failed)
         return d->text.failed ? error_nomem(err) : status;
@@ -368,12 +338,12 @@ static void place_header(struct draft *d, size_t at, size_t name_len)
 static enum weir_status take_header(const struct http_recipe *r, struct draft *d, struct slice key,
                                     struct slice value, struct weir_error *err)
 {
-    char name[NAME_SHOWN_MAX + 16];
+    char name[PAYLOAD_NAME_SHOWN_MAX + 16];
     size_t at = begin(d), name_len, value_at;
     enum weir_status status;
 
-    snprintf(name, sizeof name, "headers.%.*s", shown(key.len - 2), key.data + 1);
-    status = add_string(d, name, key, err);
+    snprintf(name, sizeof name, "headers.%.*s", payload_shown(key.len - 2), key.data + 1);
+    status = payload_take_string(name, key, false, &d->text, err);
     name_len = d->text.len - at;
     if (status == WEIR_OK)
         status = check_name(r, d->text.data + at, name_len, name, err);
@@ -384,7 +354,7 @@ static enum weir_status take_header(const struct http_recipe *r, struct draft *d
                          HEADERS_MAX);
     buf_puts(&d->text, ": ");
     value_at = d->text.len;
-    status = add_string(d, name, value, err);
+    status = payload_take_string(name, value, false, &d->text, err);
     if (status != WEIR_OK)
         return status;
     /* curl takes "Name:" for a header that is not to be sent. */
@@ -411,8 +381,10 @@ static enum weir_status take_headers(const struct http_recipe *r, struct draft *
     if (headers.len == 0)
         return WEIR_OK;
     if (json_kind(headers) != JSON_OBJECT)
-        return error_set(err, WEIR_E_FORMAT,
-                         "\"headers\" of the payload must be an object of names and strings");
+        return error_set(
+            err, WEIR_E_FORMAT,
+            "\"headers\" of the payload is %s; it must be an object of names and strings",
+            payload_kind(headers));
     json_iter_init(&it, headers);
     while (status == WEIR_OK && json_iter_next(&it, &key, &value))
         status = take_header(r, d, key, value, err);
@@ -433,49 +405,20 @@ static void take_body(struct draft *d, struct slice value)
 
 enum { URL, METHOD, HEADERS, BODY, MEMBERS };
 
-static enum weir_status refuse_others(struct slice payload, const struct json_wanted m[MEMBERS],
-                                      struct weir_error *err)
-{
-    struct json_iter it;
-    struct slice key, value;
-
-    json_iter_init(&it, payload);
-    while (json_iter_next(&it, &key, &value)) {
-        int i = 0;
-
-        while (i < MEMBERS && !json_string_equals(key, m[i].name))
-            i++;
-        if (i == MEMBERS)
-            return error_set(err, WEIR_E_FORMAT,
-                             "the payload has a field %.*s, which no request has; it may have "
-                             "\"url\", \"method\", \"headers\", \"body\"",
-                             shown(key.len), key.data);
-    }
-    return WEIR_OK;
-}
-
 static enum weir_status read_payload(const struct http_recipe *r, struct slice payload,
                                      struct draft *d, struct weir_error *err)
 {
+    static const struct payload_form form = {
+        .says = "says what is asked, as {\"url\":\"https://...\"}",
+        .nobody = "no request",
+        .members = "\"url\", \"method\", \"headers\", \"body\"",
+    };
     struct json_wanted m[MEMBERS] = {[URL] = {.name = SLICE("url")},
                                      [METHOD] = {.name = SLICE("method")},
                                      [HEADERS] = {.name = SLICE("headers")},
                                      [BODY] = {.name = SLICE("body")}};
-    struct json_fault fault;
-    enum weir_status status;
+    enum weir_status status = payload_read(&form, payload, m, MEMBERS, err);
 
-    if (!json_check(payload, &fault))
-        return error_set(err, WEIR_E_FORMAT,
-                         "the payload is not JSON: %s, at byte %zu; it says what is asked, as "
-                         "{\"url\":\"https://...\"}",
-                         fault.what, fault.offset);
-    payload = json_trim(payload);
-    if (json_kind(payload) != JSON_OBJECT)
-        return error_set(err, WEIR_E_FORMAT,
-                         "the payload must be an object that says what is asked, as "
-                         "{\"url\":\"https://...\"}");
-    json_members(payload, m, MEMBERS);
-    status = refuse_others(payload, m, err);
     if (status == WEIR_OK)
         status = take_url(d, m[URL].value, err);
     if (status == WEIR_OK)

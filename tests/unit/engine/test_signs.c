@@ -18,7 +18,7 @@ struct scene {
     struct core_executor_host *host;
     struct core_task tasks[ROWS];
     struct latch told, may_end;
-    bool nobody_was_told; /* the host had no functions to call */
+    atomic_bool nobody_was_told; /* the host had no functions to call; said by executor threads */
     pthread_t engine_thread;
 
     /* the engine's thread only, until it has gone */
@@ -75,7 +75,7 @@ static void say(struct scene *s, uint64_t token, double progress)
     if (s->host->beat)
         s->host->beat(s->host, &beat);
     else
-        s->nobody_was_told = true;
+        atomic_store(&s->nobody_was_told, true);
     memset(text, 'x', sizeof text); /* it was copied */
 }
 
@@ -212,7 +212,7 @@ static void without_a_receiver_executors_say_nothing(void **state)
     assert_null(s->host->beat);
     run_rows(s, ROWS, 0);
     engine_free(s->engine);
-    assert_true(s->nobody_was_told);
+    assert_true(atomic_load(&s->nobody_was_told));
     assert_int_equal(s->begun + s->beaten, 0);
     free(s);
 }
@@ -228,7 +228,7 @@ static void a_receiver_can_be_taken_away(void **state)
     engine_free(s->engine);
     assert_int_equal(s->begun, 1);
     assert_int_equal(s->beaten, 2);
-    assert_true(s->nobody_was_told);
+    assert_true(atomic_load(&s->nobody_was_told));
     free(s);
 }
 
