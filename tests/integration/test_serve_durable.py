@@ -108,6 +108,24 @@ def submitter(d, number, stop, accepted):
                 return
 
 
+def canceller(d, stop, asked):
+    """A process that cancels some of what runs or waits, and writes down of which it was told so (1), or may not have been (0)."""
+    rng = random.Random(SEED)
+    with open(asked, "a", encoding="utf-8", buffering=1) as out:
+        while not stop.wait(0.05):
+            try:
+                found = d.get(f"/v1/tasks?state={rng.choice(['running', 'running', 'ready'])}&limit=20")["tasks"]
+            except (OSError, ValueError, EOFError, AssertionError, http.client.HTTPException):
+                continue
+            for t in rng.sample(found, min(2, len(found))):
+                out.write(f"{t['id']} 0\n")  # before it is asked: it may be done, and the answer lost
+                try:
+                    if d.api("POST", f"/v1/tasks/{t['id']}/cancel")[0] == 200:
+                        out.write(f"{t['id']} 1\n")
+                except (OSError, ValueError, EOFError, http.client.HTTPException):
+                    pass
+
+
 def guard_of(pid):
     """The shell that ends the commands of a daemon that was killed; 0: not found."""
     for name in os.listdir("/proc"):
@@ -152,6 +170,7 @@ class Durable(ServeCase):
         stop = context.Event()
         files = [self.path(f"accepted{i}") for i in range(3)]
         crowd = [context.Process(target=submitter, args=(d, i, stop, f)) for i, f in enumerate(files)]
+        crowd.append(context.Process(target=canceller, args=(d, stop, self.path("asked"))))
         for p in crowd:
             p.start()
         began = time.monotonic()
@@ -166,7 +185,7 @@ class Durable(ServeCase):
                 p.join(60 * SLOWNESS)
                 if p.is_alive():
                     p.kill()
-        self.assertEqual([p.exitcode for p in crowd], [0, 0, 0])
+        self.assertEqual([p.exitcode for p in crowd], [0, 0, 0, 0])
         wait_until(lambda: lifekit.is_quiet(d), 180, "all tasks to end")
         accepted = {}
         for f in files:
@@ -184,14 +203,13 @@ class Durable(ServeCase):
             self.assertEqual(len(by_key[key]), 1, f"{key} was accepted, and is there {len(by_key[key])} times")
             if task:
                 self.assertEqual(by_key[key][0]["id"], task)
-        for its in by_key.values():
-            self.assertEqual([t["state"] for t in its], ["done"], its)
         told = lifekit.events(d)
         lives = lifekit.check_lives(told)
+        done = self.check_cancelled([t for its in by_key.values() for t in its], lives)
         for t, its in lives.items():
-            self.assertEqual(sum(e["kind"] == "task.done" for e in its), 1, f"task {t}")
+            self.assertEqual(sum(e["kind"] == "task.done" for e in its), t in done, f"task {t}")
         self.assertTrue(any(e["kind"] == "runner.lost" for e in told), "nothing ran when it was killed: the test shows nothing")
-        self.check_said(d, lives)
+        self.check_said(d, lives, done)
         lifekit.check_counters(d)
         self.assertEqual(d.stop(), 0)
         self.assertEqual(lifekit.processes(self.dir), [])
@@ -199,12 +217,27 @@ class Durable(ServeCase):
             self.assertEqual(db.execute("PRAGMA integrity_check").fetchall(), [("ok",)])
         db.close()
 
+    def check_cancelled(self, tasks, lives):
+        """Whoever was told that a task is cancelled can rely on it, unless it was done just then; all others are done: returns these."""
+        asked, told = set(), set()
+        with open(self.path("asked"), encoding="utf-8") as lines:
+            for task, answer in (line.split() for line in lines):
+                (told if answer == "1" else asked).add(int(task))
+        for t in tasks:
+            its = lives[t["id"]]
+            self.assertIn(t["state"], ("done", "cancelled") if t["id"] in asked else ("done",), its)
+            if t["id"] in told and t["state"] == "done":
+                # It ran, was marked, and its attempt came to its end first.
+                self.assertIn({"cancel": True}, [e.get("detail") for e in its if e["kind"] == "task.changed"], its)
+        self.assertGreater(len(told), 0, "nothing was cancelled: the test shows nothing")
+        return {t["id"] for t in tasks if t["state"] == "done"}
+
     def story(self, d, task, lives):
         told = [f"{e['at'][11:]} {e['kind']} {e.get('attempt', '')} {e.get('detail', '')}" for e in lives[task]]
         log = [line for line in d.log().splitlines() if f"task {task} " in line or "ready" in line]
         return "\n".join([*told, *log])
 
-    def check_said(self, d, lives):
+    def check_said(self, d, lives, done):
         begins, ends = collections.Counter(), collections.Counter()
         with open(self.path("said"), encoding="utf-8") as lines:
             for line in lines:
@@ -212,7 +245,7 @@ class Durable(ServeCase):
                 if what == "overlap":
                     self.fail(f"task {task} ran while its attempt before was still alive: {self.story(d, int(task), lives)}")
                 (begins if what == "begin" else ends)[int(task)] += 1
-        for t, its in lives.items():
+        for t, its in ((t, lives[t]) for t in done):
             self.assertGreaterEqual(ends[t], 1, f"task {t} is done, and was never run to its end")
             # What the record calls completed has been; it may have been more often, where a kill came before the record.
             self.assertEqual(sum(e["kind"] == "runner.completed" for e in its), 1, f"task {t}")

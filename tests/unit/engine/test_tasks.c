@@ -327,6 +327,52 @@ static void what_the_store_did_not_take_has_not_happened(void **state)
     leave(&h);
 }
 
+/* An attempt that runs goes on: whoever is told of a failure can rely on that nothing has changed. */
+static void a_cancel_that_the_store_did_not_take_ends_nothing(void **state)
+{
+    struct desk_house h;
+    struct registry_spec spec = spec_of("wait"), other = spec_of("ok");
+    struct registry_op op = {.kind = REGISTRY_CANCEL};
+    struct weir_error why = {0};
+
+    (void)state;
+    furnish(&h, 0);
+    add_pool(&h, "work", 1);
+    engine_tasks_start(h.tasks);
+    op.cancel.task = submit(&h, &spec);
+    assert_true(latch_wait(&h.work.begun, 1));
+    (void)submit(&h, &other); /* what was to be written before it is, and not what fails */
+    memory_registry_fail_next(h.registry, 1);
+    assert_int_equal(engine_tasks_apply(h.tasks, &op, &why), WEIR_E_IO);
+    latch_add(&h.work.open, 1);
+    assert_int_equal(await(&h, op.cancel.task), REGISTRY_DONE);
+    leave(&h);
+}
+
+/* It was told to stop, and asked for the task's cancel: both are kept. */
+static void what_was_cancelled_is_not_put_back_by_a_stop(void **state)
+{
+    struct desk_house h;
+    struct registry_spec spec = spec_of("wait");
+    struct registry_op op = {.kind = REGISTRY_CANCEL};
+    uint64_t left = 0;
+
+    (void)state;
+    furnish(&h, 0);
+    add_pool(&h, "work", 1);
+    engine_tasks_start(h.tasks);
+    op.cancel.task = submit(&h, &spec);
+    assert_true(latch_wait(&h.work.begun, 1));
+    engine_tasks_stop(h.tasks, 0, 0, true, &left);
+    assert_int_equal(left, 1);
+    ok(engine_tasks_apply(h.tasks, &op, &err));
+    latch_add(&h.work.open, 1);
+    engine_tasks_close(h.tasks);
+    assert_int_equal(view(&h, op.cancel.task).state, REGISTRY_CANCELLED);
+    engine_free(h.engine);
+    h.registry->ops->close(h.registry);
+}
+
 static void stopping_puts_back_what_does_not_end_in_time(void **state)
 {
     struct desk_house h;
@@ -406,6 +452,8 @@ int main(void)
         cmocka_unit_test(cancelling_takes_what_waits_and_ends_what_runs),
         cmocka_unit_test(a_store_that_fails_for_a_while_loses_nothing),
         cmocka_unit_test(what_the_store_did_not_take_has_not_happened),
+        cmocka_unit_test(a_cancel_that_the_store_did_not_take_ends_nothing),
+        cmocka_unit_test(what_was_cancelled_is_not_put_back_by_a_stop),
         cmocka_unit_test(stopping_puts_back_what_does_not_end_in_time),
         cmocka_unit_test(a_token_is_never_given_twice_whatever_the_clock_says),
     };
