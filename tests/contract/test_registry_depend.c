@@ -607,6 +607,134 @@ static void a_long_chain_fails_as_one(void **state)
     assert_int_equal(registrykit_state(k, CHAIN - 1), REGISTRY_FAILED);
 }
 
+/* ---- a check in pieces ---- */
+
+struct whole {
+    uint64_t stuck, news, pieces;
+};
+
+/* From piece to piece, until it is through. */
+static struct whole check_on(struct registrykit *k, uint32_t max)
+{
+    struct whole w = {0};
+    bool more = true;
+
+    while (more) {
+        struct registry_op op = {.kind = REGISTRY_CHECK, .check = {.max = max}};
+
+        assert_int_equal(registrykit_apply(k, &op), WEIR_OK);
+        more = op.check.ret_more;
+        w.stuck = op.check.ret_stuck;
+        w.news += op.check.ret_new;
+        assert_true(++w.pieces < 1000);
+    }
+    return w;
+}
+
+static size_t times_told(struct registrykit *k)
+{
+    const char *at = registrykit_new_events(k);
+    size_t count = 0;
+
+    for (; (at = strstr(at, "deadlock.detected")); at++)
+        count++;
+    return count;
+}
+
+/* 1 and 2 are ready; the others wait for those two before them, so all wait for both in the end. */
+static void make_braid(struct registrykit *k, uint64_t count)
+{
+    registrykit_submit(k, plain);
+    registrykit_submit(k, plain);
+    for (uint64_t id = 3; id <= count; id++)
+        registrykit_submit_after(k, plain, AFTER(id - 2, id - 1));
+    registrykit_new_events(k);
+}
+
+static void a_check_in_pieces_finds_what_one_finds(void **state)
+{
+    struct registrykit *k = *state;
+    struct whole w;
+
+    make_braid(k, 30);
+    w = check_on(k, 1);
+    assert_true(w.stuck == 0 && w.news == 0);
+    registrykit_do(k, op_cancel(2));
+    registrykit_submit_after(k, plain, AFTER(1));
+    w = check_on(k, 1);
+    assert_true(w.stuck == 28 && w.news == 28);
+    assert_int_equal(times_told(k), 28);
+    assert_true(registrykit_view(k, 30).stuck && !registrykit_view(k, 31).stuck);
+    assert_int_equal(check_on(k, 1).stuck, 28); /* nothing has changed */
+    registrykit_do(k, op_delete(2));
+    w = check_on(k, 7);
+    assert_true(w.stuck == 28 && w.news == 0);
+    assert_int_equal(times_told(k), 0);
+}
+
+static void what_changes_during_a_check_is_found_by_the_next(void **state)
+{
+    struct registrykit *k = *state;
+
+    for (uint32_t pieces = 0; pieces < 40; pieces += 3) {
+        struct registry_op op = {.kind = REGISTRY_CHECK, .check = {.max = 3}};
+        bool more = true;
+        struct whole w;
+
+        registrykit_close(k);
+        registrykit_open(k, k->kind);
+        make_braid(k, 30);
+        registrykit_do(k, op_cancel(2));
+        for (uint32_t i = 0; i < pieces && more; i++) {
+            assert_int_equal(registrykit_apply(k, &op), WEIR_OK);
+            more = op.check.ret_more;
+        }
+        registrykit_do(k, op_resolve(3, REGISTRY_RESOLVE_RUN));
+        registrykit_do(k, op_retry(2));
+        registrykit_do(k, op_resolve(20, REGISTRY_RESOLVE_CANCEL));
+        registrykit_submit_after(k, plain, AFTER(19));
+        registrykit_submit_after(k, plain, AFTER(30));
+        if (more)
+            check_on(k, 3);
+        w = check_on(k, 3);
+        assert_int_equal(w.stuck, 11); /* 21 to 30, and 32 */
+        for (uint64_t id = 3; id <= 32; id++)
+            assert_int_equal(registrykit_view(k, id).stuck, id != 31 && id > 20);
+    }
+}
+
+static void a_piece_that_fails_costs_no_word(void **state)
+{
+    struct registrykit *k = *state;
+    size_t told = 0;
+
+    for (uint32_t fails_at = 0; fails_at < 40; fails_at++) {
+        struct registry_op op = {.kind = REGISTRY_CHECK, .at_ns = k->now, .check = {.max = 3}};
+        bool more = true;
+
+        if (fails_at % 8 == 0) {
+            registrykit_close(k);
+            registrykit_open(k, k->kind);
+            make_braid(k, 30);
+            told = 0;
+        }
+        registrykit_do(k, fails_at % 2 ? op_retry(2) : op_cancel(2));
+        for (uint32_t i = 0; more; i++) {
+            enum weir_status status;
+
+            k->kind->fail_next(k->r, i == fails_at);
+            status = k->r->ops->apply(k->r, &op, &k->err);
+            assert_int_equal(status, i == fails_at ? WEIR_E_IO : WEIR_OK);
+            assert_null(k->kind->check(k->r));
+            more = status != WEIR_OK || op.check.ret_more;
+        }
+        k->kind->fail_next(k->r, 0);
+        assert_int_equal(op.check.ret_stuck, fails_at % 2 ? 0 : 28);
+        told += fails_at % 2 ? 0 : 28;
+    }
+    assert_int_equal(times_told(k), told);
+}
+
 int main(void)
 {
     static const struct registrykit_test tests[] = {
@@ -632,6 +760,9 @@ int main(void)
         REGISTRYKIT_TEST(a_dependency_that_is_met_closes_no_circle),
         REGISTRYKIT_TEST(a_dependency_that_was_dropped_can_be_added_again),
         REGISTRYKIT_TEST(a_long_chain_fails_as_one),
+        REGISTRYKIT_TEST(a_check_in_pieces_finds_what_one_finds),
+        REGISTRYKIT_TEST(what_changes_during_a_check_is_found_by_the_next),
+        REGISTRYKIT_TEST(a_piece_that_fails_costs_no_word),
     };
 
     return registrykit_main(tests, sizeof(tests) / sizeof(tests[0]));

@@ -76,6 +76,21 @@ static const char *check_pools(const struct desk *d)
     return running != d->run_count ? "desk: attempts run in no pool" : NULL;
 }
 
+/* As long as something of a line is here, the host has it, and under its number no other one. */
+static bool has_line(const struct desk *d, const struct desk_task *t)
+{
+    const struct schedule_line *l = t->place.line;
+
+    switch (t->state) {
+    case DESK_TASK_READY:
+        return d->host->line(d->host, schedule_line_id(l)) != NULL;
+    case DESK_TASK_RUNNING:
+        return d->host->line(d->host, schedule_line_id(l)) == t->attempt->shown.line;
+    default:
+        return true; /* it is out of its line */
+    }
+}
+
 static const char *check_tasks(const struct desk *d)
 {
     struct desk_task *t;
@@ -90,6 +105,8 @@ static const char *check_tasks(const struct desk *d)
             return "desk: I2: a task that runs has no attempt";
         if (t->place.aside != (t->state == DESK_TASK_READY && window_is_aside(d, t)))
             return "desk: a task is aside for no reason";
+        if (!has_line(d, t))
+            return "desk: the line of a task is gone";
     }
     return bytes != d->window_bytes ? "desk: the bytes of the window are counted wrongly" : NULL;
 }

@@ -13,8 +13,9 @@
 
 #define LOOK_NS  NS_PER_S
 #define PURGE_NS (60 * NS_PER_S)
-/* Rows that go in one transaction: a bite that holds nobody up for long. */
+/* Rows that go, or are looked at, in one transaction: a bite that holds nobody up for long. */
 #define PURGE_ROWS 2000
+#define CHECK_ROWS 5000
 
 struct chore_op {
     struct registry_op op; /* first */
@@ -46,17 +47,28 @@ static void checked(struct registry_op *op)
 {
     struct house *h = of(op)->house;
 
-    if (op->err.status == WEIR_OK) {
+    bool more = op->err.status == WEIR_OK && op->check.ret_more;
+    unsigned long told = 0;
+
+    if (op->err.status == WEIR_OK)
+        told = atomic_fetch_add(&h->deadlocks_told, (unsigned long)op->check.ret_new) +
+               (unsigned long)op->check.ret_new;
+    if (op->err.status == WEIR_OK && !more) {
         atomic_store(&h->deadlocks, (unsigned long)op->check.ret_stuck);
-        if (op->check.ret_new > 0)
+        atomic_store(&h->deadlocks_told, 0);
+        if (told > 0)
             daemon_log(
                 h->log, CONFIG_WARNING,
-                "%llu more tasks wait for what can never be: weir task list --stuck shows them, "
+                "%lu more tasks wait for what can never be: weir task list --stuck shows them, "
                 "weir task resolve ends it",
-                (unsigned long long)op->check.ret_new);
+                told);
     }
+    /* In this order: whoever sees that there is more may send the next one. */
     atomic_store(&h->checking, false);
+    atomic_store(&h->check_more, more);
     mem_free(op);
+    if (more)
+        house_wake(h);
 }
 
 static void check(struct house *h)
@@ -66,10 +78,12 @@ static void check(struct house *h)
     if (atomic_exchange(&h->checking, true))
         return; /* the one before is not through */
     c = new_op(h, REGISTRY_CHECK, checked);
-    if (c)
-        engine_tasks_send(h->tasks, &c->op);
-    else
+    if (!c) {
         atomic_store(&h->checking, false);
+        return;
+    }
+    c->op.check.max = CHECK_ROWS;
+    engine_tasks_send(h->tasks, &c->op);
 }
 
 /* ---- what is old enough ---- */
@@ -78,8 +92,8 @@ static void purged(struct registry_op *op)
 {
     struct house *h = of(op)->house;
 
-    atomic_store(&h->purge_more, op->err.status == WEIR_OK && op->purge.ret_more);
     atomic_store(&h->purging, false);
+    atomic_store(&h->purge_more, op->err.status == WEIR_OK && op->purge.ret_more);
     mem_free(op);
     house_wake(h);
 }
@@ -433,7 +447,7 @@ struct instant chores_run(struct house *h, struct instant now)
         look_around(h);
         tell_of_store(h);
     }
-    if (is_due(&h->check_at, check_each_ns(h), now))
+    if (is_due(&h->check_at, check_each_ns(h), now) || atomic_exchange(&h->check_more, false))
         check(h);
     if (is_due(&h->purge_at, PURGE_NS, now) || atomic_exchange(&h->purge_more, false))
         purge(h);

@@ -54,6 +54,7 @@ struct house {
     pthread_mutex_t config_lock; /* of: (reloads come from the API too, one at a time) */
     struct config *config;
     atomic_ulong deadlocks, reloads, reload_failures;
+    atomic_ulong deadlocks_told; /* by the check that is under way */
 
     atomic_bool stop_wished;
     atomic_bool stopping;  /* no reload any more */
@@ -64,7 +65,7 @@ struct house {
     /* chores */
     struct history *history;
     struct instant look_at, check_at, purge_at;
-    atomic_bool checking, purging, purge_more;
+    atomic_bool checking, check_more, purging, purge_more;
     bool store_failed;     /* and the log has it */
     int64_t wall_ahead_ns; /* of the steady clock, at the last look */
     bool set_back;         /* it was, while nobody ran */

@@ -115,6 +115,7 @@ enum weir_status memory_op_check(struct memory_registry *m, struct registry_op *
     uint64_t walk = ++m->walk_number;
 
     op->check.ret_stuck = op->check.ret_new = 0;
+    op->check.ret_more = false;
     find_living(m, walk);
     for (uint64_t i = 0; i < m->c.tasks; i++) {
         struct memory_task *t = m->tasks[i];

@@ -213,6 +213,7 @@ static void op_clear(struct registry_op *op)
         break;
     case REGISTRY_CHECK:
         op->check.ret_stuck = op->check.ret_new = 0;
+        op->check.ret_more = false;
         break;
     case REGISTRY_PURGE:
         op->purge.ret_more = false;
@@ -245,6 +246,7 @@ static void registry_undo(struct sqlite_registry *r)
     r->mark = r->durable;
     r->pen.count = 0;
     r->graph_same = false;
+    r->check = check_free(r->check);
     intern_cut(&r->names, r->names_durable);
     memset(r->outcome_names, 0, sizeof(r->outcome_names));
     memset(r->reason_names, 0, sizeof(r->reason_names));

@@ -357,8 +357,9 @@ struct sqlite_registry {
     uint64_t held, held_durable; /* of all lines */
     uint64_t transaction, op_number;
     uint64_t fail_next; /* tests only */
-    bool graph_same;    /* no dependency has changed since the last CHECK, which found so many: */
+    bool graph_same;    /* no dependency has changed since the last CHECK began, which found so many: */
     uint64_t stuck;
+    struct check *check; /* that is under way */
     unsigned char opts[OPTS_BYTES_MAX], run[RUN_BYTES_MAX]; /* bound */
     /* What the op that is applied has made ready. */
     struct registry_task **ready_end;
@@ -582,6 +583,8 @@ enum weir_status op_wake(struct sqlite_registry *r, struct registry_op *op, stru
 enum weir_status op_tell(struct sqlite_registry *r, struct registry_op *op, struct weir_error *err);
 enum weir_status op_check(struct sqlite_registry *r, struct registry_op *op,
                           struct weir_error *err);
+/* NULL-safe; returns NULL. */
+struct check *check_free(struct check *c);
 enum weir_status op_purge(struct sqlite_registry *r, struct registry_op *op,
                           struct weir_error *err);
 

@@ -423,6 +423,7 @@ static void registry_close(struct core_registry *base)
     if (r->lock_fd >= 0)
         close(r->lock_fd);
     lineset_close(r);
+    check_free(r->check);
     intern_free(&r->names);
     idmap_free(&r->batches);
     rows_close(r);
