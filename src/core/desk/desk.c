@@ -51,6 +51,8 @@ enum weir_status desk_new(const struct desk_options *o, struct desk **ret, struc
     list_init(&d->stale);
     for (size_t i = 0; i < DESK_HOLD_LISTS; i++)
         list_init(&d->holds[i]);
+    list_init(&d->wants);
+    d->ask_at = INSTANT_NEVER;
     heap_init(&d->waits, wait_less);
     heap_init(&d->silences, silence_less);
     d->finished_tail = &d->finished;

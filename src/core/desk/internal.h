@@ -134,6 +134,11 @@ struct desk {
     struct list holds[DESK_HOLD_LISTS];
     size_t hold_count;
     struct registry_task *stash; /* handed over, when there was no memory for them */
+    struct list wants;           /* schedule_supply: lines that wait for their turn to be asked for more */
+    size_t takes;                /* lines that are being asked for */
+    uint64_t asked_tasks;        /* the most that these bring */
+    struct instant ask_at; /* there was no memory to ask: again then; NEVER */
+    bool missed;           /* by desk_line_ready() */
     struct instant look_at;      /* at tasks that wait for workers */
     struct instant unbar_at;     /* what did not fit into a fallback is tried again; NEVER: nothing */
     bool waking;                 /* a WAKE is under way */
@@ -198,7 +203,7 @@ void window_bring_back(struct desk_pool *p, uint64_t worker, struct instant now)
 void window_end_written(struct desk *d, uint64_t task, bool ok, struct instant now);
 /* The pool goes: tasks that wait for it do not count there any more. */
 void window_leave_pool(struct desk_pool *p, struct instant now);
-/* Asks the registry for more of the line when it runs low. */
+/* Asks the registry for more of the line when it runs low, in its turn. */
 void window_refill(struct desk *d, struct schedule_line *l, struct instant now);
 void window_taken(struct desk *d, struct registry_op *op, struct instant now);
 struct instant window_run(struct desk *d, struct instant now);
