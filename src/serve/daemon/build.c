@@ -352,10 +352,12 @@ static void configured(void *ctx, const char *pool, struct buf *out)
         const struct config_pool *p = &c->pools.items[i];
 
         if (strcmp(p->name, pool) == 0)
-            buf_printf(out, "%d %lld %.17g %lld %lld %.17g %lld %lld", p->enabled,
-                       (long long)p->max_concurrency, p->cpu, (long long)p->memory_bytes,
-                       (long long)p->reserve.min_priority, p->reserve.share,
-                       (long long)p->burst.places, (long long)p->burst.time_ns);
+            buf_printf(out, "%d %lld %.17g %lld %lld %.17g %lld %lld %d %.17g %lld %lld",
+                       p->enabled, (long long)p->max_concurrency, p->cpu,
+                       (long long)p->memory_bytes, (long long)p->reserve.min_priority,
+                       p->reserve.share, (long long)p->burst.places, (long long)p->burst.time_ns,
+                       p->follow.what, p->follow.target, (long long)p->follow.min,
+                       (long long)p->follow.max);
     }
     pthread_mutex_unlock(&h->config_lock);
 }

@@ -156,6 +156,8 @@ static void follow(struct desk *d, struct house_pool *hp, struct look *l)
     if (!p)
         return;
     program = desk_pool_get_options(p)->ctx;
+    if (poolset_by_hand(program))
+        return;
     a = core_pool_permits(desk_core_pool(p));
     limit = follow_step(&hp->follow, l->now,
                         &(struct follow_reading){
