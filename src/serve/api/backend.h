@@ -108,7 +108,7 @@ struct api_status {
 
 /* NULL: as it is. */
 struct api_pool_change {
-    const size_t *max_concurrency; /* 0: what the configuration says, or what it follows */
+    const size_t *max_concurrency;          /* 0: what the configuration says, or what it follows */
     const uint64_t *cpu_milli, *memory_mib; /* quotas; 0: none */
     const int32_t *reserve_min_priority;    /* both or none */
     const double *reserve_share;

@@ -30,8 +30,8 @@ struct api {
     bool stopping;
     bool feeding; /* the feeder's thread is there */
     pthread_t feeder;
-    struct list followers;  /* struct results_stream: of results, by `link` */
-    struct list batch_uses; /* struct batch_use, by `link` */
+    struct list followers;      /* struct results_stream: of results, by `link` */
+    struct list batch_uses;     /* struct batch_use, by `link` */
     pthread_cond_t place_found; /* of one of them */
 };
 

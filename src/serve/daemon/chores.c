@@ -261,8 +261,8 @@ static enum weir_status resume_pool(struct registry_reader *reader, const char *
     enum weir_status status;
 
     r->newest_ns = 0;
-    status = reader->ops->history(reader, pool, HISTORY_FINEST_S, from_ns, now_ns, note_newest, r,
-                                  err);
+    status =
+        reader->ops->history(reader, pool, HISTORY_FINEST_S, from_ns, now_ns, note_newest, r, err);
     if (status == WEIR_OK && r->newest_ns == 0) /* nobody ran for long */
         status =
             reader->ops->history(reader, pool, HISTORY_FINEST_S, 0, now_ns, note_newest, r, err);

@@ -163,9 +163,8 @@ static enum weir_status plan_pools(struct reload *r)
     if (!r->plans)
         return error_nomem(r->err);
     for (size_t i = 0; status == WEIR_OK && i < r->changes.count; i++) {
-        const struct config_pool *p = makes_pool(&r->changes.items[i])
-                                          ? find_config(r->now, r->changes.items[i].what)
-                                          : NULL;
+        const struct config_pool *p =
+            makes_pool(&r->changes.items[i]) ? find_config(r->now, r->changes.items[i].what) : NULL;
 
         if (p)
             status = poolset_plan(r->house->pools, p, &r->plans[i], r->err);
