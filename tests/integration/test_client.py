@@ -87,6 +87,29 @@ class Submit(Shared):
         self.assertEqual(sorted(task["after"]), [first, second])
         self.assertEqual(self.d.task(self.held("--skill", "img"))["skill"], "img")
 
+    def test_what_is_not_there_is_accepted_and_warned_of(self):
+        for args, says in ((["--pool", "nope"], 'there is no pool "nope"'), (["--slot", "tpu"], 'there is no slot "tpu"')):
+            done = self.weir("submit", *args, "--shell", "true", status=0)
+            self.assertIn(f"warning: {says}; it waits until the configuration has one", done.err)
+            number = int(done.out)
+            shown = wait_until(lambda: (text := self.weir("task", "show", number).out) and "waits_for" in text and text, 20,
+                               "it to wait")
+            self.assertRegex(shown, r"(?m)^waits_for +why (no_pool, detail no pool has the name \"nope\"|never)")
+            self.weir("task", "cancel", number, status=0)
+        done = self.weir("submit", "--lines", "-", "--pool", "nope", stdin="1\n2\n", status=0)
+        self.assertRegex(done.err, 'accepted 2 tasks\n.*warning: there is no pool "nope"')
+        # What is there, or goes to the default pool, is nothing to warn of.
+        for args in (["--pool", "sh"], ["--skill", "img"], ["--skill", "unheard"], ["--slot", "gpu"], []):
+            self.assertEqual(self.weir("submit", *args, "--shell", "true", status=0).err, "")
+
+    def test_without_a_default_pool(self):
+        d = self.daemon({"pools": [{"name": "a", "kind": "command", "skills": ["x"]}, {"name": "b", "kind": "command"}]})
+        done = d.weir("submit", "--skill", "y", "--shell", "true", status=0)
+        self.assertIn('no pool offers the skill "y"', done.err)
+        why = wait_until(lambda: d.task(int(done.out)).get("waits_for"), 20, "it to wait")
+        self.assertEqual(why, {"why": "no_pool", "detail": 'no pool offers the skill "y" that it asks for, and there is no default pool'})
+        self.assertEqual(d.weir("submit", "--skill", "x", "--wait", "--shell", "true", status=0).err, "")
+
     def test_the_same_idempotency_key_gives_the_first_task(self):
         first = self.held("--idempotency-key", "idem")
         done = self.weir("submit", "--shell", "true", "--idempotency-key", "idem", status=0)

@@ -7,11 +7,11 @@ import resource
 import unittest
 
 from servekit import ServeCase
-from weirtest import wait_until
+from weirtest import ROOT, wait_until
 
 
 def pool(name, **more):
-    return {"name": name, "kind": "command", "max_concurrency": 2, **more}
+    return {"name": name, **{"kind": "command", "max_concurrency": 2, **more}}
 
 
 class Reload(ServeCase):
@@ -108,6 +108,64 @@ class Reload(ServeCase):
         self.assertRegex(done.err, r"(?m)^weir config reload: .*: pool a: ")
         self.assertRegex(done.err, r"(?m)^  failed: pool c: ")
         self.assertRegex(done.err, r"(?m)^  applied: pool b: max_concurrency: changed while it runs$")
+
+
+class LimitsByHand(ServeCase):
+    """A limit that follows a queue, and somebody who knows better."""
+
+    def config(self, target=1):
+        follow = {"what": "queue", "target": target, "min": 1, "max": 8}
+        workers = {"kind": "process", "process": [os.path.join(ROOT, "examples", "workers", "upper.sh")], "lazy": True,
+                   "max_concurrency": 8}
+        return {"pools": [pool("a", **workers, follow=follow), pool("b", **workers, enabled=False, follow={**follow, "target": 1})]}
+
+    def limits(self, d):
+        p = d.get("/v1/pools/a")
+        return p["max_concurrency"], p.get("limit_by_hand", False)
+
+    def wait_look(self, d, queued):
+        """Until those limits that follow something have been looked at: that of b follows its queue."""
+        for _ in range(queued - d.get("/v1/pools/b")["queue"]["ready"]):
+            d.submit({"pool": "b", "payload": {"argv": ["true"]}})
+        wait_until(lambda: d.get("/v1/pools/b")["max_concurrency"] == queued, 20, "a look at the queues")
+
+    def test_a_limit_that_is_set_by_hand_is_not_taken_away_by_what_it_follows(self):
+        d = self.daemon(self.config())
+        self.wait_look(d, 2)
+        self.assertEqual(self.limits(d), (1, False))
+        self.assertEqual(d.api("PATCH", "/v1/pools/a", {"max_concurrency": 5})[1]["limit_by_hand"], True)
+        self.wait_look(d, 3)
+        self.assertEqual(self.limits(d), (5, True))
+        d.kill9()
+        d.start()
+        self.wait_look(d, 4)
+        self.assertEqual(self.limits(d), (5, True))
+        # Taken back.
+        d.weir("pool", "limit", "a", "configured", status=0)
+        self.wait_look(d, 5)
+        self.assertEqual(self.limits(d), (1, False))
+        # Another limit is none of it: it follows after a restart, too.
+        d.weir("pool", "limit", "a", "--cpu", "4", status=0)
+        d.restart()
+        self.wait_look(d, 6)
+        self.assertEqual(self.limits(d), (1, False))
+        # What the file says of the pool anew is what holds.
+        d.weir("pool", "limit", "a", "7", status=0)
+        d.configure(self.config(target=2))
+        self.assertEqual(d.api("POST", "/v1/config/reload", {})[0], 200)
+        self.wait_look(d, 7)
+        self.assertEqual(self.limits(d), (1, False))
+
+    def test_one_that_follows_nothing_goes_back_to_what_the_file_says(self):
+        d = self.daemon({"pools": [pool("a", max_concurrency=4)]})
+        d.weir("pool", "limit", "a", "9", status=0)
+        self.assertEqual(self.limits(d), (9, True))
+        status, answer = d.api("PATCH", "/v1/pools/a", {"max_concurrency": None})
+        self.assertEqual((status, answer["max_concurrency"]), (200, 4))
+        d.restart()
+        self.assertEqual(self.limits(d), (4, False))
+        self.assertEqual(d.api("PATCH", "/v1/pools/a", {"max_concurrency": "4"})[0], 400)
+        self.assertIn("configured", d.weir("pool", "limit", "a", "much", status=2).err)
 
 
 if __name__ == "__main__":

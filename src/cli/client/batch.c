@@ -73,6 +73,7 @@ static int submit(struct client *c, void *options)
         if (!c->o->json)
             submit_tell_accepted(c);
         put_id(c);
+        submit_warn(c, o);
     }
     submit_options_free(o);
     return result;

@@ -386,9 +386,12 @@ static enum weir_status put_limits(const struct client *c, const struct limit_op
         char json[24];
         int64_t places;
 
-        if (parse_count(c->o->words.items[1], 1, 1000000, &places, err) != WEIR_OK)
-            return error_prefix(err, "the limit");
-        snprintf(json, sizeof json, "%" PRId64, places);
+        if (strcmp(c->o->words.items[1], "configured") == 0)
+            snprintf(json, sizeof json, "null");
+        else if (parse_count(c->o->words.items[1], 1, 1000000, &places, err) != WEIR_OK)
+            return error_prefix(err, "the limit (a number, or \"configured\")");
+        else
+            snprintf(json, sizeof json, "%" PRId64, places);
         verbs_put_body(body, "max_concurrency", json);
     }
     status = put_quotas(o, body, err);
@@ -431,10 +434,12 @@ static const struct client_verb verbs[] = {
      .run = show},
     {.name = "limit",
      .help = "change the limits of a pool, while it runs",
-     .usage = "[options] POOL [N]",
+     .usage = "[options] POOL [N|configured]",
      .intro = "Changes how many attempts (N) run in a pool at once, and its other limits, while it "
               "runs. What runs goes on; a pool that is over its new limit starts nothing until it "
-              "is below. A restart or a reload takes what the configuration says.",
+              "is below. A limit that follows something stands still then. It holds, also over a "
+              "restart, until the pool's lines in the configuration change, or until it is taken "
+              "back: configured instead of N.",
      .words = "pool",
      .words_min = 1,
      .words_max = 2,

@@ -99,7 +99,8 @@ static void put_accepted(struct buf *out, struct slice problem, struct slice det
     if (!json_member(problem, "batch", &value) || !json_int64(value, &n))
         return;
     if (slice_equal(view_member(problem, "batch_open"), SLICE("false")))
-        buf_printf(out, "  batch %" PRId64 " has %" PRId64 " tasks and takes no more\n", n, accepted);
+        buf_printf(out, "  batch %" PRId64 " has %" PRId64 " tasks and takes no more\n", n,
+                   accepted);
     else
         buf_printf(out, "  batch %" PRId64 " is open\n", n);
 }

@@ -129,14 +129,15 @@ static int submit_lines(struct client *c, const struct submit_options *o)
         return result;
     if (c->o->json) {
         put_answer(c);
-        return CLI_OK;
+    } else {
+        submit_tell_accepted(c);
+        ranges = view_member(buf_slice(&c->body), "ranges");
+        if (json_trim(ranges).len > 2) {
+            problem_put_ranges(&c->out, ranges);
+            buf_putc(&c->out, '\n');
+        }
     }
-    submit_tell_accepted(c);
-    ranges = view_member(buf_slice(&c->body), "ranges");
-    if (json_trim(ranges).len > 2) {
-        problem_put_ranges(&c->out, ranges);
-        buf_putc(&c->out, '\n');
-    }
+    submit_warn(c, o);
     return CLI_OK;
 }
 
@@ -163,6 +164,7 @@ static int submit_one(struct client *c, const struct submit_options *o)
         put_answer(c);
     else if (!o->wait)
         buf_printf(&c->out, "%" PRId64 "\n", id);
+    submit_warn(c, o);
     if (!o->wait)
         return CLI_OK;
     result = follow_task(c, id);

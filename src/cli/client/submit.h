@@ -1,7 +1,8 @@
 /*
  * Tasks on their way to the daemon: what `weir submit` and `weir batch submit` share.
  *
- * submit_task.c makes the JSON of a task of the options; submit_lines.c streams a file of payloads or tasks.
+ * submit_task.c makes the JSON of a task of the options; submit_lines.c streams a file of payloads or tasks; submit_warn.c looks
+ * whether what they name is there.
  */
 #ifndef CLI_CLIENT_SUBMIT_H
 #define CLI_CLIENT_SUBMIT_H
@@ -48,6 +49,8 @@ bool submit_any_member(const struct submit_options *o);
  */
 int submit_stream(struct client *c, const struct submit_options *o, const char *file,
                   const char *path);
+/* After it is accepted: on standard error, whether a pool, skill or slot of the options is not there. c->body is lost. */
+void submit_warn(struct client *c, const struct submit_options *o);
 /* "accepted 2,000 tasks" on standard error. */
 void submit_tell_accepted(const struct client *c);
 

@@ -20,6 +20,7 @@ struct api_pool {
     bool enabled, draining;
     bool is_default;        /* tasks that name neither pool nor skill go there */
     size_t max_concurrency; /* as it is set */
+    bool limit_by_hand;     /* that is not what the configuration says */
     size_t limit;           /* in force */
     size_t running;
     double utilisation; /* 0 to 1 */
@@ -107,7 +108,7 @@ struct api_status {
 
 /* NULL: as it is. */
 struct api_pool_change {
-    const size_t *max_concurrency;
+    const size_t *max_concurrency;          /* 0: what the configuration says, or what it follows */
     const uint64_t *cpu_milli, *memory_mib; /* quotas; 0: none */
     const int32_t *reserve_min_priority;    /* both or none */
     const double *reserve_share;

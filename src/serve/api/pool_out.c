@@ -118,6 +118,8 @@ void out_pool(struct buf *buf, const struct api_pool *p, const uint64_t queue[RE
     out_bool(&o, "draining", p->draining);
     out_bool(&o, "default", p->is_default);
     out_u64(&o, "max_concurrency", p->max_concurrency);
+    if (p->limit_by_hand)
+        out_bool(&o, "limit_by_hand", true);
     out_u64(&o, "limit", p->limit);
     out_u64(&o, "running", p->running);
     out_number(&o, "utilisation", p->utilisation);

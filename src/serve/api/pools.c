@@ -149,6 +149,7 @@ void get_pool(struct http_request *req, void *ctx)
 #define BURST_SECONDS_MAX 86400
 
 struct pool_fields {
+    struct slice limit;
     int64_t max_concurrency;
     double cpu;
     uint64_t memory_bytes;
@@ -158,8 +159,7 @@ struct pool_fields {
 };
 
 static const struct field pool_table[] = {
-    {FIELD(struct pool_fields, max_concurrency, "max_concurrency", FIELD_INT), .min = 1,
-     .max = POOL_PLACES_MAX},
+    {FIELD(struct pool_fields, limit, "max_concurrency", FIELD_VALUE)},
     {FIELD(struct pool_fields, cpu, "cpu", FIELD_NUMBER), .min = 0, .max = TASK_CPU_MAX},
     {FIELD(struct pool_fields, memory_bytes, "memory", FIELD_SIZE), .min = 0, .max = 0x1p62},
     {FIELD(struct pool_fields, reserve, "reserve", FIELD_VALUE)},
@@ -167,6 +167,9 @@ static const struct field pool_table[] = {
 };
 enum { MAX_CONCURRENCY = 1, CPU = 2, MEMORY = 4, RESERVE = 8, BURST = 16 };
 
+static const struct field limit_field = {
+    FIELD(struct pool_fields, max_concurrency, "max_concurrency", FIELD_INT), .min = 1,
+    .max = POOL_PLACES_MAX};
 static const struct field reserve_table[] = {
     {FIELD(struct pool_fields, min_priority, "min_priority", FIELD_INT),
      .min = REGISTRY_PRIORITY_MIN, .max = REGISTRY_PRIORITY_MAX},
@@ -192,6 +195,15 @@ static bool read_pair(struct body_in *in, const char *name, struct slice value,
     if (given != 3)
         return body_fault(in, &at, "give both \"%s\" and \"%s\"", table[0].name, table[1].name);
     return true;
+}
+
+/* null: 0, what the configuration says. */
+static bool read_limit(struct body_in *in, struct pool_fields *f)
+{
+    struct where at = {.name = SLICE("max_concurrency")};
+
+    return json_kind(f->limit) == JSON_NULL ||
+           body_value(in, &at, f->limit, &limit_field, &f->max_concurrency);
 }
 
 static void change_pool(struct api *a, struct http_request *req, const struct pool_fields *f,
@@ -231,7 +243,8 @@ void patch_pool(struct http_request *req, void *ctx)
         http_problem(
             req, 400, NULL,
             "nothing is to be changed: give max_concurrency, cpu, memory, reserve or burst");
-    else if (!(!(given & RESERVE) || read_pair(&in, "reserve", f.reserve, reserve_table, &f)) ||
+    else if (!(!(given & MAX_CONCURRENCY) || read_limit(&in, &f)) ||
+             !(!(given & RESERVE) || read_pair(&in, "reserve", f.reserve, reserve_table, &f)) ||
              !(!(given & BURST) || read_pair(&in, "burst", f.burst, burst_table, &f)))
         reply_faults(req, &in.faults);
     else

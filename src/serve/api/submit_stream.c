@@ -214,7 +214,8 @@ static void send_batch_op(struct stream *s, const struct registry_op *op)
 
 static void send_batch_end(struct stream *s)
 {
-    send_batch_op(s, &(struct registry_op){.kind = REGISTRY_BATCH_END, .batch_end.batch = s->batch});
+    send_batch_op(s,
+                  &(struct registry_op){.kind = REGISTRY_BATCH_END, .batch_end.batch = s->batch});
 }
 
 /* With the lock. Whether the batch's end is to be sent, and by whoever asks. */

@@ -4,6 +4,7 @@
 #include "serve/api/internal.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* ---- the list ---- */
 
@@ -116,6 +117,27 @@ static bool put_id(void *ctx, const struct registry_view *v)
     return !out->failed;
 }
 
+/* The backend knows the schedule; what the task names is in the record. */
+static void name_what_is_missing(const struct registry_view *v, struct api_why *ret)
+{
+    struct slice pool = v->line.pool, skill = v->line.skill;
+
+    if (pool.len > 0)
+        (void)snprintf(
+            ret->detail, sizeof(ret->detail),
+            "no pool has the name \"%.*s\" that it asks for, until the configuration has "
+            "one",
+            (int)pool.len, pool.data);
+    else if (skill.len > 0)
+        (void)snprintf(ret->detail, sizeof(ret->detail),
+                       "no pool offers the skill \"%.*s\" that it asks for, and there is no "
+                       "default pool",
+                       (int)skill.len, skill.data);
+    else
+        (void)snprintf(ret->detail, sizeof(ret->detail),
+                       "it names neither a pool nor a skill, and there is no default pool");
+}
+
 /* Why it does not run, in a word and a sentence. False: it runs, or has ended. */
 static bool find_why(struct api *a, const struct registry_view *v, struct api_why *ret)
 {
@@ -136,6 +158,8 @@ static bool find_why(struct api *a, const struct registry_view *v, struct api_wh
         return true;
     case REGISTRY_READY:
         a->backend->ops->why(a->backend, v->id, ret);
+        if (ret->why && strcmp(ret->why, "no_pool") == 0)
+            name_what_is_missing(v, ret);
         return ret->why != NULL;
     default:
         return false;

@@ -79,8 +79,8 @@ void config_keep_restarts(struct config *now, struct config *old)
 enum weir_status config_keep_room(struct config *old, const struct config *now,
                                   struct weir_error *err)
 {
-    struct config_pool *items = mem_realloc(
-        old->pools.items, (old->pools.count + now->pools.count + 1) * sizeof *items);
+    struct config_pool *items =
+        mem_realloc(old->pools.items, (old->pools.count + now->pools.count + 1) * sizeof *items);
 
     if (!items)
         return error_nomem(err);

@@ -183,10 +183,9 @@ enum weir_status house_add_pool(struct house *h, const struct config_pool *p,
 
     if (planned)
         h->planned = planned;
-    status = planned && to.name
-                 ? engine_tasks_add_pool(h->tasks, &to.plan.core, to.plan.make, to.plan.desk.ctx,
-                                         &to.plan.desk, err)
-                 : error_nomem(err);
+    status = planned && to.name ? engine_tasks_add_pool(h->tasks, &to.plan.core, to.plan.make,
+                                                        to.plan.desk.ctx, &to.plan.desk, err)
+                                : error_nomem(err);
     if (status != WEIR_OK) {
         poolset_forget(plan);
         mem_free(to.name);
@@ -204,7 +203,7 @@ enum weir_status house_add_pool(struct house *h, const struct config_pool *p,
 
 struct applying {
     const struct config *config, *before; /* before: the one in force; it may be the same */
-    bool all; /* of house_apply() */
+    bool all;                             /* of house_apply() */
     struct weir_error *err;
     enum weir_status status;
 };
@@ -352,10 +351,12 @@ static void configured(void *ctx, const char *pool, struct buf *out)
         const struct config_pool *p = &c->pools.items[i];
 
         if (strcmp(p->name, pool) == 0)
-            buf_printf(out, "%d %lld %.17g %lld %lld %.17g %lld %lld", p->enabled,
-                       (long long)p->max_concurrency, p->cpu, (long long)p->memory_bytes,
-                       (long long)p->reserve.min_priority, p->reserve.share,
-                       (long long)p->burst.places, (long long)p->burst.time_ns);
+            buf_printf(out, "%d %lld %.17g %lld %lld %.17g %lld %lld %d %.17g %lld %lld",
+                       p->enabled, (long long)p->max_concurrency, p->cpu,
+                       (long long)p->memory_bytes, (long long)p->reserve.min_priority,
+                       p->reserve.share, (long long)p->burst.places, (long long)p->burst.time_ns,
+                       p->follow.what, p->follow.target, (long long)p->follow.min,
+                       (long long)p->follow.max);
     }
     pthread_mutex_unlock(&h->config_lock);
 }

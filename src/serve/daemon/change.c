@@ -136,11 +136,13 @@ static void put_pool(const struct desk_pool *p, struct buf *out)
     const struct permit_account *a = core_pool_permits(desk_core_pool(p));
 
     buf_printf(out,
-               "{\"enabled\":%s,\"max_concurrency\":%zu,\"cpu_milli\":%llu,\"memory_mib\":%llu,"
+               "{\"enabled\":%s,\"max_concurrency\":%zu,\"limit_by_hand\":%s,"
+               "\"cpu_milli\":%llu,\"memory_mib\":%llu,"
                "\"reserve_min_priority\":%d,\"reserve_share\":%.17g,\"burst_places\":%zu,"
                "\"burst_seconds\":%.17g}",
                desk_pool_enabled(p) ? "true" : "false",
                poolset_max_concurrency(desk_pool_get_options(p)->ctx, a->limit),
+               poolset_by_hand(desk_pool_get_options(p)->ctx) ? "true" : "false",
                (unsigned long long)a->cpu_milli_limit, (unsigned long long)a->memory_mib_limit,
                a->reserve.min_priority, a->reserve.share, a->burst.places, a->burst.seconds);
 }
@@ -166,6 +168,23 @@ static enum weir_status apply_options(struct desk *d, struct desk_pool *p,
     return desk_change_pool(d, p, &o, now, err);
 }
 
+/* size 0: what the configuration says; a limit that follows something does so again. */
+static enum weir_status set_limit(struct desk *d, struct desk_pool *p, size_t size,
+                                  struct instant now, struct weir_error *err)
+{
+    struct pool_program *program = desk_pool_get_options(p)->ctx;
+    bool follows, by_hand = size > 0;
+    size_t configured = poolset_configured(program, &follows);
+    enum weir_status status = WEIR_OK;
+
+    if (by_hand || !follows)
+        status =
+            desk_set_limit(d, p, poolset_limit(program, by_hand ? size : configured), now, err);
+    if (status == WEIR_OK)
+        poolset_set_by_hand(program, by_hand);
+    return status;
+}
+
 static void work_on_pool(struct desk *d, struct instant now, void *ctx)
 {
     struct pool_work *w = ctx;
@@ -178,8 +197,7 @@ static void work_on_pool(struct desk *d, struct instant now, void *ctx)
     }
     w->status = WEIR_OK;
     if (c && c->max_concurrency)
-        w->status = desk_set_limit(
-            d, p, poolset_limit(desk_pool_get_options(p)->ctx, *c->max_concurrency), now, w->err);
+        w->status = set_limit(d, p, *c->max_concurrency, now, w->err);
     if (c && w->status == WEIR_OK &&
         (c->cpu_milli || c->memory_mib || c->reserve_share || c->burst_places))
         w->status = apply_options(d, p, c, now, w->err);
@@ -345,7 +363,8 @@ static void read_pool(struct slice object, struct kept *k)
     struct slice value;
 
     *k = (struct kept){.enabled = true};
-    if (number(object, "max_concurrency", &a)) {
+    if (number(object, "max_concurrency", &a) &&
+        !(json_member(object, "limit_by_hand", &value) && slice_equal(value, SLICE("false")))) {
         k->max_concurrency = (size_t)a;
         k->change.max_concurrency = &k->max_concurrency;
     }

@@ -170,6 +170,8 @@ static void follow(struct desk *d, struct house_pool *hp, struct look *l)
     if (!p)
         return;
     program = desk_pool_get_options(p)->ctx;
+    if (poolset_by_hand(program))
+        return;
     a = core_pool_permits(desk_core_pool(p));
     limit = follow_step(&hp->follow, l->now,
                         &(struct follow_reading){
@@ -273,8 +275,8 @@ static enum weir_status resume_pool(struct registry_reader *reader, const char *
     enum weir_status status;
 
     r->newest_ns = 0;
-    status = reader->ops->history(reader, pool, HISTORY_FINEST_S, from_ns, now_ns, note_newest, r,
-                                  err);
+    status =
+        reader->ops->history(reader, pool, HISTORY_FINEST_S, from_ns, now_ns, note_newest, r, err);
     if (status == WEIR_OK && r->newest_ns == 0) /* nobody ran for long */
         status =
             reader->ops->history(reader, pool, HISTORY_FINEST_S, 0, now_ns, note_newest, r, err);

@@ -37,8 +37,8 @@ static struct house_pool *find_planned(struct house *h, const char *name)
 
 struct pool_change {
     const char *name;
+    const struct config_pool *config;
     struct house_pool *pool;
-    bool enabled;
     struct weir_error *err;
     enum weir_status status;
 };
@@ -56,10 +56,12 @@ static void change_in_desk(struct desk *d, struct instant now, void *ctx)
     c->status = desk_set_limit(d, p, c->pool->plan.core.size, now, c->err);
     if (c->status == WEIR_OK)
         c->status = desk_change_pool(d, p, &c->pool->plan.desk, now, c->err);
-    if (c->status == WEIR_OK)
-        desk_enable_pool(d, p, c->enabled, now);
-    else if (desk_set_limit(d, p, before, now, NULL) != WEIR_OK)
+    if (c->status == WEIR_OK) {
+        desk_enable_pool(d, p, c->config->enabled, now);
+        poolset_set_configured(c->pool->plan.program, c->config);
+    } else if (desk_set_limit(d, p, before, now, NULL) != WEIR_OK) {
         return; /* all of it, or nothing; it was there before, so this does not fail */
+    }
 }
 
 static void remove_in_desk(struct desk *d, struct instant now, void *ctx)
@@ -84,7 +86,7 @@ static enum weir_status change_pool_of(struct house *h, const struct config_pool
                                        struct weir_error *err)
 {
     struct pool_change c = {
-        .name = p->name, .pool = find_planned(h, p->name), .enabled = p->enabled, .err = err};
+        .name = p->name, .config = p, .pool = find_planned(h, p->name), .err = err};
     struct follow_options follow;
 
     if (!c.pool)
@@ -161,9 +163,8 @@ static enum weir_status plan_pools(struct reload *r)
     if (!r->plans)
         return error_nomem(r->err);
     for (size_t i = 0; status == WEIR_OK && i < r->changes.count; i++) {
-        const struct config_pool *p = makes_pool(&r->changes.items[i])
-                                          ? find_config(r->now, r->changes.items[i].what)
-                                          : NULL;
+        const struct config_pool *p =
+            makes_pool(&r->changes.items[i]) ? find_config(r->now, r->changes.items[i].what) : NULL;
 
         if (p)
             status = poolset_plan(r->house->pools, p, &r->plans[i], r->err);

@@ -168,6 +168,7 @@ static void copy_pool(struct copies *c, struct desk_pool *p, struct instant now)
     to->draining = !to->enabled && a->running > 0;
     to->is_default = c->default_pool && strcmp(c->default_pool, to->name) == 0;
     to->max_concurrency = poolset_max_concurrency(o->ctx, a->limit);
+    to->limit_by_hand = poolset_by_hand(o->ctx);
     to->limit = permit_limit(a);
     to->running = a->running + old.running;
     to->utilisation = to->limit > 0 ? (double)to->running / (double)to->limit : 0;

@@ -40,6 +40,9 @@ struct pool_program {
     char *name;
     enum config_kind kind;
     size_t size;
+    /* of the engine's thread, see poolset_configured() */
+    size_t configured;
+    bool follows, by_hand;
     struct texts words, wrapper, env, skills, headers;
     char *dir;
 

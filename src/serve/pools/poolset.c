@@ -230,6 +230,29 @@ size_t poolset_places(const struct pool_program *program, size_t running)
                : running;
 }
 
+void poolset_set_configured(struct pool_program *program, const struct config_pool *p)
+{
+    program->configured = (size_t)p->max_concurrency;
+    program->follows = p->follow.what != FOLLOW_NOTHING;
+    program->by_hand = false;
+}
+
+size_t poolset_configured(const struct pool_program *program, bool *ret_follows)
+{
+    *ret_follows = program->follows;
+    return program->configured;
+}
+
+void poolset_set_by_hand(struct pool_program *program, bool by_hand)
+{
+    program->by_hand = by_hand;
+}
+
+bool poolset_by_hand(const struct pool_program *program)
+{
+    return program->by_hand;
+}
+
 static void fill_core(const struct config_pool *p, const struct pool_program *program,
                       struct core_pool_options *o)
 {

@@ -85,6 +85,16 @@ size_t poolset_max_concurrency(const struct pool_program *program, size_t limit)
 /* Of max_concurrency, how many places so many attempts take at least: of workers, those that are needed for them. */
 size_t poolset_places(const struct pool_program *program, size_t running);
 
+/*
+ * Whose word the limit is: the configuration's, or that of somebody who has set it by hand. What follows something does not while
+ * it is set by hand. Once the pool is there, on the engine's thread only.
+ */
+/* The configuration (again): its max_concurrency, and whether it has the limit follow something. */
+void poolset_set_configured(struct pool_program *program, const struct config_pool *p);
+size_t poolset_configured(const struct pool_program *program, bool *ret_follows);
+void poolset_set_by_hand(struct pool_program *program, bool by_hand);
+bool poolset_by_hand(const struct pool_program *program);
+
 /* Appends the token of an attempt: "ID.SECRET". Any thread. */
 void poolset_token_put(const struct poolset *s, uint64_t token, struct buf *out);
 /* Whether it is that of the attempt. */

@@ -280,6 +280,7 @@ enum weir_status pool_program_new(struct poolset *s, const struct config_pool *p
     g->kind = (enum config_kind)p->kind;
     g->size = (size_t)p->max_concurrency;
     g->wrapper_shell = p->wrapper_shell;
+    poolset_set_configured(g, p);
     status = copy_common(g, p) ? fill_env(g, p, err) : error_nomem(err);
     if (status == WEIR_OK) {
         status = g->kind == CONFIG_COMMAND   ? fill_command(g, p, err)

@@ -33,7 +33,8 @@ static void keep(struct kept *k, const struct registry_sample *s)
     for (size_t i = 0; i < k->count; i++) {
         struct registry_sample *o = &k->of[i];
 
-        if (o->at_ns == s->at_ns && o->resolution_s == s->resolution_s && slice_equal(o->pool, copy.pool)) {
+        if (o->at_ns == s->at_ns && o->resolution_s == s->resolution_s &&
+            slice_equal(o->pool, copy.pool)) {
             *o = copy;
             return;
         }
@@ -50,29 +51,35 @@ static void take_all(struct history *h, struct kept *k, int64_t now_ns)
         keep(k, &s);
 }
 
-static const struct registry_sample *find(const struct kept *k, uint32_t resolution_s, int64_t at_ns)
+static const struct registry_sample *find(const struct kept *k, uint32_t resolution_s,
+                                          int64_t at_ns)
 {
     for (size_t i = 0; i < k->count; i++)
-        if (k->of[i].pool.len > 0 && k->of[i].resolution_s == resolution_s && k->of[i].at_ns == at_ns)
+        if (k->of[i].pool.len > 0 && k->of[i].resolution_s == resolution_s &&
+            k->of[i].at_ns == at_ns)
             return &k->of[i];
     return NULL;
 }
 
 /* As the daemon does at its start: the samples of 10 s of the hour of the newest. */
-static void resume(struct history *h, const struct kept *k, int64_t now_ns, int64_t unfinished_ns, uint64_t looks)
+static void resume(struct history *h, const struct kept *k, int64_t now_ns, int64_t unfinished_ns,
+                   uint64_t looks)
 {
     for (size_t i = 0; i < k->count; i++)
         if (k->of[i].resolution_s == HISTORY_FINEST_S)
-            assert_true(history_resume(h, &k->of[i], k->of[i].at_ns == unfinished_ns ? looks : HISTORY_FINEST_S));
+            assert_true(history_resume(h, &k->of[i],
+                                       k->of[i].at_ns == unfinished_ns ? looks : HISTORY_FINEST_S));
     history_resumed(h, now_ns);
 }
 
 /* A look in each second of [from, to): so much runs, and one task a second starts. `since`: when this daemon began. */
-static void live(struct history *h, struct kept *k, int64_t since_ns, int64_t from_ns, int64_t to_ns, size_t running)
+static void live(struct history *h, struct kept *k, int64_t since_ns, int64_t from_ns,
+                 int64_t to_ns, size_t running)
 {
     for (int64_t now_ns = from_ns; now_ns < to_ns; now_ns += NS_PER_S) {
         uint64_t n = (uint64_t)((now_ns - since_ns) / NS_PER_S) + 1;
-        struct history_look l = {.pool = SLICE("p"), .running = running, .limit = 4, .started = n, .finished = n / 2};
+        struct history_look l = {
+            .pool = SLICE("p"), .running = running, .limit = 4, .started = n, .finished = n / 2};
 
         assert_true(history_look(h, &l, now_ns));
         l.pool = SLICE("");

@@ -42,6 +42,8 @@ static void pools_are_seen_and_changed(void **state)
     expect(patch(&f, "/v1/pools/model", "{\"reserve\":{\"share\":0.2}}"), 400,
            HAS("reserve: give both \\\"min_priority\\\" and \\\"share\\\""));
     expect(patch(&f, "/v1/pools/model", "{\"max_concurrency\":0}"), 400, HAS("from 1 to 1000000"));
+    expect(patch(&f, "/v1/pools/model", "{\"max_concurrency\":\"4\"}"), 400,
+           HAS("\"where\":\"max_concurrency\""));
     expect(patch(&f, "/v1/pools/model", ""), 400, HAS("nothing is to be changed"));
     expect(patch(&f, "/v1/pools/none", "{\"cpu\":1}"), 404, HAS_NOTHING);
     asked(&f, "");
