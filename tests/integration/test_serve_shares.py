@@ -15,13 +15,13 @@ from weirtest import ROOT, VARIANT, wait_until
 
 WORKERS = 8
 LONGEST_MS = 20
-WORKER = """import sys, time
+WORKER = """import sys, threading
 sys.path.insert(0, {sdk!r})
 import weir_worker
 
 @weir_worker.command("process")
 def process(args):
-    time.sleep(args["ms"] / 1000)
+    threading.Event().wait(args["ms"] / 1000)
 
 weir_worker.run()
 """

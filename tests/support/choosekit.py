@@ -17,7 +17,6 @@ import json
 import math
 import socket
 import threading
-import time
 
 from weirtest import SLOWNESS
 
@@ -63,7 +62,7 @@ class Service:
             self.begun.append((body["key"], pool))
             self.changed.notify_all()
             self.changed.wait_for(lambda: self.all_free or body["key"] in self.released, 300 * SLOWNESS)
-        time.sleep(body.get("s", 0))
+        threading.Event().wait(body.get("s", 0))
 
     def end(self, key):
         with self.changed:

@@ -4,7 +4,11 @@
  * Life of a struct http_socket: made when curl opens a socket (or, for the descriptors that curl's
  * resolver waits on, when it is first asked to be watched), found by its descriptor, freed by the
  * loop after uv_close. It goes before its descriptor does: closing a poll takes its descriptor out
- * of the loop, which must not hit another one that got the same number meanwhile.
+ * of the loop, which must not hit another one that got the same number meanwhile: nobody would
+ * hear of that one again.
+ *
+ * A socket that was never connected curl closes without telling. So it has a poll only when curl
+ * first waits for it; and when curl no longer does, the number is looked at: is it still that socket?
  */
 #include "exec/http/sockets.h"
 
@@ -12,15 +16,19 @@
 
 #include <assert.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct http_socket {
-    uv_poll_t poll; /* data: this */
+    uv_poll_t poll; /* data: this; with `polled` */
     struct http_sockets *owner;
     int fd;
+    ino_t inode;     /* of a connection: which socket it is, whatever its number */
     int wanted;      /* UV_READABLE, UV_WRITABLE: what curl waits for; 0: nothing */
     int armed;       /* what the loop watches */
+    bool polled;     /* it is a handle of the loop */
     bool connection; /* curl tells when it closes it, so its poll may outlive a transfer */
+    bool connected;  /* that is so: one that was never connected is closed without a word */
 };
 
 static struct http_socket *find(struct http_sockets *s, curl_socket_t fd)
@@ -57,14 +65,10 @@ static struct http_socket *track(struct http_sockets *s, curl_socket_t fd, bool 
     sock = mem_calloc(1, sizeof(*sock));
     if (!sock)
         return NULL;
-    if (uv_poll_init_socket(s->loop, &sock->poll, fd) != 0)
-        return mem_free(sock);
-    sock->poll.data = sock;
     sock->owner = s;
     sock->fd = fd;
     sock->connection = connection;
     s->by_fd[fd] = sock;
-    s->handles_open++;
     return sock;
 }
 
@@ -93,7 +97,10 @@ static void untrack(struct http_socket *sock)
     assert(sock->owner->by_fd[sock->fd] == sock);
     sock->owner->by_fd[sock->fd] = NULL;
     sock->wanted = 0;
-    uv_close((uv_handle_t *)&sock->poll, on_poll_closed);
+    if (sock->polled)
+        uv_close((uv_handle_t *)&sock->poll, on_poll_closed);
+    else
+        mem_free(sock);
 }
 
 /* One call into curl, and then what its owner does about transfers that it ended. */
@@ -145,13 +152,49 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     s->turned(s->ctx);
 }
 
+static bool make_poll(struct http_socket *sock)
+{
+    if (!sock->polled && uv_poll_init_socket(sock->owner->loop, &sock->poll, sock->fd) == 0) {
+        sock->poll.data = sock;
+        sock->polled = true;
+        sock->owner->handles_open++;
+    }
+    return sock->polled;
+}
+
 /* Makes the loop watch for what curl wants, with no call into the system where it does already. */
 static void arm(struct http_socket *sock)
 {
-    if (sock->armed == sock->wanted)
+    /* On failure, here and below, the transfer hears nothing and is ended by its attempt's timeout. */
+    if (sock->armed == sock->wanted || !make_poll(sock))
         return;
-    /* On failure the transfer hears nothing and is ended by its attempt's timeout. */
     sock->armed = uv_poll_start(&sock->poll, sock->wanted, on_poll) == 0 ? sock->wanted : 0;
+}
+
+/* Its number may be somebody else's by now. */
+static bool was_closed(const struct http_socket *sock)
+{
+    struct stat now;
+
+    return fstat(sock->fd, &now) != 0 || now.st_ino != sock->inode;
+}
+
+/* No transfer waits for it. */
+static void let_be(struct http_socket *sock)
+{
+    if (!sock->connection || (!sock->connected && was_closed(sock))) {
+        untrack(sock);
+        return;
+    }
+    sock->connected = true;
+    if (!sock->polled)
+        return;
+    /* Idle: no reason for the loop to live on, and a writable socket would never be quiet. */
+    uv_unref((uv_handle_t *)&sock->poll);
+    if (sock->armed & UV_WRITABLE) {
+        uv_poll_stop(&sock->poll);
+        sock->armed = 0;
+    }
 }
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, void *ignored)
@@ -173,25 +216,21 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, void *ig
     if (!sock)
         return 0;
     sock->wanted = wanted;
-    if (wanted) {
-        uv_ref((uv_handle_t *)&sock->poll);
-        arm(sock);
-    } else if (!sock->connection) {
-        untrack(sock);
-    } else {
-        /* Idle: no reason for the loop to live on, and a writable socket would never be quiet. */
-        uv_unref((uv_handle_t *)&sock->poll);
-        if (sock->armed & UV_WRITABLE) {
-            uv_poll_stop(&sock->poll);
-            sock->armed = 0;
-        }
+    if (!wanted) {
+        let_be(sock);
+        return 0;
     }
+    arm(sock);
+    if (sock->polled)
+        uv_ref((uv_handle_t *)&sock->poll);
     return 0;
 }
 
 static curl_socket_t on_open(void *ctx, curlsocktype purpose, struct curl_sockaddr *address)
 {
     struct http_sockets *s = ctx;
+    struct http_socket *sock;
+    struct stat made;
     int fd;
 
     (void)purpose;
@@ -199,13 +238,15 @@ static curl_socket_t on_open(void *ctx, curlsocktype purpose, struct curl_sockad
                 address->protocol);
     if (fd < 0)
         return CURL_SOCKET_BAD;
-    /* curl closes a socket that was never connected without telling, and the number comes again. */
+    /* Closed without telling, before curl had waited for it. */
     if (find(s, fd))
         untrack(find(s, fd));
-    if (!track(s, fd, true)) {
+    sock = fstat(fd, &made) == 0 ? track(s, fd, true) : NULL;
+    if (!sock) {
         close(fd);
         return CURL_SOCKET_BAD;
     }
+    sock->inode = made.st_ino;
     s->opened++;
     return fd;
 }

@@ -7,6 +7,8 @@
 #include "exec/http/http.h"
 #include "mini_service.h"
 
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -90,8 +93,8 @@ static struct world *world_new(struct http_options options)
     return w;
 }
 
-/* Everything closes, and the loop has nothing left: no handle leaks. */
-static void world_end(struct world *w)
+/* Everything closes, and the loop has nothing left: no handle leaks. The executor is closing already. */
+static void world_end_rest(struct world *w)
 {
     struct http_counters counters = http_executor_counters(w->ex);
 
@@ -101,13 +104,18 @@ static void world_end(struct world *w)
         assert_int_equal(w->reports[i], 1);
         answer_clear(&w->attempts[i].answer);
     }
-    w->ex->ops->close(w->ex);
     mini_service_stop(&w->service);
     uv_close((uv_handle_t *)&w->deadline, NULL);
     uv_run(&w->loop, UV_RUN_DEFAULT); /* may return at once: a report asked it to stop */
     assert_int_equal(uv_run(&w->loop, UV_RUN_DEFAULT), 0);
     assert_int_equal(uv_loop_close(&w->loop), 0);
     free(w);
+}
+
+static void world_end(struct world *w)
+{
+    w->ex->ops->close(w->ex);
+    world_end_rest(w);
 }
 
 static struct core_attempt *start_request(struct world *w, struct http_request request)
@@ -688,6 +696,101 @@ static void cancel_from_within_a_report_is_safe(void **state)
     world_end(w);
 }
 
+/* ---- numbers of descriptors ---- */
+
+static int lowest_free_number(void)
+{
+    int fd = dup(STDIN_FILENO);
+
+    assert_true(fd >= 0);
+    close(fd);
+    return fd;
+}
+
+/* More than once, for a report may have asked it to stop. */
+static void turn(struct world *w)
+{
+    for (int i = 0; i < 3; i++)
+        uv_run(&w->loop, UV_RUN_NOWAIT);
+}
+
+static void on_heard(uv_poll_t *poll, int status, int events)
+{
+    bool *heard = poll->data;
+
+    *heard = status == 0 && events & UV_READABLE;
+    uv_poll_stop(poll);
+}
+
+/* A descriptor of that number, which was curl's, is heard in the loop although the executor closes. */
+static void assert_number_is_free(struct world *w, int number)
+{
+    bool heard = false;
+    uv_poll_t poll = {.data = &heard};
+    int ends[2];
+
+    assert_int_equal(fcntl(number, F_GETFD), -1);
+    assert_int_equal(pipe(ends), 0);
+    if (ends[0] != number) {
+        assert_int_equal(dup2(ends[0], number), number);
+        close(ends[0]);
+    }
+    assert_int_equal(uv_poll_init(&w->loop, &poll, number), 0);
+    assert_int_equal(uv_poll_start(&poll, UV_READABLE, on_heard), 0);
+    turn(w);
+    w->ex->ops->close(w->ex);
+    turn(w);
+    assert_int_equal(write(ends[1], "x", 1), 1);
+    turn(w);
+    assert_true(heard);
+    uv_close((uv_handle_t *)&poll, NULL);
+    turn(w);
+    close(number);
+    close(ends[1]);
+}
+
+/* A port whose queue is full: whoever connects to it waits. clients: -1 where there is none. */
+static int full_port(int *ret_port, int clients[4])
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t len = sizeof(at);
+    int server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_true(server >= 0);
+    assert_int_equal(bind(server, (struct sockaddr *)&at, sizeof(at)), 0);
+    assert_int_equal(listen(server, 0), 0);
+    assert_int_equal(getsockname(server, (struct sockaddr *)&at, &len), 0);
+    for (int i = 0; i < 4; i++) {
+        clients[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        (void)connect(clients[i], (struct sockaddr *)&at, sizeof(at));
+    }
+    *ret_port = ntohs(at.sin_port);
+    return server;
+}
+
+static void a_socket_that_never_connected_leaves_its_number_to_others(void **state)
+{
+    struct world *w = world_new(HTTP_OPTIONS_DEFAULT);
+    int port, clients[4], server = full_port(&port, clients), number;
+    struct core_attempt *stuck;
+
+    (void)state;
+    number = lowest_free_number();
+    snprintf(w->url[w->used], sizeof(w->url[0]), "http://127.0.0.1:%d/", port);
+    stuck = start_request(w, (struct http_request){.url = w->url[w->used], .body = SLICE("{}")});
+    w->ex->ops->kick(w->ex);
+    turn(w);
+    assert_int_equal(http_executor_counters(w->ex).connections_opened, 1);
+    assert_int_not_equal(fcntl(number, F_GETFD), -1);
+    w->ex->ops->cancel(w->ex, stuck);
+    assert_int_equal(stuck->answer.outcome, WEIR_OUTCOME_CANCELLED);
+    assert_number_is_free(w, number);
+    for (int i = 0; i < 4; i++)
+        close(clients[i]);
+    close(server);
+    world_end_rest(w);
+}
+
 static bool accept_some(void *ctx, struct core_answer *answer)
 {
     int *calls = ctx;
@@ -856,6 +959,7 @@ int main(void)
         cmocka_unit_test(cancel_ends_an_attempt_at_once),
         cmocka_unit_test(cancel_in_the_midst_of_a_body_leaves_the_others_alone),
         cmocka_unit_test(cancel_from_within_a_report_is_safe),
+        cmocka_unit_test(a_socket_that_never_connected_leaves_its_number_to_others),
         cmocka_unit_test(the_accept_hook_may_replace_or_refuse_an_answer),
         cmocka_unit_test(a_retry_after_date_is_taken_against_the_given_clock),
         cmocka_unit_test(a_packed_body_comes_unpacked),
