@@ -44,6 +44,8 @@ SEEDS_CHECK ?= 300
 SEEDS_TEST ?= 10000
 SEEDS_SAN ?= 300
 SEEDS_UNIT ?= 2000
+# Tasks that are listed page by page.
+MASS ?= 1000000
 
 # ---- How make runs -----------------------------------------------------------------------------------------
 
@@ -270,7 +272,7 @@ LINTS := $(foreach l,format layers headers style tidy,--command 'make -s lint-$(
 # What the whole test runs, variant by variant; options hold for the items after them.
 ITEMS_CHECK = --variant '' --build build --env WEIR_SEEDS=$(SEEDS_CHECK) $(LINTS) \
     $(call unit_of,build) $(call sim_of,build)
-ITEMS_TEST = --variant '' --build build --env WEIR_KILLS=100 --timeout 900 $(LINTS) \
+ITEMS_TEST = --variant '' --build build --env WEIR_KILLS=100 --env WEIR_MASS=$(MASS) --timeout 900 $(LINTS) \
     --env WEIR_SEEDS=$(SEEDS_TEST) $(call sim_of,build) --env WEIR_SEEDS=$(SEEDS_UNIT) $(call unit_of,build) \
     $(EXAMPLE_SRC:%.c=--command build/%) $(SHELL_EXAMPLES) $(PYTHON_TESTS) \
     --variant address --build build-address --env WEIR_SEEDS=$(SEEDS_SAN) \

@@ -476,8 +476,8 @@ class TestFlow(CommandCase):
         wait_until(lambda: not self.left(), 10, "the end of all that was started")
 
     def test_a_share_of_the_median_ends_what_is_much_slower(self):
-        rows = ["0.02"] * 40 + ["1000"] + ["0.02"] * 3
-        done = self.weir("-j2", "--timeout", "1000%", "--json", "-q", "--", "sleep", ":::", *rows, status=1)
+        rows = ["0.1"] * 40 + ["1000"] + ["0.1"] * 3
+        done = self.weir("-j2", "--timeout", "3000%", "--json", "-q", "--", "sleep", ":::", *rows, status=1)
         self.assertEqual([r["index"] for r in done.rows if r["error"]], [40])
         self.assertEqual(done.rows[40]["error"]["code"], "timeout")
 

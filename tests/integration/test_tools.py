@@ -302,11 +302,12 @@ class RunTests(weirtest.Case):
         with open(self.path("order"), encoding="ascii") as f:
             self.assertEqual(f.read().split(), ["b", "a", "c"])
 
-    def test_what_tests_start_can_be_interrupted_although_the_run_cannot(self):
-        item = 'python3 -c "import signal; assert signal.getsignal(signal.SIGINT) != signal.SIG_IGN"'
-        code, output = run_tool("run-tests", "--command", item,
-                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
-        self.assertEqual(code, 0, output)
+    def test_what_tests_start_takes_signals_although_the_run_ignores_them(self):
+        for number in (signal.SIGINT, signal.SIGHUP):
+            item = f'python3 -c "import signal; assert signal.getsignal({int(number)}) != signal.SIG_IGN"'
+            code, output = run_tool("run-tests", "--command", item,
+                                    preexec_fn=lambda n=number: signal.signal(n, signal.SIG_IGN))
+            self.assertEqual(code, 0, output)
 
     def test_a_variant_reaches_the_test(self):
         item = 'test "$WEIR_VARIANT $(basename $WEIR_BUILD) $X" = "address build-address 5"'

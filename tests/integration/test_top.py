@@ -246,7 +246,9 @@ class TestTop(ServeCase):
         self.assertIn("WEIR_API_TOKEN", done.err)
         self.assertNotIn("secret-1", done.err + done.out)
         t = self.top(d)
-        t.keys("Tab", "Tab", "p")
+        t.keys("Tab", "Tab")
+        t.wait(">sh")
+        t.keys("p")
         # A role that may only look.
         t.wait("orbidden")
         self.assertTrue(d.get("/v1/pools/sh")["enabled"])

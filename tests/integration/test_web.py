@@ -1,7 +1,6 @@
 """The web page of `weir serve`, in a browser without a window: what it shows is what the API says, and it follows by itself.
 
-run-tests: waits
-run-tests: long
+run-tests: alone
 run-tests: timeout=400
 """
 import http.client

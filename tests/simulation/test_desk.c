@@ -5,6 +5,8 @@
  *     WEIR_SEED=4711 WEIR_SEEDS=1 build/tests/simulation/test_desk     one, again: the same life
  *     WEIR_OPERATIONS=2000                                    operations in each life; 100 by default
  *     WEIR_LOUD=1                                             tells all that happens
+ *
+ * run-tests: long
  */
 #include "core/ports/registry.h"
 #include "simulation/desk/life.h"

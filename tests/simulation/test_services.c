@@ -4,6 +4,8 @@
  *
  *     WEIR_SEEDS=10000 build/tests/simulation/test_services       ten seeds of each instead of one
  *     build/tests/simulation/test_services table                 the figures themselves, of 12 seeds
+ *
+ * run-tests: long
  */
 #include "cli/simulate/options.h"
 #include "sim/study.h"

@@ -5,6 +5,8 @@
  * is sound, and books of the test's own say that the permits are the attempts that run, with all that these need.
  *
  *     WEIR_SEED=4711 WEIR_SEEDS=1 build/tests/unit/core/test_offer_lives
+ *
+ * run-tests: long
  */
 #include "crew_test.h"
 

@@ -7,6 +7,8 @@
  * statistics must say is the sum over the results.
  *
  *     WEIR_SEED=17 WEIR_SEEDS=1 build/tests/unit/engine/test_lives      # one life again
+ *
+ * run-tests: long
  */
 #include "engine_test.h"
 

@@ -83,6 +83,8 @@ static void on_report(struct core_executor_host *host, struct core_attempt *chai
         w->reports[a - w->attempts]++;
         w->reported++;
     }
+    /* Reported by a start that the loop makes just before it waits: it must not wait for the next ping first. */
+    uv_stop(&w->loop);
 }
 
 static struct instant on_now(struct core_executor_host *host)

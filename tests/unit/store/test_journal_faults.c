@@ -4,6 +4,8 @@
  * there afterwards, whole, and what was not is not there in part.
  *
  * run-tests: timeout=600
+ * run-tests: waits
+ * run-tests: long
  */
 #include "base/mem.h"
 #include "base/rng.h"

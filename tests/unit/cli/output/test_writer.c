@@ -5,6 +5,9 @@
  * A crash is made by a store that stops working at its n-th call, before or after doing it, so that
  * every boundary between files and store is met; the next run starts from what is left, with a random
  * part of what was not yet marked lost from the files.
+ *
+ * run-tests: waits
+ * run-tests: long
  */
 #include "unit/cli/cli_test.h"
 
