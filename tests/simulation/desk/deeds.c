@@ -81,10 +81,8 @@ static void order_done(struct registry_op *op)
     }
     mem_free(op->ret_ready);
     mem_free(op->ret_lines);
-    if (op->kind == REGISTRY_PURGE) {
+    if (op->kind == REGISTRY_PURGE)
         mem_free(op->purge.ret_lines_gone);
-        l->purging = false;
-    }
     mem_free(o);
 }
 
@@ -321,12 +319,11 @@ static void do_purge(struct life *l)
 {
     struct order *o;
 
-    if (l->purging)
+    if (l->office->purging)
         return;
     o = new_order(l, REGISTRY_PURGE);
     o->op.purge = (struct registry_purge){
         .tasks_before_ns = 0, .failed_before_ns = 0, .max = 1 + (uint32_t)below(l, 40)};
-    l->purging = true;
     send(o);
 }
 

@@ -42,7 +42,6 @@ struct life {
     uint64_t done, batches;
     uint64_t last_token;
     bool crash, stop;
-    bool purging; /* a PURGE is under way */
     char wrong[LIFE_WRONG_BYTES];
 };
 

@@ -180,6 +180,7 @@ static void give(struct office *o, struct registry_op *chain)
 
 static void settle(struct office *o, struct registry_note *n)
 {
+    o->purging &= n->errand.kind != REGISTRY_PURGE;
     errand_settle(&n->errand, o->desk, office_now(o));
     mem_free(n);
 }
@@ -350,6 +351,7 @@ void office_send(struct office *o, struct registry_op *op)
     assert(op->done && n);
     op->note = n;
     op->at_ns = office_wall_ns(o);
+    o->purging |= op->kind == REGISTRY_PURGE;
     if (errand_has_to_begin(op))
         errand_begin(&n->errand, o->desk, op, office_now(o));
     to_clerk(o, op);

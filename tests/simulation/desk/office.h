@@ -59,6 +59,7 @@ struct office {
     int64_t wall_offset_ns; /* wall clock less the world's; may be changed at any time */
     uint64_t put_back;
     bool closing, has_begun;
+    bool purging; /* a PURGE is under way, or what it told of lines is */
 
     /* the clerk */
     struct sim_event gather, commit, mail, lines;
