@@ -304,8 +304,8 @@ static void pass_on(struct attempt *a, duration_ns wait_ns, struct instant now)
     const struct registry_end *e = &a->end_op.end;
 
     if (e->next == REGISTRY_READY) {
-        window_again(a->desk, a->t, a->pool,
-                     wait_ns > 0 ? instant_add(now, wait_ns) : INSTANT_NONE, now);
+        window_again(a->desk, a->t, a->pool, wait_ns > 0 ? instant_add(now, wait_ns) : INSTANT_NONE,
+                     now);
         return;
     }
     a->t->state = DESK_TASK_ENDING;
@@ -372,9 +372,8 @@ static bool is_its_own(const struct core_offer *o)
 }
 
 /* The fallback that its pool has does not take it now. */
-static void wait_for_refuge(struct desk_task *t, struct desk_pool *chosen,
-                            struct desk_pool *refuge, const struct core_offer *offer,
-                            struct instant now)
+static void wait_for_refuge(struct desk_task *t, struct desk_pool *chosen, struct desk_pool *refuge,
+                            const struct core_offer *offer, struct instant now)
 {
     struct desk *d = chosen->desk;
 
@@ -414,6 +413,8 @@ static void not_begun(struct attempt *a, struct desk_pool *chosen, const struct 
     else
         pool_close(p, INSTANT_NONE);
     p->no_worker = offer->result == OFFER_NO_WORKER;
+    if (p->no_worker && guest)
+        p->guests += t->task->away ? 1 : schedule_pool_ready(d->schedule, chosen->place);
 }
 
 static void fill_need(struct desk *d, const struct registry_line *line, struct permit_need *ret)
@@ -490,9 +491,10 @@ static void want_workers(struct desk *d)
         struct desk_pool *p = list_entry(node, struct desk_pool, link);
 
         if (p->place && core_pool_crew(p->core))
-            dispatcher_want_workers(p->core,
-                                    p->no_worker ? schedule_pool_ready(d->schedule, p->place) : 0);
+            dispatcher_want_workers(
+                p->core, p->no_worker ? schedule_pool_ready(d->schedule, p->place) + p->guests : 0);
         p->no_worker = false;
+        p->guests = 0;
     }
 }
 

@@ -44,8 +44,10 @@ struct desk_pool {
     size_t running;
     size_t unwritten; /* ops that have its name */
     uint64_t next_index;
-    size_t refused;   /* tasks that wait after a refusal here (desk_task.refused_by) */
-    bool no_worker;   /* the last offer of this turn found none with room */
+    size_t refused; /* tasks that wait after a refusal here (desk_task.refused_by) */
+    bool no_worker; /* the last offer of this turn found none with room */
+    size_t
+        guests; /* tasks of other pools that were offered in vain in this turn, and those behind them */
     bool bars;        /* for what needs more than it has left, as a fallback: schedule_bar() */
     struct list busy; /* tasks set aside until their session's worker has room (desk_task.link) */
     struct desk_counts counts;
@@ -134,14 +136,14 @@ struct desk {
     struct list holds[DESK_HOLD_LISTS];
     size_t hold_count;
     struct registry_task *stash; /* handed over, when there was no memory for them */
-    struct list wants;           /* schedule_supply: lines that wait for their turn to be asked for more */
-    size_t takes;                /* lines that are being asked for */
-    uint64_t asked_tasks;        /* the most that these bring */
-    struct instant ask_at; /* there was no memory to ask: again then; NEVER */
-    bool missed;           /* by desk_line_ready() */
-    struct instant look_at;      /* at tasks that wait for workers */
-    struct instant unbar_at;     /* what did not fit into a fallback is tried again; NEVER: nothing */
-    bool waking;                 /* a WAKE is under way */
+    struct list wants;    /* schedule_supply: lines that wait for their turn to be asked for more */
+    size_t takes;         /* lines that are being asked for */
+    uint64_t asked_tasks; /* the most that these bring */
+    struct instant ask_at;   /* there was no memory to ask: again then; NEVER */
+    bool missed;             /* by desk_line_ready() */
+    struct instant look_at;  /* at tasks that wait for workers */
+    struct instant unbar_at; /* what did not fit into a fallback is tried again; NEVER: nothing */
+    bool waking;             /* a WAKE is under way */
     bool stopped, paused;
     uint64_t dropped; /* events for which there was no room */
     bool ending;      /* its pools go because it does */
