@@ -36,8 +36,7 @@ struct clerk {
     duration_ns pause_ns;
 };
 
-/* What has happened must be recorded; what somebody wants may be refused. */
-static bool must(const struct registry_op *op)
+bool clerk_must_write(const struct registry_op *op)
 {
     switch (op->kind) {
     case REGISTRY_START:
@@ -51,12 +50,18 @@ static bool must(const struct registry_op *op)
     }
 }
 
-/* A look at all lines is no part of a transaction: it goes alone. */
-static size_t weight_of(const struct registry_op *op)
+size_t clerk_weight(const struct registry_op *op)
 {
-    if (op->kind == REGISTRY_LINES)
+    switch (op->kind) {
+    case REGISTRY_LINES:
         return CLERK_GROUP_OPS + 1;
-    return op->kind == REGISTRY_SUBMIT ? op->submit.count : 1;
+    case REGISTRY_SUBMIT:
+        return op->submit.count;
+    case REGISTRY_TAKE:
+        return 1 + op->take.max / CLERK_TASKS_READ_PER_OP;
+    default:
+        return 1;
+    }
 }
 
 /* ---- groups ---- */
@@ -64,7 +69,7 @@ static size_t weight_of(const struct registry_op *op)
 /* Takes from the queue what goes into the next transaction, behind what is left of the last one. Under the lock. */
 static void gather(struct clerk *c)
 {
-    while (c->queue && (c->weight == 0 || c->weight + weight_of(c->queue) <= c->most)) {
+    while (c->queue && (c->weight == 0 || c->weight + clerk_weight(c->queue) <= c->most)) {
         struct registry_op *op = c->queue;
 
         c->queue = op->next;
@@ -73,7 +78,7 @@ static void gather(struct clerk *c)
         op->next = NULL;
         *c->group_tail = op;
         c->group_tail = &op->next;
-        c->weight += weight_of(op);
+        c->weight += clerk_weight(op);
     }
 }
 
@@ -155,7 +160,7 @@ static struct registry_op *refuse(struct registry_op **chain, const struct weir_
     for (link = chain; *link;) {
         struct registry_op *op = *link;
 
-        if (must(op) && !all) {
+        if (clerk_must_write(op) && !all) {
             link = &op->next;
             continue;
         }
@@ -181,7 +186,7 @@ static struct registry_op *refuse_group(struct clerk *c, const struct weir_error
         c->gave_up |= op->spilled;
     c->weight = 0;
     for (const struct registry_op *op = c->group; op; op = op->next)
-        c->weight += weight_of(op);
+        c->weight += clerk_weight(op);
     return refused;
 }
 
@@ -361,8 +366,8 @@ static void give_back_rest(struct clerk *c)
     struct registry_op **link = &c->group;
     size_t weight = 0;
 
-    while (*link && (weight == 0 || weight + weight_of(*link) <= c->most)) {
-        weight += weight_of(*link);
+    while (*link && (weight == 0 || weight + clerk_weight(*link) <= c->most)) {
+        weight += clerk_weight(*link);
         link = &(*link)->next;
     }
     c->weight = weight;

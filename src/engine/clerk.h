@@ -17,8 +17,10 @@
 
 #include "core/ports/registry.h"
 
-/* Ops in one transaction, at most; a SUBMIT counts as many as it has tasks, and one that is larger goes alone. */
+/* Ops in one transaction, at most, by their weight (clerk_weight()); one that is heavier goes alone. */
 #define CLERK_GROUP_OPS 4096
+/* A TAKE weighs one op more for so many tasks that it may read: that takes some 0.1 s in a whole group, as its other ops do. */
+#define CLERK_TASKS_READ_PER_OP 16
 /* Between two tries of what must be recorded: at first, and at most. */
 #define CLERK_RETRY_MIN_NS (50 * NS_PER_MS)
 #define CLERK_RETRY_MAX_NS (2 * NS_PER_S)
@@ -45,6 +47,11 @@ struct clerk_stats {
     bool failing;                         /* the last try failed: message says why */
     char message[WEIR_ERROR_MESSAGE_BYTES];
 };
+
+/* Whether it is tried until the store takes it; else it may be refused. */
+bool clerk_must_write(const struct registry_op *op);
+/* How much of a transaction it is: a SUBMIT counts as many as it has tasks; a look at all lines is no part of one, and goes alone. */
+size_t clerk_weight(const struct registry_op *op);
 
 WEIR_MUST_CHECK enum weir_status clerk_new(struct core_registry *r, const struct clerk_options *o,
                                            struct clerk **ret, struct weir_error *err);

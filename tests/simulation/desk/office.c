@@ -43,27 +43,6 @@ static void plan(struct office *o, struct sim_event *ev, duration_ns most)
 
 /* ---- the clerk ---- */
 
-static bool must(const struct registry_op *op)
-{
-    switch (op->kind) {
-    case REGISTRY_START:
-    case REGISTRY_END:
-    case REGISTRY_WAKE:
-    case REGISTRY_TAKE:
-    case REGISTRY_TELL:
-        return true;
-    default:
-        return false;
-    }
-}
-
-static size_t weight_of(const struct registry_op *op)
-{
-    if (op->kind == REGISTRY_LINES)
-        return CLERK_GROUP_OPS + 1;
-    return op->kind == REGISTRY_SUBMIT ? op->submit.count : 1;
-}
-
 static void wake_clerk(struct office *o, duration_ns most)
 {
     if (o->busy || o->closing || (!o->queue && !o->group))
@@ -89,8 +68,8 @@ static void give_back_rest(struct office *o)
     struct registry_op **link = &o->group;
     size_t weight = 0;
 
-    while (*link && (weight == 0 || weight + weight_of(*link) <= o->most)) {
-        weight += weight_of(*link);
+    while (*link && (weight == 0 || weight + clerk_weight(*link) <= o->most)) {
+        weight += clerk_weight(*link);
         link = &(*link)->next;
     }
     o->weight = weight;
@@ -110,7 +89,7 @@ static void gather(struct sim_world *w, struct sim_event *ev)
 
     (void)w;
     give_back_rest(o);
-    while (o->queue && (o->weight == 0 || o->weight + weight_of(o->queue) <= o->most)) {
+    while (o->queue && (o->weight == 0 || o->weight + clerk_weight(o->queue) <= o->most)) {
         struct registry_op *op = o->queue;
 
         o->queue = op->next;
@@ -119,7 +98,7 @@ static void gather(struct sim_world *w, struct sim_event *ev)
         op->next = NULL;
         *o->group_tail = op;
         o->group_tail = &op->next;
-        o->weight += weight_of(op);
+        o->weight += clerk_weight(op);
     }
     plan(o, &o->commit, o->options.commit_max_ns);
 }
@@ -251,8 +230,8 @@ static struct registry_op *refuse(struct office *o, const struct weir_error *why
     for (link = &o->group; *link;) {
         struct registry_op *op = *link;
 
-        if (must(op)) {
-            o->weight += weight_of(op);
+        if (clerk_must_write(op)) {
+            o->weight += clerk_weight(op);
             link = &op->next;
             continue;
         }

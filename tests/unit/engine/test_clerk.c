@@ -164,6 +164,30 @@ static void what_comes_while_one_is_written_goes_together(void **state)
     end(&t);
 }
 
+/* 64 lines with full windows are half a million tasks to be read: nobody waits for all of them. */
+static void a_transaction_does_not_read_too_many_tasks(void **state)
+{
+    enum { TAKES = 9, IN_ONE = 7, MAX = 8192 };
+    struct desk_of_test t;
+    struct registry_op blocker = tell_op(NULL), takes[TAKES];
+
+    (void)state;
+    begin(&t, false);
+    clerk_send(t.clerk, &blocker);
+    assert_true(latch_wait(&t.gate.entered, 1));
+    for (size_t i = 0; i < TAKES; i++) {
+        takes[i] = (struct registry_op){.kind = REGISTRY_TAKE, .take = {.line = 1, .max = MAX}};
+        clerk_send(t.clerk, &takes[i]);
+    }
+    assert_true(clerk_weight(&takes[0]) * IN_ONE <= CLERK_GROUP_OPS);
+    assert_true(clerk_weight(&takes[0]) * (IN_ONE + 1) > CLERK_GROUP_OPS);
+    latch_add(&t.gate.open, 1);
+    assert_true(latch_wait(&t.done, 1 + TAKES));
+    assert_int_equal(atomic_load(&t.gate.groups), 3);
+    assert_int_equal(atomic_load(&t.gate.last_length), TAKES - IN_ONE);
+    end(&t);
+}
+
 static void a_start_is_written_with_its_end(void **state)
 {
     struct desk_of_test t;
@@ -391,6 +415,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_comes_while_one_is_written_goes_together),
+        cmocka_unit_test(a_transaction_does_not_read_too_many_tasks),
         cmocka_unit_test(a_start_is_written_with_its_end),
         cmocka_unit_test(a_start_in_an_earlier_group_is_not),
         cmocka_unit_test(what_has_happened_is_tried_until_the_store_takes_it),
