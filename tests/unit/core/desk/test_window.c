@@ -55,6 +55,33 @@ static void without_memory_no_line_is_forgotten(void **state)
     assert_true(n > 8 && missed > 0);
 }
 
+static void what_waits_for_memory_is_not_started_when_it_was_cancelled(void **state)
+{
+    struct desk_hold one = {0}, batch = {.batch = 7};
+    struct registry_task *tasks[3];
+    uint32_t line;
+
+    (void)state;
+    desk_bench_init(&bench, SCHEDULE_FIFO);
+    (void)desk_bench_pool(&bench, "p", &(struct bench_pool){.size = 8});
+    line = desk_bench_line(&bench, &(struct registry_line){.pool = SLICE("p")}, 0);
+    for (int i = 0; i < 3; i++) {
+        tasks[i] = desk_bench_task(&bench, line);
+        tasks[i]->batch = i == 1 ? 7 : 0;
+        mem_fail_at(1);
+        desk_ready(bench.desk, tasks[i], bench.now);
+        mem_fail_at(0);
+    }
+    one.task = tasks[0]->id;
+    desk_hold(bench.desk, &one, bench.now);
+    desk_hold(bench.desk, &batch, bench.now);
+    desk_let_go(bench.desk, &one, true, bench.now);
+    desk_let_go(bench.desk, &batch, true, bench.now);
+    desk_bench_settle(&bench);
+    assert_int_equal(run_all(), 1);
+    desk_bench_free(&bench);
+}
+
 /* So many lines, with so many tasks each, told one after the other. */
 static void tell_lines(uint32_t lines, uint64_t tasks)
 {
@@ -196,6 +223,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(without_memory_no_line_is_forgotten),
+        cmocka_unit_test(what_waits_for_memory_is_not_started_when_it_was_cancelled),
         cmocka_unit_test(many_lines_are_asked_for_in_turn),
         cmocka_unit_test(lines_that_come_one_by_one_leave_something_to_the_others),
         cmocka_unit_test(with_more_lines_than_tasks_in_memory_the_order_is_that_of_all),
