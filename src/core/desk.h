@@ -39,11 +39,24 @@ struct desk_pool;
 /* Ops that are not durable yet, and bytes of results in them, beyond which nothing starts. */
 #define DESK_UNWRITTEN_MAX       8192
 #define DESK_UNWRITTEN_BYTES_MAX (256u << 20)
-/* Ready tasks of one line in memory: at first, and at most where they go fast. */
+/*
+ * Ready tasks of one line in memory: at first, and at most where they go fast. The first one of each line is there whenever the line
+ * has any: a policy compares lines by their first tasks, so without them the choice would not be the right one. So memory grows
+ * with the lines that have ready tasks (about 700 bytes for each, with its first task, and more for names and a payload), and not with
+ * the tasks behind them.
+ */
 #define DESK_WINDOW_MIN 64
 #define DESK_WINDOW_MAX 8192
-/* Payloads of ready tasks in memory, in all; beyond it a line has one task at a time. */
+/*
+ * Ready tasks in memory behind the first of each line, in all. A line may have what is left of it over the number of lines, so that
+ * those that were there before leave something. With very many lines each has one task at a time: the next one is asked for when that
+ * has started. 300 bytes each: some 40 MB.
+ */
+#define DESK_WINDOW_TASKS 131072
+/* Payloads of ready tasks in memory, in all, half as much on its way; beyond it a line has one task at a time. */
 #define DESK_WINDOW_BYTES (64u << 20)
+/* Lines that are asked for more at a time; the others wait in their turn. Enough to fill the clerk's group while one is written. */
+#define DESK_TAKES_MAX 256
 /* Ops that are not durable yet, beyond which events that belong to no op about a task are dropped, and counted. */
 #define DESK_RECORDS_MAX 32768
 /* Names of slots. */
@@ -163,6 +176,11 @@ struct core_pool *desk_core_pool(const struct desk_pool *p);
 
 /* The registry has ready tasks of that line, which were not handed over. */
 void desk_line_ready(struct desk *d, uint32_t line, struct instant now);
+/*
+ * Whether there was no memory (or no place, SCHEDULE_LINES_MAX) for a line that was told, since the last call: nobody knows of it, so all
+ * lines that have ready tasks are to be told again, after a while.
+ */
+bool desk_missed_lines(struct desk *d);
 /* Ready tasks, handed over (chain through next); they are the desk's. */
 void desk_ready(struct desk *d, struct registry_task *chain, struct instant now);
 /*

@@ -50,7 +50,7 @@ static int64_t host_wall_ns(struct desk_host *h, struct instant now)
     return loop_wall_clock_ns();
 }
 
-/* Has the desk told of every line that has ready tasks, by the clerk. No memory: later. */
+/* Has the desk told of every line that has ready tasks, by the clerk. No memory, here or for a line at the desk: later. */
 static void ask_for_lines(struct engine_tasks *t)
 {
     struct registry_op *op = mem_calloc(1, sizeof *op);
@@ -94,6 +94,8 @@ static struct instant lodger_turn(struct engine_lodger *l, struct instant now)
         ask_for_lines(t);
     desk_pause(t->desk, clerk_is_failing(t->clerk));
     t->due = t->started ? desk_run(t->desk, now) : INSTANT_NEVER;
+    if (desk_missed_lines(t->desk))
+        t->lines_at = instant_min(t->lines_at, instant_add(now, TASKS_LINES_AGAIN_NS));
     t->due = instant_min(t->due, t->lines_at);
     return t->due;
 }

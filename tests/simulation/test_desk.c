@@ -108,6 +108,7 @@ static void the_random_lives_reach_what_they_are_meant_to(void **state)
     assert_true(tally.abandoned > 0 && tally.folds > 0 && tally.write_failures > 0);
     assert_true(tally.crashes > 0 && tally.stops > 0 && tally.put_back > 0);
     assert_true(tally.pools_gone > 0 && tally.clock_set > 0 && tally.kills > 0);
+    assert_true(tally.missed > 0); /* lines, for want of memory */
     assert_true(tally.submitted > 0 && tally.existing > 0 && tally.refused_submits > 0);
     assert_true(tally.cancels_acked > 0 && tally.edits_done > 0 && tally.retries_done > 0 &&
                 tally.resolved > 0);

@@ -626,6 +626,7 @@ void desk_gone(struct desk *d, uint64_t task, struct instant now)
 {
     struct desk_task *t = idmap_get(&d->tasks, task);
 
+    window_forget(d, task, 0);
     if (t && t->state == DESK_TASK_READY)
         window_gone(d, t, now);
     else if (t && t->state == DESK_TASK_RUNNING)

@@ -49,6 +49,8 @@ enum weir_status desk_new(const struct desk_options *o, struct desk **ret, struc
     list_init(&d->running);
     list_init(&d->pools);
     list_init(&d->stale);
+    list_init(&d->wants);
+    d->ask_at = INSTANT_NEVER;
     heap_init(&d->waits, wait_less);
     heap_init(&d->silences, silence_less);
     d->finished_tail = &d->finished;

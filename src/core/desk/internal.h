@@ -130,6 +130,11 @@ struct desk {
     int64_t wake_wall_ns;        /* something is due then; 0: nothing known */
     struct list stale;           /* desk_task */
     struct registry_task *stash; /* handed over, when there was no memory for them */
+    struct list wants;           /* schedule_supply: lines that wait for their turn to be asked for more */
+    size_t takes;                /* lines that are being asked for */
+    uint64_t asked_tasks;        /* the most that these bring */
+    struct instant ask_at; /* there was no memory to ask: again then; NEVER */
+    bool missed;           /* by desk_line_ready() */
     struct instant look_at;      /* at tasks that wait for workers */
     struct instant unbar_at;     /* what did not fit into a fallback is tried again; NEVER: nothing */
     bool waking;                 /* a WAKE is under way */
@@ -173,6 +178,8 @@ void window_drop(struct desk *d, struct desk_task *t, struct instant now);
 void window_unref(struct registry_task *r);
 /* READY, and an op has made it something else in the registry. */
 void window_gone(struct desk *d, struct desk_task *t, struct instant now);
+/* What was handed over of the task, or (task 0) of the batch, and waits for memory, is no longer what the registry has. */
+void window_forget(struct desk *d, uint64_t task, uint64_t batch);
 /* The task leaves for good: its end is written. */
 void window_end(struct desk *d, struct desk_task *t);
 /* READY again, in the schedule at its rank; aside until then (NONE: not). */
@@ -186,7 +193,7 @@ void window_bring_back(struct desk_pool *p, uint64_t worker, struct instant now)
 void window_end_written(struct desk *d, uint64_t task, bool ok, struct instant now);
 /* The pool goes: tasks that wait for it do not count there any more. */
 void window_leave_pool(struct desk_pool *p, struct instant now);
-/* Asks the registry for more of the line when it runs low. */
+/* Asks the registry for more of the line when it runs low, in its turn. */
 void window_refill(struct desk *d, struct schedule_line *l, struct instant now);
 void window_taken(struct desk *d, struct registry_op *op, struct instant now);
 struct instant window_run(struct desk *d, struct instant now);

@@ -96,11 +96,26 @@ static const char *check_tasks(const struct desk *d)
     return bytes != d->window_bytes ? "desk: the bytes of the window are counted wrongly" : NULL;
 }
 
+/* Lines that are asked for, and those that wait to be. */
+static const char *check_lines(const struct desk *d)
+{
+    if (d->takes > DESK_TAKES_MAX)
+        return "desk: I8: too many lines are asked for at a time";
+    if (d->takes == 0 && d->asked_tasks > 0)
+        return "desk: what was asked for is counted wrongly";
+    if (!list_empty(&d->wants) && d->takes < DESK_TAKES_MAX && !d->stopped &&
+        instant_is_never(d->ask_at))
+        return "desk: P5: lines wait to be asked for, and could be";
+    return NULL;
+}
+
 const char *desk_check(const struct desk *d)
 {
     const char *wrong = check_pools(d);
 
     if (!wrong)
         wrong = check_tasks(d);
+    if (!wrong)
+        wrong = check_lines(d);
     return wrong ? wrong : schedule_check(d->schedule);
 }

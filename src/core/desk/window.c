@@ -2,7 +2,8 @@
  * The window: ready tasks in memory, line by line. The rest of the queue stays in the registry, so that memory does not grow with it.
  *
  * A line that runs low asks for more (TAKE); one that ran dry meanwhile has twice as many the next time. When payloads
- * fill DESK_WINDOW_BYTES, each line has one task at a time.
+ * fill DESK_WINDOW_BYTES, or tasks DESK_WINDOW_TASKS, each line has one task at a time. At most DESK_TAKES_MAX lines are
+ * asked for at a time; the others wait in the order in which they ran low, so none waits for longer than all others take once.
  *
  * A task that cannot go for a reason of its own is set aside: until its wait after a refusal is over, or until the worker that holds its
  * session has room.
@@ -13,9 +14,9 @@
 
 #include <assert.h>
 
-/* With that many tasks in the window, there are many lines: each has but a few. */
-#define MANY_TASKS     65536
-#define WINDOW_OF_MANY 4
+/* What could not be asked for is asked for again after so long. */
+#define ASK_AGAIN_NS NS_PER_S
+
 /* Room in a heap for so many, doubling, so that growing one by one stays cheap. */
 static bool grow(struct heap *h, size_t count)
 {
@@ -33,8 +34,8 @@ static struct schedule_line *line_of(struct desk *d, uint32_t id)
         schedule_line(d->schedule, r, slots, &l, NULL) != WEIR_OK)
         return l;
     supply = schedule_line_supply(l);
-    *supply = (struct schedule_supply){.window = d->tasks.len > MANY_TASKS ? WINDOW_OF_MANY
-                                                                           : DESK_WINDOW_MIN};
+    *supply = (struct schedule_supply){.window = DESK_WINDOW_MIN};
+    list_init(&supply->wants);
     return l;
 }
 
@@ -183,6 +184,20 @@ void window_add(struct desk *d, struct registry_task *r, struct instant now)
     d->stash = r;
 }
 
+void window_forget(struct desk *d, uint64_t task, uint64_t batch)
+{
+    struct registry_task **link = &d->stash, *r;
+
+    while ((r = *link)) {
+        if (task != 0 ? r->id != task : r->batch != batch) {
+            link = &r->next;
+            continue;
+        }
+        *link = r->next;
+        mem_free(r);
+    }
+}
+
 /* Those for which there was no memory. */
 static void unstash(struct desk *d, struct instant now)
 {
@@ -207,35 +222,116 @@ void desk_line_ready(struct desk *d, uint32_t line, struct instant now)
 {
     struct schedule_line *l = line_of(d, line);
 
-    if (!l)
-        return; /* no memory; it is told again with the next task of the line */
+    if (!l) {
+        d->missed |= d->host->line(d->host, line) != NULL;
+        return;
+    }
     schedule_line_supply(l)->more = true;
     window_refill(d, l, now);
 }
 
+bool desk_missed_lines(struct desk *d)
+{
+    bool missed = d->missed;
+
+    d->missed = false;
+    return missed;
+}
+
 /* ---- more of a line ---- */
+
+/* How many tasks the line may have in memory now: its first one at any rate. */
+static size_t window_of(const struct desk *d, const struct schedule_supply *s)
+{
+    size_t used = schedule_behind(d->schedule) + d->asked_tasks;
+    size_t share =
+        used < DESK_WINDOW_TASKS ? (DESK_WINDOW_TASKS - used) / schedule_lines(d->schedule) : 0;
+
+    if (d->window_bytes >= DESK_WINDOW_BYTES || share <= 1)
+        return 1;
+    return s->window < share ? s->window : share;
+}
+
+static bool is_low(const struct desk *d, struct schedule_line *l)
+{
+    const struct schedule_supply *s = schedule_line_supply(l);
+
+    return s->more && !s->asked && schedule_line_count(l) <= window_of(d, s) / 2;
+}
+
+/* With so many TAKEs under way there is much to bring; each may have the larger share of what is left of DESK_WINDOW_BYTES. */
+#define FEW_TAKES       8
+#define SHARE_OF_FEW    16
+#define SHARE_OF_OTHERS DESK_TAKES_MAX
+
+/* Payloads that one more TAKE may bring; one task comes whatever it has. All together are one and a half of what is left. */
+static uint64_t bytes_left(const struct desk *d)
+{
+    uint64_t left = d->window_bytes < DESK_WINDOW_BYTES ? DESK_WINDOW_BYTES - d->window_bytes : 0;
+
+    return left / (d->takes < FEW_TAKES ? SHARE_OF_FEW : SHARE_OF_OTHERS) + 1;
+}
+
+/* False: no memory. */
+static bool ask(struct desk *d, struct schedule_line *l, struct instant now)
+{
+    struct schedule_supply *s = schedule_line_supply(l);
+    struct registry_op *op = desk_new_op(REGISTRY_TAKE);
+
+    if (!op)
+        return false;
+    op->take.line = schedule_line_id(l);
+    op->take.after_rank = s->last_rank;
+    op->take.max = (uint32_t)(window_of(d, s) - schedule_line_count(l));
+    op->take.max_bytes = bytes_left(d);
+    s->asked = true;
+    d->takes++;
+    d->asked_tasks += op->take.max;
+    desk_write(d, op, now);
+    return true;
+}
+
+/* It is expected no more, unless it has been asked for again. */
+static void end_wanting(struct desk *d, struct schedule_line *l)
+{
+    const struct schedule_supply *s = schedule_line_supply(l);
+
+    if (!s->asked && list_empty(&s->wants))
+        schedule_expect_line(d->schedule, l, false);
+    schedule_hold_line(d->schedule, l, false);
+}
+
+/* Those whose turn it is. */
+static void ask_next(struct desk *d, struct instant now)
+{
+    struct list *node;
+
+    d->ask_at = INSTANT_NEVER;
+    while (!d->stopped && d->takes < DESK_TAKES_MAX && (node = list_front(&d->wants))) {
+        struct schedule_supply *s = list_entry(node, struct schedule_supply, wants);
+        struct schedule_line *l = schedule_supply_line(s);
+        bool low = is_low(d, l);
+
+        if (low && !ask(d, l, now)) {
+            d->ask_at = instant_add(now, ASK_AGAIN_NS);
+            return;
+        }
+        list_remove(node);
+        if (!low)
+            end_wanting(d, l); /* tasks of it were handed over meanwhile */
+    }
+}
 
 void window_refill(struct desk *d, struct schedule_line *l, struct instant now)
 {
     struct schedule_supply *s = schedule_line_supply(l);
-    size_t count = schedule_line_count(l);
-    bool full = d->window_bytes >= DESK_WINDOW_BYTES;
-    struct registry_op *op;
 
-    if (d->stopped || !s->more || s->asked || (full ? count > 0 : count > s->window / 2))
+    if (d->stopped || !list_empty(&s->wants) || !is_low(d, l))
         return;
-    op = desk_new_op(REGISTRY_TAKE);
-    if (!op)
-        return; /* asked again when the next one of the line starts, or something is told of it */
-    op->take.line = schedule_line_id(l);
-    op->take.after_rank = s->last_rank;
-    op->take.max = full ? 1 : s->window - (uint32_t)count;
-    op->take.max_bytes = full ? 1 : DESK_WINDOW_BYTES - d->window_bytes;
-    s->asked = true;
     schedule_hold_line(d->schedule, l, true);
-    /* Of a line that is new here, its tenant may be, too. */
-    schedule_expect_line(d->schedule, l, s->last_rank != 0);
-    desk_write(d, op, now);
+    schedule_expect_line(d->schedule, l, true);
+    list_push_back(&d->wants, &s->wants);
+    ask_next(d, now);
 }
 
 void window_taken(struct desk *d, struct registry_op *op, struct instant now)
@@ -244,21 +340,22 @@ void window_taken(struct desk *d, struct registry_op *op, struct instant now)
     struct schedule_supply *s;
     bool dry;
 
-    assert(l); /* it is held */
+    assert(l && d->takes > 0); /* it is held */
+    d->takes--;
+    d->asked_tasks -= op->take.max;
     s = schedule_line_supply(l);
     dry = schedule_line_count(l) == 0;
     s->asked = false;
     if (op->err.status == WEIR_OK) {
         s->more = op->take.ret_more;
-        if (dry && s->more && s->window < DESK_WINDOW_MAX && d->tasks.len < MANY_TASKS)
+        if (dry && s->more && s->window < DESK_WINDOW_MAX)
             s->window *= 2;
         desk_ready(d, op->take.ret_tasks, now);
         op->take.ret_tasks = NULL;
-    }
-    schedule_expect_line(d->schedule, l, false);
-    schedule_hold_line(d->schedule, l, false);
-    if (op->err.status == WEIR_OK && (l = schedule_find_line(d->schedule, op->take.line)))
         window_refill(d, l, now);
+    }
+    end_wanting(d, l);
+    ask_next(d, now);
 }
 
 /* ---- aside ---- */
@@ -373,6 +470,9 @@ struct instant window_run(struct desk *d, struct instant now)
         }
         bring_back(d, t, now);
     }
+    if (!instant_before(now, d->ask_at))
+        ask_next(d, now);
+    wake = instant_min(wake, d->ask_at);
     look_at_busy(d, now);
     if (any_is_busy(d))
         wake = instant_min(wake, d->look_at);
@@ -464,6 +564,8 @@ void desk_let_go(struct desk *d, uint64_t task, bool written, struct instant now
 {
     struct desk_task *t = idmap_get(&d->tasks, task);
 
+    if (written)
+        window_forget(d, task, 0);
     if (t)
         let_go(d, t, written, now);
 }
@@ -501,6 +603,8 @@ void desk_let_go_batch(struct desk *d, uint64_t batch, bool written, struct inst
     struct desk_task *t;
     size_t i = 0;
 
+    if (written)
+        window_forget(d, 0, batch);
     while ((t = idmap_next(&d->tasks, &i)))
         if (t->task->batch == batch)
             let_go(d, t, written, now);

@@ -87,12 +87,13 @@ static const char *check_kind(const struct schedule *s, const struct kind *k)
 #define PAIRS_MAX 4000000
 
 struct sums {
-    size_t ready, running, aside, lines;
+    size_t ready, running, aside, behind, lines;
 };
 
 static void add_line(struct sums *sums, const struct schedule_line *l)
 {
     sums->ready += l->count;
+    sums->behind += l->count > 0 ? l->count - 1 : 0;
     sums->running += l->running;
     sums->lines++;
     list_foreach (link, &l->aside)
@@ -119,9 +120,12 @@ static const char *check_tenants(const struct schedule *s)
     bool each = s->lines.count * s->tenants.count <= PAIRS_MAX;
     struct sums all = sum(s, NULL, NULL), told = {0};
 
+    if (all.behind != s->behind)
+        return "tasks behind the first of their line are counted wrongly";
+
     for (struct map_node *n = map_begin(&s->tenants); n; n = map_after(&s->tenants, n)) {
         const struct tenant *t = map_entry(n, struct tenant, node);
-        struct sums sums = {t->ready, t->running, 0, t->lines};
+        struct sums sums = {.ready = t->ready, .running = t->running, .lines = t->lines};
 
         if (each)
             sums = sum(s, t, NULL);

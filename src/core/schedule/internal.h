@@ -144,6 +144,7 @@ struct schedule {
     struct list wait_global, wait_slot; /* kinds */
     struct list barred;                 /* the same */
     struct map lines, kinds, queues, targets, sessions, tenants;
+    size_t behind; /* tasks that are not the first of their line, set aside or not */
     uint64_t seed;
     struct list pools;
     uint32_t pool_count;
@@ -245,6 +246,8 @@ void tenant_release(struct schedule *s, struct tenant *t, bool line);
 void tenants_free(struct schedule *s);
 /* It has a ready task more, for that target. */
 void tenant_ready(struct schedule *s, struct tenant *t, const struct target *target);
+/* The same, but the task is not here yet: a line of it that is expected more. */
+void tenant_expect(struct schedule *s, struct tenant *t, const struct target *target);
 void tenant_start(struct schedule *s, struct tenant *t, struct schedule_pool *p);
 void tenant_end(struct schedule *s, struct tenant *t, duration_ns work_ns);
 struct order_key tenant_key(const struct tenant *t);

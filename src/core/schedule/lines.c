@@ -191,6 +191,21 @@ struct schedule_supply *schedule_line_supply(struct schedule_line *l)
     return &l->supply;
 }
 
+struct schedule_line *schedule_supply_line(struct schedule_supply *supply)
+{
+    return list_entry(supply, struct schedule_line, supply);
+}
+
+size_t schedule_lines(const struct schedule *s)
+{
+    return s->lines.count;
+}
+
+size_t schedule_behind(const struct schedule *s)
+{
+    return s->behind;
+}
+
 void schedule_hold_line(struct schedule *s, struct schedule_line *l, bool hold)
 {
     assert(hold || l->held > 0);
@@ -200,12 +215,16 @@ void schedule_hold_line(struct schedule *s, struct schedule_line *l, bool hold)
 
 void schedule_expect_line(struct schedule *s, struct schedule_line *l, bool more)
 {
-    (void)s;
+    struct tenant *t = l->queue->tenant;
+
     assert(l->held > 0);
     if (l->expected == more)
         return;
     l->expected = more;
-    l->queue->tenant->expecting += more ? 1 : -1U;
+    if (more)
+        tenant_expect(s, t, l->queue->kind->target);
+    else
+        t->expecting--;
 }
 
 /* ---- their order ---- */
@@ -279,7 +298,8 @@ void schedule_add(struct schedule *s, struct schedule_line *l, struct schedule_t
     t->line = l;
     t->aside = false;
     insert_ready(l, t);
-    l->count++;
+    if (l->count++ > 0)
+        s->behind++;
     target_add_ready(s, l->queue->kind->target);
     tenant_ready(s, l->queue->tenant, l->queue->kind->target);
     if (l->ready.next == &t->link)
@@ -291,7 +311,8 @@ void task_take(struct schedule *s, struct schedule_task *t)
     struct schedule_line *l = t->line;
 
     leave_list(l, t);
-    l->count--;
+    if (--l->count > 0)
+        s->behind--;
     target_take_ready(s, l->queue->kind->target);
     l->queue->tenant->ready--;
     if (t->aside && l->session)

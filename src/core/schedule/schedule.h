@@ -146,13 +146,19 @@ struct schedule_supply {
     bool more;         /* the registry has more */
     bool asked;        /* and was asked for it */
     uint32_t window;   /* how many to have in memory */
+    struct list wants; /* among the lines that wait to be asked for */
 };
 struct schedule_supply *schedule_line_supply(struct schedule_line *l);
+struct schedule_line *schedule_supply_line(struct schedule_supply *supply);
+/* Lines that are there; ready tasks beyond the first of each. */
+size_t schedule_lines(const struct schedule *s);
+size_t schedule_behind(const struct schedule *s);
 /* A line without tasks is kept while it is held: until it has been let go as often as it was held. */
 void schedule_hold_line(struct schedule *s, struct schedule_line *l, bool hold);
 /*
- * More of the line is on its way: should it run dry meanwhile, its tenant has not been idle, and keeps what it is behind the
- * others. Only with schedule_hold_line() around it.
+ * More of the line is on its way: its tenant has something to do from now on, wherever it is, and is idle no more. One that was starts
+ * level now, and not when the first of it is here; one whose line runs dry meanwhile keeps what it is behind the others. Only
+ * with schedule_hold_line() around it.
  */
 void schedule_expect_line(struct schedule *s, struct schedule_line *l, bool more);
 

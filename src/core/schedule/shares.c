@@ -134,16 +134,30 @@ static void take_mean(double *mean_s, uint32_t *mean_of, double work_s)
     *mean_s += (work_s - *mean_s) / *mean_of;
 }
 
+/* Nothing ready, nothing running, and nothing on its way: what comes now finds it level with the others. */
+static void level_if_idle(struct schedule *s, struct tenant *t, const struct target *target)
+{
+    double level;
+
+    if (t->ready > 0 || t->running > 0 || t->expecting > 0)
+        return;
+    level = target_level(s, target);
+    if (level > t->had) {
+        t->had = level;
+        tenant_settle(s, t);
+    }
+}
+
 void tenant_ready(struct schedule *s, struct tenant *t, const struct target *target)
 {
-    if (t->ready++ == 0 && t->running == 0 && t->expecting == 0) {
-        double level = target_level(s, target);
+    level_if_idle(s, t, target);
+    t->ready++;
+}
 
-        if (level > t->had) {
-            t->had = level;
-            tenant_settle(s, t);
-        }
-    }
+void tenant_expect(struct schedule *s, struct tenant *t, const struct target *target)
+{
+    level_if_idle(s, t, target);
+    t->expecting++;
 }
 
 void tenant_start(struct schedule *s, struct tenant *t, struct schedule_pool *p)

@@ -261,7 +261,9 @@ static void do_batch(struct life *l)
 {
     struct order *o;
 
-    if (l->batches > 0 && one_in(l, 3)) {
+    if (one_in(l, 4)) {
+        o = new_order(l, REGISTRY_CHECK);
+    } else if (l->batches > 0 && one_in(l, 3)) {
         o = new_order(l, REGISTRY_BATCH_END);
         o->op.batch_end.batch = 1 + below(l, l->batches);
     } else if (l->batches < 6) {

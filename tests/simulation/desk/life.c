@@ -330,6 +330,7 @@ static void open_office(struct life *l, int64_t wall_ns)
 static void close_office(struct life *l)
 {
     l->tally->folds += l->office->folds;
+    l->tally->missed += l->office->missed;
     l->tally->write_failures += l->office->failures;
     l->office = office_close(l->office);
     watch_restarted(l->watch);
@@ -520,6 +521,7 @@ static void begin(struct life *l)
     o->gather_max_ns = (duration_ns)below(l, UINT64_C(1) << below(l, 28));
     o->commit_max_ns = (duration_ns)below(l, UINT64_C(1) << below(l, 30));
     o->mail_max_ns = (duration_ns)below(l, UINT64_C(1) << below(l, 28));
+    o->short_of_memory = one_in(l, 3) ? (unsigned)below(l, 300) : 0;
     for (size_t i = 0; i < POOLS; i++) {
         life_draw_pool(l, i);
         l->pools[i].there = i < 1 + below(l, POOLS);

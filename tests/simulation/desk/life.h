@@ -24,7 +24,7 @@ struct life_options {
 struct life_tally {
     uint64_t operations, steps, begun, abandoned, strays, kinds[64], folds, write_failures, crashes,
         stops, put_back, pools_gone, clock_set, submitted, existing, refused_submits, cancels_acked,
-        edits_done, retries_done, kills, resolved;
+        edits_done, retries_done, kills, resolved, missed;
 };
 
 /* *ret_hash: of all that has happened (I7). */

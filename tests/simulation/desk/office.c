@@ -182,6 +182,17 @@ static void settle(struct office *o, struct registry_note *n)
     mem_free(n);
 }
 
+/* Of what comes back, lines and tasks are what the desk makes room for; where there is none it must not forget them. */
+static void run_short(struct office *o, const struct registry_op *op)
+{
+    bool makes_room = op->kind == REGISTRY_LINES || op->kind == REGISTRY_TAKE ||
+                      (op->note && op->kind == REGISTRY_SUBMIT);
+
+    if (makes_room && o->options.short_of_memory > 0 &&
+        rng_below(&o->rng, 1000) < o->options.short_of_memory)
+        mem_fail_at(1 + rng_below(&o->rng, 12));
+}
+
 /* As tasks_run_back() in engine/tasks_ops.c does it. */
 static void open_mail(struct sim_world *w, struct sim_event *ev)
 {
@@ -196,6 +207,7 @@ static void open_mail(struct sim_world *w, struct sim_event *ev)
 
         ops = op->next;
         op->next = NULL;
+        run_short(o, op);
         if (op->note) {
             settle(o, op->note);
         } else if (op->kind == REGISTRY_LINES) {
@@ -204,6 +216,7 @@ static void open_mail(struct sim_world *w, struct sim_event *ev)
         } else {
             desk_written(o->desk, op, office_now(o));
         }
+        mem_fail_at(0);
     }
 }
 
@@ -361,11 +374,27 @@ static int64_t host_wall_ns(struct desk_host *h, struct instant now)
     return now.ns + of_host(h)->wall_offset_ns;
 }
 
+static void ask_for_lines(struct sim_world *w, struct sim_event *ev)
+{
+    struct office *o = list_entry(ev, struct office, lines);
+    struct registry_op *op = mem_calloc(1, sizeof *op);
+
+    (void)w;
+    assert(op);
+    op->kind = REGISTRY_LINES;
+    to_clerk(o, op);
+}
+
 static struct instant lodger_turn(struct sim_lodger *l, struct instant now)
 {
     struct office *o = of_lodger(l);
+    struct instant wake = o->has_begun ? desk_run(o->desk, now) : INSTANT_NEVER;
 
-    return o->has_begun ? desk_run(o->desk, now) : INSTANT_NEVER;
+    if (desk_missed_lines(o->desk)) {
+        o->missed++;
+        sim_world_plan(o->world, &o->lines, instant_add(now, NS_PER_S));
+    }
+    return wake;
 }
 
 static bool lodger_is_due(struct sim_lodger *l)
@@ -512,6 +541,7 @@ static void init_office(struct office *o)
     sim_event_init(&o->gather, gather);
     sim_event_init(&o->commit, commit);
     sim_event_init(&o->mail, open_mail);
+    sim_event_init(&o->lines, ask_for_lines);
     o->tail = &o->queue;
     o->group_tail = &o->group;
     o->most = CLERK_GROUP_OPS;
@@ -555,14 +585,9 @@ struct office *office_open(const struct office_options *options, struct core_reg
 
 void office_begin(struct office *o)
 {
-    struct registry_op *op;
-
     o->has_begun = true;
     desk_wake_by(o->desk, 1);
-    op = mem_calloc(1, sizeof *op);
-    assert(op);
-    op->kind = REGISTRY_LINES;
-    to_clerk(o, op);
+    ask_for_lines(o->world, &o->lines);
     sim_world_set_lodger(o->world, &o->lodger);
 }
 

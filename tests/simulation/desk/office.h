@@ -41,7 +41,8 @@ struct office_options {
     size_t global_limit; /* 0: none */
     uint32_t deaths_max;
     duration_ns gather_max_ns, commit_max_ns, mail_max_ns; /* by chance, up to that */
-    bool loud;                                             /* tells what is written */
+    unsigned short_of_memory; /* so often, of 1000, the desk has none for something of what comes back */
+    bool loud;                /* tells what is written */
     const struct office_watcher *watcher;
 };
 
@@ -59,10 +60,10 @@ struct office {
     bool closing, has_begun;
 
     /* the clerk */
-    struct sim_event gather, commit, mail;
+    struct sim_event gather, commit, mail, lines;
     struct registry_op *queue, **tail, *group, **group_tail;
     size_t weight, most;
-    uint64_t groups, failures, folds;
+    uint64_t groups, failures, folds, missed;
     duration_ns pause_ns;
     bool busy;                             /* one of gather and commit is planned */
     struct registry_op *back, **back_tail; /* in the mail, as they were written */
