@@ -303,8 +303,8 @@ static void pass_on(struct attempt *a, duration_ns wait_ns, struct instant now)
     const struct registry_end *e = &a->end_op.end;
 
     if (e->next == REGISTRY_READY) {
-        window_again(a->desk, a->t, a->pool,
-                     wait_ns > 0 ? instant_add(now, wait_ns) : INSTANT_NONE, now);
+        window_again(a->desk, a->t, a->pool, wait_ns > 0 ? instant_add(now, wait_ns) : INSTANT_NONE,
+                     now);
         return;
     }
     a->t->state = DESK_TASK_ENDING;
@@ -371,9 +371,8 @@ static bool is_its_own(const struct core_offer *o)
 }
 
 /* The fallback that its pool has does not take it now. */
-static void wait_for_refuge(struct desk_task *t, struct desk_pool *chosen,
-                            struct desk_pool *refuge, const struct core_offer *offer,
-                            struct instant now)
+static void wait_for_refuge(struct desk_task *t, struct desk_pool *chosen, struct desk_pool *refuge,
+                            const struct core_offer *offer, struct instant now)
 {
     struct desk *d = chosen->desk;
 

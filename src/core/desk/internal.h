@@ -14,6 +14,7 @@
 #include "base/heap.h"
 #include "base/idmap.h"
 #include "base/list.h"
+#include "base/map.h"
 #include "base/rng.h"
 #include "core/desk.h"
 
@@ -22,9 +23,13 @@
 /* Tasks whose time has come, made ready by one op. */
 #define DESK_WAKE_TASKS 1000
 
+/* Named slots: with places, configured; without, only named by lines, and kept as long as one does. */
 struct desk_slot_kind {
-    char *name;
+    struct map_node node;
+    struct list link; /* in the desk's list `slot_kinds`, in the order in which they came */
     struct permit_slots slots;
+    size_t name_len;
+    char name[];
 };
 
 struct desk_pool {
@@ -120,8 +125,10 @@ struct desk {
     struct list pools;
     struct heap waits;    /* desk_task by wake_at */
     struct heap silences; /* attempt by silent_at */
-    struct desk_slot_kind slots[DESK_SLOTS_MAX];
-    size_t slot_count;
+    struct map slots;
+    struct list slot_kinds;
+    size_t slots_configured;
+    size_t slots_sweep_at; /* with so many, those that nothing names are looked for */
     struct attempt *finished, **finished_tail;
     uint64_t last_token;
     uint64_t window_bytes, unwritten_bytes;
@@ -130,14 +137,14 @@ struct desk {
     int64_t wake_wall_ns;        /* something is due then; 0: nothing known */
     struct list stale;           /* desk_task */
     struct registry_task *stash; /* handed over, when there was no memory for them */
-    struct list wants;           /* schedule_supply: lines that wait for their turn to be asked for more */
-    size_t takes;                /* lines that are being asked for */
-    uint64_t asked_tasks;        /* the most that these bring */
-    struct instant ask_at; /* there was no memory to ask: again then; NEVER */
-    bool missed;           /* by desk_line_ready() */
-    struct instant look_at;      /* at tasks that wait for workers */
-    struct instant unbar_at;     /* what did not fit into a fallback is tried again; NEVER: nothing */
-    bool waking;                 /* a WAKE is under way */
+    struct list wants;    /* schedule_supply: lines that wait for their turn to be asked for more */
+    size_t takes;         /* lines that are being asked for */
+    uint64_t asked_tasks; /* the most that these bring */
+    struct instant ask_at;   /* there was no memory to ask: again then; NEVER */
+    bool missed;             /* by desk_line_ready() */
+    struct instant look_at;  /* at tasks that wait for workers */
+    struct instant unbar_at; /* what did not fit into a fallback is tried again; NEVER: nothing */
+    bool waking;             /* a WAKE is under way */
     bool stopped, paused;
     uint64_t dropped; /* events for which there was no room */
     bool ending;      /* its pools go because it does */

@@ -41,8 +41,9 @@ struct office_options {
     size_t global_limit; /* 0: none */
     uint32_t deaths_max;
     duration_ns gather_max_ns, commit_max_ns, mail_max_ns; /* by chance, up to that */
-    unsigned short_of_memory; /* so often, of 1000, the desk has none for something of what comes back */
-    bool loud;                /* tells what is written */
+    unsigned
+        short_of_memory; /* so often, of 1000, the desk has none for something of what comes back */
+    bool loud;           /* tells what is written */
     const struct office_watcher *watcher;
 };
 
