@@ -60,7 +60,7 @@ struct desk_pool;
 #define DESK_TAKES_MAX 256
 /* Ops that are not durable yet, beyond which events that belong to no op about a task are dropped, and counted. */
 #define DESK_RECORDS_MAX 32768
-/* Names of slots. */
+/* Kinds of slots that are configured. Names that only tasks have need no bound: one goes with the last line that has it. */
 #define DESK_SLOTS_MAX 256
 /* Of one attempt, events of heartbeats are this far apart. */
 #define DESK_HEARTBEAT_EVENT_NS (10 * NS_PER_S)
@@ -134,7 +134,10 @@ WEIR_MUST_CHECK enum weir_status desk_new(const struct desk_options *o, struct d
 /* Nothing is with the host, and all pools were removed and are gone. Frees what is in the window. NULL-safe. */
 void desk_free(struct desk *d);
 
-/* A resource with places, that tasks may ask for by name; changed if it is there. WEIR_E_LIMIT: DESK_SLOTS_MAX. */
+/*
+ * A resource with places, that tasks may ask for by name; changed if it is there; count 0: it is not configured any more. WEIR_E_LIMIT:
+ * DESK_SLOTS_MAX. Tasks that ask for one that is not configured wait (PERMIT_UNKNOWN_SLOT).
+ */
 WEIR_MUST_CHECK enum weir_status desk_set_slots(struct desk *d, const char *name, uint32_t count,
                                                 struct weir_error *err);
 /* False: no such pool has been added; then what names none waits. */
@@ -268,6 +271,7 @@ struct desk_slots {
     const char *name;
     uint32_t count, taken;
 };
+/* Those that are configured, or were and are taken still; at most max. Returns how many it has told. */
 size_t desk_slots(const struct desk *d, struct desk_slots *ret, size_t max);
 struct schedule *desk_schedule(struct desk *d);
 const struct schedule_options *desk_get_schedule(const struct desk *d);

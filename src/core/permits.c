@@ -27,10 +27,15 @@ void permit_account_init(struct permit_account *a, struct permits *all, size_t l
 const char *permit_block_name(enum permit_block block)
 {
     static const char *const names[PERMIT_BLOCKS] = {
-        [PERMIT_FREE] = "free",       [PERMIT_GLOBAL] = "global_limit",
-        [PERMIT_POOL] = "pool_limit", [PERMIT_RESERVE] = "reserved",
-        [PERMIT_CPU] = "cpu_quota",   [PERMIT_MEMORY] = "memory_quota",
-        [PERMIT_SLOT] = "slot",       [PERMIT_NEVER] = "never",
+        [PERMIT_FREE] = "free",
+        [PERMIT_GLOBAL] = "global_limit",
+        [PERMIT_POOL] = "pool_limit",
+        [PERMIT_RESERVE] = "reserved",
+        [PERMIT_CPU] = "cpu_quota",
+        [PERMIT_MEMORY] = "memory_quota",
+        [PERMIT_SLOT] = "slot",
+        [PERMIT_NEVER] = "never",
+        [PERMIT_UNKNOWN_SLOT] = "unknown_slot",
     };
 
     return (unsigned)block < PERMIT_BLOCKS ? names[block] : "unknown";
@@ -254,7 +259,7 @@ static enum permit_block check_slots(const struct permit_need *need)
         if (!s)
             continue;
         if (s->count == 0)
-            return PERMIT_NEVER;
+            return PERMIT_UNKNOWN_SLOT;
         busy |= permit_slots_next(s) == 0;
     }
     return busy ? PERMIT_SLOT : PERMIT_FREE;

@@ -39,6 +39,7 @@ struct permits {
 struct permit_slots {
     uint32_t count; /* places that may be taken, from 1 to count */
     uint32_t taken;
+    uint32_t refs;  /* lines that name it, as the schedule counts them; not looked at here */
     uint32_t words; /* of `used` */
     uint64_t
         *used; /* a bit for each place; those above count may still be taken after it was lowered */
@@ -109,11 +110,13 @@ enum permit_block {
     PERMIT_CPU,
     PERMIT_MEMORY,
     PERMIT_SLOT,
-    PERMIT_NEVER, /* it needs more than the whole quota, or a slot with no places: nothing that ends helps */
+    PERMIT_NEVER,        /* it needs more than the whole quota: nothing that ends helps */
+    PERMIT_UNKNOWN_SLOT, /* the same: a slot without places, for nobody has configured it */
     PERMIT_BLOCKS
 };
 
-/* "free", "global_limit", "pool_limit", "reserved", "cpu_quota", "memory_quota", "slot", "never". */
+/* "free", "global_limit", "pool_limit", "reserved", "cpu_quota", "memory_quota", "slot", "never",
+ * "unknown_slot". */
 const char *permit_block_name(enum permit_block block);
 
 void permits_init(struct permits *all, size_t limit);

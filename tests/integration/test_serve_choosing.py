@@ -207,7 +207,7 @@ class Blocking(ChoosingCase):
             self.assertEqual(d.wait_task(n)["state"], "done")
         self.assertEqual([d.task(n)["waits_for"]["why"] for n in waiting],
                          ["pool_limit", "session_taken", "slot", "cpu_quota", "memory_quota", "pool_disabled", "no_pool",
-                          "never", "never"])
+                          "never", "unknown_slot"])
         for n in busy:
             self.assertEqual(d.api("POST", f"/v1/tasks/{n}/cancel")[0], 200)
         wait_until(lambda: all(d.task(n)["state"] == "running" for n in waiting[:5]), 20, "what waited to run")

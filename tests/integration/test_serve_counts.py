@@ -432,7 +432,7 @@ class Limits(CountsCase):
         self.settle(d, 4, 4)
         self.release(5)
         self.stays(d, 3, 4)
-        self.assertEqual(d.task(ids[5])["waits_for"]["why"], "never")
+        self.assertEqual(d.task(ids[5])["waits_for"]["why"], "unknown_slot")
         self.assertEqual({s["name"]: (s["count"], s["taken"]) for s in d.get("/v1/slots")}.get("gpu", (0, 0)), (0, 0))
         self.assertEqual({t["name"]: t["weight"] for t in d.get("/v1/tenants")}["t"], 1)
 

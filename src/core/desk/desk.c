@@ -52,6 +52,8 @@ enum weir_status desk_new(const struct desk_options *o, struct desk **ret, struc
     for (size_t i = 0; i < DESK_HOLD_LISTS; i++)
         list_init(&d->holds[i]);
     list_init(&d->wants);
+    map_init(&d->slots);
+    list_init(&d->slot_kinds);
     d->ask_at = INSTANT_NEVER;
     heap_init(&d->waits, wait_less);
     heap_init(&d->silences, silence_less);

@@ -15,6 +15,7 @@
 #include "base/heap.h"
 #include "base/idmap.h"
 #include "base/list.h"
+#include "base/map.h"
 #include "base/rng.h"
 #include "core/desk.h"
 
@@ -25,9 +26,13 @@
 /* Tasks whose time has come, made ready by one op. */
 #define DESK_WAKE_TASKS 1000
 
+/* Named slots: with places, configured; without, only named by lines, and kept as long as one does. */
 struct desk_slot_kind {
-    char *name;
+    struct map_node node;
+    struct list link; /* in the desk's list `slot_kinds`, in the order in which they came */
     struct permit_slots slots;
+    size_t name_len;
+    char name[];
 };
 
 struct desk_pool {
@@ -124,8 +129,10 @@ struct desk {
     struct list pools;
     struct heap waits;    /* desk_task by wake_at */
     struct heap silences; /* attempt by silent_at */
-    struct desk_slot_kind slots[DESK_SLOTS_MAX];
-    size_t slot_count;
+    struct map slots;
+    struct list slot_kinds;
+    size_t slots_configured;
+    size_t slots_sweep_at; /* with so many, those that nothing names are looked for */
     struct attempt *finished, **finished_tail;
     uint64_t last_token;
     uint64_t window_bytes, unwritten_bytes;

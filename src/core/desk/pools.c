@@ -16,69 +16,108 @@
 
 /* ---- slots ---- */
 
-static struct desk_slot_kind *find_slots(struct desk *d, struct slice name)
+/* Unknown names that are kept beyond those that are in use. */
+#define SLOTS_SPARE 64
+
+static uint64_t hash_of(const struct desk *d, struct slice name)
 {
-    for (size_t i = 0; i < d->slot_count; i++)
-        if (slice_equal(slice_of(d->slots[i].name), name))
-            return &d->slots[i];
+    return map_hash(name.data, name.len, (uintptr_t)d);
+}
+
+static struct desk_slot_kind *find_slots(const struct desk *d, struct slice name)
+{
+    for (struct map_node *n = map_find(&d->slots, hash_of(d, name)); n; n = map_again(n)) {
+        struct desk_slot_kind *k = map_entry(n, struct desk_slot_kind, node);
+
+        if (slice_equal((struct slice){k->name, k->name_len}, name))
+            return k;
+    }
     return NULL;
 }
 
-static struct desk_slot_kind *make_slots(struct desk *d, struct slice name, uint32_t count,
-                                         struct weir_error *err)
+/* Without places. NULL: no memory. */
+static struct desk_slot_kind *make_slots(struct desk *d, struct slice name)
 {
-    struct desk_slot_kind *k = &d->slots[d->slot_count];
+    struct desk_slot_kind *k = mem_calloc(1, sizeof *k + name.len + 1);
 
-    if (d->slot_count == DESK_SLOTS_MAX) {
-        (void)error_set(err, WEIR_E_LIMIT,
-                        "there are %d kinds of slots already, the most that can be",
-                        DESK_SLOTS_MAX);
-        return NULL;
-    }
-    k->name = mem_copy(name.data, name.len);
-    if (!k->name || !permit_slots_init(&k->slots, count)) {
-        k->name = mem_free(k->name);
-        (void)error_nomem(err);
-        return NULL;
-    }
-    d->slot_count++;
+    if (!k || !permit_slots_init(&k->slots, 0))
+        return mem_free(k);
+    memcpy(k->name, name.data, name.len);
+    k->name_len = name.len;
+    list_push_back(&d->slot_kinds, &k->link);
+    map_put(&d->slots, &k->node, hash_of(d, name));
     return k;
+}
+
+static void free_slots(struct desk *d, struct desk_slot_kind *k)
+{
+    map_remove(&d->slots, &k->node);
+    list_remove(&k->link);
+    permit_slots_free(&k->slots);
+    mem_free(k);
+}
+
+/* Names that only tasks have had, and none has any more: whoever submits must not fill the memory with them. */
+static void sweep_slots(struct desk *d)
+{
+    if (d->slots.count < d->slots_sweep_at)
+        return;
+    list_foreach_safe (node, &d->slot_kinds) {
+        struct desk_slot_kind *k = list_entry(node, struct desk_slot_kind, link);
+
+        if (k->slots.count == 0 && k->slots.taken == 0 && k->slots.refs == 0)
+            free_slots(d, k);
+    }
+    d->slots_sweep_at = 2 * d->slots.count + SLOTS_SPARE;
 }
 
 enum weir_status desk_set_slots(struct desk *d, const char *name, uint32_t count,
                                 struct weir_error *err)
 {
     struct desk_slot_kind *k = find_slots(d, slice_of(name));
+    bool before = k && k->slots.count > 0;
 
+    if (!before && count == 0)
+        return WEIR_OK;
+    if (!before && d->slots_configured == DESK_SLOTS_MAX)
+        return error_set(err, WEIR_E_LIMIT,
+                         "there are %d kinds of slots already, the most that can be: take one away",
+                         DESK_SLOTS_MAX);
     if (!k)
-        return make_slots(d, slice_of(name), count, err) ? WEIR_OK
-               : err                                     ? err->status
-                                                         : WEIR_E_NOMEM;
-    if (!permit_slots_resize(&k->slots, count))
+        k = make_slots(d, slice_of(name));
+    if (!k || !permit_slots_resize(&k->slots, count))
         return error_nomem(err);
+    d->slots_configured = d->slots_configured - before + (count > 0);
     schedule_pool_changed(d->schedule, NULL);
     return WEIR_OK;
 }
 
 size_t desk_slots(const struct desk *d, struct desk_slots *ret, size_t max)
 {
-    for (size_t i = 0; i < d->slot_count && i < max; i++)
-        ret[i] =
-            (struct desk_slots){d->slots[i].name, d->slots[i].slots.count, d->slots[i].slots.taken};
-    return d->slot_count;
+    size_t count = 0;
+
+    list_foreach (node, &d->slot_kinds) {
+        const struct desk_slot_kind *k = list_entry(node, struct desk_slot_kind, link);
+
+        if (count < max && (k->slots.count > 0 || k->slots.taken > 0))
+            ret[count++] = (struct desk_slots){k->name, k->slots.count, k->slots.taken};
+    }
+    return count;
 }
 
 /* A name that nobody has configured is a resource without places: what asks for it waits, and is told so. */
 bool slots_resolve(struct desk *d, struct slice names, struct permit_slots *ret[PERMIT_SLOTS_MAX])
 {
     memset(ret, 0, PERMIT_SLOTS_MAX * sizeof *ret);
+    if (names.len > 0)
+        sweep_slots(d); /* before: what is made here is no line's yet */
     for (size_t n = 0; names.len > 0 && n < PERMIT_SLOTS_MAX; n++) {
         const char *comma = memchr(names.data, ',', names.len);
         struct slice name = {names.data, comma ? (size_t)(comma - names.data) : names.len};
         struct desk_slot_kind *k = find_slots(d, name);
 
         if (!k)
-            k = make_slots(d, name, 0, NULL);
+            k = make_slots(d, name);
         if (!k)
             return false;
         ret[n] = &k->slots;
@@ -440,10 +479,11 @@ void desk_remove_pool(struct desk *d, struct desk_pool *p, struct instant now)
 
 void desk_slots_free(struct desk *d)
 {
-    for (size_t i = 0; i < d->slot_count; i++) {
-        permit_slots_free(&d->slots[i].slots);
-        mem_free(d->slots[i].name);
-    }
+    struct list *node;
+
+    while ((node = list_front(&d->slot_kinds)))
+        free_slots(d, list_entry(node, struct desk_slot_kind, link));
+    map_free(&d->slots);
 }
 
 /* ---- broken ---- */

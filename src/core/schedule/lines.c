@@ -106,6 +106,14 @@ static bool line_place(struct schedule *s, struct schedule_line *l, const struct
     return false;
 }
 
+/* Whoever has the slots may forget a name that no line has. */
+static void count_slots(const struct kind *k, int more)
+{
+    for (int i = 0; i < PERMIT_SLOTS_MAX; i++)
+        if (k->need.slots[i])
+            k->need.slots[i]->refs += (uint32_t)more;
+}
+
 static struct schedule_line *line_new(struct schedule *s, const struct registry_line *r,
                                       const struct permit_need *need)
 {
@@ -121,6 +129,7 @@ static struct schedule_line *line_new(struct schedule *s, const struct registry_
     list_init(&l->aside);
     list_init(&l->session_link);
     l->queue->line_count++;
+    count_slots(l->queue->kind, 1);
     tenant_add_line(s, l->queue->tenant);
     if (l->session)
         list_push_back(&l->session->lines, &l->session_link);
@@ -165,6 +174,7 @@ void line_free(struct schedule *s, struct schedule_line *l)
     map_remove(&s->lines, &l->node);
     s->lines_gone -= l->gone;
     q->line_count--;
+    count_slots(q->kind, -1);
     queue_release(s, q);
     tenant_release(s, tenant, true);
     mem_free(l);

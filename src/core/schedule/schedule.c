@@ -204,6 +204,12 @@ enum schedule_why schedule_why(const struct schedule *s, const struct schedule_l
 
     *ret_block = PERMIT_FREE;
     need.priority = l->priority;
+    /* First: it is so whatever else is in the way, and only a person can help. */
+    for (int i = 0; t && i < PERMIT_SLOTS_MAX; i++)
+        if (need.slots[i] && need.slots[i]->count == 0) {
+            *ret_block = PERMIT_UNKNOWN_SLOT;
+            return SCHEDULE_LIMIT;
+        }
     for (uint32_t i = 0; i < count; i++) {
         if (pools[i] != l->queue->kind->barred && pool_takes(pools[i], &need, &block)) {
             why = SCHEDULE_MAY_RUN;

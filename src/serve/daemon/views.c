@@ -462,7 +462,8 @@ static const char *const limits[PERMIT_BLOCKS] = {
     [PERMIT_CPU] = "its pool's cpu quota is in use",
     [PERMIT_MEMORY] = "its pool's memory quota is in use",
     [PERMIT_SLOT] = "a slot that it needs is taken",
-    [PERMIT_NEVER] = "it needs more than its pool has at all, or a slot that is not configured",
+    [PERMIT_NEVER] = "it needs more than its pool has at all",
+    [PERMIT_UNKNOWN_SLOT] = "it needs a slot that is not configured",
 };
 
 static void look_why(struct desk *d, struct instant now, void *ctx)

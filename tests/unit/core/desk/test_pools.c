@@ -29,8 +29,8 @@ static void what_does_not_fit_into_a_fallback_blocks_nobody_behind_it(void **sta
     uint32_t large, small;
 
     (void)state;
-    large = desk_bench_line(
-        &bench, &(struct registry_line){.pool = SLICE("p"), .cpu_milli = 2000}, 100);
+    large = desk_bench_line(&bench, &(struct registry_line){.pool = SLICE("p"), .cpu_milli = 2000},
+                            100);
     bench.lines[large - 1].next_rank = 10;
     small =
         desk_bench_line(&bench, &(struct registry_line){.pool = SLICE("p"), .cpu_milli = 100}, 2);
@@ -128,8 +128,7 @@ static void add_counts(void *ctx, struct desk_pool *p)
     struct sum *s = ctx;
     const struct desk_counts *c = desk_pool_counts(p);
 
-    if (!desk_core_pool(p) ||
-        strcmp(core_pool_get_options(desk_core_pool(p))->name, s->name) != 0)
+    if (!desk_core_pool(p) || strcmp(core_pool_get_options(desk_core_pool(p))->name, s->name) != 0)
         return;
     s->started += c->started;
     s->done += c->done;
@@ -193,6 +192,43 @@ static void an_event_may_have_the_name_of_a_pool_that_is_gone(void **state)
     desk_bench_free(&bench);
 }
 
+static void names_that_only_tasks_have_leave_room_for_those_that_are_configured(void **state)
+{
+    static char names[2000][16];
+    struct desk_slots told[4];
+    enum permit_block block;
+    uint32_t line;
+    uint64_t first;
+
+    (void)state;
+    desk_bench_init(&bench, SCHEDULE_FIFO);
+    (void)desk_bench_pool(&bench, "p", &(struct bench_pool){.size = 4});
+    for (int i = 0; i < 2000; i++) {
+        snprintf(names[i], sizeof names[i], "n%d", i);
+        line = desk_bench_line(&bench, &(struct registry_line){.slots = slice_of(names[i])}, 1);
+        desk_line_ready(bench.desk, line, bench.now);
+        desk_bench_settle(&bench);
+        if (i % 2 == 0)
+            desk_gone(bench.desk, bench.next_task, bench.now); /* somebody has cancelled it */
+    }
+    first = 2; /* of names[1] */
+    assert_int_equal(desk_why(bench.desk, first, &block), SCHEDULE_LIMIT);
+    assert_int_equal(block, PERMIT_UNKNOWN_SLOT);
+    for (int i = 0; i < DESK_SLOTS_MAX; i++) {
+        char name[16];
+
+        snprintf(name, sizeof name, "c%d", i);
+        assert_int_equal(desk_set_slots(bench.desk, i == 0 ? "n1" : name, 1, NULL), WEIR_OK);
+    }
+    assert_int_equal(desk_set_slots(bench.desk, "more", 1, NULL), WEIR_E_LIMIT);
+    assert_int_equal(desk_set_slots(bench.desk, "c7", 0, NULL), WEIR_OK);
+    assert_int_equal(desk_set_slots(bench.desk, "more", 1, NULL), WEIR_OK);
+    desk_bench_settle(&bench);
+    assert_int_equal(bench.running_count, 1); /* that of n1 */
+    assert_int_equal(desk_slots(bench.desk, told, 4), 4);
+    desk_bench_free(&bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -202,6 +238,7 @@ int main(void)
         cmocka_unit_test(a_limit_that_is_raised_far_is_used_up),
         cmocka_unit_test(a_burst_that_is_added_far_is_used_up),
         cmocka_unit_test(counts_go_on_when_a_pool_is_replaced),
+        cmocka_unit_test(names_that_only_tasks_have_leave_room_for_those_that_are_configured),
         cmocka_unit_test(an_event_may_have_the_name_of_a_pool_that_is_gone),
     };
 
