@@ -75,6 +75,13 @@ class Streams(ServeCase):
         up.break_off()
         self.wait_batch(1, "its end", total=0, ended=True)
 
+    def test_when_the_daemon_stops_meanwhile_too(self):
+        up = self.upload("/v1/batches")
+        up.send(lines(2))
+        self.wait_batch(1, "its tasks", total=2, ended=False)
+        self.d.restart()
+        self.wait_batch(1, "its end", total=2, ended=True)
+
     def test_a_batch_that_was_opened_before_stays_open(self):
         batch = self.d.api("POST", "/v1/batches?open=true")[1]["id"]
         up = self.upload(f"/v1/batches/{batch}/tasks")

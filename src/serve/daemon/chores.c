@@ -9,6 +9,7 @@
 #include "loop/loop.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define LOOK_NS  NS_PER_S
@@ -249,9 +250,9 @@ static void write_looks(struct house *h)
 
 struct resuming {
     struct history *history;
-    int64_t newest_ns;                   /* 0: there is none */
-    long long unfinished_ns;             /* the sample that has only so many looks: */
-    unsigned long long unfinished_looks; /* 0: none has */
+    int64_t newest_ns;         /* 0: there is none */
+    int64_t unfinished_ns;     /* the sample that has only so many looks: */
+    uint64_t unfinished_looks; /* 0: none has */
 };
 
 static bool note_newest(void *ctx, const struct registry_sample *s)
@@ -298,9 +299,12 @@ void chores_begin(struct house *h)
     enum weir_status status = b->ops->take_reader(b, &reader, &err);
 
     if (status == WEIR_OK) {
-        if (reader->ops->fact(reader, SLICE(LOOKS_FACT), &looks, NULL) != WEIR_OK ||
-            sscanf(buf_slice(&looks).data, "%lld %llu", &r.unfinished_ns, &r.unfinished_looks) != 2)
-            r.unfinished_looks = 0;
+        if (reader->ops->fact(reader, SLICE(LOOKS_FACT), &looks, NULL) == WEIR_OK && looks.data) {
+            char *behind;
+
+            r.unfinished_ns = strtoll(looks.data, &behind, 10);
+            r.unfinished_looks = strtoull(behind, NULL, 10);
+        }
         status = resume_pool(reader, NULL, &r, now_ns, &err);
         for (size_t i = 0; status == WEIR_OK && i < c->pools.count; i++)
             status = resume_pool(reader, c->pools.items[i].name, &r, now_ns, &err);
