@@ -30,6 +30,14 @@ struct instant loop_clock(void)
     return (struct instant){(int64_t)ts.tv_sec * NS_PER_S + ts.tv_nsec};
 }
 
+duration_ns loop_thread_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+    return (int64_t)ts.tv_sec * NS_PER_S + ts.tv_nsec;
+}
+
 int64_t loop_wall_clock_ns(void)
 {
     struct timespec ts;

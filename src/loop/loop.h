@@ -37,6 +37,8 @@ void loop_free(struct loop *l);
 
 /* The monotonic clock. Any thread. */
 struct instant loop_clock(void);
+/* What the thread that asks has had of a processor. Any thread. */
+duration_ns loop_thread_ns(void);
 /* The wall clock, in nanoseconds since the Unix epoch. Any thread. */
 int64_t loop_wall_clock_ns(void);
 /* 64 bits from the system's random source, for seeds. */

@@ -155,11 +155,10 @@ void feeder_stop(struct api *a)
 
 struct catching_up {
     struct buf *out, event;
-    const struct sse_filter *filter;
     size_t bytes;
-    uint64_t seen;
+    uint64_t seen, until;
     size_t count;
-    bool full;
+    bool full, is_over; /* is_over: there are later ones, beyond `until` */
 };
 
 static bool put_event(void *ctx, const struct registry_event *e)
@@ -167,6 +166,10 @@ static bool put_event(void *ctx, const struct registry_event *e)
     struct catching_up *c = ctx;
     const char *kind = registry_event_name(e->kind);
 
+    if (e->seq > c->until) {
+        c->is_over = true;
+        return false;
+    }
     buf_clear(&c->event);
     out_event(&c->event, e);
     sse_render(c->out, e->seq, kind ? kind : "unknown", buf_slice(&c->event));
@@ -176,15 +179,15 @@ static bool put_event(void *ctx, const struct registry_event *e)
     return !c->full && !c->out->failed;
 }
 
-bool event_catch_up(void *ctx, const struct sse_filter *filter, uint64_t after, struct buf *buf,
-                    size_t bytes, uint64_t *ret_seq)
+bool event_catch_up(void *ctx, const struct sse_filter *filter, uint64_t after, uint64_t until,
+                    struct buf *buf, size_t bytes, uint64_t *ret_seq)
 {
     struct api *a = ctx;
     struct registry_event_filter f = {.task = filter->task,
                                       .worker = filter->worker,
                                       .pool = filter->pool,
                                       .kinds = filter->kinds};
-    struct catching_up c = {.out = buf, .filter = filter, .bytes = buf->len + bytes, .seen = after};
+    struct catching_up c = {.out = buf, .bytes = buf->len + bytes, .seen = after, .until = until};
     /* Before the look, so that nothing that came during it counts as passed over. */
     uint64_t last = a->backend->ops->last_event(a->backend);
     struct registry_reader *r;
@@ -200,9 +203,11 @@ bool event_catch_up(void *ctx, const struct sse_filter *filter, uint64_t after, 
     buf_free(&c.event);
     if (status != WEIR_OK)
         return false;
-    *ret_seq = c.seen;
     /* Fewer than asked for: the rest was looked at too, and is none of theirs. */
-    if (!c.full && c.count < EVENTS_MAX && last > c.seen)
-        *ret_seq = last;
+    if (c.is_over)
+        c.seen = until;
+    else if (!c.full && c.count < EVENTS_MAX && last > c.seen)
+        c.seen = last < until ? last : until;
+    *ret_seq = c.seen;
     return true;
 }

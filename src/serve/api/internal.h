@@ -161,8 +161,8 @@ bool results_wake(struct api *a);
 
 bool feeder_start(struct api *a, struct weir_error *err);
 void feeder_stop(struct api *a);
-bool event_catch_up(void *ctx, const struct sse_filter *filter, uint64_t after, struct buf *buf,
-                    size_t bytes, uint64_t *ret_seq);
+bool event_catch_up(void *ctx, const struct sse_filter *filter, uint64_t after, uint64_t until,
+                    struct buf *buf, size_t bytes, uint64_t *ret_seq);
 
 /* ---- handlers, by file ---- */
 

@@ -11,6 +11,7 @@
 #include "base/list.h"
 #include "base/mem.h"
 #include "loop/loop.h"
+#include "serve/http/sse_past.h"
 #include "serve/http/sse_ring.h"
 
 #include <assert.h>
@@ -28,8 +29,6 @@
 #define SCAN_MAX 2048
 /* Of a follower that waits, these are looked at to find whether one is for it; if there are more, it looks itself. */
 #define WAKE_SCAN_MAX 64
-/* Asked of the store at a time. */
-#define CATCH_UP_BYTES ((size_t)16 << 10)
 /* What a read costs with all that hangs on it (waking, sending), at first and for each byte; by measurement, on a slow machine. */
 #define READ_COST_NS  15000
 #define BYTES_PER_NS  2
@@ -45,16 +44,19 @@ struct follower {
     char pool[SSE_POOL_BYTES_MAX];
     uint64_t cursor; /* dealt with up to here */
     bool waiting;    /* the stream waits to be woken */
+    bool paid;       /* it was woken: its next read has been paid, but for the bytes */
     bool beat;       /* a comment is due */
-    struct buf
-        pending; /* text that is on its way: of the store, or one event that is larger than the room for it */
-    size_t pending_at;
+    /* What is on its way: first a text of its own (a comment, or an event that is larger than the room for it), then a block. */
+    struct buf pending;
+    struct sse_block *block; /* NULL: none */
+    size_t pending_at, block_at;
 };
 
 struct sse_hub {
     struct sse_options options;
     pthread_mutex_t lock;
     struct sse_ring ring;
+    struct sse_past past;
     struct list followers;
     uint64_t furthest; /* cursor of those who are there, or were with them */
     struct sse_stats stats;
@@ -111,9 +113,10 @@ static void fill_share(struct sse_hub *h)
         h->left = most;
 }
 
-static void pay(struct sse_hub *h, size_t bytes)
+static void pay(struct follower *f, size_t bytes)
 {
-    h->left -= READ_COST_NS + (duration_ns)(bytes / BYTES_PER_NS);
+    f->hub->left -= (f->paid ? 0 : READ_COST_NS) + (duration_ns)(bytes / BYTES_PER_NS);
+    f->paid = false;
 }
 
 /* ---- what a follower reads ---- */
@@ -126,21 +129,35 @@ static void move_on(struct follower *f, uint64_t seq)
         f->hub->furthest = seq;
 }
 
-/* From pending; 0: it is empty. */
-static size_t take_pending(struct follower *f, char *to, size_t max)
+static size_t take_text(const struct buf *text, size_t *at, char *to, size_t max)
 {
-    size_t len = f->pending.len - f->pending_at;
+    size_t len = text->len - *at;
 
     len = len < max ? len : max;
-    if (len == 0) {
+    if (len > 0)
+        memcpy(to, text->data + *at, len);
+    *at += len;
+    return len;
+}
+
+/* What is on its way; 0: nothing is. */
+static size_t take_pending(struct follower *f, char *to, size_t max)
+{
+    size_t used = take_text(&f->pending, &f->pending_at, to, max);
+
+    if (f->pending_at == f->pending.len) {
         /* A buffer that was needed once is not kept by each of a thousand. */
         buf_free(&f->pending);
         f->pending_at = 0;
-        return 0;
     }
-    memcpy(to, f->pending.data + f->pending_at, len);
-    f->pending_at += len;
-    return len;
+    if (!f->block || f->pending.len > 0)
+        return used;
+    used += take_text(&f->block->text, &f->block_at, to + used, max - used);
+    if (f->block_at == f->block->text.len) {
+        sse_block_release(f->block);
+        f->block = NULL;
+    }
+    return used;
 }
 
 /* From the ring, under the lock: whole events, as many as there is room for; *ret_more: it has not looked at all. */
@@ -173,24 +190,22 @@ static size_t take_ring(struct follower *f, char *to, size_t max, bool *ret_more
     return used;
 }
 
-/* What the ring has no longer, into pending. False: the stream cannot go on. */
+/* What the ring has no longer: it is on its way. False: the stream cannot go on. */
 static bool catch_up(struct follower *f, uint64_t floor)
 {
-    const struct sse_options *o = &f->hub->options;
-    uint64_t seen = f->cursor;
-
-    if (!o->catch_up) {
+    if (!f->hub->options.catch_up) {
         buf_printf(&f->pending, ": events up to %llu are no longer there\n\n",
                    (unsigned long long)floor);
         f->cursor = floor;
         return !f->pending.failed;
     }
-    if (!o->catch_up(o->ctx, &f->filter, f->cursor, &f->pending, CATCH_UP_BYTES, &seen) ||
-        f->pending.failed)
+    assert(!f->block);
+    f->block = sse_past_get(&f->hub->past, &f->filter, f->cursor);
+    f->block_at = 0;
+    if (!f->block)
         return false;
-    assert(seen >= f->cursor || seen == 0);
     /* The store has nothing between: it was there once, and has been deleted. */
-    f->cursor = seen > f->cursor ? seen : floor;
+    f->cursor = f->block->until > f->cursor ? f->block->until : floor;
     return true;
 }
 
@@ -199,7 +214,7 @@ static ssize_t step(struct follower *f, char *to, size_t max, bool *ret_again)
 {
     struct sse_hub *h = f->hub;
     uint64_t floor = h->ring.floor;
-    struct instant before;
+    duration_ns before_ns;
     size_t n;
 
     *ret_again = false;
@@ -211,10 +226,11 @@ static ssize_t step(struct follower *f, char *to, size_t max, bool *ret_again)
     }
     h->stats.catch_ups++;
     pthread_mutex_unlock(&h->lock);
-    before = loop_clock();
+    before_ns = loop_thread_ns();
     *ret_again = catch_up(f, floor);
+    before_ns = loop_thread_ns() - before_ns;
     pthread_mutex_lock(&h->lock);
-    h->left -= instant_diff(loop_clock(), before);
+    h->left -= before_ns;
     move_on(f, f->cursor);
     return *ret_again ? (ssize_t)take_pending(f, to, max) : HTTP_STREAM_BROKEN;
 }
@@ -227,7 +243,7 @@ static bool must_wait(struct follower *f)
 
     if (h->left <= 0)
         fill_share(h);
-    if (h->left > 0 || f->beat)
+    if (h->left > 0 || f->paid || f->beat)
         return false;
     h->short_of = true;
     if (!h->dirty)
@@ -236,24 +252,47 @@ static bool must_wait(struct follower *f)
     return true;
 }
 
+/* Whether there is more to be had for an answer that has `used` of its bytes: sending costs as much for few. Under the lock. */
+static bool wants_more(struct follower *f, size_t used, size_t max)
+{
+    struct sse_hub *h = f->hub;
+
+    if (used == 0)
+        return !must_wait(f);
+    /* Of the ring it would be an event cut in pieces. */
+    return used < max && h->left > 0 && f->cursor < h->ring.floor;
+}
+
+/* As many bytes as there are, up to `max`. Under the lock, which it may leave for a while. */
+static ssize_t fill(struct follower *f, char *to, size_t max, size_t used)
+{
+    struct sse_hub *h = f->hub;
+
+    for (bool again = wants_more(f, used, max); again; again = again && wants_more(f, used, max)) {
+        ssize_t n = step(f, to + used, max - used, &again);
+
+        if (n < 0) /* what there is goes first; then it fails again */
+            return used > 0 ? (ssize_t)used : n;
+        used += (size_t)n;
+        if (again && used == 0) { /* let the others have it */
+            pthread_mutex_unlock(&h->lock);
+            pthread_mutex_lock(&h->lock);
+        }
+    }
+    return (ssize_t)used;
+}
+
 static ssize_t follower_read(void *ctx, char *to, size_t max)
 {
     static const char beat[] = ":\n\n";
     struct follower *f = ctx;
     struct sse_hub *h = f->hub;
-    ssize_t n = (ssize_t)take_pending(f, to, max);
+    size_t used = take_pending(f, to, max);
+    ssize_t n;
 
-    if (n > 0)
-        return n;
     pthread_mutex_lock(&h->lock);
     f->waiting = false;
-    for (bool again = !must_wait(f); again && n == 0;) {
-        n = step(f, to, max, &again);
-        if (again && n == 0) { /* let the others have it */
-            pthread_mutex_unlock(&h->lock);
-            pthread_mutex_lock(&h->lock);
-        }
-    }
+    n = fill(f, to, max, used);
     if (n == 0 && f->beat) {
         n = sizeof beat - 1;
         memcpy(to, beat, sizeof beat - 1);
@@ -261,7 +300,7 @@ static ssize_t follower_read(void *ctx, char *to, size_t max)
     if (n != 0)
         f->beat = false;
     if (n > 0)
-        pay(h, (size_t)n);
+        pay(f, (size_t)n);
     f->waiting = n == HTTP_STREAM_WAIT;
     pthread_mutex_unlock(&h->lock);
     return n;
@@ -279,6 +318,7 @@ static void follower_closed(void *ctx)
             h->furthest = 0;
     }
     pthread_mutex_unlock(&h->lock);
+    sse_block_release(f->block);
     buf_free(&f->pending);
     mem_free(f);
 }
@@ -377,8 +417,7 @@ bool sse_hub_wants(struct sse_hub *h, uint64_t seq)
 
     pthread_mutex_lock(&h->lock);
     assert(seq > h->stats.last_seq);
-    wants = !list_empty(&h->followers) &&
-            (!h->options.catch_up || h->furthest >= h->ring.floor);
+    wants = !list_empty(&h->followers) && (!h->options.catch_up || h->furthest >= h->ring.floor);
     if (!wants) {
         sse_ring_drop(&h->ring, seq);
         h->stats.last_seq = seq;
@@ -441,6 +480,7 @@ static bool wake_followers(struct sse_hub *h, bool beat)
         if (!beat && !is_for(f))
             continue;
         f->waiting = false;
+        f->paid = true;
         h->stats.wakes++;
         h->left -= READ_COST_NS;
         http_wake(f->stream);
@@ -512,6 +552,7 @@ enum weir_status sse_hub_new(const struct sse_options *o, struct sse_hub **ret,
     h->filled_at = loop_clock();
     list_init(&h->followers);
     pthread_mutex_init(&h->lock, NULL);
+    sse_past_init(&h->past, o->catch_up, o->ctx);
     h->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (!sse_ring_init(&h->ring, h->options.ring_bytes)) {
         sse_hub_free(h);
@@ -551,6 +592,7 @@ void sse_hub_free(struct sse_hub *h)
     if (h->wake >= 0)
         close(h->wake);
     sse_ring_free(&h->ring);
+    sse_past_free(&h->past);
     pthread_mutex_destroy(&h->lock);
     mem_free(h);
 }

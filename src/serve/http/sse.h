@@ -10,13 +10,14 @@
  * The ring holds the latest events as text, in a bounded number of bytes; the oldest go when there is no room. A follower is a cursor with
  * a filter: it costs some hundred bytes, and one buffer of the server while something is being sent. When its
  * client reads slowly, its cursor stays behind; when the ring has gone past it, it reads what it lacks by catch_up(), at its own pace. So nobody
- * waits for a slow reader, and none loses an event.
+ * waits for a slow reader, and none loses an event. Those who are behind by the same share what was read (sse_past.h).
  *
  * Followers are woken by a thread of the hub, together, at most every wake_every_ns; a comment line each heartbeat_ns shows
  * a client (and the server) that the connection is alive.
  *
  * A thousand followers of every event of a busy dispatcher ask for more than a machine has. All of them together get a share of the
- * processors' time (`share`); what a read costs is estimated. Each read is paid from it, and when it is used up followers wait for
+ * processors' time (`share`); what sending costs is estimated, what the store costs is measured, as time of the processor: a slow
+ * disk, or a machine that is busy with other things, takes nothing from it. Each read is paid from it, and when it is used up followers wait for
  * their turn, the one that has waited longest first. They lag, and catch up when it is quiet; whoever works, and other requests, go on.
  */
 #ifndef SERVE_HTTP_SSE_H
@@ -48,19 +49,21 @@ bool sse_filter_passes(const struct sse_filter *f, const struct sse_fields *e);
 /* Appends one event as it goes over the wire: id, event, data (a line for each of its lines), and an empty line. */
 void sse_render(struct buf *out, uint64_t seq, const char *event, struct slice data);
 
+/*
+ * Events from the store that the ring has no longer: those that pass the filter, later than `after` and not later than `until`,
+ * oldest first, rendered by sse_render(), until `buf` has about `bytes` (at least one, if there is one). *ret_seq: how far it has
+ * looked: the last one that it gave or passed over; every event up to it has been dealt with. False: it failed; the stream
+ * is cut. On a server's thread; one at a time.
+ */
+typedef bool (*sse_catch_up_fn)(void *ctx, const struct sse_filter *filter, uint64_t after,
+                                uint64_t until, struct buf *buf, size_t bytes, uint64_t *ret_seq);
+
 struct sse_options {
     size_t ring_bytes;         /* 4 MiB */
     duration_ns heartbeat_ns;  /* 15 s */
     duration_ns wake_every_ns; /* 10 ms */
     double share; /* processors that following may take, in the mean; 5 % of those there are */
-    /*
-     * Events from the store that the ring has no longer: those that pass the filter, later than `after`, oldest first, rendered by sse_render(), until
-     * `buf` has about `bytes` (at least one, if there is one). *ret_seq: how far it has looked: the last one that it gave
-     * or passed over; every event up to it has been dealt with. False: it failed; the stream is cut. On a server's
-     * thread. NULL: there is no store; what is gone is skipped, and a comment says so.
-     */
-    bool (*catch_up)(void *ctx, const struct sse_filter *filter, uint64_t after, struct buf *buf,
-                     size_t bytes, uint64_t *ret_seq);
+    sse_catch_up_fn catch_up; /* NULL: there is no store; a comment tells what is skipped */
     void *ctx;
 };
 
@@ -87,8 +90,8 @@ void sse_hub_follow(struct sse_hub *h, struct http_request *req, const struct ss
 struct sse_stats {
     uint64_t followers;
     uint64_t published, last_seq; /* last_seq: or passed over */
-    uint64_t first_seq; /* the oldest in the ring; 0: it is empty */
-    size_t ring_bytes;  /* in use */
+    uint64_t first_seq;           /* the oldest in the ring; 0: it is empty */
+    size_t ring_bytes;            /* in use */
     uint64_t wakes, catch_ups;
 };
 void sse_hub_get_stats(struct sse_hub *h, struct sse_stats *ret);

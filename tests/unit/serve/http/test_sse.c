@@ -2,6 +2,7 @@
  * Event streams: the ring, filters, followers that are new, behind, slow or gone.
  */
 #include "http_test.h"
+#include "serve/http/sse_past.h"
 #include "serve/http/sse_ring.h"
 
 /* ---- rendering and filters ---- */
@@ -140,6 +141,7 @@ static struct {
     _Atomic uint64_t stored, deleted; /* up to `deleted` they are gone from the store */
     _Atomic unsigned asked;
     _Atomic bool fails;
+    int slow_ms; /* a look at the store takes so long, and no processor */
     size_t data_bytes;
 } world;
 
@@ -157,13 +159,15 @@ static struct sse_fields fields_one(uint64_t seq)
     return (struct sse_fields){.seq = seq, .task = seq % 10, .kind = (unsigned)(seq % 3)};
 }
 
-static bool from_store(void *ctx, const struct sse_filter *filter, uint64_t after, struct buf *buf,
-                       size_t bytes, uint64_t *ret_seq)
+static bool from_store(void *ctx, const struct sse_filter *filter, uint64_t after, uint64_t until,
+                       struct buf *buf, size_t bytes, uint64_t *ret_seq)
 {
-    uint64_t last = world.stored;
+    uint64_t last = world.stored < until ? world.stored : until;
 
     (void)ctx;
     world.asked++;
+    if (world.slow_ms > 0)
+        (void)poll(NULL, 0, world.slow_ms);
     for (uint64_t seq = after + 1; seq <= last && buf->len < bytes; seq++) {
         struct sse_fields f = fields_one(seq);
 
@@ -217,6 +221,7 @@ static void open_world_with(struct fixture *f, const struct sse_options *given)
     world.stored = world.deleted = 0;
     world.asked = 0;
     world.fails = false;
+    world.slow_ms = 0;
     world.data_bytes = 20;
     if (hub.ctx)
         hub.catch_up = from_store;
@@ -483,6 +488,10 @@ static void what_the_store_has_deleted_is_passed_over(void **state)
     l = listen_to(&f, "?after=0", "");
     expect_events(&l, 301, 500, 1);
     stop_listening(&l);
+    close_world(&f);
+
+    open_world(&f, 2000);
+    publish_many(500);
     world.stored = 0; /* as if all had been, up to the ring */
     l = listen_to(&f, "?after=0", "");
     assert_true(hear_event(&l) > 400);
@@ -670,6 +679,85 @@ static void followers_take_no_more_than_their_share(void **state)
     close_world(&f);
 }
 
+/* By the clock, 100 looks of 10 ms would be 100 s of this share. */
+static void a_slow_store_takes_nothing_from_the_share(void **state)
+{
+    struct listener l;
+    struct fixture f;
+
+    (void)state;
+    open_world_with(
+        &f, &(struct sse_options){
+                .ring_bytes = 2000, .heartbeat_ns = 3600 * NS_PER_S, .share = 0.01, .ctx = &world});
+    publish_many(100 * SSE_BLOCK_EVENTS);
+    world.slow_ms = 10;
+    l = listen_to(&f, "?after=0", "");
+    alarm(DEADLINE_MS / 1000);
+    expect_events(&l, 1, 100 * SSE_BLOCK_EVENTS, 1);
+    alarm(0);
+    assert_true(world.asked >= 90);
+    stop_listening(&l);
+    close_world(&f);
+}
+
+/* 160 KB for each, and 10 ms for all have been saved up. */
+static void whoever_is_woken_has_its_turn(void **state)
+{
+    enum { FOLLOWERS = 50, EVENTS = 800 };
+    static struct listener all[FOLLOWERS];
+    struct sse_stats stats;
+    struct fixture f;
+
+    (void)state;
+    open_world_with(&f, &(struct sse_options){.ring_bytes = (size_t)1 << 20,
+                                              .heartbeat_ns = 3600 * NS_PER_S,
+                                              .share = 0.01,
+                                              .ctx = &world});
+    for (int i = 0; i < FOLLOWERS; i++)
+        all[i] = listen_to(&f, "", "");
+    wait_followers(FOLLOWERS);
+    world.data_bytes = 160;
+    publish_many(EVENTS);
+    for (int i = 0; i < FOLLOWERS; i++)
+        expect_events(&all[i], 1, EVENTS, 1);
+    sse_hub_get_stats(world.hub, &stats);
+    /* Some 10 reads each, and the one that finds nothing more. */
+    assert_true(stats.wakes <= FOLLOWERS * 15);
+    for (int i = 0; i < FOLLOWERS; i++)
+        stop_listening(&all[i]);
+    wait_followers(0);
+    close_world(&f);
+}
+
+static void those_who_are_behind_by_the_same_read_the_store_once(void **state)
+{
+    enum { FOLLOWERS = 50, BLOCKS = 30, EVENTS = BLOCKS * SSE_BLOCK_EVENTS };
+    static struct listener all[FOLLOWERS];
+    struct fixture f;
+
+    (void)state;
+    open_world(&f, 2000);
+    publish_many(EVENTS + 100);
+    for (int i = 0; i < FOLLOWERS; i++) {
+        char query[32];
+
+        (void)snprintf(query, sizeof query, "?after=%d", i);
+        all[i] = listen_to(&f, query, "");
+    }
+    for (int i = 0; i < FOLLOWERS; i++)
+        expect_events(&all[i], (uint64_t)i + 1, EVENTS + 100, 1);
+    /* The first block of each is its own, up to the end of a common one. */
+    assert_true(world.asked <= FOLLOWERS + BLOCKS + 10);
+    for (int i = 0; i < FOLLOWERS; i++)
+        stop_listening(&all[i]);
+    /* A filter has blocks of its own. */
+    all[0] = listen_to(&f, "?after=0&task=7", "");
+    expect_events(&all[0], 7, EVENTS + 97, 10);
+    stop_listening(&all[0]);
+    wait_followers(0);
+    close_world(&f);
+}
+
 static void stopping_gives_followers_what_there_is_and_ends_them(void **state)
 {
     struct listener l;
@@ -747,6 +835,9 @@ int main(void)
         cmocka_unit_test(a_thousand_followers_are_woken_together),
         cmocka_unit_test(what_comes_within_a_while_is_one_wake_up),
         cmocka_unit_test(followers_take_no_more_than_their_share),
+        cmocka_unit_test(a_slow_store_takes_nothing_from_the_share),
+        cmocka_unit_test(whoever_is_woken_has_its_turn),
+        cmocka_unit_test(those_who_are_behind_by_the_same_read_the_store_once),
         cmocka_unit_test(stopping_gives_followers_what_there_is_and_ends_them),
         cmocka_unit_test(a_hub_and_a_follower_without_memory_say_so),
     };
