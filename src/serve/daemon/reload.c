@@ -44,8 +44,13 @@ static void change_in_desk(struct desk *d, struct instant now, void *ctx)
     if (!p)
         return;
     c->status = desk_change_pool(d, p, &c->pool->plan.desk, now, c->err);
+    /* One that follows something goes on from where it is. */
     if (c->status == WEIR_OK)
-        c->status = desk_set_limit(d, p, c->pool->plan.core.size, now, c->err);
+        c->status = desk_set_limit(d, p,
+                                   c->pool->follows ? poolset_limit(desk_pool_get_options(p)->ctx,
+                                                                    c->pool->follow.limit)
+                                                    : c->pool->plan.core.size,
+                                   now, c->err);
     desk_enable_pool(d, p, c->enabled, now);
 }
 
@@ -77,7 +82,6 @@ static enum weir_status change_pool_of(struct house *h, const struct config_pool
     if (!c.pool)
         return WEIR_OK;
     poolset_replan(&c.pool->plan, p);
-    engine_tasks_call(h->tasks, change_in_desk, &c);
     if (poolset_follow_options(p, &follow)) {
         if (c.pool->follows)
             follow_reconfigure(&c.pool->follow, &follow);
@@ -87,6 +91,7 @@ static enum weir_status change_pool_of(struct house *h, const struct config_pool
     } else {
         c.pool->follows = false;
     }
+    engine_tasks_call(h->tasks, change_in_desk, &c);
     return c.status == WEIR_OK ? backend_forget(h->backend, p->name, err) : c.status;
 }
 
