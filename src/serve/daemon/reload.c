@@ -39,18 +39,17 @@ static void change_in_desk(struct desk *d, struct instant now, void *ctx)
 {
     struct pool_change *c = ctx;
     struct desk_pool *p = desk_find_pool(d, c->name);
+    size_t limit;
 
     c->status = WEIR_OK;
     if (!p)
         return;
     c->status = desk_change_pool(d, p, &c->pool->plan.desk, now, c->err);
-    /* One that follows something goes on from where it is. */
+    limit = c->pool->plan.core.size;
+    if (c->pool->follows) /* it goes on from where it is */
+        limit = poolset_limit(desk_pool_get_options(p)->ctx, c->pool->follow.limit);
     if (c->status == WEIR_OK)
-        c->status = desk_set_limit(d, p,
-                                   c->pool->follows ? poolset_limit(desk_pool_get_options(p)->ctx,
-                                                                    c->pool->follow.limit)
-                                                    : c->pool->plan.core.size,
-                                   now, c->err);
+        c->status = desk_set_limit(d, p, limit, now, c->err);
     desk_enable_pool(d, p, c->enabled, now);
 }
 
