@@ -10,6 +10,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import unittest
 
 from servekit import ServeCase
@@ -552,6 +554,46 @@ class Workers(CountsCase):
         self.assertEqual(d.api("POST", f"/v1/tasks/{d.get('/v1/runners')[0]['task']}/cancel")[0], 200)
         self.assertEqual(d.wait_task(timed)["outcome"], "timeout")
         self.settles(d, running=8)
+
+
+class Machine(CountsCase):
+    """Limits that follow the load and the free memory of this machine: by targets that are always missed, and always met."""
+
+    def config(self, load, memory):
+        def pool(name, what, target):
+            return {"name": name, "kind": "command", "max_concurrency": 8, "max_attempts": 1, "kill_after": "200ms",
+                    "follow": {"what": what, "target": target, "min": 2, "max": 8}}
+        return {"max_global_concurrency": 100, "shutdown": {"kill": "1s"},
+                "pools": [pool("load", "load", load), pool("memory", "memory", memory)]}
+
+    def limits(self, d):
+        return {p["name"]: p["limit"] for p in d.get("/v1/pools")}
+
+    def reload(self, d, load, memory):
+        d.configure(self.config(load, memory))
+        self.assertEqual(d.api("POST", "/v1/config/reload", {})[0], 200)
+
+    def test_a_limit_falls_and_comes_up_again(self):
+        d = self.daemon(self.config(100, 1))
+        d.submit([self.task(pool=name) for name in ("load", "memory") for _ in range(12)])
+        self.settle(d, 16, 16)
+        self.assertEqual(self.limits(d), {"load": 8, "memory": 8})
+        # All of the memory that there could be is too little; and whatever runs beside this test is too much.
+        busy = [subprocess.Popen([sys.executable, "-S", "-E", "-c", "while True: pass"]) for _ in os.sched_getaffinity(0)]
+        self.addCleanup(lambda: [p.kill() or p.wait() for p in busy])
+        self.reload(d, 0.01, 1e9)
+        wait_until(lambda: max(self.limits(d).values()) <= 6, 60, "the limits to fall")
+        # What runs goes on, and nothing takes the place of what ends.
+        self.settle(d, 16, 16)
+        for n in (1, 2, 13, 14):
+            self.release(n)
+        self.settle(d, 12, 16)
+        for p in busy:
+            p.kill()
+        self.reload(d, 100, 1)
+        low = self.limits(d)
+        self.assertTrue(all(2 <= n <= 6 for n in low.values()), low)
+        wait_until(lambda: all(n > low[name] for name, n in self.limits(d).items()), 60, "the limits to come up")
 
 
 class Queues(CountsCase):

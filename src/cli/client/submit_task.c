@@ -135,12 +135,33 @@ bool submit_any_member(const struct submit_options *o)
 
 /* ---- members ---- */
 
-static void put_string(struct buf *out, const char *name, const char *value)
+/* Not with U+FFFD in place of what is none: that would be another name, and another file. */
+static enum weir_status put_text(struct buf *out, const char *place, const char *value,
+                                 struct weir_error *err)
+{
+    struct slice text = slice_of(value);
+    size_t valid = utf8_valid_prefix(text);
+
+    if (valid < text.len)
+        return error_set(err, WEIR_E_INVALID,
+                         "%s is not UTF-8, at byte %zu, and a task's texts are; in --shell that "
+                         "byte can be written as $(printf '\\%03o')",
+                         place, valid, (unsigned char)value[valid]);
+    json_put_string(out, text);
+    return WEIR_OK;
+}
+
+/* option: with its dashes; the member has the same name with underscores. */
+static enum weir_status put_string(struct buf *out, const char *option, const char *value,
+                                   struct weir_error *err)
 {
     if (!value)
-        return;
-    buf_printf(out, ",\"%s\":", name);
-    json_put_string(out, slice_of(value));
+        return WEIR_OK;
+    buf_puts(out, ",\"");
+    for (const char *c = option + 2; *c; c++)
+        buf_putc(out, *c == '-' ? '_' : *c);
+    buf_puts(out, "\":");
+    return put_text(out, option, value, err);
 }
 
 /* "1,2" and again "3": one list of numbers. */
@@ -166,12 +187,14 @@ static enum weir_status put_after(const struct option_list *lists, struct buf *o
     return WEIR_OK;
 }
 
-static void put_resources(const struct submit_options *o, struct buf *out)
+static enum weir_status put_resources(const struct submit_options *o, struct buf *out,
+                                      struct weir_error *err)
 {
+    enum weir_status status = WEIR_OK;
     const char *comma = "";
 
     if (!(o->cpu > 0) && !o->memory && o->slots.count == 0)
-        return;
+        return WEIR_OK;
     buf_puts(out, ",\"resources\":{");
     if (o->cpu > 0) {
         buf_printf(out, "\"cpu\":%.9g", o->cpu);
@@ -179,31 +202,38 @@ static void put_resources(const struct submit_options *o, struct buf *out)
     }
     if (o->memory) {
         buf_printf(out, "%s\"memory\":", comma);
-        json_put_string(out, slice_of(o->memory));
+        status = put_text(out, "--memory", o->memory, err);
         comma = ",";
     }
-    for (size_t i = 0; i < o->slots.count; i++) {
+    for (size_t i = 0; i < o->slots.count && status == WEIR_OK; i++) {
         buf_puts(out, i > 0 ? "," : comma);
         buf_puts(out, i > 0 ? "" : "\"slots\":[");
-        json_put_string(out, slice_of(o->slots.items[i]));
+        status = put_text(out, "--slot", o->slots.items[i], err);
     }
     buf_puts(out, o->slots.count > 0 ? "]}" : "}");
+    return status;
 }
 
 enum weir_status submit_put_members(const struct submit_options *o, struct buf *out,
                                     struct weir_error *err)
 {
+    const struct {
+        const char *option, *value;
+    } texts[] = {
+        {"--key", o->key},
+        {"--name", o->name},
+        {"--idempotency-key", o->idempotency_key},
+        {"--pool", o->pool},
+        {"--skill", o->skill},
+        {"--tenant", o->tenant},
+        {"--session", o->session},
+        {"--not-before", o->not_before},
+        {"--deadline", o->deadline},
+    };
     enum weir_status status = WEIR_OK;
 
-    put_string(out, "key", o->key);
-    put_string(out, "name", o->name);
-    put_string(out, "idempotency_key", o->idempotency_key);
-    put_string(out, "pool", o->pool);
-    put_string(out, "skill", o->skill);
-    put_string(out, "tenant", o->tenant);
-    put_string(out, "session", o->session);
-    put_string(out, "not_before", o->not_before);
-    put_string(out, "deadline", o->deadline);
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]) && status == WEIR_OK; i++)
+        status = put_string(out, texts[i].option, texts[i].value, err);
     if (o->priority != 0)
         buf_printf(out, ",\"priority\":%" PRId64, o->priority);
     if (o->attempts > 0)
@@ -212,8 +242,9 @@ enum weir_status submit_put_members(const struct submit_options *o, struct buf *
         buf_puts(out, ",\"on_dependency_failure\":\"run\"");
     if (o->timeout_ns > 0)
         buf_printf(out, ",\"timeout\":%.9g", duration_seconds(o->timeout_ns));
-    put_resources(o, out);
-    if (o->after.count > 0)
+    if (status == WEIR_OK)
+        status = put_resources(o, out, err);
+    if (status == WEIR_OK && o->after.count > 0)
         status = put_after(&o->after, out, err);
     if (status == WEIR_OK && out->failed)
         status = error_nomem(err);
@@ -297,13 +328,13 @@ enum weir_status submit_put_task(const struct submit_options *o, struct buf *out
         status = put_payload(o->payload, out, err);
     } else if (o->shell) {
         buf_puts(out, "{\"shell\":");
-        json_put_string(out, slice_of(o->shell));
+        status = put_text(out, "--shell", o->shell, err);
         buf_putc(out, '}');
     } else {
         buf_puts(out, "{\"argv\":[");
-        for (size_t i = 0; i < o->c.rest.count; i++) {
+        for (size_t i = 0; i < o->c.rest.count && status == WEIR_OK; i++) {
             buf_puts(out, i > 0 ? "," : "");
-            json_put_string(out, slice_of(o->c.rest.items[i]));
+            status = put_text(out, "a word of the command", o->c.rest.items[i], err);
         }
         buf_puts(out, "]}");
     }

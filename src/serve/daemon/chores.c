@@ -343,7 +343,8 @@ static bool count_queued(void *ctx, const struct registry_tally *t)
     return true;
 }
 
-/* How many tasks wait for each pool whose limit follows that. */
+/* How many tasks wait for each pool whose limit follows something: also load and memory, after
+ * which it comes up again only where some do. */
 static void count_queues(struct house *h)
 {
     struct api_backend *b = backend_api(h->backend);
@@ -351,7 +352,7 @@ static void count_queues(struct house *h)
     bool any = false;
 
     for (size_t i = 0; i < h->planned_count; i++) {
-        any |= h->planned[i].follows && h->planned[i].follow.options.what == FOLLOW_QUEUE;
+        any |= h->planned[i].follows;
         h->planned[i].queued = 0;
     }
     if (!any || b->ops->take_reader(b, &r, NULL) != WEIR_OK)

@@ -39,6 +39,7 @@ struct pool_change {
     const char *name;
     const struct config_pool *config;
     struct house_pool *pool;
+    const struct follow *follow; /* its limit goes on from where it is; NULL: it does not follow */
     struct weir_error *err;
     enum weir_status status;
 };
@@ -47,13 +48,16 @@ static void change_in_desk(struct desk *d, struct instant now, void *ctx)
 {
     struct pool_change *c = ctx;
     struct desk_pool *p = desk_find_pool(d, c->name);
-    size_t before;
+    size_t before, limit;
 
     c->status = WEIR_OK;
     if (!p)
         return;
     before = core_pool_permits(desk_core_pool(p))->limit;
-    c->status = desk_set_limit(d, p, c->pool->plan.core.size, now, c->err);
+    limit = c->pool->plan.core.size;
+    if (c->follow)
+        limit = poolset_limit(desk_pool_get_options(p)->ctx, c->follow->limit);
+    c->status = desk_set_limit(d, p, limit, now, c->err);
     if (c->status == WEIR_OK)
         c->status = desk_change_pool(d, p, &c->pool->plan.desk, now, c->err);
     if (c->status == WEIR_OK) {
@@ -87,23 +91,25 @@ static enum weir_status change_pool_of(struct house *h, const struct config_pool
 {
     struct pool_change c = {
         .name = p->name, .config = p, .pool = find_planned(h, p->name), .err = err};
-    struct follow_options follow;
+    struct follow_options options;
+    struct follow follow;
 
     if (!c.pool)
         return WEIR_OK;
     poolset_replan(&c.pool->plan, p);
+    follow = c.pool->follow;
+    if (poolset_follow_options(p, &options)) {
+        if (c.pool->follows)
+            follow_reconfigure(&follow, &options);
+        else
+            follow_init(&follow, &options);
+        c.follow = &follow;
+    }
     engine_tasks_call(h->tasks, change_in_desk, &c);
     if (c.status != WEIR_OK)
         return c.status;
-    if (poolset_follow_options(p, &follow)) {
-        if (c.pool->follows)
-            follow_reconfigure(&c.pool->follow, &follow);
-        else
-            follow_init(&c.pool->follow, &follow);
-        c.pool->follows = true;
-    } else {
-        c.pool->follows = false;
-    }
+    c.pool->follows = c.follow != NULL;
+    c.pool->follow = follow;
     return WEIR_OK;
 }
 
