@@ -177,8 +177,9 @@ $(BUILD)/libweir.a: $(LIB_OBJ) $(BUILD)/flags
 # ---- Tests and examples ------------------------------------------------------------------------------------
 
 # tests/unit/base/test_x.c -> build/tests/unit/base/test_x, linked with everything inside.
-# What has one thread has no race: these layers start none, and their tests say nothing under the thread sanitizer.
-ONE_THREAD := $(addprefix tests/unit/,$(addsuffix /%,base flow core sim)) tests/simulation/% tests/fuzz/%
+# What has one thread has no race: these start none, and their tests say nothing under the thread sanitizer.
+ONE_THREAD := $(addprefix tests/unit/,base/% flow/% core/% sim/% cli/top/% cli/input/test_check.c \
+    cli/command/test_columns.c) tests/simulation/%
 of_variant = $(if $(filter thread,$(1)),$(filter-out $(ONE_THREAD),$(2)),$(2))
 TEST_BIN := $(patsubst %.c,$(BUILD)/%,$(call of_variant,$(SAN),$(UNIT_SRC) $(SIM_SRC)))
 FUZZ_BIN := $(FUZZ_SRC:%.c=$(BUILD)/%)
@@ -228,8 +229,8 @@ $(filter %_inside,$(BENCH_BIN)): %: %.o $(BUILD)/internal.a
 
 .PHONY: tests examples bench-programs
 bench-programs: $(BENCH_BIN)
-# The fuzz targets belong to a variant, so that each compiles; a fuzz build has nothing else.
-tests: $(if $(FUZZ),,all $(TEST_BIN)) $(call of_variant,$(SAN),$(FUZZ_BIN))
+# The fuzz targets belong to all variants but that for threads, so that each compiles; a fuzz build has nothing else.
+tests: $(if $(FUZZ),,all $(TEST_BIN)) $(if $(filter thread,$(SAN)),,$(FUZZ_BIN))
 examples: $(EXAMPLE_BIN) $(WORKER_BIN)
 
 # ---- What a change must keep -------------------------------------------------------------------------------
