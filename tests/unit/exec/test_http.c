@@ -93,8 +93,8 @@ static struct world *world_new(struct http_options options)
     return w;
 }
 
-/* Everything closes, and the loop has nothing left: no handle leaks. The executor is closing already. */
-static void world_end_rest(struct world *w)
+/* Each attempt was reported once; the executor closes. */
+static void close_executor(struct world *w)
 {
     struct http_counters counters = http_executor_counters(w->ex);
 
@@ -104,18 +104,21 @@ static void world_end_rest(struct world *w)
         assert_int_equal(w->reports[i], 1);
         answer_clear(&w->attempts[i].answer);
     }
+    w->ex->ops->close(w->ex);
+    w->ex = NULL;
+}
+
+/* Everything closes, and the loop has nothing left: no handle leaks. */
+static void world_end(struct world *w)
+{
+    if (w->ex)
+        close_executor(w);
     mini_service_stop(&w->service);
     uv_close((uv_handle_t *)&w->deadline, NULL);
     uv_run(&w->loop, UV_RUN_DEFAULT); /* may return at once: a report asked it to stop */
     assert_int_equal(uv_run(&w->loop, UV_RUN_DEFAULT), 0);
     assert_int_equal(uv_loop_close(&w->loop), 0);
     free(w);
-}
-
-static void world_end(struct world *w)
-{
-    w->ex->ops->close(w->ex);
-    world_end_rest(w);
 }
 
 static struct core_attempt *start_request(struct world *w, struct http_request request)
@@ -738,7 +741,7 @@ static void assert_number_is_free(struct world *w, int number)
     assert_int_equal(uv_poll_init(&w->loop, &poll, number), 0);
     assert_int_equal(uv_poll_start(&poll, UV_READABLE, on_heard), 0);
     turn(w);
-    w->ex->ops->close(w->ex);
+    close_executor(w);
     turn(w);
     assert_int_equal(write(ends[1], "x", 1), 1);
     turn(w);
@@ -788,7 +791,7 @@ static void a_socket_that_never_connected_leaves_its_number_to_others(void **sta
     for (int i = 0; i < 4; i++)
         close(clients[i]);
     close(server);
-    world_end_rest(w);
+    world_end(w);
 }
 
 static bool accept_some(void *ctx, struct core_answer *answer)
