@@ -491,7 +491,6 @@ static enum weir_status edit_line(struct sqlite_registry *r, struct registry_op 
     struct line_entry *line = NULL;
     enum weir_status status;
 
-    *ret = row->line;
     if (!op->edit.priority)
         return WEIR_OK;
     needs.priority = *op->edit.priority;
@@ -508,7 +507,7 @@ static enum weir_status edit(struct sqlite_registry *r, struct registry_op *op,
                              struct task_row *row, struct edges *edges, struct weir_error *err)
 {
     enum weir_status status;
-    uint32_t line;
+    uint32_t line = row->line;
 
     for (uint32_t i = 0; i < op->edit.after_count; i++)
         edges->of[edges->count++] = (struct edge){.on = op->edit.after[i].id};
