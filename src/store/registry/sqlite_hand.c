@@ -483,7 +483,7 @@ static enum weir_status edit_write(struct sqlite_registry *r, struct registry_op
     return status == WEIR_OK ? resettle(r, op, row, line_before, err) : status;
 }
 
-/* The one that it will stand in. No number for it: the op is refused. */
+/* The one that it will stand in, if that is another one. No number for it: the op is refused. */
 static enum weir_status edit_line(struct sqlite_registry *r, struct registry_op *op,
                                   const struct task_row *row, uint32_t *ret, struct weir_error *err)
 {
