@@ -404,8 +404,9 @@ struct registry_wake {
  * behind one that can never run itself. Told as deadlock.detected, once each, until they are found to be no longer so.
  */
 struct registry_check {
-    uint32_t max;       /* tasks that this op looks at, about; 0: all. Then the next one goes on */
-    bool ret_more;      /* it is not through: what changes meanwhile may be found by the check after this one */
+    uint32_t max; /* tasks that this op looks at, about; 0: all. Then the next one goes on */
+    bool
+        ret_more; /* it is not through: what changes meanwhile may be found by the check after this one */
     uint64_t ret_stuck; /* how many there are; of the op that is through */
     uint64_t ret_new;   /* of these, that were not known; told by this op */
 };

@@ -496,7 +496,7 @@ static enum weir_status edit_write(struct sqlite_registry *r, struct registry_op
     return status == WEIR_OK ? resettle(r, op, row, line_before, err) : status;
 }
 
-/* The one that it will stand in. No number for it: the op is refused. */
+/* The one that it will stand in, if that is another one. No number for it: the op is refused. */
 static enum weir_status edit_line(struct sqlite_registry *r, struct registry_op *op,
                                   const struct task_row *row, uint32_t *ret, struct weir_error *err)
 {
@@ -504,7 +504,6 @@ static enum weir_status edit_line(struct sqlite_registry *r, struct registry_op 
     struct line_entry *line = NULL;
     enum weir_status status;
 
-    *ret = row->line;
     if (!op->edit.priority)
         return WEIR_OK;
     needs.priority = *op->edit.priority;
@@ -521,7 +520,7 @@ static enum weir_status edit(struct sqlite_registry *r, struct registry_op *op,
                              struct task_row *row, struct edges *edges, struct weir_error *err)
 {
     enum weir_status status;
-    uint32_t line;
+    uint32_t line = row->line;
 
     for (uint32_t i = 0; i < op->edit.after_count; i++)
         edges->of[edges->count++] = (struct edge){.on = op->edit.after[i].id};

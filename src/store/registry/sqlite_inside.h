@@ -357,9 +357,10 @@ struct sqlite_registry {
     uint64_t held, held_durable; /* of all lines */
     uint64_t transaction, op_number;
     uint64_t fail_next; /* tests only */
-    bool graph_same;    /* no dependency has changed since the last CHECK began, which found so many: */
+    bool
+        graph_same; /* no dependency has changed since the last CHECK began, which found so many: */
     uint64_t stuck;
-    struct check *check; /* that is under way */
+    struct check *check;                                    /* that is under way */
     unsigned char opts[OPTS_BYTES_MAX], run[RUN_BYTES_MAX]; /* bound */
     /* What the op that is applied has made ready. */
     struct registry_task **ready_end;

@@ -286,6 +286,67 @@ static void cancelling_takes_what_waits_and_ends_what_runs(void **state)
     leave(&h);
 }
 
+static bool ran_in(struct desk_house *h, uint64_t id, const char *pool)
+{
+    struct registry_reader *r;
+    struct registry_view v;
+    bool same;
+
+    ok(h->registry->ops->reader(h->registry, &r, &err));
+    ok(r->ops->task(r, id, false, &v, &err));
+    same = slice_equal(v.pool, slice_of(pool));
+    r->ops->close(r);
+    return same;
+}
+
+static void wipe(struct desk_house *h, const uint64_t *ids, size_t count)
+{
+    struct registry_op purge = {.kind = REGISTRY_PURGE, .purge = {.max = UINT32_MAX}};
+
+    for (size_t i = 0; i < count; i++) {
+        struct registry_op op = {.kind = REGISTRY_DELETE, .remove = {ids[i]}};
+
+        ok(engine_tasks_apply(h->tasks, &op, &err));
+    }
+    ok(engine_tasks_apply(h->tasks, &purge, &err));
+    assert_null(purge.purge.ret_lines_gone); /* the engine's */
+}
+
+/* Each number is that of a session in one pool, and in the round after next that of one in the other. */
+static void numbers_of_lines_are_used_again_for_others(void **state)
+{
+    static const char *const pools[] = {"work", "other"};
+    enum { SESSIONS = 8, ROUNDS = 40 };
+    struct desk_house h;
+
+    (void)state;
+    furnish(&h, 0);
+    add_pool(&h, pools[0], 2);
+    add_pool(&h, pools[1], 2);
+    engine_tasks_start(h.tasks);
+    for (int round = 0; round < ROUNDS; round++) {
+        const char *pool = pools[round / 2 % 2];
+        uint64_t ids[SESSIONS];
+        char session[32];
+
+        for (int i = 0; i < SESSIONS; i++) {
+            struct registry_spec spec = spec_of("ok");
+
+            snprintf(session, sizeof session, "%d-%d", round, i);
+            spec.line.session = slice_of(session);
+            spec.line.pool = slice_of(pool);
+            ids[i] = submit(&h, &spec);
+        }
+        for (int i = 0; i < SESSIONS; i++) {
+            assert_int_equal(await(&h, ids[i]), REGISTRY_DONE);
+            assert_true(ran_in(&h, ids[i], pool));
+            assert_true(view(&h, ids[i]).line.id <= 3 * SESSIONS);
+        }
+        wipe(&h, ids, SESSIONS);
+    }
+    leave(&h);
+}
+
 static void a_store_that_fails_for_a_while_loses_nothing(void **state)
 {
     struct desk_house h;
@@ -450,6 +511,7 @@ int main(void)
         cmocka_unit_test(refusals_are_tried_again_and_count_as_no_failure),
         cmocka_unit_test(no_more_run_than_the_global_limit_and_all_are_done),
         cmocka_unit_test(cancelling_takes_what_waits_and_ends_what_runs),
+        cmocka_unit_test(numbers_of_lines_are_used_again_for_others),
         cmocka_unit_test(a_store_that_fails_for_a_while_loses_nothing),
         cmocka_unit_test(what_the_store_did_not_take_has_not_happened),
         cmocka_unit_test(a_cancel_that_the_store_did_not_take_ends_nothing),
