@@ -417,6 +417,43 @@ static void another_secret_in_the_same_place_is_a_change(void **state)
     config_changes_free(&changes);
 }
 
+static void what_is_kept_is_as_it_was_and_the_rest_as_it_is_to_be(void **state)
+{
+    static const char wanted[] =
+        "store: /b\npolicy: priority\nlisten: [127.0.0.1:2, 127.0.0.1:3]\n"
+        "log: {level: debug, file: /l}\nlimits: {connections: 7}\ndefault_pool: y\n"
+        "pools:\n"
+        "  - {name: y, kind: command}\n"
+        "  - {name: a, kind: command, max_concurrency: 9, env: {V: w}}\n"
+        "  - {name: z, kind: http, allow_any_url: true}\n"
+        "  - {name: b, kind: command, max_concurrency: 4}\n";
+    struct config *first = must_parse(OLD), *old = must_parse(OLD), *now = must_parse(wanted);
+    struct config_changes changes = {0};
+    struct buf told = {0};
+
+    (void)state;
+    assert_int_equal(config_keep_room(old, now, NULL), WEIR_OK);
+    config_keep_restarts(now, old);
+    config_keep_field(now, old, "default_pool");
+    config_keep_pool(now, old, "a");
+    config_keep_pool(now, old, "y"); /* the first; the last but one */
+    config_keep_pool(now, old, "z");
+    assert_int_equal(config_diff(first, now, &changes, NULL), WEIR_OK);
+    config_changes_put(&changes, &told);
+    assert_string_equal(told.data, "policy: changed\n"
+                                   "pool b: max_concurrency: changed while it runs\n"
+                                   "pool c: removed; what runs there ends first\n"
+                                   "log.level: changed\n");
+    assert_int_equal(now->pools.count, 2);
+    /* What was not taken goes with the old one. */
+    assert_int_equal(old->pools.count, 5);
+    buf_free(&told);
+    config_changes_free(&changes);
+    config_free(first);
+    config_free(old);
+    config_free(now);
+}
+
 static void each_allocation_of_a_diff_may_fail(void **state)
 {
     struct config *a = must_parse(OLD);
@@ -463,6 +500,7 @@ int main(void)
         cmocka_unit_test(each_change_is_told_with_what_it_takes),
         cmocka_unit_test(a_default_changes_the_pools_that_take_it),
         cmocka_unit_test(another_secret_in_the_same_place_is_a_change),
+        cmocka_unit_test(what_is_kept_is_as_it_was_and_the_rest_as_it_is_to_be),
         cmocka_unit_test(each_allocation_of_a_diff_may_fail),
     };
 
