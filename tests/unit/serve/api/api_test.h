@@ -29,6 +29,7 @@ struct api_fixture {
     struct buf asked;
     bool stopping, failing;
     atomic_int looks;   /* at the status */
+    atomic_int readers; /* that were taken */
     atomic_int running; /* as the status has it */
     atomic_bool held;   /* clerk's done() waits while this is set */
 };
@@ -73,6 +74,7 @@ static inline enum weir_status test_take_reader(struct api_backend *b, struct re
 {
     struct api_fixture *f = fixture_of(b);
 
+    f->readers++;
     return f->registry->ops->reader(f->registry, ret, err);
 }
 
