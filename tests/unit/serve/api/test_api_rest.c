@@ -192,6 +192,31 @@ static void events_are_followed(void **state)
     api_close(&f);
 }
 
+/* As feeder.c has it: 5 ms between looks at the registry; and none while nobody follows. */
+static void commits_that_come_soon_after_another_are_read_together(void **state)
+{
+    struct api_fixture f;
+    struct instant start;
+    int all;
+
+    (void)state;
+    api_open(&f, NULL);
+    for (int i = 0; i < 50; i++)
+        expect(post(&f, "/v1/tasks", "{}"), 201, HAS_NOTHING);
+    assert_int_equal(f.readers, 0);
+    all = follow(&f, "/v1/events/follow?after=100", "");
+    expect(post(&f, "/v1/tasks", "{}"), 201, HAS_NOTHING);
+    hear_until(all, "id: 102\n");
+    f.readers = 0;
+    start = loop_clock();
+    for (int i = 0; i < 100; i++)
+        expect(post(&f, "/v1/tasks", "{}"), 201, HAS_NOTHING);
+    hear_until(all, "id: 302\n");
+    assert_true(f.readers <= instant_diff(loop_clock(), start) / (5 * NS_PER_MS) + 2);
+    close(all);
+    api_close(&f);
+}
+
 static void status_and_health_are_told(void **state)
 {
     struct api_fixture f;
@@ -343,6 +368,7 @@ int main(void)
         cmocka_unit_test(runners_are_seen_killed_and_beat),
         cmocka_unit_test(events_are_listed),
         cmocka_unit_test(events_are_followed),
+        cmocka_unit_test(commits_that_come_soon_after_another_are_read_together),
         cmocka_unit_test(status_and_health_are_told),
         cmocka_unit_test(the_status_is_made_once_for_many_but_never_from_before_ones_own_change),
         cmocka_unit_test(history_is_told),
