@@ -23,7 +23,9 @@
 /* Tasks whose time has come, made ready by one op. */
 #define DESK_WAKE_TASKS 1000
 
-/* Named slots: with places, configured; without, only named by lines, and kept as long as one does. */
+/*
+ * Named slots: with places, configured; without, only named by lines, and kept as long as one does.
+ */
 struct desk_slot_kind {
     struct map_node node;
     struct list link; /* in the desk's list `slot_kinds`, in the order in which they came */
@@ -163,7 +165,10 @@ void desk_tell(struct desk *d, enum registry_event_kind kind, struct desk_pool *
 void pool_release(struct desk_pool *p, struct instant now);
 void pools_open(struct desk *d, struct instant now);
 void pool_close(struct desk_pool *p, struct instant until);
-/* It has no room, as a fallback, for some that need more than others: until then, or until something of it ends. */
+/*
+ * It has no room, as a fallback, for some that need more than others: until then, or until
+ * something of it ends.
+ */
 void pool_barred(struct desk_pool *p, struct instant until);
 /* Something of it has ended: what closed it may be over. */
 void pool_has_room(struct desk_pool *p);
@@ -185,7 +190,10 @@ void window_drop(struct desk *d, struct desk_task *t, struct instant now);
 void window_unref(struct registry_task *r);
 /* READY, and an op has made it something else in the registry. */
 void window_gone(struct desk *d, struct desk_task *t, struct instant now);
-/* What was handed over of the task, or (task 0) of the batch, and waits for memory, is no longer what the registry has. */
+/*
+ * What was handed over of the task, or (task 0) of the batch, and waits for memory, is no longer
+ * what the registry has.
+ */
 void window_forget(struct desk *d, uint64_t task, uint64_t batch);
 /* The task leaves for good: its end is written. */
 void window_end(struct desk *d, struct desk_task *t);

@@ -156,9 +156,10 @@ size_t schedule_behind(const struct schedule *s);
 /* A line without tasks is kept while it is held: until it has been let go as often as it was held. */
 void schedule_hold_line(struct schedule *s, struct schedule_line *l, bool hold);
 /*
- * More of the line is on its way: its tenant has something to do from now on, wherever it is, and is idle no more. One that was starts
- * level now, and not when the first of it is here; one whose line runs dry meanwhile keeps what it is behind the others. Only
- * with schedule_hold_line() around it.
+ * More of the line is on its way: its tenant has something to do from now on, wherever it is, and
+ * is idle no more. One that was starts level now, and not when the first of it is here; one whose
+ * line runs dry meanwhile keeps what it is behind the others. Only with schedule_hold_line() around
+ * it.
  */
 void schedule_expect_line(struct schedule *s, struct schedule_line *l, bool more);
 
@@ -186,9 +187,10 @@ void schedule_set_aside(struct schedule *s, struct schedule_task *t);
 void schedule_bring_back(struct schedule *s, struct schedule_task *t, struct instant now);
 
 /*
- * The task cannot be started in that pool now for what it needs, which its owner knows and the permits do not: nothing that needs the
- * same is chosen for that pool until schedule_unbar(), which takes back all bars. What needs less is. False: another pool is barred from
- * it already, one at a time can be; the pool is to be closed then. O(1), and O(bars).
+ * The task cannot be started in that pool now for what it needs, which its owner knows and the
+ * permits do not: nothing that needs the same is chosen for that pool until schedule_unbar(), which
+ * takes back all bars. What needs less is. False: another pool is barred from it already, one at a
+ * time can be; the pool is to be closed then. O(1), and O(bars).
  */
 bool schedule_bar(struct schedule *s, const struct schedule_task *t, struct schedule_pool *p);
 void schedule_unbar(struct schedule *s);
