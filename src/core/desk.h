@@ -43,7 +43,7 @@ struct desk_pool;
  * Ready tasks of one line in memory: at first, and at most where they go fast. The first one of
  * each line is there whenever the line has any: a policy compares lines by their first tasks, so
  * without them the choice would not be the right one. So memory grows with the lines that have
- * ready tasks (about 700 bytes for each, with its first task, and more for names and a payload),
+ * ready tasks (about 740 bytes for each, with its first task, and more for names and a payload),
  * and not with the tasks behind them.
  */
 #define DESK_WINDOW_MIN 64
