@@ -41,26 +41,37 @@ struct desk_pool;
 #define DESK_UNWRITTEN_MAX       8192
 #define DESK_UNWRITTEN_BYTES_MAX (256u << 20)
 /*
- * Ready tasks of one line in memory: at first, and at most where they go fast. The first one of each line is there whenever the line
- * has any: a policy compares lines by their first tasks, so without them the choice would not be the right one. So memory grows
- * with the lines that have ready tasks (about 700 bytes for each, with its first task, and more for names and a payload), and not with
- * the tasks behind them.
+ * Ready tasks of one line in memory: at first, and at most where they go fast. The first one of
+ * each line is there whenever the line has any: a policy compares lines by their first tasks, so
+ * without them the choice would not be the right one. So memory grows with the lines that have
+ * ready tasks (about 740 bytes for each, with its first task, and more for names and a payload),
+ * and not with the tasks behind them.
  */
 #define DESK_WINDOW_MIN 64
 #define DESK_WINDOW_MAX 8192
 /*
- * Ready tasks in memory behind the first of each line, in all. A line may have what is left of it over the number of lines, so that
- * those that were there before leave something. With very many lines each has one task at a time: the next one is asked for when that
- * has started. 300 bytes each: some 40 MB.
+ * Ready tasks in memory behind the first of each line, in all. A line may have what is left of it
+ * over the number of lines, so that those that were there before leave something. With very many
+ * lines each has one task at a time: the next one is asked for when that has started. 300 bytes
+ * each: some 40 MB.
  */
 #define DESK_WINDOW_TASKS 131072
-/* Payloads of ready tasks in memory, in all, half as much on its way; beyond it a line has one task at a time. */
+/*
+ * Payloads of ready tasks in memory, in all, half as much on its way; beyond it a line has one task
+ * at a time.
+ */
 #define DESK_WINDOW_BYTES (64u << 20)
-/* Lines that are asked for more at a time; the others wait in their turn. Enough to fill the clerk's group while one is written. */
+/*
+ * Lines that are asked for more at a time; the others wait in their turn. Enough to fill the
+ * clerk's group while one is written.
+ */
 #define DESK_TAKES_MAX 256
 /* Ops that are not durable yet, beyond which events that belong to no op about a task are dropped, and counted. */
 #define DESK_RECORDS_MAX 32768
-/* Kinds of slots that are configured. Names that only tasks have need no bound: one goes with the last line that has it. */
+/*
+ * Kinds of slots that are configured. Names that only tasks have need no bound: one goes with the
+ * last line that has it.
+ */
 #define DESK_SLOTS_MAX 256
 /* Of one attempt, events of heartbeats are this far apart. */
 #define DESK_HEARTBEAT_EVENT_NS (10 * NS_PER_S)
@@ -81,8 +92,9 @@ struct desk_attempt {
 
 struct desk_pool_ops {
     /*
-     * Makes what the executor expects out of the task's payload, and its environment. Valid until discard(). An error is
-     * the task's: it fails for good, with the message (bad_row), unless the pool's recovery table has another try for it.
+     * Makes what the executor expects out of the task's payload, and its environment. Valid until
+     * discard(). An error is the task's: it fails for good, with the message (bad_row), unless the
+     * pool's recovery table has another try for it.
      */
     enum weir_status (*prepare)(void *ctx, const struct desk_attempt *a, struct core_task *t,
                                 struct weir_error *err);
@@ -135,8 +147,9 @@ WEIR_MUST_CHECK enum weir_status desk_new(const struct desk_options *o, struct d
 void desk_free(struct desk *d);
 
 /*
- * A resource with places, that tasks may ask for by name; changed if it is there; count 0: it is not configured any more. WEIR_E_LIMIT:
- * DESK_SLOTS_MAX. Tasks that ask for one that is not configured wait (PERMIT_UNKNOWN_SLOT).
+ * A resource with places, that tasks may ask for by name; changed if it is there; count 0: it is
+ * not configured any more. WEIR_E_LIMIT: DESK_SLOTS_MAX. Tasks that ask for one that is not
+ * configured wait (PERMIT_UNKNOWN_SLOT).
  */
 WEIR_MUST_CHECK enum weir_status desk_set_slots(struct desk *d, const char *name, uint32_t count,
                                                 struct weir_error *err);
@@ -181,15 +194,17 @@ struct core_pool *desk_core_pool(const struct desk_pool *p);
 /* The registry has ready tasks of that line, which were not handed over. */
 void desk_line_ready(struct desk *d, uint32_t line, struct instant now);
 /*
- * Whether there was no memory (or no place, SCHEDULE_LINES_MAX) for a line that was told, since the last call: nobody knows of it, so all
- * lines that have ready tasks are to be told again, after a while.
+ * Whether there was no memory (or no place, SCHEDULE_LINES_MAX) for a line that was told, since the
+ * last call: nobody knows of it, so all lines that have ready tasks are to be told again, after a
+ * while.
  */
 bool desk_missed_lines(struct desk *d);
 /* Ready tasks, handed over (chain through next); they are the desk's. */
 void desk_ready(struct desk *d, struct registry_task *chain, struct instant now);
 /*
- * Writes an event that is part of no op about a task; detail is copied. p: whose name it has; NULL: what e->pool says, which is
- * copied, too. Dropped, and counted, when there is no memory or more than DESK_RECORDS_MAX ops are not written.
+ * Writes an event that is part of no op about a task; detail is copied. p: whose name it has; NULL:
+ * what e->pool says, which is copied, too. Dropped, and counted, when there is no memory or more
+ * than DESK_RECORDS_MAX ops are not written.
  */
 void desk_record(struct desk *d, const struct registry_event *e, struct desk_pool *p,
                  struct instant now);
@@ -271,7 +286,10 @@ struct desk_slots {
     const char *name;
     uint32_t count, taken;
 };
-/* Those that are configured, or were and are taken still; at most max. Returns how many it has told. */
+/*
+ * Those that are configured, or were and are taken still; at most max. Returns how many it has
+ * told.
+ */
 size_t desk_slots(const struct desk *d, struct desk_slots *ret, size_t max);
 struct schedule *desk_schedule(struct desk *d);
 const struct schedule_options *desk_get_schedule(const struct desk *d);
@@ -288,7 +306,8 @@ struct desk_times {
 };
 
 /*
- * What has happened in a pool since the start, for metrics; in those of its name that it has replaced, too, once they are gone.
+ * What has happened in a pool since the start, for metrics; in those of its name that it has
+ * replaced, too, once they are gone.
  */
 struct desk_counts {
     uint64_t started;
@@ -297,7 +316,10 @@ struct desk_counts {
     uint64_t retries, quarantined, heartbeats;
     struct desk_times wait; /* of attempts, since their task was ready */
     struct desk_times run;
-    /* What others count, of those that it has replaced alone: the dispatcher, the breaker, the crew. */
+    /*
+     * What others count, of those that it has replaced alone: the dispatcher, the breaker, the
+     * crew.
+     */
     struct {
         uint64_t late_reports, breaker_opened, session_hits, session_misses, workers_lost;
     } before;

@@ -159,8 +159,10 @@ WEIR_MUST_CHECK enum weir_status dispatcher_offer(struct dispatcher *d, struct c
                                                   const struct permit_need *need,
                                                   struct instant now, struct core_offer *ret,
                                                   struct weir_error *err);
-/* Room for so many rows in a batch of single ones, at least as many as it has (BATCH_WINDOW_ROWS_MAX at most); less changes
- * nothing. WEIR_E_NOMEM: it is as it was. */
+/*
+ * Room for so many rows in a batch of single ones, at least as many as it has
+ * (BATCH_WINDOW_ROWS_MAX at most); less changes nothing. WEIR_E_NOMEM: it is as it was.
+ */
 WEIR_MUST_CHECK enum weir_status dispatcher_widen_batch(struct core_batch *b, uint32_t rows,
                                                         struct weir_error *err);
 /*

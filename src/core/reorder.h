@@ -37,7 +37,9 @@ bool reorder_enter(struct reorder *r, uint64_t index, void *item);
  */
 bool reorder_enter_any(struct reorder *r, void *item, uint32_t *ret_place);
 void *reorder_take_any(struct reorder *r, uint32_t place);
-/* A larger window for those; a smaller one changes nothing. False: no memory, nothing has changed. */
+/*
+ * A larger window for those; a smaller one changes nothing. False: no memory, nothing has changed.
+ */
 bool reorder_widen_any(struct reorder *r, uint64_t window);
 /* The item that leaves next, or NULL when it has not entered yet. */
 void *reorder_first(const struct reorder *r);

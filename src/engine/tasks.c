@@ -51,7 +51,10 @@ static int64_t host_wall_ns(struct desk_host *h, struct instant now)
     return loop_wall_clock_ns();
 }
 
-/* Has the desk told of every line that has ready tasks, by the clerk. No memory, here or for a line at the desk: later. */
+/*
+ * Has the desk told of every line that has ready tasks, by the clerk. No memory, here or for a line
+ * at the desk: later.
+ */
 static void ask_for_lines(struct engine_tasks *t)
 {
     struct registry_op *op = mem_calloc(1, sizeof *op);

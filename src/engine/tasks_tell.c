@@ -3,7 +3,8 @@
 #include "engine/tasks_internal.h"
 
 /*
- * By the name that the event has: its pool may be on its way out, and another one have taken its name, or not be the desk's yet.
+ * By the name that the event has: its pool may be on its way out, and another one have taken its
+ * name, or not be the desk's yet.
  */
 static struct slice pool_of(const struct core_event *ev)
 {

@@ -96,7 +96,10 @@ void desk_write(struct desk *d, struct registry_op *op, struct instant now)
     d->host->write(d->host, op);
 }
 
-/* The op's own memory holds what it says: the detail, and behind it the pool's name where that is not the pool's own. */
+/*
+ * The op's own memory holds what it says: the detail, and behind it the pool's name where that is
+ * not the pool's own.
+ */
 struct told {
     struct registry_op op; /* first */
     struct desk_pool *pool;

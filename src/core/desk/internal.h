@@ -26,7 +26,9 @@
 /* Tasks whose time has come, made ready by one op. */
 #define DESK_WAKE_TASKS 1000
 
-/* Named slots: with places, configured; without, only named by lines, and kept as long as one does. */
+/*
+ * Named slots: with places, configured; without, only named by lines, and kept as long as one does.
+ */
 struct desk_slot_kind {
     struct map_node node;
     struct list link; /* in the desk's list `slot_kinds`, in the order in which they came */
@@ -169,7 +171,10 @@ void desk_tell(struct desk *d, enum registry_event_kind kind, struct desk_pool *
 void pool_release(struct desk_pool *p, struct instant now);
 void pools_open(struct desk *d, struct instant now);
 void pool_close(struct desk_pool *p, struct instant until);
-/* It has no room, as a fallback, for some that need more than others: until then, or until something of it ends. */
+/*
+ * It has no room, as a fallback, for some that need more than others: until then, or until
+ * something of it ends.
+ */
 void pool_barred(struct desk_pool *p, struct instant until);
 /* Something of it has ended: what closed it may be over. */
 void pool_has_room(struct desk_pool *p);

@@ -57,7 +57,10 @@ static void free_slots(struct desk *d, struct desk_slot_kind *k)
     mem_free(k);
 }
 
-/* Names that only tasks have had, and none has any more: whoever submits must not fill the memory with them. */
+/*
+ * Names that only tasks have had, and none has any more: whoever submits must not fill the memory
+ * with them.
+ */
 static void sweep_slots(struct desk *d)
 {
     if (d->slots.count < d->slots_sweep_at)
@@ -182,7 +185,9 @@ static void free_pool(struct desk_pool *p)
     mem_free(p);
 }
 
-/* Rows of its batch: those that run, with a burst, and as many that have ended since the last turn. */
+/*
+ * Rows of its batch: those that run, with a burst, and as many that have ended since the last turn.
+ */
 static uint32_t rows_for(size_t limit, size_t burst)
 {
     static_assert(POOL_SIZE_MAX <= BATCH_WINDOW_ROWS_MAX / 4, "a limit and a burst, twice");

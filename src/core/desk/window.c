@@ -1,9 +1,10 @@
 /*
  * The window: ready tasks in memory, line by line. The rest of the queue stays in the registry, so that memory does not grow with it.
  *
- * A line that runs low asks for more (TAKE); one that ran dry meanwhile has twice as many the next time. When payloads
- * fill DESK_WINDOW_BYTES, or tasks DESK_WINDOW_TASKS, each line has one task at a time. At most DESK_TAKES_MAX lines are
- * asked for at a time; the others wait in the order in which they ran low, so none waits for longer than all others take once.
+ * A line that runs low asks for more (TAKE); one that ran dry meanwhile has twice as many the next
+ * time. When payloads fill DESK_WINDOW_BYTES, or tasks DESK_WINDOW_TASKS, each line has one task at
+ * a time. At most DESK_TAKES_MAX lines are asked for at a time; the others wait in the order in
+ * which they ran low, so none waits for longer than all others take once.
  *
  * A task that cannot go for a reason of its own is set aside: until its wait after a refusal is over, or until the worker that holds its
  * session has room.
@@ -336,12 +337,18 @@ static bool is_low(const struct desk *d, struct schedule_line *l)
     return s->more && !s->asked && schedule_line_count(l) <= window_of(d, s) / 2;
 }
 
-/* With so many TAKEs under way there is much to bring; each may have the larger share of what is left of DESK_WINDOW_BYTES. */
+/*
+ * With so many TAKEs under way there is much to bring; each may have the larger share of what is
+ * left of DESK_WINDOW_BYTES.
+ */
 #define FEW_TAKES       8
 #define SHARE_OF_FEW    16
 #define SHARE_OF_OTHERS DESK_TAKES_MAX
 
-/* Payloads that one more TAKE may bring; one task comes whatever it has. All together are one and a half of what is left. */
+/*
+ * Payloads that one more TAKE may bring; one task comes whatever it has. All together are one and a
+ * half of what is left.
+ */
 static uint64_t bytes_left(const struct desk *d)
 {
     uint64_t left = d->window_bytes < DESK_WINDOW_BYTES ? DESK_WINDOW_BYTES - d->window_bytes : 0;

@@ -161,9 +161,10 @@ struct schedule_task *schedule_line_first(const struct schedule_line *l);
 void schedule_line_gone(struct schedule *s, struct schedule_line *l);
 size_t schedule_lines_gone(const struct schedule *s);
 /*
- * More of the line is on its way: its tenant has something to do from now on, wherever it is, and is idle no more. One that was starts
- * level now, and not when the first of it is here; one whose line runs dry meanwhile keeps what it is behind the others. Only
- * with schedule_hold_line() around it.
+ * More of the line is on its way: its tenant has something to do from now on, wherever it is, and
+ * is idle no more. One that was starts level now, and not when the first of it is here; one whose
+ * line runs dry meanwhile keeps what it is behind the others. Only with schedule_hold_line() around
+ * it.
  */
 void schedule_expect_line(struct schedule *s, struct schedule_line *l, bool more);
 
@@ -191,9 +192,10 @@ void schedule_set_aside(struct schedule *s, struct schedule_task *t);
 void schedule_bring_back(struct schedule *s, struct schedule_task *t, struct instant now);
 
 /*
- * The task cannot be started in that pool now for what it needs, which its owner knows and the permits do not: nothing that needs the
- * same is chosen for that pool until schedule_unbar(), which takes back all bars. What needs less is. False: another pool is barred from
- * it already, one at a time can be; the pool is to be closed then. O(1), and O(bars).
+ * The task cannot be started in that pool now for what it needs, which its owner knows and the
+ * permits do not: nothing that needs the same is chosen for that pool until schedule_unbar(), which
+ * takes back all bars. What needs less is. False: another pool is barred from it already, one at a
+ * time can be; the pool is to be closed then. O(1), and O(bars).
  */
 bool schedule_bar(struct schedule *s, const struct schedule_task *t, struct schedule_pool *p);
 void schedule_unbar(struct schedule *s);

@@ -134,7 +134,10 @@ static void take_mean(double *mean_s, uint32_t *mean_of, double work_s)
     *mean_s += (work_s - *mean_s) / *mean_of;
 }
 
-/* Nothing ready, nothing running, and nothing on its way: what comes now finds it level with the others. */
+/*
+ * Nothing ready, nothing running, and nothing on its way: what comes now finds it level with the
+ * others.
+ */
 static void level_if_idle(struct schedule *s, struct tenant *t, const struct target *target)
 {
     double level;

@@ -164,7 +164,10 @@ static void settle(struct office *o, struct registry_note *n)
     mem_free(n);
 }
 
-/* Of what comes back, lines and tasks are what the desk makes room for; where there is none it must not forget them. */
+/*
+ * Of what comes back, lines and tasks are what the desk makes room for; where there is none it must
+ * not forget them.
+ */
 static void run_short(struct office *o, const struct registry_op *op)
 {
     bool makes_room = op->kind == REGISTRY_LINES || op->kind == REGISTRY_TAKE ||

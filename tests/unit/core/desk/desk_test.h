@@ -1,12 +1,13 @@
 /*
- * A bench for the desk: pools that do only what the test says, and a registry that is no more than lines with so many ready tasks.
+ * A bench for the desk: pools that do only what the test says, and a registry that is no more than
+ * lines with so many ready tasks.
  *
  *     struct desk_bench b;
  *     desk_bench_init(&b, SCHEDULE_FIFO);
  *     struct desk_pool *p = desk_bench_pool(&b, "p", &(struct bench_pool){.size = 2});
- *     uint32_t line = desk_bench_line(&b, &(struct registry_line){.pool = SLICE("p")}, 10);    // with ten ready tasks
+ *     uint32_t line = desk_bench_line(&b, &(struct registry_line){.pool = SLICE("p")}, 10);
  *     desk_line_ready(b.desk, line, b.now);
- *     desk_bench_settle(&b);                       // what is asked for is written, and what may start starts; all is checked
+ *     desk_bench_settle(&b);              // what is asked for is written, what may start starts
  *     desk_bench_end_one(&b, attempt, WEIR_OUTCOME_OK);
  *     desk_bench_free(&b);                         // all that runs ends first
  *

@@ -1,11 +1,15 @@
 /*
- * The desk's window: lines for which there was no memory, many lines at once, and what their tenants get.
+ * The desk's window: lines for which there was no memory, many lines at once, and what their
+ * tenants get.
  */
 #include "unit/core/desk/desk_test.h"
 
 static struct desk_bench bench;
 
-/* Ends all that runs, and lets the next start, until nothing does. Returns how many attempts there were. */
+/*
+ * Ends all that runs, and lets the next start, until nothing does. Returns how many attempts there
+ * were.
+ */
 static size_t run_all(void)
 {
     size_t count = 0;
