@@ -53,7 +53,7 @@ static void an_open_batch_takes_tasks_until_it_is_ended(void **state)
     expect(post(&f, "/v1/batches/1/end", ""), 200,
            HAS("\"name\":\"long\"", "\"ended\":true", "\"total\":5"));
     expect(stream(&f, "/v1/batches/1/tasks", SLICE("{}\n")), 409, HAS_NOTHING);
-    expect(post(&f, "/v1/batches/1/cancel", ""), 200, HAS("{\"cancelled\":5}"));
+    expect(post(&f, "/v1/batches/1/cancel", ""), 200, HAS("{\"cancelled\":5,\"cancelling\":0}"));
     expect(get(&f, "/v1/batches/1"), 200, HAS("\"finished\":true", "\"cancelled\":5"));
     expect(post(&f, "/v1/batches/9/cancel", ""), 404, HAS_NOTHING);
     api_close(&f);
