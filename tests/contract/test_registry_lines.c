@@ -378,38 +378,42 @@ static void after_a_restart_numbers_of_what_is_gone_are_free(void **state)
 static void an_op_for_which_there_is_no_number_is_refused_alone(void **state)
 {
     struct registrykit *k = *state;
-    const struct registry_spec refused[] = {of_session("a"), of_session("c")},
-                               known = of_session("a"), last = of_session("c");
+    const struct registry_spec refused[] = {of_session("c"), of_session("d")},
+                               known = of_session("a"), third = of_session("e"),
+                               last = of_session("c");
     const int32_t priority = 5;
-    bool existing;
-    uint64_t id = 0;
+    uint64_t ids[2] = {0};
     struct registry_op ops[] = {
         {.kind = REGISTRY_SUBMIT, .submit = {.specs = refused, .count = 2}},
-        {.kind = REGISTRY_SUBMIT,
-         .submit = {.specs = &known, .count = 1, .ret_ids = &id, .ret_existing = &existing}},
+        {.kind = REGISTRY_SUBMIT, .submit = {.specs = &known, .count = 1, .ret_ids = &ids[0]}},
+        {.kind = REGISTRY_SUBMIT, .submit = {.specs = &third, .count = 1, .ret_ids = &ids[1]}},
         {.kind = REGISTRY_EDIT, .edit = {.task = 1, .priority = &priority}},
         {.kind = REGISTRY_CANCEL, .cancel = {.task = 2}},
     };
 
     registrykit_submit(k, of_session("a"));
     registrykit_submit(k, of_session("b"));
-    k->kind->limit_lines(k->r, 2);
+    k->kind->limit_lines(k->r, 3);
     registrykit_new_events(k);
-    chain(k, ops, 4, WEIR_OK);
+    chain(k, ops, 5, WEIR_OK);
     assert_int_equal(ops[0].err.status, WEIR_E_LIMIT);
-    assert_non_null(strstr(ops[0].err.message, "task 1: there are 2 kinds of tasks"));
+    assert_non_null(strstr(ops[0].err.message, "task 1: there are 3 kinds of tasks"));
+    /* What was refused has used no number, of a task or of a line. */
     assert_int_equal(ops[1].err.status, WEIR_OK);
-    assert_int_equal(id, 3); /* the one that was refused has used none */
-    assert_int_equal(ops[2].err.status, WEIR_E_LIMIT);
-    assert_int_equal(ops[3].err.status, WEIR_OK);
-    registrykit_events(k, "task.submitted 3\ntask.ready 3\ntask.cancelled 2\n");
+    assert_int_equal(ops[2].err.status, WEIR_OK);
+    assert_true(ids[0] == 3 && ids[1] == 4);
+    assert_int_equal(line_of(k, 4), 3);
+    assert_int_equal(ops[3].err.status, WEIR_E_LIMIT);
+    assert_int_equal(ops[4].err.status, WEIR_OK);
+    registrykit_events(k, "task.submitted 3\ntask.ready 3\ntask.submitted 4\ntask.ready 4\n"
+                          "task.cancelled 2\n");
     assert_int_equal(registrykit_view(k, 1).line.priority, 0);
     registrykit_do(k, (struct registry_op){.kind = REGISTRY_DELETE, .remove = {2}});
     assert_string_equal(purge_all(k), "2");
     assert_int_equal(try_submit(k, last), WEIR_E_LIMIT);
     purge_all(k);
     assert_int_equal(try_submit(k, last), WEIR_OK);
-    assert_int_equal(line_of(k, 4), 2);
+    assert_int_equal(line_of(k, 5), 2);
 }
 
 /* ---- many ---- */
