@@ -124,6 +124,12 @@ static void lodger_pool_gone(struct engine_lodger *l, const struct core_pool *p)
     struct engine_tasks *t = of_lodger(l);
 
     desk_pool_gone(t->desk, p, t->engine->now);
+    if (p == t->unwanted) {
+        pthread_mutex_lock(&t->lock);
+        t->unwanted = NULL;
+        pthread_cond_broadcast(&t->changed);
+        pthread_mutex_unlock(&t->lock);
+    }
 }
 
 static void lodger_idle(struct engine_lodger *l)
@@ -207,11 +213,25 @@ struct add {
 static void add_to_desk(struct desk *d, struct instant now, void *ctx)
 {
     struct add *a = ctx;
+    struct engine_tasks *t = a->tasks;
     struct desk_pool *p;
 
     a->status = desk_add_pool(d, a->pool, a->options, now, &p, a->err);
-    if (a->status != WEIR_OK)
-        dispatcher_remove_pool(a->tasks->engine->dispatcher, a->pool, now);
+    if (a->status == WEIR_OK)
+        return;
+    pthread_mutex_lock(&t->lock);
+    t->unwanted = a->pool;
+    pthread_mutex_unlock(&t->lock);
+    dispatcher_remove_pool(t->engine->dispatcher, a->pool, now);
+}
+
+/* The executor that was made for it has what is the caller's. */
+static void wait_unwanted(struct engine_tasks *t)
+{
+    pthread_mutex_lock(&t->lock);
+    while (t->unwanted)
+        pthread_cond_wait(&t->changed, &t->lock);
+    pthread_mutex_unlock(&t->lock);
 }
 
 enum weir_status engine_tasks_add_pool(struct engine_tasks *t, const struct core_pool_options *o,
@@ -219,11 +239,15 @@ enum weir_status engine_tasks_add_pool(struct engine_tasks *t, const struct core
                                        const struct desk_pool_options *desk, struct weir_error *err)
 {
     struct add a = {.tasks = t, .options = desk, .err = err};
-    enum weir_status status = engine_add_pool(t->engine, o, make, ctx, &a.pool, err);
 
-    if (status != WEIR_OK)
-        return status;
-    engine_tasks_call(t, add_to_desk, &a);
+    pthread_mutex_lock(&t->adding);
+    a.status = engine_add_pool(t->engine, o, make, ctx, &a.pool, err);
+    if (a.status == WEIR_OK) {
+        engine_tasks_call(t, add_to_desk, &a);
+        if (a.status != WEIR_OK)
+            wait_unwanted(t);
+    }
+    pthread_mutex_unlock(&t->adding);
     return a.status;
 }
 
@@ -312,6 +336,7 @@ void tasks_free(struct engine_tasks *t)
 {
     desk_free(t->desk);
     pthread_cond_destroy(&t->changed);
+    pthread_mutex_destroy(&t->adding);
     pthread_mutex_destroy(&t->lock);
     mem_free(t);
 }
@@ -340,6 +365,7 @@ static struct engine_tasks *allocate_tasks(struct engine *e, struct core_registr
     t->mail.run = tasks_run_back;
     t->due = t->lines_at = INSTANT_NEVER;
     pthread_mutex_init(&t->lock, NULL);
+    pthread_mutex_init(&t->adding, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&t->changed, &attr);

@@ -40,6 +40,10 @@ WEIR_MUST_CHECK enum weir_status engine_tasks_open(struct engine *e, struct core
 /* Tasks that were put back when it was opened. */
 uint64_t engine_tasks_put_back(const struct engine_tasks *t);
 
+/*
+ * make, ctx: as for engine_add_pool(). Any thread but the engine's and the clerk's. When it fails, nothing uses ctx and
+ * desk->ctx any more: an executor that was made is waited for.
+ */
 WEIR_MUST_CHECK enum weir_status engine_tasks_add_pool(struct engine_tasks *t,
                                                        const struct core_pool_options *o,
                                                        engine_executor_fn make, void *ctx,

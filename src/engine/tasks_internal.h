@@ -32,12 +32,15 @@ struct engine_tasks {
 
     atomic_bool refusing; /* submits */
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* nothing runs, or nothing is unwritten, or somebody is in a hurry */
+    pthread_cond_t
+        changed; /* nothing runs, nothing is unwritten, no pool is unwanted, or somebody is in a hurry */
     struct back back;
     struct mail mail; /* "something is back" */
     bool posted;
     bool started, hurried;
     size_t running, unwritten, pools; /* at the end of the last turn */
+    pthread_mutex_t adding;           /* one pool at a time; before `lock` */
+    struct core_pool *unwanted;       /* the desk did not take it, and it is not gone yet */
     struct engine_tasks_stats stats;
 
     /* engine's thread only */

@@ -396,11 +396,11 @@ class Mass(ServeCase):
         self.assertEqual(sum(b - a + 1 for a, b in answer["ranges"]), answer["accepted"])
         self.assertEqual(sum(b - a + 1 for a, b in answer["lines"]), answer["accepted"])
         self.assertFalse([k for k in self.keys(d) if k.startswith("never")])
-        # Of a batch: it stays open, and its number is told.
+        # Of a batch: it is ended with what it has, and its number is told.
         status, answer = d.api("POST", "/v1/batches?name=n", lines(1500) + "?\n", content_type=NDJSON)
         self.assertEqual(status, 400, answer)
         batch = d.get(f"/v1/batches/{answer['batch']}")
-        self.assertEqual((batch["total"], batch["ended"]), (answer["accepted"], False))
+        self.assertEqual((batch["total"], batch["ended"]), (answer["accepted"], True))
 
     def test_results_of_a_batch_while_it_runs(self):
         d = self.daemon(CONFIG)

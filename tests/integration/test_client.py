@@ -88,13 +88,15 @@ class Submit(Shared):
         self.assertEqual(self.d.task(self.held("--skill", "img"))["skill"], "img")
 
     def test_what_is_not_there_is_accepted_and_warned_of(self):
-        for args, says in ((["--pool", "nope"], 'there is no pool "nope"'), (["--slot", "tpu"], 'there is no slot "tpu"')):
+        for args, says, why in (
+                (["--pool", "nope"], 'there is no pool "nope"', 'no_pool, detail no pool has the name "nope" that it asks for, until the configuration has one'),
+                (["--slot", "tpu"], 'there is no slot "tpu"', "unknown_slot, detail it needs a slot that is not configured")):
             done = self.weir("submit", *args, "--shell", "true", status=0)
             self.assertIn(f"warning: {says}; it waits until the configuration has one", done.err)
             number = int(done.out)
             shown = wait_until(lambda: (text := self.weir("task", "show", number).out) and "waits_for" in text and text, 20,
                                "it to wait")
-            self.assertRegex(shown, r"(?m)^waits_for +why (no_pool, detail no pool has the name \"nope\"|never)")
+            self.assertRegex(shown, f"(?m)^waits_for +why {why}$")
             self.weir("task", "cancel", number, status=0)
         done = self.weir("submit", "--lines", "-", "--pool", "nope", stdin="1\n2\n", status=0)
         self.assertRegex(done.err, 'accepted 2 tasks\n.*warning: there is no pool "nope"')

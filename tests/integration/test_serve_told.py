@@ -113,7 +113,7 @@ class Late(ServeCase):
 
     def test_what_a_worker_answers_to_a_task_that_was_cancelled_is_in_the_record_and_no_result(self):
         self.assertEqual(self.d.api("POST", f"/v1/tasks/{self.task}/cancel")[0], 200)
-        done = self.ends([(1, "ok")], "runner.cancelled", "task.cancelled")
+        done = self.ends([(1, "ok")], "task.changed", "runner.cancelled", "task.cancelled")
         self.assertEqual((done["state"], done["attempts"], done.get("output", "")), ("cancelled", 1, ""))
 
 

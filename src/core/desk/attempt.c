@@ -208,37 +208,6 @@ static void send_end(struct attempt *a, struct instant now)
     send(a, &a->end_op, now);
 }
 
-void attempt_written(struct desk *d, struct attempt *a, struct registry_op *op, struct instant now)
-{
-    struct desk_pool *p = a->pool;
-
-    p->unwritten--;
-    if (op == &a->start_op) {
-        a->start_sent = false;
-        a->start_written = true;
-        if (op->err.status != WEIR_OK && !a->ended) {
-            a->refused = true; /* cancelled, or changed, in the meantime: it is not to run */
-            attempt_end(a, WEIR_OUTCOME_CANCELLED, WEIR_REASON_CANCELLED, op->err.message, false,
-                        now);
-        }
-    } else {
-        a->end_sent = false;
-        d->unwritten_bytes -= answer_bytes(&a->answer);
-        if (a->t && a->t->state == DESK_TASK_ENDING && a->t->attempt == a) {
-            window_end(d, a->t);
-            if (a->anew)
-                window_add(d, a->anew, now);
-            a->anew = NULL;
-        } else if (a->end_op.end.next == REGISTRY_READY) {
-            window_end_written(d, a->task,
-                               op->err.status == WEIR_OK && !a->end_op.end.ret_cancelled, now);
-        }
-        a->t = NULL;
-    }
-    free_if_done(a);
-    pool_release(p, now);
-}
-
 /* ---- counts ---- */
 
 const double desk_time_bounds_s[DESK_TIME_BOUNDS] = {
@@ -283,17 +252,53 @@ void desk_counts_add(struct desk_counts *to, const struct desk_counts *from)
     to->before.workers_lost += from->before.workers_lost;
 }
 
+/* What the record has of it: an END that was refused has told nothing. */
 static void count(struct desk_pool *p, const struct registry_end *e)
 {
-    struct desk_counts *c = &p->counts;
+    struct desk_counts *c = pool_counts(p);
 
     c->outcomes[e->outcome]++;
     c->done += e->next == REGISTRY_DONE;
     c->failed += e->next == REGISTRY_FAILED;
-    c->retries += e->next == REGISTRY_SCHEDULED;
+    c->retries += e->next == REGISTRY_SCHEDULED && !e->ret_cancelled;
     c->quarantined += e->quarantined;
     count_time(&c->wait, e->wait_ns);
     count_time(&c->run, e->run_ns);
+}
+
+/* ---- written ---- */
+
+void attempt_written(struct desk *d, struct attempt *a, struct registry_op *op, struct instant now)
+{
+    struct desk_pool *p = a->pool;
+
+    p->unwritten--;
+    if (op == &a->start_op) {
+        a->start_sent = false;
+        a->start_written = true;
+        if (op->err.status != WEIR_OK && !a->ended) {
+            a->refused = true; /* cancelled, or changed, in the meantime: it is not to run */
+            attempt_end(a, WEIR_OUTCOME_CANCELLED, WEIR_REASON_CANCELLED, op->err.message, false,
+                        now);
+        }
+    } else {
+        a->end_sent = false;
+        d->unwritten_bytes -= answer_bytes(&a->answer);
+        if (op->err.status == WEIR_OK)
+            count(p, &op->end);
+        if (a->t && a->t->state == DESK_TASK_ENDING && a->t->attempt == a) {
+            window_end(d, a->t);
+            if (a->anew)
+                window_add(d, a->anew, now);
+            a->anew = NULL;
+        } else if (a->end_op.end.next == REGISTRY_READY) {
+            window_end_written(d, a->task,
+                               op->err.status == WEIR_OK && !a->end_op.end.ret_cancelled, now);
+        }
+        a->t = NULL;
+    }
+    free_if_done(a);
+    pool_release(p, now);
 }
 
 /* ---- from the choice to the start ---- */
@@ -333,7 +338,6 @@ static void end_unbegun(struct attempt *a, enum weir_reason reason, const struct
     a->released = a->ended = true;
     a->t->task->attempts++;
     judge_attempt(a, e, &wait_ns, now);
-    count(a->pool, e);
     pass_on(a, wait_ns, now);
     window_refill(d, a->line, now);
     schedule_hold_line(d->schedule, a->line, false);
@@ -567,7 +571,6 @@ static void finish(struct attempt *a, struct instant now)
     a->pool->running--;
     schedule_hold_line(d->schedule, a->line, true);
     judge_attempt(a, e, &wait_ns, now);
-    count(a->pool, e);
     schedule_end(d->schedule, a->line, a->pool->place, e->run_ns, now);
     pass_on(a, wait_ns, now);
     schedule_hold_line(d->schedule, a->line, false);

@@ -181,6 +181,8 @@ void pool_has_room(struct desk_pool *p);
 /* Its breaker lets nothing through. */
 bool pool_is_broken(const struct desk_pool *p, struct instant now);
 /* Its fallback, where something can go there; else NULL. */
+/* Where to count what is written of its attempts: also when its heir has its counts already. */
+struct desk_counts *pool_counts(struct desk_pool *p);
 struct desk_pool *pool_refuge(const struct desk_pool *p, struct instant now);
 void desk_slots_free(struct desk *d);
 /* When a pool that is closed for now opens. */

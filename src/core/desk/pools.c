@@ -246,16 +246,16 @@ enum weir_status desk_add_pool(struct desk *d, struct core_pool *pool,
     old = desk_find_pool(d, p->name);
     p->is_default = old && old->is_default;
     list_push_back(&d->pools, &p->link); /* before the old one goes, whose heir it is */
-    if (old)
-        desk_remove_pool(d, old, now);
     p->place = schedule_add_pool(d->schedule, p->name, core_pool_permits(pool), p->options.skills,
                                  p->options.skill_count, p);
     if (!p->place) {
+        close_batch(p, now); /* while it is known as the desk's */
         list_remove(&p->link);
-        close_batch(p, now);
         free_pool(p);
         return error_nomem(err);
     }
+    if (old)
+        desk_remove_pool(d, old, now);
     if (p->is_default)
         schedule_set_default_pool(d->schedule, p->place);
     p->enabled = true;
@@ -402,6 +402,13 @@ static void bequeath(struct desk_pool *p)
         p->counts.before.workers_lost += workers.lost + workers.killed;
     }
     desk_counts_add(&heir->counts, &p->counts);
+}
+
+struct desk_counts *pool_counts(struct desk_pool *p)
+{
+    struct desk_pool *heir = p->batch ? NULL : desk_find_pool(p->desk, p->name);
+
+    return heir ? &heir->counts : &p->counts;
 }
 
 /*

@@ -102,7 +102,10 @@ bool schedule_set_weight(struct schedule *s, struct slice tenant, double weight)
 
 /* ---- pools ---- */
 
-/* skills: copied. The account is whose permits are looked at; it stays the caller's. NULL: no memory. */
+/*
+ * skills: copied. The account is whose permits are looked at; it stays the caller's. One that has the name leaves, as by
+ * schedule_leave_pool(). NULL: no memory, and nothing has changed.
+ */
 struct schedule_pool *schedule_add_pool(struct schedule *s, const char *name,
                                         struct permit_account *account, const char *const *skills,
                                         size_t skill_count, void *owner);

@@ -288,10 +288,11 @@ struct schedule_pool *schedule_add_pool(struct schedule *s, const char *name,
     p->target = target_get(s, TARGET_POOL, slice_of(name));
     if (!p->target)
         goto no_memory;
-    assert(!p->target->named);
     if (!reserve_floors(s, s->pool_count + 1) ||
         !skills_get(s, skills, skill_count, &targets, &count))
         goto no_memory;
+    if (p->target->named)
+        schedule_leave_pool(s, p->target->named);
     p->seq = ++s->pool_seq;
     p->target->named = p;
     list_push_back(&s->pools, &p->link);

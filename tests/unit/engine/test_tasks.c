@@ -69,7 +69,8 @@ struct desk_house {
     struct engine_tasks *tasks;
 };
 
-static void add_pool(struct desk_house *h, const char *name, size_t size)
+static enum weir_status try_pool(struct desk_house *h, const char *name, size_t size,
+                                 struct weir_error *err)
 {
     struct core_pool_options o;
     struct desk_pool_options d = {.ops = &plain, .max_attempts = 3};
@@ -80,7 +81,12 @@ static void add_pool(struct desk_house *h, const char *name, size_t size)
     o.gate.throttle.kind = THROTTLE_NONE;
     backoff_options_init(&d.backoff);
     d.backoff.initial_ns = d.backoff.ceiling_ns = NS_PER_MS;
-    ok(engine_tasks_add_pool(h->tasks, &o, make, &h->work, &d, &err));
+    return engine_tasks_add_pool(h->tasks, &o, make, &h->work, &d, err);
+}
+
+static void add_pool(struct desk_house *h, const char *name, size_t size)
+{
+    ok(try_pool(h, name, size, &err));
 }
 
 static void furnish(struct desk_house *h, size_t global_limit)
@@ -190,6 +196,30 @@ static void a_task_is_submitted_run_and_recorded(void **state)
     assert_int_equal(await(&h, id), REGISTRY_DONE);
     assert_int_equal(view(&h, id).attempts, 1);
     assert_int_equal(view(&h, id).outcome, WEIR_OUTCOME_OK);
+    leave(&h);
+}
+
+static void a_pool_that_there_is_no_memory_for_is_gone_when_that_is_told(void **state)
+{
+    struct desk_house h;
+    struct registry_spec spec = spec_of("ok");
+    int failures = 0;
+
+    (void)state;
+    furnish(&h, 0);
+    engine_tasks_start(h.tasks);
+    for (size_t n = 1; n <= 60; n++) { /* the engine may meet the failure elsewhere */
+        enum weir_status status;
+
+        mem_fail_at(n);
+        status = try_pool(&h, "work", 2, NULL);
+        mem_fail_at(0);
+        failures += status == WEIR_E_NOMEM;
+        assert_true(status == WEIR_OK || status == WEIR_E_NOMEM);
+    }
+    assert_true(failures > 3);
+    add_pool(&h, "work", 2);
+    assert_int_equal(await(&h, submit(&h, &spec)), REGISTRY_DONE);
     leave(&h);
 }
 
@@ -507,6 +537,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_task_is_submitted_run_and_recorded),
+        cmocka_unit_test(a_pool_that_there_is_no_memory_for_is_gone_when_that_is_told),
         cmocka_unit_test(failures_are_tried_again_and_what_is_final_is_not),
         cmocka_unit_test(refusals_are_tried_again_and_count_as_no_failure),
         cmocka_unit_test(no_more_run_than_the_global_limit_and_all_are_done),

@@ -155,6 +155,7 @@ static void counts_go_on_when_a_pool_is_replaced(void **state)
     desk_line_ready(bench.desk, line, bench.now);
     desk_bench_settle(&bench);
     desk_bench_end_one(&bench, bench.running[0], WEIR_OUTCOME_OK);
+    desk_bench_settle(&bench);
     assert_int_equal(counts_of("p").started, 2);
     assert_int_equal(counts_of("p").done, 1);
     (void)desk_bench_pool(&bench, "p", &(struct bench_pool){.size = 1}); /* one runs still */
@@ -165,6 +166,7 @@ static void counts_go_on_when_a_pool_is_replaced(void **state)
     desk_bench_end_one(&bench, bench.running[0], WEIR_OUTCOME_OK);
     assert_int_equal(desk_pool_count(bench.desk), 1);
     assert_int_equal(counts_of("p").started, 4);
+    desk_bench_settle(&bench);
     (void)desk_bench_pool(&bench, "p", &(struct bench_pool){.size = 1}); /* nothing runs */
     desk_bench_settle(&bench);
     assert_int_equal(desk_pool_count(bench.desk), 1);
