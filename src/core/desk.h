@@ -194,9 +194,9 @@ struct core_pool *desk_core_pool(const struct desk_pool *p);
 /* The registry has ready tasks of that line, which were not handed over. */
 void desk_line_ready(struct desk *d, uint32_t line, struct instant now);
 /*
- * Whether there was no memory (or no place, SCHEDULE_LINES_MAX) for a line that was told, since the
- * last call: nobody knows of it, so all lines that have ready tasks are to be told again, after a
- * while.
+ * Whether there was no memory for a line that was told, since the last call; or no place
+ * (SCHEDULE_LINES_MAX), and there is room again: nobody knows of it, so all lines that have ready
+ * tasks are to be told again, after a while.
  */
 bool desk_missed_lines(struct desk *d);
 /* Ready tasks, handed over (chain through next); they are the desk's. */

@@ -55,6 +55,7 @@ enum weir_status desk_new(const struct desk_options *o, struct desk **ret, struc
     map_init(&d->slots);
     list_init(&d->slot_kinds);
     d->ask_at = INSTANT_NEVER;
+    d->stash_at = INSTANT_NEVER;
     heap_init(&d->waits, wait_less);
     heap_init(&d->silences, silence_less);
     d->finished_tail = &d->finished;

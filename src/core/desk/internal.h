@@ -145,11 +145,13 @@ struct desk {
     struct list holds[DESK_HOLD_LISTS];
     size_t hold_count;
     struct registry_task *stash; /* handed over, when there was no memory for them */
+    struct instant stash_at;     /* they are tried again then; NEVER: there are none */
     struct list wants;    /* schedule_supply: lines that wait for their turn to be asked for more */
     size_t takes;         /* lines that are being asked for */
     uint64_t asked_tasks; /* the most that these bring */
     struct instant ask_at;   /* there was no memory to ask: again then; NEVER */
-    bool missed;             /* by desk_line_ready() */
+    bool missed;             /* by desk_line_ready(), for want of memory */
+    bool left_out;           /* the same, because there are SCHEDULE_LINES_MAX */
     struct instant look_at;  /* at tasks that wait for workers */
     struct instant unbar_at; /* what did not fit into a fallback is tried again; NEVER: nothing */
     bool waking;             /* a WAKE is under way */

@@ -15,8 +15,10 @@
 
 #include <assert.h>
 
-/* What could not be asked for is asked for again after so long. */
-#define ASK_AGAIN_NS NS_PER_S
+/* What could not be asked for, or had no place here, is tried again after so long. */
+#define AGAIN_NS NS_PER_S
+/* Lines that were left out are asked for when there is room for so many: it costs the registry a look at all. */
+#define LINES_ROOM (SCHEDULE_LINES_MAX / 16)
 
 /* Room in a heap for so many, doubling, so that growing one by one stays cheap. */
 static bool grow(struct heap *h, size_t count)
@@ -133,6 +135,7 @@ static bool replace(struct desk *d, struct desk_task *t, struct registry_task *r
     else
         end_wait(d, t);
     r->spared = t->task->spared;
+    r->away = t->task->away && r->attempts == t->task->attempts;
     r->last_worker = t->task->last_worker;
     list_remove(&t->link);
     list_remove(&t->stale_link);
@@ -190,12 +193,20 @@ void window_add(struct desk *d, struct registry_task *r, struct instant now)
     }
     if (old ? replace(d, old, r, now) : add(d, r, now))
         return;
+    if (old && old->ends == 0) { /* it must not start as it was, nor twice */
+        if (r->attempts < old->task->attempts)
+            keep_counts(r, old->task);
+        window_drop(d, old, now);
+    }
     if (!d->host->line(d->host, r->line)) {
         mem_free(r); /* kept until its attempt had ended, and gone from the registry meanwhile */
         return;
     }
     r->next = d->stash;
     d->stash = r;
+    /* Where there is no place for its line, it is not tried in each turn. */
+    d->stash_at =
+        schedule_lines(d->schedule) < SCHEDULE_LINES_MAX ? now : instant_add(now, AGAIN_NS);
 }
 
 void window_unstash(struct desk *d, const struct desk_hold *h)
@@ -220,6 +231,7 @@ static void unstash(struct desk *d, struct instant now)
     struct registry_task *chain = d->stash;
 
     d->stash = NULL;
+    d->stash_at = INSTANT_NEVER;
     desk_ready(d, chain, now);
 }
 
@@ -239,7 +251,10 @@ void desk_line_ready(struct desk *d, uint32_t line, struct instant now)
     struct schedule_line *l = line_of(d, line);
 
     if (!l) {
-        d->missed |= d->host->line(d->host, line) != NULL;
+        if (schedule_lines(d->schedule) >= SCHEDULE_LINES_MAX)
+            d->left_out = true;
+        else
+            d->missed |= d->host->line(d->host, line) != NULL;
         return;
     }
     schedule_line_supply(l)->more = true;
@@ -310,9 +325,11 @@ size_t desk_lines_gone(const struct desk *d)
 
 bool desk_missed_lines(struct desk *d)
 {
-    bool missed = d->missed;
+    bool room = schedule_lines(d->schedule) < SCHEDULE_LINES_MAX - LINES_ROOM;
+    bool missed = d->missed || (d->left_out && room);
 
     d->missed = false;
+    d->left_out &= !room;
     return missed;
 }
 
@@ -397,7 +414,7 @@ static void ask_next(struct desk *d, struct instant now)
         bool low = is_low(d, l);
 
         if (low && !ask(d, l, now)) {
-            d->ask_at = instant_add(now, ASK_AGAIN_NS);
+            d->ask_at = instant_add(now, AGAIN_NS);
             return;
         }
         list_remove(node);
@@ -540,17 +557,18 @@ static void drop_stale(struct desk *d, struct instant now)
 
 struct instant window_run(struct desk *d, struct instant now)
 {
-    struct instant wake = INSTANT_NEVER;
+    struct instant wake;
     struct heap_node *n;
 
     drop_stale(d, now);
-    if (d->stash)
+    if (!instant_before(now, d->stash_at))
         unstash(d, now);
+    wake = d->stash ? instant_max(d->stash_at, instant_add(now, AGAIN_NS)) : INSTANT_NEVER;
     while ((n = heap_first(&d->waits))) {
         struct desk_task *t = list_entry(n, struct desk_task, wait);
 
         if (instant_before(now, t->wake_at)) {
-            wake = t->wake_at;
+            wake = instant_min(wake, t->wake_at);
             break;
         }
         bring_back(d, t, now);
@@ -561,7 +579,7 @@ struct instant window_run(struct desk *d, struct instant now)
     look_at_busy(d, now);
     if (any_is_busy(d))
         wake = instant_min(wake, d->look_at);
-    return d->stash ? instant_min(wake, instant_add(now, NS_PER_S)) : wake;
+    return wake;
 }
 
 /* ---- out ---- */
