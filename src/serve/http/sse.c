@@ -439,6 +439,7 @@ bool sse_hub_wants(struct sse_hub *h, uint64_t seq)
     bool wants;
 
     pthread_mutex_lock(&h->lock);
+    assert(seq > h->stats.last_seq);
     wants = !list_empty(&h->followers) && (!h->options.catch_up || h->furthest >= h->ring.floor);
     if (!wants)
         pass_over(h, seq);
