@@ -258,8 +258,8 @@ static bool must_wait(struct follower *f)
 {
     struct sse_hub *h = f->hub;
 
-    if (h->left <= 0)
-        fill_share(h);
+    /* Each time: what came to it while nobody followed has a bound too. */
+    fill_share(h);
     if (h->left > 0 || f->paid || f->beat)
         return false;
     ask_for_turn(h);
