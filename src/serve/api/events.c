@@ -149,5 +149,6 @@ void get_events_follow(struct http_request *req, void *ctx)
     }
     filter =
         (struct sse_filter){.task = f.task, .worker = f.worker, .pool = f.pool, .kinds = f.kinds};
-    sse_hub_follow(a->hub, req, &filter, after);
+    /* Not what the feeder has published so far: a list or the status has told the client of more. */
+    sse_hub_follow(a->hub, req, &filter, after, a->backend->ops->last_event(a->backend));
 }

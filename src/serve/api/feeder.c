@@ -18,6 +18,8 @@
 
 /* Events of one look into the registry. */
 #define EVENTS_MAX 1000
+/* So many are looked at for those of a worker or a pool: some ms. */
+#define LOOKED_AT_MAX 10000
 /* Looks are not nearer to each other than this. */
 #define FEED_EVERY_NS (5 * NS_PER_MS)
 /* After a look that failed. */
@@ -45,7 +47,10 @@ static bool publish(void *ctx, const struct registry_event *e)
     buf_clear(&f->text);
     out_event(&f->event, e);
     sse_render(&f->text, e->seq, kind ? kind : "unknown", buf_slice(&f->event));
-    sse_hub_publish(f->api->hub, &fields, buf_slice(&f->text));
+    if (f->event.failed || f->text.failed)
+        sse_hub_pass_over(f->api->hub, e->seq);
+    else
+        sse_hub_publish(f->api->hub, &fields, buf_slice(&f->text));
     f->fed = e->seq;
     return true;
 }
@@ -60,6 +65,9 @@ static bool publish_up_to(struct feed *f, uint64_t target)
     enum weir_status status;
     uint64_t before;
 
+    /* A look that failed may have given all that was asked of it. */
+    if (f->fed >= target)
+        return true;
     if (!sse_hub_wants(f->api->hub, target)) {
         f->fed = target;
         return true;
@@ -154,12 +162,20 @@ void feeder_stop(struct api *a)
 /* ---- what the ring has no longer ---- */
 
 struct catching_up {
+    const struct sse_filter *filter;
     struct buf *out, event;
     size_t bytes;
     uint64_t seen, until;
-    size_t count;
+    uint32_t looked;
     bool full, is_over; /* is_over: there are later ones, beyond `until` */
+    bool failed;        /* no memory */
 };
+
+static bool passes(const struct sse_filter *f, const struct registry_event *e)
+{
+    return (!f->worker || f->worker == e->worker) &&
+           (f->pool.len == 0 || slice_equal(f->pool, e->pool));
+}
 
 static bool put_event(void *ctx, const struct registry_event *e)
 {
@@ -167,27 +183,36 @@ static bool put_event(void *ctx, const struct registry_event *e)
     const char *kind = registry_event_name(e->kind);
 
     if (e->seq > c->until) {
+        /* There may have been a million before it that are gone. */
+        c->seen = e->seq - 1;
         c->is_over = true;
         return false;
     }
-    buf_clear(&c->event);
-    out_event(&c->event, e);
-    sse_render(c->out, e->seq, kind ? kind : "unknown", buf_slice(&c->event));
+    c->looked++;
+    if (passes(c->filter, e)) {
+        buf_clear(&c->event);
+        out_event(&c->event, e);
+        if (!c->event.failed)
+            sse_render(c->out, e->seq, kind ? kind : "unknown", buf_slice(&c->event));
+        c->failed = c->event.failed || c->out->failed;
+    }
     c->seen = e->seq;
-    c->count++;
     c->full = c->out->len >= c->bytes;
-    return !c->full && !c->out->failed;
+    return !c->full && !c->failed;
 }
 
 bool event_catch_up(void *ctx, const struct sse_filter *filter, uint64_t after, uint64_t until,
                     struct buf *buf, size_t bytes, uint64_t *ret_seq)
 {
     struct api *a = ctx;
-    struct registry_event_filter f = {.task = filter->task,
-                                      .worker = filter->worker,
-                                      .pool = filter->pool,
-                                      .kinds = filter->kinds};
-    struct catching_up c = {.out = buf, .bytes = buf->len + bytes, .seen = after, .until = until};
+    /*
+     * A worker or a pool would make the registry look without end for one; kinds it knows by the row, and
+     * a task has a chain.
+     */
+    struct registry_event_filter f = {.task = filter->task, .kinds = filter->kinds};
+    uint32_t max = filter->worker || filter->pool.len ? LOOKED_AT_MAX : EVENTS_MAX;
+    struct catching_up c = {
+        .filter = filter, .out = buf, .bytes = buf->len + bytes, .seen = after, .until = until};
     /* Before the look, so that nothing that came during it counts as passed over. */
     uint64_t last = a->backend->ops->last_event(a->backend);
     struct registry_reader *r;
@@ -196,17 +221,13 @@ bool event_catch_up(void *ctx, const struct sse_filter *filter, uint64_t after, 
 
     if (status != WEIR_OK)
         return false;
-    status = r->ops->events(r, &f, after, EVENTS_MAX, put_event, &c, &err);
+    status = r->ops->events(r, &f, after, max, put_event, &c, &err);
     reader_give(a, r);
-    if (c.event.failed)
-        status = WEIR_E_NOMEM;
     buf_free(&c.event);
-    if (status != WEIR_OK)
+    if (status != WEIR_OK || c.failed)
         return false;
     /* Fewer than asked for: the rest was looked at too, and is none of theirs. */
-    if (c.is_over)
-        c.seen = until;
-    else if (!c.full && c.count < EVENTS_MAX && last > c.seen)
+    if (!c.is_over && !c.full && c.looked < max && last > c.seen)
         c.seen = last < until ? last : until;
     *ret_seq = c.seen;
     return true;

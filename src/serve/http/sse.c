@@ -209,6 +209,17 @@ static bool catch_up(struct follower *f, uint64_t floor)
     return true;
 }
 
+/* It is to be woken when there is something of the share, even if no event comes. Under the lock. */
+static void ask_for_turn(struct sse_hub *h)
+{
+    uint64_t one = 1;
+
+    h->short_of = true;
+    if (!h->dirty)
+        (void)!write(h->wake, &one, sizeof one);
+    h->dirty = true;
+}
+
 /* One step, under the lock, which it may leave for a while. 0: nothing now. */
 static ssize_t step(struct follower *f, char *to, size_t max, bool *ret_again)
 {
@@ -232,23 +243,26 @@ static ssize_t step(struct follower *f, char *to, size_t max, bool *ret_again)
     pthread_mutex_lock(&h->lock);
     h->left -= before_ns;
     move_on(f, f->cursor);
-    return *ret_again ? (ssize_t)take_pending(f, to, max) : HTTP_STREAM_BROKEN;
+    if (!*ret_again)
+        return HTTP_STREAM_BROKEN;
+    n = take_pending(f, to, max);
+    /* It looks for what is rare: others have the thread in between. */
+    *ret_again = n > 0;
+    if (n == 0)
+        ask_for_turn(h);
+    return (ssize_t)n;
 }
 
 /* Nothing is left of the share: it waits for its turn. Under the lock. */
 static bool must_wait(struct follower *f)
 {
     struct sse_hub *h = f->hub;
-    uint64_t one = 1;
 
-    if (h->left <= 0)
-        fill_share(h);
+    /* Each time: what came to it while nobody followed has a bound too. */
+    fill_share(h);
     if (h->left > 0 || f->paid || f->beat)
         return false;
-    h->short_of = true;
-    if (!h->dirty)
-        (void)!write(h->wake, &one, sizeof one);
-    h->dirty = true;
+    ask_for_turn(h);
     return true;
 }
 
@@ -364,7 +378,7 @@ static struct follower *follower_new(struct sse_hub *h, const struct sse_filter 
 }
 
 void sse_hub_follow(struct sse_hub *h, struct http_request *req, const struct sse_filter *filter,
-                    uint64_t after)
+                    uint64_t after, uint64_t last)
 {
     struct http_stream *stream;
     struct follower *f;
@@ -376,14 +390,14 @@ void sse_hub_follow(struct sse_hub *h, struct http_request *req, const struct ss
         http_problem(req, 503, NULL, "there is no memory for one more follower; try again");
         return;
     }
-    f->cursor = after;
+    /* A number from beyond the last one (of another store, say) would hear nothing for long. */
+    f->cursor = after < last ? after : last;
     stream = http_reply_stream(req, 200, "text/event-stream", &follower_ops, f);
     if (!stream)
         return;
     http_reply_header(req, "X-Accel-Buffering", "no");
     pthread_mutex_lock(&h->lock);
-    /* A number from beyond the last one (of another store, say) would hear nothing for long. */
-    move_on(f, f->cursor < h->stats.last_seq ? f->cursor : h->stats.last_seq);
+    move_on(f, f->cursor);
     f->stream = stream;
     list_push_back(&h->followers, &f->link);
     h->stats.followers++;
@@ -411,6 +425,15 @@ static void tell(struct sse_hub *h)
     (void)!write(h->wake, &one, sizeof one);
 }
 
+/* Under the lock. */
+static void pass_over(struct sse_hub *h, uint64_t seq)
+{
+    assert(seq >= h->stats.last_seq);
+    sse_ring_drop(&h->ring, seq);
+    h->stats.last_seq = seq;
+    tell(h);
+}
+
 bool sse_hub_wants(struct sse_hub *h, uint64_t seq)
 {
     bool wants;
@@ -418,13 +441,17 @@ bool sse_hub_wants(struct sse_hub *h, uint64_t seq)
     pthread_mutex_lock(&h->lock);
     assert(seq > h->stats.last_seq);
     wants = !list_empty(&h->followers) && (!h->options.catch_up || h->furthest >= h->ring.floor);
-    if (!wants) {
-        sse_ring_drop(&h->ring, seq);
-        h->stats.last_seq = seq;
-        tell(h);
-    }
+    if (!wants)
+        pass_over(h, seq);
     pthread_mutex_unlock(&h->lock);
     return wants;
+}
+
+void sse_hub_pass_over(struct sse_hub *h, uint64_t seq)
+{
+    pthread_mutex_lock(&h->lock);
+    pass_over(h, seq);
+    pthread_mutex_unlock(&h->lock);
 }
 
 void sse_hub_publish(struct sse_hub *h, const struct sse_fields *fields, struct slice text)
@@ -551,8 +578,11 @@ enum weir_status sse_hub_new(const struct sse_options *o, struct sse_hub **ret,
     h->left = SAVED_NS_MAX(h->options.share);
     h->filled_at = loop_clock();
     list_init(&h->followers);
+    if (!sse_past_init(&h->past, o->catch_up, o->ctx)) {
+        mem_free(h);
+        return error_nomem(err);
+    }
     pthread_mutex_init(&h->lock, NULL);
-    sse_past_init(&h->past, o->catch_up, o->ctx);
     h->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (!sse_ring_init(&h->ring, h->options.ring_bytes)) {
         sse_hub_free(h);

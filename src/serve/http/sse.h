@@ -51,9 +51,10 @@ void sse_render(struct buf *out, uint64_t seq, const char *event, struct slice d
 
 /*
  * Events from the store that the ring has no longer: those that pass the filter, later than `after` and not later than `until`,
- * oldest first, rendered by sse_render(), until `buf` has about `bytes` (at least one, if there is one). *ret_seq: how far it has
- * looked: the last one that it gave or passed over; every event up to it has been dealt with. False: it failed; the stream
- * is cut. On a server's thread; one at a time.
+ * oldest first, rendered by sse_render(), until `buf` has about `bytes` (at least one, if there is one), or it has looked at enough for
+ * one turn. *ret_seq: how far it has looked: every event up to it has been dealt with; so it may be beyond `until`, if there is none
+ * between. It is `after` only if there is none up to `until`. False: it failed, `buf` may have anything; the stream is cut. On any of a
+ * server's threads, several at a time.
  */
 typedef bool (*sse_catch_up_fn)(void *ctx, const struct sse_filter *filter, uint64_t after,
                                 uint64_t until, struct buf *buf, size_t bytes, uint64_t *ret_seq);
@@ -72,20 +73,23 @@ WEIR_MUST_CHECK enum weir_status sse_hub_new(const struct sse_options *o, struct
 /* When it starts over a store with events in it: the last of them. Before the first publish and follow. */
 void sse_hub_set_last(struct sse_hub *h, uint64_t seq);
 /*
- * There are events up to `seq`. True: somebody may read them from the ring: they are to be published. False: nobody follows, or
+ * There are events up to `seq`, which is later than those that were published. True: somebody may read them from the ring: they are to be published. False: nobody follows, or
  * all are behind the ring: then they are passed over, and followers get them by catch_up(). So what is far more than anybody
  * can follow is not rendered. By the thread that publishes.
  */
 WEIR_MUST_CHECK bool sse_hub_wants(struct sse_hub *h, uint64_t seq);
+/* Events up to `seq` (not before those that were published) are not to be had from the ring, but by catch_up(). By the same thread. */
+void sse_hub_pass_over(struct sse_hub *h, uint64_t seq);
 /* `text` is what sse_render() makes. Without memory for it, followers get it by catch_up(). One thread at a time. */
 void sse_hub_publish(struct sse_hub *h, const struct sse_fields *fields, struct slice text);
 /*
  * Answers the request with the events after `after` that pass the filter, and all that come. Last-Event-ID of the
- * request goes before `after`. SSE_NOW: only what comes from now on.
+ * request goes before `after`. `last`: the last event that there is at the moment of the request, published or not (a client may know
+ * it from elsewhere); it goes for every later number, and for SSE_NOW.
  */
 #define SSE_NOW UINT64_MAX
 void sse_hub_follow(struct sse_hub *h, struct http_request *req, const struct sse_filter *filter,
-                    uint64_t after);
+                    uint64_t after, uint64_t last);
 
 struct sse_stats {
     uint64_t followers;

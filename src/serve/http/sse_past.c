@@ -6,10 +6,23 @@
 #include <assert.h>
 #include <string.h>
 
-void sse_past_init(struct sse_past *p, sse_catch_up_fn catch_up, void *ctx)
+/* On the stack of whoever reads. */
+struct reading {
+    struct list link;
+    const struct sse_filter *filter;
+    uint64_t after;
+};
+
+bool sse_past_init(struct sse_past *p, sse_catch_up_fn catch_up, void *ctx)
 {
     *p = (struct sse_past){.catch_up = catch_up, .ctx = ctx};
-    pthread_mutex_init(&p->lock, NULL);
+    list_init(&p->readings);
+    if (pthread_mutex_init(&p->lock, NULL) != 0)
+        return false;
+    if (pthread_cond_init(&p->read, NULL) == 0)
+        return true;
+    pthread_mutex_destroy(&p->lock);
+    return false;
 }
 
 static bool is_same(const struct sse_filter *a, const struct sse_filter *b)
@@ -76,7 +89,7 @@ static struct sse_block *read_block(struct sse_past *p, const struct sse_filter 
         sse_block_release(b);
         return NULL;
     }
-    assert(seen >= after && seen <= end_after(f, after));
+    assert(seen >= after);
     b->until = seen;
     return b;
 }
@@ -94,17 +107,44 @@ static void keep(struct sse_past *p, struct sse_block *b)
     atomic_fetch_add(&b->holders, 1);
 }
 
+static bool is_being_read(struct sse_past *p, const struct sse_filter *f, uint64_t after)
+{
+    list_foreach (node, &p->readings) {
+        const struct reading *r = list_entry(node, struct reading, link);
+
+        if (r->after == after && is_same(r->filter, f))
+            return true;
+    }
+    return false;
+}
+
+/* Leaves the lock while it does. */
+static struct sse_block *read_for_all(struct sse_past *p, const struct sse_filter *f,
+                                      uint64_t after)
+{
+    struct reading here = {.filter = f, .after = after};
+    struct sse_block *b;
+
+    list_push_back(&p->readings, &here.link);
+    pthread_mutex_unlock(&p->lock);
+    b = read_block(p, f, after);
+    pthread_mutex_lock(&p->lock);
+    list_remove(&here.link);
+    if (b && b->until > after)
+        keep(p, b);
+    pthread_cond_broadcast(&p->read);
+    return b;
+}
+
 struct sse_block *sse_past_get(struct sse_past *p, const struct sse_filter *f, uint64_t after)
 {
     struct sse_block *b;
 
     pthread_mutex_lock(&p->lock);
-    b = find(p, f, after);
-    if (!b) {
-        b = read_block(p, f, after);
-        if (b && b->until > after)
-            keep(p, b);
-    }
+    while (!(b = find(p, f, after)) && is_being_read(p, f, after))
+        pthread_cond_wait(&p->read, &p->lock);
+    if (!b)
+        b = read_for_all(p, f, after);
     pthread_mutex_unlock(&p->lock);
     return b;
 }
@@ -113,5 +153,6 @@ void sse_past_free(struct sse_past *p)
 {
     for (size_t i = 0; i < SSE_BLOCKS_MAX; i++)
         sse_block_release(p->kept[i]);
+    pthread_cond_destroy(&p->read);
     pthread_mutex_destroy(&p->lock);
 }

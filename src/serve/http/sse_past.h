@@ -12,6 +12,7 @@
 #ifndef SERVE_HTTP_SSE_PAST_H
 #define SERVE_HTTP_SSE_PAST_H
 
+#include "base/list.h"
 #include "serve/http/sse.h"
 
 #include <pthread.h>
@@ -36,14 +37,16 @@ struct sse_block {
 struct sse_past {
     sse_catch_up_fn catch_up;
     void *ctx;
-    pthread_mutex_t
-        lock; /* of what follows; held while the store is read, so that others find what it gives */
+    pthread_mutex_t lock; /* of what follows; the store is read without it */
+    pthread_cond_t read;  /* one of them has been */
+    struct list readings; /* of those who read the store; who asks for the same waits for them */
     struct sse_block *kept[SSE_BLOCKS_MAX];
     uint64_t times; /* that one was asked for */
 };
 
-void sse_past_init(struct sse_past *p, sse_catch_up_fn catch_up, void *ctx);
-/* NULL: the store failed, or there is no memory. Any thread. */
+/* False: no memory. */
+WEIR_MUST_CHECK bool sse_past_init(struct sse_past *p, sse_catch_up_fn catch_up, void *ctx);
+/* Waits for the store, but for no other read of it than one of the same. NULL: it failed, or there is no memory. Any thread. */
 struct sse_block *sse_past_get(struct sse_past *p, const struct sse_filter *f, uint64_t after);
 /* NULL-safe. Any thread. */
 void sse_block_release(struct sse_block *b);

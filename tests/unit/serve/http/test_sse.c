@@ -204,7 +204,8 @@ static void follow(struct http_request *req, void *ctx)
     struct sse_filter filter = {.task = task ? strtoull(task, NULL, 10) : 0};
 
     (void)ctx;
-    sse_hub_follow(world.hub, req, &filter, after ? strtoull(after, NULL, 10) : SSE_NOW);
+    sse_hub_follow(world.hub, req, &filter, after ? strtoull(after, NULL, 10) : SSE_NOW,
+                   world.stored);
 }
 
 static const struct http_route routes[] = {
@@ -383,6 +384,58 @@ static void it_goes_on_where_it_was(void **state)
     expect_events(&l, 51, 51, 1);
     stop_listening(&l);
     expect_status(&f, false, "GET /follow", "Last-Event-ID: x7\r\n", 400);
+    close_world(&f);
+}
+
+/* Its client has it from a list, or has asked for all that is later than the last one. */
+static void what_is_not_published_yet_is_not_told_to_whoever_knows_it(void **state)
+{
+    struct listener knows, now;
+    struct fixture f;
+
+    (void)state;
+    open_world(&f, 0);
+    publish_many(3);
+    world.stored = 10;
+    knows = listen_to(&f, "?after=7", "");
+    now = listen_to(&f, "", "");
+    wait_followers(2);
+    world.stored = 3;
+    publish_many(9);
+    expect_events(&knows, 8, 12, 1);
+    expect_events(&now, 11, 12, 1);
+    /* It knows of what goes by without being published too. */
+    stop_listening(&knows);
+    stop_listening(&now);
+    wait_followers(0);
+    world.stored = 20;
+    now = listen_to(&f, "", "");
+    wait_followers(1);
+    sse_hub_pass_over(world.hub, 15);
+    world.stored = 15;
+    publish_many(10);
+    expect_events(&now, 21, 25, 1);
+    assert_int_equal(world.asked, 0);
+    stop_listening(&now);
+    close_world(&f);
+}
+
+static void what_is_passed_over_comes_from_the_store(void **state)
+{
+    struct listener l;
+    struct fixture f;
+
+    (void)state;
+    open_world(&f, 0);
+    l = listen_to(&f, "", "");
+    wait_followers(1);
+    publish_many(3);
+    world.stored = 4;
+    sse_hub_pass_over(world.hub, 4);
+    publish_many(3);
+    expect_events(&l, 1, 7, 1);
+    assert_true(world.asked > 0);
+    stop_listening(&l);
     close_world(&f);
 }
 
@@ -758,6 +811,72 @@ static void those_who_are_behind_by_the_same_read_the_store_once(void **state)
     close_world(&f);
 }
 
+/* Looks for task 1 wait while `held`. */
+static struct {
+    struct sse_past past;
+    atomic_bool held, in_vain; /* in_vain: one has waited too long */
+    atomic_uint begun;
+} looks;
+
+static bool looks_are_let_go(void *arg)
+{
+    (void)arg;
+    return !atomic_load(&looks.held);
+}
+
+static bool one_has_begun(void *arg)
+{
+    (void)arg;
+    return atomic_load(&looks.begun) > 0;
+}
+
+static bool look(void *ctx, const struct sse_filter *filter, uint64_t after, uint64_t until,
+                 struct buf *buf, size_t bytes, uint64_t *ret_seq)
+{
+    (void)ctx;
+    (void)until;
+    (void)bytes;
+    atomic_fetch_add(&looks.begun, 1);
+    if (filter->task == 1 && !testkit_until(looks_are_let_go, NULL, DEADLINE_MS))
+        looks.in_vain = true;
+    buf_printf(buf, "%llu", (unsigned long long)filter->task);
+    *ret_seq = after + 5;
+    return true;
+}
+
+static void *look_for_task_1(void *arg)
+{
+    (void)arg;
+    return sse_past_get(&looks.past, &(struct sse_filter){.task = 1}, 0);
+}
+
+static void a_slow_look_holds_up_only_those_who_want_the_same(void **state)
+{
+    struct sse_block *other, *same[3];
+    pthread_t threads[3];
+
+    (void)state;
+    assert_true(sse_past_init(&looks.past, look, NULL));
+    looks.begun = 0;
+    looks.held = true;
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, look_for_task_1, NULL), 0);
+    assert_true(testkit_until(one_has_begun, NULL, DEADLINE_MS));
+    other = sse_past_get(&looks.past, &(struct sse_filter){.task = 2}, 0);
+    assert_string_equal(other->text.data, "2");
+    looks.held = false;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(pthread_join(threads[i], (void **)&same[i]), 0);
+        assert_ptr_equal(same[i], same[0]);
+        sse_block_release(same[i]);
+    }
+    assert_false(looks.in_vain);
+    assert_int_equal(looks.begun, 2);
+    assert_int_equal(other->until, 5);
+    sse_block_release(other);
+    sse_past_free(&looks.past);
+}
+
 static void stopping_gives_followers_what_there_is_and_ends_them(void **state)
 {
     struct listener l;
@@ -823,6 +942,8 @@ int main(void)
         cmocka_unit_test(an_event_that_is_too_large_empties_the_ring),
         cmocka_unit_test(a_follower_hears_what_comes_from_now_on),
         cmocka_unit_test(it_goes_on_where_it_was),
+        cmocka_unit_test(what_is_not_published_yet_is_not_told_to_whoever_knows_it),
+        cmocka_unit_test(what_is_passed_over_comes_from_the_store),
         cmocka_unit_test(a_filter_is_kept_to_in_the_ring_and_in_the_store),
         cmocka_unit_test(one_that_is_behind_the_ring_reads_the_store_and_misses_nothing),
         cmocka_unit_test(what_nobody_can_read_in_time_is_not_published_and_not_missed),
@@ -838,6 +959,7 @@ int main(void)
         cmocka_unit_test(a_slow_store_takes_nothing_from_the_share),
         cmocka_unit_test(whoever_is_woken_has_its_turn),
         cmocka_unit_test(those_who_are_behind_by_the_same_read_the_store_once),
+        cmocka_unit_test(a_slow_look_holds_up_only_those_who_want_the_same),
         cmocka_unit_test(stopping_gives_followers_what_there_is_and_ends_them),
         cmocka_unit_test(a_hub_and_a_follower_without_memory_say_so),
     };
