@@ -165,14 +165,6 @@ static enum weir_status build_tasks(struct house *h, struct weir_error *err)
 
 /* ---- pools, and what is beside them ---- */
 
-static void disable(struct desk *d, struct instant now, void *ctx)
-{
-    struct desk_pool *p = desk_find_pool(d, ctx);
-
-    if (p)
-        desk_enable_pool(d, p, false, now);
-}
-
 enum weir_status house_add_pool(struct house *h, const struct config_pool *p,
                                 struct poolset_plan *plan, struct weir_error *err)
 {
@@ -196,8 +188,6 @@ enum weir_status house_add_pool(struct house *h, const struct config_pool *p,
     if (to.follows)
         follow_init(&to.follow, &follow);
     h->planned[h->planned_count++] = to;
-    if (!p->enabled)
-        engine_tasks_call(h->tasks, disable, p->name);
     return WEIR_OK;
 }
 
