@@ -6,6 +6,7 @@ import os
 import resource
 import unittest
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 from servekit import ServeCase
 from weirtest import ROOT, wait_until
@@ -201,7 +202,8 @@ class LimitsByHand(ServeCase):
         self.assertIn("configured", d.weir("pool", "limit", "a", "much", status=2).err)
 
     def test_what_is_in_force_after_changes_that_cross_is_in_force_after_a_restart(self):
-        names = [f"p{n}" for n in range(12)]
+        names = [f"p{n}" for n in range(40)]
+        at_once = Barrier(4)
 
         def config(places):
             return {"pools": [pool(name, max_concurrency=places) for name in names]}
@@ -210,14 +212,18 @@ class LimitsByHand(ServeCase):
             return {p["name"]: p["max_concurrency"] for p in d.get("/v1/pools")}
 
         def change(limit):
-            return [d.api("PATCH", f"/v1/pools/{name}", {"max_concurrency": limit})[0] for name in names]
+            statuses = []
+            for name in names:
+                at_once.wait(60)
+                statuses.append(d.api("PATCH", f"/v1/pools/{name}", {"max_concurrency": limit})[0])
+            return statuses
 
         def reload():
             d.configure(config(3))
             return [d.api("POST", "/v1/config/reload", {})[0]]
         d = self.daemon(config(2))
-        with ThreadPoolExecutor(8) as threads:
-            done = [threads.submit(change, limit) for limit in range(10, 17)]
+        with ThreadPoolExecutor(5) as threads:
+            done = [threads.submit(change, limit) for limit in range(10, 14)]
             done.append(threads.submit(reload))
             for one in done:
                 self.assertEqual(set(one.result()), {200})

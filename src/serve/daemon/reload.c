@@ -215,10 +215,9 @@ static bool default_is_missing(const struct reload *r)
     return r->now->default_pool && !find_config(r->now, r->now->default_pool);
 }
 
-/* Somebody must be where tasks go that name no pool. */
-static bool is_default_still(const struct reload *r, const char *name)
+static bool is_default(const struct config *c, const char *name)
 {
-    return r->old->default_pool && strcmp(r->old->default_pool, name) == 0 && default_is_missing(r);
+    return c->default_pool && strcmp(c->default_pool, name) == 0;
 }
 
 static enum weir_status apply_change(struct reload *r, size_t i, struct weir_error *err)
@@ -230,7 +229,8 @@ static enum weir_status apply_change(struct reload *r, size_t i, struct weir_err
 
     switch (change->how) {
     case CONFIG_POOL_REMOVED:
-        if (is_default_still(r, change->what))
+        /* Somebody must be where tasks go that name no pool. */
+        if (is_default(r->old, change->what) && default_is_missing(r))
             return error_set(err, WEIR_E_BUSY, "it is the default pool until pool %s can be made",
                              r->now->default_pool);
         engine_tasks_call(h->tasks, remove_in_desk, change->what);
@@ -270,14 +270,18 @@ static void apply_pool(struct reload *r, size_t i)
 
 static void apply_pools(struct reload *r)
 {
-    for (size_t i = 0; i < r->changes.count; i++)
-        if (r->changes.items[i].how >= CONFIG_POOL_ADDED &&
-            r->changes.items[i].how != CONFIG_POOL_REMOVED)
+    size_t last = r->changes.count;
+
+    for (size_t i = 0; i < r->changes.count; i++) {
+        const struct config_change *c = &r->changes.items[i];
+
+        if (c->how == CONFIG_POOL_REMOVED && is_default(r->old, c->what))
+            last = i; /* when it is known whether there is another */
+        else if (c->how >= CONFIG_POOL_ADDED)
             apply_pool(r, i);
-    /* When it is known whether there is a default pool without them. */
-    for (size_t i = 0; i < r->changes.count; i++)
-        if (r->changes.items[i].how == CONFIG_POOL_REMOVED)
-            apply_pool(r, i);
+    }
+    if (last < r->changes.count)
+        apply_pool(r, last);
 }
 
 static void keep_default(struct reload *r, const struct weir_error *why)
