@@ -202,7 +202,7 @@ class LimitsByHand(ServeCase):
         self.assertIn("configured", d.weir("pool", "limit", "a", "much", status=2).err)
 
     def test_what_is_in_force_after_changes_that_cross_is_in_force_after_a_restart(self):
-        names = [f"p{n}" for n in range(40)]
+        names = [f"p{n}" for n in range(100)]
         at_once = Barrier(4)
 
         def config(places):
