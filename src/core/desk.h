@@ -121,6 +121,7 @@ struct desk_pool_options {
     duration_ns heartbeat_timeout_ns; /* after the first heartbeat; 0: none */
     /* Each attempt is told by desk_began() once its process runs: its START is written then, so that the record has the process. */
     bool tells_began;
+    bool disabled; /* of desk_add_pool(): nothing starts in it until desk_enable_pool() */
 };
 
 struct desk_host {
@@ -167,7 +168,8 @@ WEIR_MUST_CHECK enum weir_status desk_add_pool(struct desk *d, struct core_pool 
                                                const struct desk_pool_options *o,
                                                struct instant now, struct desk_pool **ret,
                                                struct weir_error *err);
-/* New options for a pool: what runs goes on with the old ones. ops and ctx stay. */
+/* New options for a pool: what runs goes on with the old ones. ops and ctx stay, and whether it is enabled. After a failure all
+ * are as they were. */
 WEIR_MUST_CHECK enum weir_status desk_change_pool(struct desk *d, struct desk_pool *p,
                                                   const struct desk_pool_options *o,
                                                   struct instant now, struct weir_error *err);

@@ -19,6 +19,8 @@
 #include "engine/clerk.h"
 #include "engine/engine.h"
 
+#include <pthread.h>
+
 struct engine_tasks;
 
 struct engine_tasks_options {
@@ -63,6 +65,19 @@ void engine_tasks_send(struct engine_tasks *t, struct registry_op *op);
 /* The same, and waits. Not on the engine's nor the clerk's thread. Returns op->err.status. */
 WEIR_MUST_CHECK enum weir_status engine_tasks_apply(struct engine_tasks *t, struct registry_op *op,
                                                     struct weir_error *err);
+/*
+ * The same in two steps: sent (never blocks), so that it is behind all that was sent before, and waited for. The op and the wait
+ * stay where they are until then.
+ */
+struct engine_tasks_wait {
+    pthread_mutex_t lock;
+    pthread_cond_t done;
+    bool is_done;
+};
+void engine_tasks_apply_begin(struct engine_tasks *t, struct registry_op *op,
+                              struct engine_tasks_wait *w);
+WEIR_MUST_CHECK enum weir_status
+engine_tasks_apply_end(struct engine_tasks_wait *w, struct registry_op *op, struct weir_error *err);
 
 /* Runs fn on the engine's thread and waits for it. Any other thread but the clerk's. */
 typedef void (*engine_tasks_fn)(struct desk *desk, struct instant now, void *ctx);

@@ -170,15 +170,9 @@ void engine_tasks_send(struct engine_tasks *t, struct registry_op *op)
         clerk_send(t->clerk, op);
 }
 
-struct waiter {
-    pthread_mutex_t lock;
-    pthread_cond_t done;
-    bool is_done;
-};
-
 static void wake_waiter(struct registry_op *op)
 {
-    struct waiter *w = op->user;
+    struct engine_tasks_wait *w = op->user;
 
     pthread_mutex_lock(&w->lock);
     w->is_done = true;
@@ -186,21 +180,36 @@ static void wake_waiter(struct registry_op *op)
     pthread_mutex_unlock(&w->lock);
 }
 
-enum weir_status engine_tasks_apply(struct engine_tasks *t, struct registry_op *op,
-                                    struct weir_error *err)
+void engine_tasks_apply_begin(struct engine_tasks *t, struct registry_op *op,
+                              struct engine_tasks_wait *w)
 {
-    struct waiter w = {.lock = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
-
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->done, NULL);
+    w->is_done = false;
     op->done = wake_waiter;
-    op->user = &w;
+    op->user = w;
     engine_tasks_send(t, op);
-    pthread_mutex_lock(&w.lock);
-    while (!w.is_done)
-        pthread_cond_wait(&w.done, &w.lock);
-    pthread_mutex_unlock(&w.lock);
-    pthread_cond_destroy(&w.done);
-    pthread_mutex_destroy(&w.lock);
+}
+
+enum weir_status engine_tasks_apply_end(struct engine_tasks_wait *w, struct registry_op *op,
+                                        struct weir_error *err)
+{
+    pthread_mutex_lock(&w->lock);
+    while (!w->is_done)
+        pthread_cond_wait(&w->done, &w->lock);
+    pthread_mutex_unlock(&w->lock);
+    pthread_cond_destroy(&w->done);
+    pthread_mutex_destroy(&w->lock);
     if (op->err.status != WEIR_OK && err)
         *err = op->err;
     return op->err.status;
+}
+
+enum weir_status engine_tasks_apply(struct engine_tasks *t, struct registry_op *op,
+                                    struct weir_error *err)
+{
+    struct engine_tasks_wait w;
+
+    engine_tasks_apply_begin(t, op, &w);
+    return engine_tasks_apply_end(&w, op, err);
 }

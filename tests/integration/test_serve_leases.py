@@ -250,6 +250,8 @@ class Leases(ServeCase):
         task = d.submit({"payload": {"shell": "touch \"$WEIR_HEARTBEAT\"; [ $WEIR_ATTEMPT = 2 ] || sleep 1000"}})
         beats = os.path.join(d.dir, "weir.db.run")
         wait_until(lambda: any(n.startswith("beat.") for n in os.listdir(beats)), 20, "the first heartbeat")
+        # It may run before its start is durable; without that, the next one would be its first again.
+        wait_until(lambda: "runner.started" in self.kinds(d, task), 20, "its start to be durable")
         d.kill9()
         self.assertNotEqual(os.listdir(beats), [])
         d.start()

@@ -5,6 +5,8 @@ run-tests: sanitizers
 import os
 import resource
 import unittest
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 from servekit import ServeCase
 from weirtest import ROOT, wait_until
@@ -67,6 +69,38 @@ class Reload(ServeCase):
         self.assertEqual(d.wait_task(d.submit({"pool": "c", "payload": {"shell": "echo c"}}))["output"], "c\n")
         d.restart()
         self.assertEqual(self.reload(d, wanted), (200, {"changed": []}))
+
+    def test_a_default_pool_that_cannot_be_made_leaves_the_one_that_was(self):
+        d = self.daemon({"default_pool": "a", "pools": [pool("a"), pool("b")]})
+        wanted = {"default_pool": "c", "pools": [pool("a"), pool("b"), pool("c")]}
+        let_go = self.leave_room(d, 2)
+        status, problem = self.reload(d, wanted)
+        let_go()
+        self.assertEqual(status, 503, problem)
+        self.assertEqual([line.split(":")[0] for line in problem["failed"]], ["pool c", "default_pool"], problem)
+        self.assertEqual(problem["changed"], [])
+        self.assertIn("default_pool: a", d.get("/v1/config")["config"])
+        self.assertTrue(d.get("/v1/pools/a")["default"])
+        self.assertEqual(d.wait_task(d.submit({"payload": {"shell": "echo ok"}}))["output"], "ok\n")
+        status, answer = self.reload(d, wanted)
+        self.assertEqual((status, sorted(line.split(":")[0] for line in answer["changed"])), (200, ["default_pool", "pool c"]))
+        self.assertTrue(d.get("/v1/pools/c")["default"])
+
+    def test_a_default_pool_is_not_removed_before_its_successor_is_made(self):
+        d = self.daemon({"pools": [pool("a")]})
+        wanted = {"pools": [pool("c")]}
+        let_go = self.leave_room(d, 2)
+        status, problem = self.reload(d, wanted)
+        let_go()
+        self.assertEqual(status, 503, problem)
+        self.assertEqual([line.split(":")[0] for line in problem["failed"]], ["pool c", "pool a", "default_pool"], problem)
+        self.assertIn("name: a", d.get("/v1/config")["config"])
+        self.assertEqual(d.wait_task(d.submit({"payload": {"shell": "echo ok"}}))["output"], "ok\n")
+        status, answer = self.reload(d, wanted)
+        self.assertEqual((status, sorted(line.split(":")[0] for line in answer["changed"])),
+                         (200, ["default_pool", "pool a", "pool c"]))
+        task = d.wait_task(d.submit({"payload": {"shell": "echo c"}}))
+        self.assertEqual((task["output"], [p["name"] for p in d.get("/v1/pools")]), ("c\n", ["c"]))
 
     def test_slots_that_are_too_many_change_nothing_at_all(self):
         def config(kind, concurrency):
@@ -166,6 +200,37 @@ class LimitsByHand(ServeCase):
         self.assertEqual(self.limits(d), (4, False))
         self.assertEqual(d.api("PATCH", "/v1/pools/a", {"max_concurrency": "4"})[0], 400)
         self.assertIn("configured", d.weir("pool", "limit", "a", "much", status=2).err)
+
+    def test_what_is_in_force_after_changes_that_cross_is_in_force_after_a_restart(self):
+        names = [f"p{n}" for n in range(100)]
+        at_once = Barrier(4)
+
+        def config(places):
+            return {"pools": [pool(name, max_concurrency=places) for name in names]}
+
+        def limits():
+            return {p["name"]: p["max_concurrency"] for p in d.get("/v1/pools")}
+
+        def change(limit):
+            statuses = []
+            for name in names:
+                at_once.wait(60)
+                statuses.append(d.api("PATCH", f"/v1/pools/{name}", {"max_concurrency": limit})[0])
+            return statuses
+
+        def reload():
+            d.configure(config(3))
+            return [d.api("POST", "/v1/config/reload", {})[0]]
+        d = self.daemon(config(2))
+        with ThreadPoolExecutor(5) as threads:
+            done = [threads.submit(change, limit) for limit in range(10, 14)]
+            done.append(threads.submit(reload))
+            for one in done:
+                self.assertEqual(set(one.result()), {200})
+        before = limits()
+        d.kill9()
+        d.start()
+        self.assertEqual(limits(), before)
 
 
 if __name__ == "__main__":

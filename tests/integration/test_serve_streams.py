@@ -94,6 +94,16 @@ class Streams(ServeCase):
         self.assertEqual(self.d.task(answer["id"])["place"], 3)
         self.wait_batch(batch, "nothing to change", total=4, ended=False)
 
+    def test_a_batch_that_somebody_else_ends_meanwhile_is_not_said_to_be_open(self):
+        batch = self.d.api("POST", "/v1/batches?open=true")[1]["id"]
+        up = self.upload(f"/v1/batches/{batch}/tasks")
+        up.send(lines(2))
+        self.wait_batch(batch, "its tasks", total=2)
+        self.assertEqual(self.d.api("POST", f"/v1/batches/{batch}/end")[0] // 100, 2)
+        up.send(lines(1))
+        status, problem = up.answer()
+        self.assertEqual((status, problem["accepted"], problem["batch_open"]), (409, 2, False), problem)
+
     def test_a_wrong_line_is_named_and_what_was_before_it_is_there(self):
         up = self.upload("/v1/batches")
         up.send(lines(1200) + '{"payload": 1, "priority": "high"}\n' + lines(10))

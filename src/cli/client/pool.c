@@ -435,11 +435,13 @@ static const struct client_verb verbs[] = {
     {.name = "limit",
      .help = "change the limits of a pool, while it runs",
      .usage = "[options] POOL [N|configured]",
-     .intro = "Changes how many attempts (N) run in a pool at once, and its other limits, while it "
-              "runs. What runs goes on; a pool that is over its new limit starts nothing until it "
-              "is below. A limit that follows something stands still then. It holds, also over a "
-              "restart, until the pool's lines in the configuration change, or until it is taken "
-              "back: configured instead of N.",
+     .intro =
+         "Changes how many attempts (N) run in a pool at once, and its other limits, while it "
+         "runs. What runs goes on; a pool that is over its new limit starts nothing until it "
+         "is below. A limit that follows something stands still then. It holds, also over a "
+         "restart, until there is a reload in which the pool's lines in the configuration have "
+         "changed, or a start with other limits in it, or until it is taken back: configured "
+         "instead of N.",
      .words = "pool",
      .words_min = 1,
      .words_max = 2,

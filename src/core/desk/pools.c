@@ -261,6 +261,8 @@ enum weir_status desk_add_pool(struct desk *d, struct core_pool *pool,
     p->enabled = true;
     p->open_at = INSTANT_NONE;
     apply_limits(p, now);
+    if (o->disabled)
+        desk_enable_pool(d, p, false, now);
     *ret = p;
     return WEIR_OK;
 }
@@ -269,21 +271,29 @@ enum weir_status desk_change_pool(struct desk *d, struct desk_pool *p,
                                   const struct desk_pool_options *o, struct instant now,
                                   struct weir_error *err)
 {
+    uint32_t rows = rows_for(core_pool_get_options(p->core)->size, o->burst_places);
     struct desk_pool_options copy;
-    enum weir_status status =
-        dispatcher_set_pool_burst(p->core, o->burst_places, o->burst_seconds, now, err);
+    struct schedule_skills skills;
+    enum weir_status status = WEIR_OK;
 
-    if (status == WEIR_OK)
-        status = dispatcher_widen_batch(
-            p->batch, rows_for(core_pool_get_options(p->core)->size, o->burst_places), err);
-    if (status != WEIR_OK)
-        return status;
     if (!copy_options(&copy, o))
         return error_nomem(err);
-    if (!schedule_set_skills(d->schedule, p->place, copy.skills, copy.skill_count)) {
+    if (!schedule_get_skills(d->schedule, copy.skills, copy.skill_count, &skills)) {
         free_skills(&copy);
         return error_nomem(err);
     }
+    /* Room that nobody uses is no change; the burst is the first that one could see. */
+    if (o->burst_places <= POOL_SIZE_MAX)
+        status = dispatcher_widen_batch(p->batch, rows, err);
+    if (status == WEIR_OK)
+        status = dispatcher_set_pool_burst(p->core, o->burst_places, o->burst_seconds, now, err);
+    if (status != WEIR_OK) {
+        schedule_drop_skills(d->schedule, &skills);
+        free_skills(&copy);
+        return status;
+    }
+    schedule_put_skills(d->schedule, p->place, &skills);
+    copy.disabled = p->options.disabled;
     copy.ops = p->options.ops;
     copy.ctx = p->options.ctx;
     free_skills(&p->options);

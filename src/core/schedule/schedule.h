@@ -116,6 +116,16 @@ void schedule_remove_pool(struct schedule *s, struct schedule_pool *p);
 /* False: no memory, nothing has changed. */
 bool schedule_set_skills(struct schedule *s, struct schedule_pool *p, const char *const *skills,
                          size_t skill_count);
+/* The same in two steps, for whoever has more to do that may fail: get, then put or drop; no other pool's between. */
+struct schedule_skills {
+    struct target **targets;
+    uint32_t count;
+};
+bool schedule_get_skills(struct schedule *s, const char *const *skills, size_t skill_count,
+                         struct schedule_skills *ret);
+void schedule_put_skills(struct schedule *s, struct schedule_pool *p,
+                         const struct schedule_skills *skills);
+void schedule_drop_skills(struct schedule *s, const struct schedule_skills *skills);
 /* NULL: none. */
 void schedule_set_default_pool(struct schedule *s, struct schedule_pool *p);
 void *schedule_pool_owner(const struct schedule_pool *p);

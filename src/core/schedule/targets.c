@@ -234,13 +234,29 @@ static void skills_replace(struct schedule *s, struct schedule_pool *p, struct t
 bool schedule_set_skills(struct schedule *s, struct schedule_pool *p, const char *const *skills,
                          size_t skill_count)
 {
-    struct target **targets;
-    uint32_t count;
+    struct schedule_skills got;
 
-    if (!skills_get(s, skills, skill_count, &targets, &count))
+    if (!schedule_get_skills(s, skills, skill_count, &got))
         return false;
-    skills_replace(s, p, targets, count);
+    schedule_put_skills(s, p, &got);
     return true;
+}
+
+bool schedule_get_skills(struct schedule *s, const char *const *skills, size_t skill_count,
+                         struct schedule_skills *ret)
+{
+    return skills_get(s, skills, skill_count, &ret->targets, &ret->count);
+}
+
+void schedule_put_skills(struct schedule *s, struct schedule_pool *p,
+                         const struct schedule_skills *skills)
+{
+    skills_replace(s, p, skills->targets, skills->count);
+}
+
+void schedule_drop_skills(struct schedule *s, const struct schedule_skills *skills)
+{
+    release_all(s, skills->targets, skills->count);
 }
 
 /* ---- pools ---- */

@@ -319,6 +319,21 @@ static void problem_put_u64(struct http_request *req, const char *name, uint64_t
     http_problem_put(req, name, decimal_of(n, room));
 }
 
+/* Somebody else may have ended it meanwhile. */
+static bool batch_is_open(struct stream *s)
+{
+    struct api_backend *b = s->api->backend;
+    struct registry_batch batch;
+    struct registry_reader *r;
+
+    if (s->ended || b->ops->take_reader(b, &r, NULL) != WEIR_OK)
+        return !s->ended;
+    if (r->ops->batch(r, s->batch, &batch, NULL) == WEIR_OK)
+        s->ended = batch.ended;
+    reader_give(s->api, r);
+    return !s->ended;
+}
+
 /* What was accepted although something went wrong, so that the client can go on behind it. */
 static void problem_put_accepted(struct stream *s)
 {
@@ -329,7 +344,7 @@ static void problem_put_accepted(struct stream *s)
     problem_put_u64(s->req, "accepted", s->accepted);
     if (s->batch > 0) {
         problem_put_u64(s->req, "batch", s->batch);
-        http_problem_put(s->req, "batch_open", s->ended ? SLICE("false") : SLICE("true"));
+        http_problem_put(s->req, "batch_open", batch_is_open(s) ? SLICE("true") : SLICE("false"));
     }
     if (!ids.failed)
         http_problem_put(s->req, "ranges", buf_slice(&ids));

@@ -329,9 +329,9 @@ void config_keep_restarts(struct config *now, struct config *old);
 /* One field of the whole, by its key. */
 void config_keep_field(struct config *now, struct config *old, const char *key);
 /* Room for config_keep_pool(). WEIR_E_NOMEM. */
-WEIR_MUST_CHECK enum weir_status config_keep_room(struct config *old, const struct config *now,
+WEIR_MUST_CHECK enum weir_status config_keep_room(struct config *old, struct config *now,
                                                   struct weir_error *err);
-/* A pool of `now` that could not be changed; or not be added: then it is in `now` no more. */
+/* A pool that could not be changed; or not be added: then it is in `now` no more; or not be removed: then it is again. */
 void config_keep_pool(struct config *now, struct config *old, const char *name);
 
 #endif

@@ -76,16 +76,20 @@ void config_keep_restarts(struct config *now, struct config *old)
     }
 }
 
-enum weir_status config_keep_room(struct config *old, const struct config *now,
-                                  struct weir_error *err)
+static bool make_room(struct config *c, size_t count)
 {
-    struct config_pool *items =
-        mem_realloc(old->pools.items, (old->pools.count + now->pools.count + 1) * sizeof *items);
+    struct config_pool *items = mem_realloc(c->pools.items, count * sizeof *items);
 
-    if (!items)
-        return error_nomem(err);
-    old->pools.items = items;
-    return WEIR_OK;
+    if (items)
+        c->pools.items = items;
+    return items != NULL;
+}
+
+enum weir_status config_keep_room(struct config *old, struct config *now, struct weir_error *err)
+{
+    size_t count = old->pools.count + now->pools.count + 1;
+
+    return make_room(old, count) && make_room(now, count) ? WEIR_OK : error_nomem(err);
 }
 
 static struct config_pool *find(struct config *c, const char *name)
@@ -96,18 +100,24 @@ static struct config_pool *find(struct config *c, const char *name)
     return NULL;
 }
 
+/* One of `from`, to the end of `to`, which has room. */
+static void move_pool(struct config *to, struct config *from, struct config_pool *p)
+{
+    struct config_pool *last = &from->pools.items[from->pools.count - 1];
+
+    to->pools.items[to->pools.count++] = *p;
+    memmove(p, p + 1, (size_t)(last - p) * sizeof *p);
+    from->pools.count--;
+}
+
 void config_keep_pool(struct config *now, struct config *old, const char *name)
 {
-    struct config_pool *p = find(now, name), *before = find(old, name), *last;
+    struct config_pool *p = find(now, name), *before = find(old, name);
 
-    if (!p)
-        return;
-    if (before) {
+    if (p && before)
         exchange(p, before, sizeof *p);
-        return;
-    }
-    /* It is not there: it goes with what is not in force any more. */
-    old->pools.items[old->pools.count++] = *p;
-    last = &now->pools.items[--now->pools.count];
-    memmove(p, p + 1, (size_t)(last - p) * sizeof *p);
+    else if (p)
+        move_pool(old, now, p);
+    else if (before)
+        move_pool(now, old, before);
 }

@@ -107,6 +107,7 @@ enum weir_status backend_new(struct engine_tasks *tasks, const struct backend_op
     b->options = *o;
     b->started_at = loop_clock();
     b->started_ns = loop_wall_clock_ns();
+    pthread_mutex_init(&b->changing, NULL);
     pthread_mutex_init(&b->lock, NULL);
     pthread_cond_init(&b->given, NULL);
     if (backend_set_default(b, o->default_pool, err) != WEIR_OK) {
@@ -140,6 +141,16 @@ enum weir_status backend_set_default(struct backend *b, const char *name, struct
     return WEIR_OK;
 }
 
+void backend_hold_changes(struct backend *b)
+{
+    pthread_mutex_lock(&b->changing);
+}
+
+void backend_allow_changes(struct backend *b)
+{
+    pthread_mutex_unlock(&b->changing);
+}
+
 void backend_free(struct backend *b)
 {
     if (!b)
@@ -150,5 +161,6 @@ void backend_free(struct backend *b)
     mem_free(b->default_pool);
     pthread_cond_destroy(&b->given);
     pthread_mutex_destroy(&b->lock);
+    pthread_mutex_destroy(&b->changing);
     mem_free(b);
 }

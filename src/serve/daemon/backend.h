@@ -44,7 +44,11 @@ WEIR_MUST_CHECK enum weir_status backend_set_default(struct backend *b, const ch
                                                      struct weir_error *err);
 /* Applies what was changed by the API before, to the dispatcher and to every pool that is there. */
 WEIR_MUST_CHECK enum weir_status backend_restore(struct backend *b, struct weir_error *err);
-/* The configuration has changed there: what was changed by the API no longer holds. pool NULL: of the dispatcher. */
+/* Between these nothing is changed by the API: it waits. Taken before the lock that options.configured() takes. */
+void backend_hold_changes(struct backend *b);
+void backend_allow_changes(struct backend *b);
+/* The configuration has changed there: what was changed by the API no longer holds. pool NULL: of the dispatcher. While changes
+ * are held, or before there is an API. */
 WEIR_MUST_CHECK enum weir_status backend_forget(struct backend *b, const char *pool,
                                                 struct weir_error *err);
 /* No reader is out. NULL-safe. */

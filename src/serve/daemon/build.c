@@ -165,14 +165,6 @@ static enum weir_status build_tasks(struct house *h, struct weir_error *err)
 
 /* ---- pools, and what is beside them ---- */
 
-static void disable(struct desk *d, struct instant now, void *ctx)
-{
-    struct desk_pool *p = desk_find_pool(d, ctx);
-
-    if (p)
-        desk_enable_pool(d, p, false, now);
-}
-
 enum weir_status house_add_pool(struct house *h, const struct config_pool *p,
                                 struct poolset_plan *plan, struct weir_error *err)
 {
@@ -196,8 +188,6 @@ enum weir_status house_add_pool(struct house *h, const struct config_pool *p,
     if (to.follows)
         follow_init(&to.follow, &follow);
     h->planned[h->planned_count++] = to;
-    if (!p->enabled)
-        engine_tasks_call(h->tasks, disable, p->name);
     return WEIR_OK;
 }
 
@@ -278,7 +268,9 @@ static void apply_in_desk(struct desk *d, struct instant now, void *ctx)
     const struct config *c = a->config;
 
     desk_set_deaths_max(d, (uint32_t)c->deaths_max);
-    (void)desk_set_default_pool(d, c->default_pool);
+    /* None: tasks that name no pool wait. */
+    if (!desk_set_default_pool(d, c->default_pool) && c->default_pool)
+        a->status = WEIR_E_END;
     if (!a->all)
         return;
     desk_set_schedule(
@@ -288,9 +280,12 @@ static void apply_in_desk(struct desk *d, struct instant now, void *ctx)
     desk_set_global_limit(d, (size_t)c->max_global_concurrency, now);
 }
 
-void house_apply(struct house *h, const struct config *c, bool all)
+bool house_apply(struct house *h, const struct config *c, bool all)
 {
-    engine_tasks_call(h->tasks, apply_in_desk, &(struct applying){.config = c, .all = all});
+    struct applying a = {.config = c, .all = all};
+
+    engine_tasks_call(h->tasks, apply_in_desk, &a);
+    return a.status == WEIR_OK;
 }
 
 static enum weir_status build_pool(struct house *h, const struct config_pool *p,
@@ -530,10 +525,11 @@ enum weir_status house_build(struct house *h, struct weir_error *err)
         status = build_api(h, err);
     if (status == WEIR_OK)
         status = house_share(h, h->config, h->config, err);
-    if (status == WEIR_OK) {
-        house_apply(h, h->config, true);
+    if (status == WEIR_OK && !house_apply(h, h->config, true))
+        status = error_set(err, WEIR_E_INVALID, "default_pool: there is no pool %s",
+                           h->config->default_pool);
+    if (status == WEIR_OK)
         status = backend_restore(h->backend, err);
-    }
     if (status == WEIR_OK)
         chores_begin(h);
     if (status == WEIR_OK)

@@ -20,11 +20,38 @@
 #define DISPATCHER_FACT "change/dispatcher"
 #define POOL_FACT       "change/pool/"
 
-static enum weir_status write_fact(struct backend *b, struct slice name, struct slice value,
-                                   struct weir_error *err)
+/* A change, from its doing to its writing. */
+struct fact {
+    struct buf name, object; /* object: the caller's to fill */
+    struct registry_op op;
+    struct engine_tasks_wait wait;
+    bool sent;
+};
+
+/* While changes are held. The object gets what the configuration says, too. */
+static void fact_send(struct backend *b, const char *pool, struct fact *f)
 {
-    struct registry_op op = {.kind = REGISTRY_SET, .set = {.name = name, .value = value}};
-    enum weir_status status = engine_tasks_apply(b->tasks, &op, err);
+    buf_puts(&f->name, pool ? POOL_FACT : DISPATCHER_FACT);
+    buf_puts(&f->name, pool ? pool : "");
+    if (f->name.failed || f->object.failed || f->object.len == 0)
+        return;
+    f->object.len--; /* the brace */
+    buf_puts(&f->object, ",\"configured\":\"");
+    b->options.configured(b->options.ctx, pool, &f->object);
+    buf_puts(&f->object, "\"}");
+    if (f->object.failed)
+        return;
+    f->op = (struct registry_op){
+        .kind = REGISTRY_SET, .set = {.name = buf_slice(&f->name), .value = buf_slice(&f->object)}};
+    engine_tasks_apply_begin(b->tasks, &f->op, &f->wait);
+    f->sent = true;
+}
+
+/* While changes are not held: a store that fails keeps nobody else waiting. */
+static enum weir_status fact_wait(struct fact *f, struct weir_error *err)
+{
+    enum weir_status status =
+        f->sent ? engine_tasks_apply_end(&f->wait, &f->op, err) : error_nomem(err);
 
     if (status != WEIR_OK)
         (void)error_prefix(err, "it is changed, but could not be written down and holds only until "
@@ -32,17 +59,10 @@ static enum weir_status write_fact(struct backend *b, struct slice name, struct 
     return status;
 }
 
-/* The object, with what the configuration says. */
-static enum weir_status write_change(struct backend *b, const char *pool, struct slice name,
-                                     struct buf *object, struct weir_error *err)
+static void fact_free(struct fact *f)
 {
-    if (object->failed || object->len == 0)
-        return error_nomem(err);
-    object->len--; /* the brace */
-    buf_puts(object, ",\"configured\":\"");
-    b->options.configured(b->options.ctx, pool, object);
-    buf_puts(object, "\"}");
-    return object->failed ? error_nomem(err) : write_fact(b, name, buf_slice(object), err);
+    buf_free(&f->name);
+    buf_free(&f->object);
 }
 
 /* Whether the configuration says what it said when the fact was written. */
@@ -91,7 +111,7 @@ static void work_on_dispatcher(struct desk *d, struct instant now, void *ctx)
     put_dispatcher(d, w->fact);
 }
 
-/* Without writing it down. */
+/* Without writing it down. A fact that there was no memory for is fact_send()'s to see. */
 static enum weir_status apply_dispatcher(struct backend *b, const struct api_dispatcher_change *c,
                                          struct buf *fact, struct weir_error *err)
 {
@@ -105,18 +125,25 @@ static enum weir_status apply_dispatcher(struct backend *b, const struct api_dis
         return error_set(err, WEIR_E_INVALID, "ageing is %g; it must be 0 to 1000 a minute",
                          *c->ageing);
     engine_tasks_call(b->tasks, work_on_dispatcher, &w);
-    return fact->failed ? error_nomem(err) : WEIR_OK;
+    return WEIR_OK;
 }
 
 enum weir_status change_dispatcher(struct api_backend *api, const struct api_dispatcher_change *c,
                                    struct weir_error *err)
 {
-    _cleanup_buf_ struct buf fact = {0};
-    enum weir_status status = apply_dispatcher(backend_of(api), c, &fact, err);
+    struct backend *b = backend_of(api);
+    struct fact f = {0};
+    enum weir_status status;
 
-    if (status != WEIR_OK)
-        return status;
-    return write_change(backend_of(api), NULL, SLICE(DISPATCHER_FACT), &fact, err);
+    backend_hold_changes(b);
+    status = apply_dispatcher(b, c, &f.object, err);
+    if (status == WEIR_OK)
+        fact_send(b, NULL, &f);
+    backend_allow_changes(b);
+    if (status == WEIR_OK)
+        status = fact_wait(&f, err);
+    fact_free(&f);
+    return status;
 }
 
 /* ---- pools ---- */
@@ -211,17 +238,21 @@ static void work_on_pool(struct desk *d, struct instant now, void *ctx)
 
 static enum weir_status do_on_pool(struct backend *b, struct pool_work *w, bool write)
 {
-    _cleanup_buf_ struct buf fact = {0}, name = {0};
+    struct fact f = {0};
+    enum weir_status status;
 
-    w->fact = &fact;
+    w->fact = &f.object;
+    backend_hold_changes(b);
     engine_tasks_call(b->tasks, work_on_pool, w);
-    if (w->status != WEIR_OK || !write)
-        return w->status;
-    buf_puts(&name, POOL_FACT);
-    buf_puts(&name, w->name);
-    if (name.failed)
-        return error_nomem(w->err);
-    return write_change(b, w->name, buf_slice(&name), &fact, w->err);
+    status = w->status;
+    write = write && status == WEIR_OK;
+    if (write)
+        fact_send(b, w->name, &f);
+    backend_allow_changes(b);
+    if (write)
+        status = fact_wait(&f, w->err);
+    fact_free(&f);
+    return status;
 }
 
 enum weir_status change_pool(struct api_backend *api, const char *name,
@@ -437,10 +468,16 @@ enum weir_status backend_restore(struct backend *b, struct weir_error *err)
 enum weir_status backend_forget(struct backend *b, const char *pool, struct weir_error *err)
 {
     _cleanup_buf_ struct buf name = {0};
+    struct registry_op op = {.kind = REGISTRY_SET, .set.value = {"", 0}};
+    enum weir_status status;
 
     buf_puts(&name, pool ? POOL_FACT : DISPATCHER_FACT);
     buf_puts(&name, pool ? pool : "");
-    if (name.failed)
-        return error_nomem(err);
-    return write_fact(b, buf_slice(&name), (struct slice){"", 0}, err);
+    op.set.name = buf_slice(&name);
+    status = name.failed ? error_nomem(err) : engine_tasks_apply(b->tasks, &op, err);
+    if (status != WEIR_OK)
+        (void)error_prefix(err, "what was changed by hand there is undone, but could not be "
+                                "forgotten: it may hold again after the next start, unless it is "
+                                "changed by hand before");
+    return status;
 }

@@ -85,8 +85,8 @@ WEIR_MUST_CHECK enum weir_status house_add_pool(struct house *h, const struct co
  */
 WEIR_MUST_CHECK enum weir_status house_share(struct house *h, const struct config *before,
                                              const struct config *c, struct weir_error *err);
-/* What cannot fail. all: also what the API may have changed. */
-void house_apply(struct house *h, const struct config *c, bool all);
+/* What cannot fail. all: also what the API may have changed. False: there is no such default pool, and so none. */
+WEIR_MUST_CHECK bool house_apply(struct house *h, const struct config *c, bool all);
 WEIR_MUST_CHECK enum weir_status house_set_tokens(struct house *h, const struct config *c,
                                                   struct weir_error *err);
 /* Has an event recorded; does not wait for it. */

@@ -19,6 +19,9 @@ struct backend {
     struct instant started_at;
     int64_t started_ns;
     atomic_bool stopping;
+    /* A change by hand and the sending of its fact are one step, so that facts are in the order of changes; a reload is another.
+     * Whoever has it may take the configuration's lock, and not the other way round; the engine's and the clerk's threads never do. */
+    pthread_mutex_t changing;
     pthread_mutex_t lock; /* of: */
     pthread_cond_t given;
     struct registry_reader *idle[BACKEND_READERS_MAX];

@@ -123,6 +123,7 @@ struct reload {
     struct buf failed;          /* "what: why" of each part, as JSON, commas between */
     size_t failures;
     struct weir_error *err; /* the first of them */
+    bool stays;             /* what that is of is as it was */
 };
 
 static bool makes_pool(const struct config_change *c)
@@ -137,8 +138,8 @@ static bool touches_schedule(const struct config_changes *c)
            config_changes_has(c, CONFIG_APPLY, "max_global_concurrency");
 }
 
-/* What went wrong with one of them does not keep the others from being applied. */
-static void note_failure(struct reload *r, const char *kind, const char *what,
+/* What went wrong with one of them does not keep the others from being applied. stays: it is as it was. */
+static void note_failure(struct reload *r, const char *kind, const char *what, bool stays,
                          const struct weir_error *why)
 {
     _cleanup_buf_ struct buf text = {0};
@@ -147,8 +148,10 @@ static void note_failure(struct reload *r, const char *kind, const char *what,
     buf_printf(&text, "%s%s: %s", kind, what, why->message);
     buf_puts(&r->failed, r->failures > 0 ? "," : "");
     json_put_string(&r->failed, buf_slice(&text));
-    if (r->failures++ == 0)
-        (void)error_set(r->err, why->status, "%s%s: %s", kind, what, why->message);
+    if (r->failures++ > 0)
+        return;
+    r->stays = stays;
+    (void)error_set(r->err, why->status, "%s%s: %s", kind, what, why->message);
 }
 
 /* ---- what is made before anything is switched ---- */
@@ -206,6 +209,17 @@ static enum weir_status prepare(struct reload *r)
 
 /* ---- pools ---- */
 
+/* The file's default pool could not be made. */
+static bool default_is_missing(const struct reload *r)
+{
+    return r->now->default_pool && !find_config(r->now, r->now->default_pool);
+}
+
+static bool is_default(const struct config *c, const char *name)
+{
+    return c->default_pool && strcmp(c->default_pool, name) == 0;
+}
+
 static enum weir_status apply_change(struct reload *r, size_t i, struct weir_error *err)
 {
     struct house *h = r->house;
@@ -215,6 +229,10 @@ static enum weir_status apply_change(struct reload *r, size_t i, struct weir_err
 
     switch (change->how) {
     case CONFIG_POOL_REMOVED:
+        /* Somebody must be where tasks go that name no pool. */
+        if (is_default(r->old, change->what) && default_is_missing(r))
+            return error_set(err, WEIR_E_BUSY, "it is the default pool until pool %s can be made",
+                             r->now->default_pool);
         engine_tasks_call(h->tasks, remove_in_desk, change->what);
         drop_planned(h, change->what);
         return WEIR_OK;
@@ -233,25 +251,47 @@ static enum weir_status apply_change(struct reload *r, size_t i, struct weir_err
     return WEIR_OK;
 }
 
+static void apply_pool(struct reload *r, size_t i)
+{
+    struct config_change *change = &r->changes.items[i];
+    struct weir_error err = {0};
+
+    if (apply_change(r, i, &err) != WEIR_OK) {
+        change->failed = true;
+        config_keep_pool(r->now, r->old, change->what);
+        note_failure(r, "pool ", change->what, true, &err);
+        return;
+    }
+    /* It begins as the file says, also after the next start. */
+    if (change->how != CONFIG_POOL_ADDED &&
+        backend_forget(r->house->backend, change->what, &err) != WEIR_OK)
+        note_failure(r, "pool ", change->what, false, &err);
+}
+
 static void apply_pools(struct reload *r)
 {
-    for (size_t i = 0; i < r->changes.count; i++) {
-        struct config_change *change = &r->changes.items[i];
-        struct weir_error err = {0};
+    size_t last = r->changes.count;
 
-        if (change->how < CONFIG_POOL_ADDED)
-            continue;
-        if (apply_change(r, i, &err) != WEIR_OK) {
-            change->failed = true;
-            config_keep_pool(r->now, r->old, change->what);
-            note_failure(r, "pool ", change->what, &err);
-            continue;
-        }
-        /* It begins as the file says, also after the next start. */
-        if (change->how != CONFIG_POOL_ADDED &&
-            backend_forget(r->house->backend, change->what, &err) != WEIR_OK)
-            note_failure(r, "pool ", change->what, &err);
+    for (size_t i = 0; i < r->changes.count; i++) {
+        const struct config_change *c = &r->changes.items[i];
+
+        if (c->how == CONFIG_POOL_REMOVED && is_default(r->old, c->what))
+            last = i; /* when it is known whether there is another */
+        else if (c->how >= CONFIG_POOL_ADDED)
+            apply_pool(r, i);
     }
+    if (last < r->changes.count)
+        apply_pool(r, last);
+}
+
+static void keep_default(struct reload *r, const struct weir_error *why)
+{
+    config_keep_field(r->now, r->old, "default_pool");
+    for (size_t i = 0; i < r->changes.count; i++)
+        if (r->changes.items[i].how == CONFIG_APPLY &&
+            strcmp(r->changes.items[i].what, "default_pool") == 0)
+            r->changes.items[i].failed = true;
+    note_failure(r, "default_pool", "", true, why);
 }
 
 static void apply_rest(struct reload *r)
@@ -260,13 +300,20 @@ static void apply_rest(struct reload *r)
     bool all = touches_schedule(&r->changes);
     struct weir_error err = {0};
 
-    if (backend_set_default(h->backend, r->now->default_pool, &err) != WEIR_OK) {
-        config_keep_field(r->now, r->old, "default_pool");
-        note_failure(r, "default_pool", "", &err);
+    if (default_is_missing(r)) {
+        (void)error_set(&err, WEIR_E_BUSY, "pool %s could not be made", r->now->default_pool);
+        keep_default(r, &err);
+    } else if (backend_set_default(h->backend, r->now->default_pool, &err) != WEIR_OK) {
+        keep_default(r, &err);
     }
-    house_apply(h, r->now, all);
+    if (!house_apply(h, r->now, all)) {
+        (void)error_set(&err, WEIR_E_INVALID,
+                        "there is no pool %s, so tasks that name no pool wait; name one that is",
+                        r->now->default_pool);
+        note_failure(r, "default_pool", "", false, &err);
+    }
     if (all && backend_forget(h->backend, NULL, &err) != WEIR_OK)
-        note_failure(r, "policy, ageing, max_global_concurrency", "", &err);
+        note_failure(r, "policy, ageing, max_global_concurrency", "", false, &err);
     daemon_log_level(h->log, (enum config_level)r->now->log.level);
 }
 
@@ -338,7 +385,8 @@ static enum weir_status tell_changes(struct reload *r, struct buf *out)
                        " (and %zu more, see the log)", r->failures - 1);
     len = strlen(r->err->message);
     (void)snprintf(r->err->message + len, sizeof r->err->message - len,
-                   "; that stays as it was, and all else is applied");
+                   r->stays ? "; that stays as it was, and all else is applied"
+                            : "; all else is applied");
     return r->err->status;
 }
 
@@ -385,9 +433,11 @@ enum weir_status house_reload(struct house *h, struct buf *out, struct weir_erro
     notify_reloading();
     if (daemon_log_reopen(h->log, &why) != WEIR_OK)
         daemon_log(h->log, CONFIG_ERROR, "%s; the old one is written on", why.message);
+    backend_hold_changes(h->backend);
     pthread_mutex_lock(&h->config_lock);
     status = reload(h, out, &applied, &why);
     pthread_mutex_unlock(&h->config_lock);
+    backend_allow_changes(h->backend);
     if (status == WEIR_OK) {
         atomic_fetch_add(&h->reloads, 1);
         daemon_log(h->log, CONFIG_INFO, "the configuration was read anew");

@@ -293,6 +293,7 @@ static void fill_desk(const struct config_pool *p, struct desk_pool_options *o)
     o->max_attempts = (uint32_t)p->max_attempts;
     fill_backoff(&p->backoff, &o->backoff);
     o->heartbeat_timeout_ns = p->heartbeat_timeout_ns;
+    o->disabled = !p->enabled;
     o->tells_began = p->kind != CONFIG_HTTP; /* there are processes */
 }
 

@@ -74,6 +74,7 @@ struct bench_pool {
     uint64_t cpu_milli;
     bool breaker;
     size_t burst_places;
+    bool disabled;
 };
 
 static inline struct desk_bench *desk_bench_of(struct desk_host *h)
@@ -200,6 +201,7 @@ static inline struct desk_pool *desk_bench_pool(struct desk_bench *b, const char
                                   .cpu_milli = p->cpu_milli,
                                   .burst_places = p->burst_places,
                                   .burst_seconds = p->burst_places > 0 ? 1 : 0,
+                                  .disabled = p->disabled,
                                   .max_attempts = 1};
     struct core_pool_options core;
     struct core_pool *pool;

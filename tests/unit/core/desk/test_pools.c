@@ -117,6 +117,83 @@ static void a_burst_that_is_added_far_is_used_up(void **state)
     desk_bench_free(&bench);
 }
 
+static void nothing_starts_in_a_pool_that_is_added_disabled(void **state)
+{
+    struct desk_pool *p;
+    uint32_t named, any;
+
+    (void)state;
+    desk_bench_init(&bench, SCHEDULE_FIFO);
+    (void)desk_bench_pool(&bench, "p", &(struct bench_pool){.size = 1});
+    named = desk_bench_line(&bench, &(struct registry_line){.pool = SLICE("q")}, 3);
+    any = desk_bench_line(&bench, &(struct registry_line){.pool = SLICE("p")}, 3);
+    desk_line_ready(bench.desk, named, bench.now);
+    desk_line_ready(bench.desk, any, bench.now);
+    desk_bench_settle(&bench);
+    assert_int_equal(bench.running_count, 1);
+    p = desk_bench_pool(&bench, "q", &(struct bench_pool){.size = 4, .disabled = true});
+    desk_bench_settle(&bench);
+    assert_int_equal(desk_bench_in(&bench, p), 0);
+    /* In the place of one that runs something. */
+    p = desk_bench_pool(&bench, "p", &(struct bench_pool){.size = 4, .disabled = true});
+    desk_bench_settle(&bench);
+    assert_int_equal(desk_bench_in(&bench, p), 0);
+    assert_int_equal(bench.running_count, 1);
+    desk_enable_pool(bench.desk, p, true, bench.now);
+    desk_bench_settle(&bench);
+    assert_int_equal(desk_bench_in(&bench, p), 2);
+    desk_bench_free(&bench);
+}
+
+static void a_pool_is_changed_as_a_whole_or_not_at_all(void **state)
+{
+    static const char *const skills[] = {"one", "two"};
+    struct desk_pool_options o;
+    enum weir_status status = WEIR_E_NOMEM;
+    const struct permit_account *a;
+    struct desk_pool *p;
+    unsigned long n = 0;
+    uint32_t line;
+
+    (void)state;
+    desk_bench_init(&bench, SCHEDULE_FIFO);
+    p = desk_bench_pool(&bench, "p", &(struct bench_pool){.size = 1, .burst_places = 1});
+    (void)desk_set_default_pool(bench.desk, NULL);
+    line = desk_bench_line(&bench, &(struct registry_line){.skill = SLICE("two")}, 100);
+    desk_line_ready(bench.desk, line, bench.now);
+    desk_bench_settle(&bench);
+    a = core_pool_permits(desk_core_pool(p));
+    o = *desk_pool_get_options(p);
+    o.skills = skills;
+    o.skill_count = 2;
+    o.fallback = "f";
+    o.cpu_milli = 100000;
+    o.burst_places = 50;
+    o.burst_seconds = 7;
+    while (status != WEIR_OK) {
+        assert_int_equal(a->burst.places, 1);
+        assert_true(a->burst.seconds == 1);
+        assert_int_equal(a->cpu_milli_limit, 0);
+        assert_int_equal(desk_pool_get_options(p)->skill_count, 0);
+        assert_null(desk_pool_get_options(p)->fallback);
+        desk_bench_settle(&bench);
+        assert_int_equal(bench.running_count, 0);
+        mem_fail_at(++n);
+        status = desk_change_pool(bench.desk, p, &o, bench.now, NULL);
+        mem_fail_at(0);
+        assert_true(status == WEIR_OK || status == WEIR_E_NOMEM);
+    }
+    assert_true(n > 5);
+    assert_int_equal(a->burst.places, 50);
+    assert_int_equal(a->cpu_milli_limit, 100000);
+    desk_bench_settle(&bench);
+    assert_true(desk_bench_in(&bench, p) > 1);
+    o.burst_places = SIZE_MAX / 2;
+    assert_int_equal(desk_change_pool(bench.desk, p, &o, bench.now, NULL), WEIR_E_INVALID);
+    assert_int_equal(a->burst.places, 50);
+    desk_bench_free(&bench);
+}
+
 /* Attempts of all pools of that name that are still counted, as metrics sum them. */
 struct sum {
     const char *name;
@@ -249,6 +326,8 @@ int main(void)
         cmocka_unit_test(what_did_not_fit_goes_when_the_quota_is_raised),
         cmocka_unit_test(a_limit_that_is_raised_far_is_used_up),
         cmocka_unit_test(a_burst_that_is_added_far_is_used_up),
+        cmocka_unit_test(nothing_starts_in_a_pool_that_is_added_disabled),
+        cmocka_unit_test(a_pool_is_changed_as_a_whole_or_not_at_all),
         cmocka_unit_test(counts_go_on_when_a_pool_is_replaced),
         cmocka_unit_test(names_that_only_tasks_have_leave_room_for_those_that_are_configured),
         cmocka_unit_test(an_event_may_have_the_name_of_a_pool_that_is_gone),

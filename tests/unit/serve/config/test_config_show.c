@@ -445,8 +445,13 @@ static void what_is_kept_is_as_it_was_and_the_rest_as_it_is_to_be(void **state)
                                    "pool c: removed; what runs there ends first\n"
                                    "log.level: changed\n");
     assert_int_equal(now->pools.count, 2);
+    config_keep_pool(now, old, "c");
+    assert_int_equal(now->pools.count, 3);
+    assert_string_equal(now->pools.items[2].name, "c");
+    assert_int_equal(old->pools.count, 4);
+    config_keep_pool(now, old, "nobody");
     /* What was not taken goes with the old one. */
-    assert_int_equal(old->pools.count, 5);
+    assert_int_equal(old->pools.count, 4);
     buf_free(&told);
     config_changes_free(&changes);
     config_free(first);
