@@ -365,14 +365,14 @@ class Workers(KindsCase):
         self.assertIn("neither", task["message"])
 
     def test_one_that_can_only_go_to_a_fallback_holds_up_none_of_its_pool(self):
-        d = self.pair(["fail=no", "if=bad"], breaker={"mode": "off"})
+        d = self.pair(["fail=no", "if=sick"], breaker={"mode": "off"})
         hangs = d.submit({"pool": "f", "session": "s", "payload": 0})
         d.wait_task(hangs, DONE)
         self.ok(d, "PATCH", "/v1/pools/f", {"cpu": 1})
         # f has no room for what needs two cores.
         bad = d.submit({"payload": "{}", "resources": {"cpu": 2}, "priority": 9})
         self.assertEqual(d.wait_task(bad)["state"], DONE)
-        bad = d.submit({"payload": {"x": "bad"}, "resources": {"cpu": 2}, "priority": 9})
+        bad = d.submit({"payload": {"x": "sick"}, "resources": {"cpu": 2}, "priority": 9})
         wait_until(lambda: d.task(bad)["attempts"] == 1 and d.task(bad)["state"] == "ready", 20, "its first attempt to fail")
         good = d.submit([{"payload": n} for n in range(20)])
         self.assertEqual(self.outputs(d, good), list(range(20)))

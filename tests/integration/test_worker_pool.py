@@ -15,11 +15,11 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from faultkit import FaultCase, open_early, seconds, worker_of
 from weirtest import SLOWNESS, wait_until
 
-BAD = "if=bad"
+BAD = "if=sick"
 
 
 def rows_with(count, *bad):
-    return [{"n": i, "is": "bad"} if i in bad else {"n": i} for i in range(count)]
+    return [{"n": i, "is": "sick"} if i in bad else {"n": i} for i in range(count)]
 
 
 def setUpModule():
