@@ -108,7 +108,7 @@ struct line_entry {
     uint64_t row_tasks;     /* the same, as it stands in the file */
     bool has_row;           /* in the file */
     bool dirty;             /* its row is to be written */
-    bool gone;              /* dropped by a PURGE */
+    bool gone;              /* dropped by a PURGE, or taken back */
     struct list empty_link; /* in registry.empty_lines, of one without tasks */
     struct line_entry *next_dirty, *gone_next;
     /* What the engine has of it: all that is ready up to this rank, so many of them; and how many are behind it
@@ -336,15 +336,16 @@ struct sqlite_registry {
     uint32_t names_durable;
     uint32_t lines_max;
     struct list empty_lines;
-    /* Dropped by this transaction; told by a PURGE that is durable; taken back, and perhaps looked at by a reader. */
+    /* Dropped by this transaction; told by a PURGE that is durable; let go of or taken back, and perhaps looked at by a reader. */
     struct line_entry *lines_dropped, *lines_told, *lines_unread;
+    uint32_t lines_tries; /* to free lines_unread, in vain */
     struct line_step *steps;
     size_t step_count, step_cap;
     struct line_entry *dirty_lines;
     struct map targets; /* by text */
     struct target *dirty_targets;
     pthread_rwlock_t
-        reading;      /* held by readers in a call that looks at lines; only tried by the writer */
+        reading;      /* held by readers in a call that looks at lines, never twice by one thread */
     bool can_be_read; /* it is made */
     struct rows_way coming, changed_rows;
     struct idmap known; /* id -> struct known_row */
