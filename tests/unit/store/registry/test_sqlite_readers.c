@@ -91,11 +91,12 @@ static void write_group(uint64_t n)
     struct registry_op op = {
         .kind = REGISTRY_SUBMIT, .at_ns = NOW, .submit = {.specs = specs, .count = GROUP}};
 
-    /* A new line each time. */
+    /* A new line each time, and behind its tasks those of an old one: a page that leaves out the new ones ends behind them. */
     snprintf(tenant, sizeof(tenant), "t%d", (int)n);
     for (size_t i = 0; i < GROUP; i++)
         specs[i] = (struct registry_spec){
-            .line = {.tenant = slice_of(tenant), .session = SLICE("session")},
+            .line = {.tenant = i < GROUP / 2 ? slice_of(tenant) : SLICE("old"),
+                     .session = SLICE("session")},
             .payload = SLICE("payload")};
     assert_int_equal(registry->ops->apply(registry, &op, NULL), WEIR_OK);
     while (op.ret_ready) {
