@@ -361,7 +361,8 @@ struct sqlite_registry {
     bool
         graph_same; /* no dependency has changed since the last CHECK began, which found so many: */
     uint64_t stuck;
-    struct check *check;                                    /* that is under way */
+    bool graph_helped;   /* since the CHECK that is under way began: what was dead may live */
+    struct check *check; /* that is under way */
     unsigned char opts[OPTS_BYTES_MAX], run[RUN_BYTES_MAX]; /* bound */
     /* What the op that is applied has made ready. */
     struct registry_task **ready_end;
