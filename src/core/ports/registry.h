@@ -502,6 +502,7 @@ struct registry_op {
     bool folded;    /* a START that is part of its END */
     bool spilled;   /* what it tells is in the spill file, and on the disk */
     bool at_risk;   /* the store has not taken it yet, nor the spill file */
+    uint32_t doubt; /* it may be in the spill file, which was broken for that time; 0: no */
     bool untaken;   /* the store has not taken it: nothing has happened, and err says why */
 };
 
