@@ -12,7 +12,7 @@ static void mark(struct registry_op *chain, uint64_t *groups)
         *groups += is_barrier(op);
         op->group = *groups;
         if (op->kind != REGISTRY_END || !op->start_op || op->start_op->group != *groups ||
-            op->start_op->spilled)
+            op->start_op->spilled || op->start_op->doubt)
             continue;
         op->start_op->folded = true;
         op->end.started = true;

@@ -32,6 +32,12 @@ struct clerk {
     size_t most;      /* ops in a transaction: fewer, after one has failed */
     uint64_t spilled; /* ops that are in the spill file and not durable yet */
     uint64_t at_risk; /* ops that have failed, and are neither durable nor in the spill file */
+    /*
+     * Ops that may be in the spill file though they are at risk, for it is broken, and are not durable yet. They are behind those that are
+     * spilled, there and in the queue. doubt: their number for this time that it is broken.
+     */
+    uint64_t doubtful;
+    uint32_t doubt;
     bool gave_up; /* on one in the spill file, which the next start takes in, and all behind it */
     duration_ns pause_ns;
 };
@@ -121,6 +127,38 @@ static void give(struct clerk *c, struct registry_op *chain)
     c->options.done(c->options.ctx, chain);
 }
 
+/* ---- what may be in a broken spill file ---- */
+
+static bool is_doubtful(const struct clerk *c, const struct registry_op *op)
+{
+    return c->doubtful > 0 && op->doubt == c->doubt;
+}
+
+/* The first `written` of the chain that are not spilled. */
+static void note_doubt(struct clerk *c, struct registry_op *chain, uint64_t written)
+{
+    c->doubt++;
+    c->doubtful = written;
+    for (struct registry_op *op = chain; op && written > 0; op = op->next)
+        if (!op->spilled && spill_tells(op)) {
+            op->doubt = c->doubt;
+            written--;
+        }
+}
+
+/* After the file has been touched: they are not in it any more, if it is mended. */
+static void look_for_doubt(struct clerk *c)
+{
+    if (c->spill && spill_doubtful(c->spill) == 0)
+        c->doubtful = 0;
+}
+
+static void clear_spill(struct clerk *c)
+{
+    spill_clear(c->spill);
+    look_for_doubt(c);
+}
+
 /* The whole group is durable. STARTs that were folded come first: they happened before their ENDs. */
 static void succeed(struct clerk *c, struct registry_op *folded, duration_ns took_ns)
 {
@@ -137,13 +175,14 @@ static void succeed(struct clerk *c, struct registry_op *folded, duration_ns too
     for (const struct registry_op *op = folded; op; op = op->next) {
         c->spilled -= op->spilled;
         c->at_risk -= op->at_risk;
+        c->doubtful -= is_doubtful(c, op);
     }
     pthread_mutex_lock(&c->lock);
     note_commit(c, took_ns, length(folded));
     c->stats.events_at_risk = c->at_risk;
     pthread_mutex_unlock(&c->lock);
     if (c->spill && c->spilled == 0 && !spill_is_empty(c->spill))
-        spill_clear(c->spill);
+        clear_spill(c);
     if (c->options.committed)
         c->options.committed(c->options.ctx, c->registry->ops->last_event(c->registry));
     give(c, folded);
@@ -183,7 +222,7 @@ static struct registry_op *refuse_group(struct clerk *c, const struct weir_error
     struct registry_op *refused = refuse(&c->group, why, all, &c->group_tail);
 
     for (const struct registry_op *op = refused; op; op = op->next)
-        c->gave_up |= op->spilled;
+        c->gave_up |= op->spilled || is_doubtful(c, op);
     c->weight = 0;
     for (const struct registry_op *op = c->group; op; op = op->next)
         c->weight += clerk_weight(op);
@@ -206,7 +245,10 @@ static bool spill_chain(struct clerk *c, struct registry_op *chain, bool can)
         can = spill_write(c->spill, op, &err);
         written += can;
     }
+    look_for_doubt(c);
     if (written > 0 && !spill_sync(c->spill, &err)) {
+        if (spill_doubtful(c->spill) > 0)
+            note_doubt(c, chain, written);
         can = false;
         written = 0;
     }
@@ -332,11 +374,11 @@ static void look_at_lines(struct clerk *c)
  */
 static bool mark_spilled(struct clerk *c, struct spill_mark *mark)
 {
-    uint64_t left = c->spilled;
+    uint64_t all = c->spilled + c->doubtful, left = all;
 
     for (const struct registry_op *op = c->group; op; op = op->next)
-        left -= op->spilled;
-    if (left == c->spilled || c->gave_up)
+        left -= op->spilled || is_doubtful(c, op);
+    if (left == all || c->gave_up)
         return false;
     spill_mark(spill_id(c->spill), spill_events(c->spill) - left, mark);
     return true;

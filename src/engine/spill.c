@@ -22,7 +22,8 @@ struct spill {
     char *path;
     char id[SPILL_ID_BYTES]; /* of what is in it; a new one once it is empty */
     struct extent written, synced;
-    bool broken; /* behind `written` is what could not be taken away */
+    bool broken;    /* behind `written` is what could not be taken away: */
+    uint64_t there; /* whole events in the file, those included */
     struct buf line;
 };
 
@@ -160,6 +161,8 @@ static bool cut(struct spill *s, struct extent to)
 {
     s->written = to;
     s->broken = ftruncate(s->fd, to.length) != 0;
+    if (!s->broken)
+        s->there = to.events;
     return !s->broken;
 }
 
@@ -210,7 +213,7 @@ bool spill_write(struct spill *s, const struct registry_op *op, struct weir_erro
     put_event(&s->line, &e);
     if (!write_line(s, err))
         return false;
-    s->written.events++;
+    s->there = ++s->written.events;
     return true;
 }
 
@@ -228,10 +231,16 @@ bool spill_sync(struct spill *s, struct weir_error *err)
 
 void spill_clear(struct spill *s)
 {
+    /* One that is whole may go on behind what is in it; of a broken one nothing is to be left. */
+    if (s->broken) {
+        s->synced = (struct extent){0};
+        (void)cut(s, s->synced);
+        return;
+    }
     if (ftruncate(s->fd, 0) != 0)
         return;
     s->written = s->synced = (struct extent){0};
-    s->broken = false;
+    s->there = 0;
 }
 
 bool spill_is_empty(const struct spill *s)
@@ -241,7 +250,12 @@ bool spill_is_empty(const struct spill *s)
 
 uint64_t spill_events(const struct spill *s)
 {
-    return s->synced.events;
+    return s->there;
+}
+
+uint64_t spill_doubtful(const struct spill *s)
+{
+    return s->there - s->written.events;
 }
 
 const char *spill_id(const struct spill *s)

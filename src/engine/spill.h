@@ -36,12 +36,21 @@ WEIR_MUST_CHECK enum weir_status spill_new(const char *path, struct spill **ret,
 bool spill_tells(const struct registry_op *op);
 /* False: it could not be written, and is not in the file (the reason is in err). Nothing is written of an op that tells nothing. */
 bool spill_write(struct spill *s, const struct registry_op *op, struct weir_error *err);
-/* Has all that was written on the disk. False: what was written since the last sync is not in the file any more. */
+/*
+ * Has all that was written on the disk. False: what was written since the last sync counts as not written. It is not in the file any
+ * more either, unless it could not be taken away: then it is doubtful.
+ */
 bool spill_sync(struct spill *s, struct weir_error *err);
+/* Nothing in it is needed any more. If it cannot be emptied, the next call tries again; with what is doubtful, spill_write() does, too. */
 void spill_clear(struct spill *s);
 bool spill_is_empty(const struct spill *s);
-/* How many events are in the file, and on the disk. */
+/*
+ * How many events are in the file, doubtful ones included: those are its last ones. A start takes them in if they are on the disk, so
+ * marks count them, too, when the store has taken them after all. While there are any, spill_write() first takes them away, or writes
+ * nothing.
+ */
 uint64_t spill_events(const struct spill *s);
+uint64_t spill_doubtful(const struct spill *s);
 /* Of what is in it. */
 const char *spill_id(const struct spill *s);
 

@@ -703,6 +703,92 @@ static void what_changes_during_a_check_is_found_by_the_next(void **state)
     }
 }
 
+/* 1 is cancelled; each of the others waits for the one before. */
+static void make_dead_chain(struct registrykit *k, uint64_t count)
+{
+    registrykit_close(k);
+    registrykit_open(k, k->kind);
+    registrykit_submit(k, plain);
+    for (uint64_t id = 2; id <= count; id++)
+        registrykit_submit_after(k, plain, AFTER(id - 1));
+    registrykit_do(k, op_cancel(1));
+    registrykit_new_events(k);
+}
+
+/* Up to so many pieces; false: it was through before. */
+static bool begin_check(struct registrykit *k, uint32_t pieces)
+{
+    struct registry_op op = {.kind = REGISTRY_CHECK, .check = {.max = 1}};
+
+    for (uint32_t i = 0; i < pieces; i++) {
+        assert_int_equal(registrykit_apply(k, &op), WEIR_OK);
+        if (!op.check.ret_more)
+            return false;
+    }
+    return true;
+}
+
+static void what_comes_to_life_during_a_check_is_not_told(void **state)
+{
+    struct registrykit *k = *state;
+    bool under_way = true;
+
+    for (uint32_t pieces = 1; under_way; pieces++) {
+        make_dead_chain(k, 10);
+        under_way = begin_check(k, pieces);
+        registrykit_do(k, op_retry(1));
+        registrykit_new_events(k);
+        assert_int_equal(check_on(k, 1).stuck, 0);
+        assert_int_equal(times_told(k), 0);
+        for (uint64_t id = 1; id <= 10; id++)
+            assert_false(registrykit_view(k, id).stuck);
+    }
+}
+
+static void what_runs_after_a_failure_during_a_check_is_not_told(void **state)
+{
+    struct registrykit *k = *state;
+    const struct registry_after on1[] = {{.id = 1}};
+    const struct registry_spec timed = {.after = on1, .after_count = 1, .deadline_ns = NOW + 100};
+    bool under_way = true;
+
+    for (uint32_t pieces = 1; under_way; pieces++) {
+        registrykit_close(k);
+        registrykit_open(k, k->kind);
+        registrykit_submit(k, plain);
+        registrykit_submit(k, timed);
+        registrykit_submit_after(k, (struct registry_spec){.run_after_failure = true}, AFTER(2));
+        for (uint64_t id = 4; id <= 10; id++)
+            registrykit_submit_after(k, plain, AFTER(id - 1));
+        registrykit_do(k, op_cancel(1));
+        under_way = begin_check(k, pieces);
+        k->now = NOW + 200;
+        registrykit_do(k, (struct registry_op){.kind = REGISTRY_WAKE, .wake = {.max = 10}});
+        assert_int_equal(registrykit_state(k, 3), REGISTRY_READY);
+        registrykit_new_events(k);
+        check_on(k, 1);
+        assert_int_equal(times_told(k), 0);
+        assert_int_equal(check_on(k, 1).stuck, 0);
+    }
+}
+
+static void a_check_comes_to_an_end_whatever_is_changed_meanwhile(void **state)
+{
+    struct registrykit *k = *state;
+    struct registry_op op = {.kind = REGISTRY_CHECK, .check = {.max = 1}};
+    uint32_t pieces = 0;
+
+    make_dead_chain(k, 10);
+    do {
+        registrykit_do(k, op_retry(1));
+        registrykit_do(k, op_cancel(1));
+        assert_int_equal(registrykit_apply(k, &op), WEIR_OK);
+        assert_true(++pieces < 10);
+    } while (op.check.ret_more);
+    assert_int_equal(op.check.ret_stuck, 9);
+    assert_int_equal(times_told(k), 9);
+}
+
 static void a_piece_that_fails_costs_no_word(void **state)
 {
     struct registrykit *k = *state;
@@ -762,6 +848,9 @@ int main(void)
         REGISTRYKIT_TEST(a_long_chain_fails_as_one),
         REGISTRYKIT_TEST(a_check_in_pieces_finds_what_one_finds),
         REGISTRYKIT_TEST(what_changes_during_a_check_is_found_by_the_next),
+        REGISTRYKIT_TEST(what_comes_to_life_during_a_check_is_not_told),
+        REGISTRYKIT_TEST(what_runs_after_a_failure_during_a_check_is_not_told),
+        REGISTRYKIT_TEST(a_check_comes_to_an_end_whatever_is_changed_meanwhile),
         REGISTRYKIT_TEST(a_piece_that_fails_costs_no_word),
     };
 

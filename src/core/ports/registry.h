@@ -47,7 +47,8 @@
  * Statuses of ops: WEIR_E_END: no such task, batch or line. WEIR_E_BUSY: it runs, or has not ended. WEIR_E_CONFLICT: it is in a state
  * for which the op makes no sense; a cycle; END and START without the right to it. WEIR_E_INVALID, WEIR_E_LIMIT: the op itself is wrong.
  *
- * Any number of readers, each on a connection of its own, see what was committed and never hold up the writer.
+ * Any number of readers, each on a connection of its own, see what was committed and do not hold up the writer, but for some milliseconds
+ * now and then when numbers of lines are to be free again. A function that a reader calls does not call a reader.
  *
  * All times are nanoseconds since the Unix epoch (wall clock), as the writer was told; 0: none. Durations are measured by
  * a steady clock. Names (pool, tenant, ...) have at most REGISTRY_NAME_BYTES_MAX bytes; the empty one is none.
@@ -502,6 +503,7 @@ struct registry_op {
     bool folded;    /* a START that is part of its END */
     bool spilled;   /* what it tells is in the spill file, and on the disk */
     bool at_risk;   /* the store has not taken it yet, nor the spill file */
+    uint32_t doubt; /* it may be in the spill file, which was broken for that time; 0: no */
     bool untaken;   /* the store has not taken it: nothing has happened, and err says why */
 };
 

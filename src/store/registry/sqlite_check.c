@@ -6,9 +6,12 @@
  *      gather (which are blocked) ──► look (at what each depends on) ──► find (which live) ──► mark (and tell)
  *
  * With many of them that takes longer than the writer may be held up: it is done in pieces, one an op, and what is known so far is
- * kept in between. Other ops come between the pieces. What they change is no harm: a dependency is read together with what it is on,
- * and before a task is told as stuck it is looked at again. What was missed so, the next check finds, for the graph is not the same.
- * With a transaction that fails, the check begins anew.
+ * kept in between. Other ops come between the pieces. Most of what they change is no harm: what lived may not do so any more, which the
+ * next check finds, for the graph is not the same; what has ended or left its place is looked at again before it is told.
+ *
+ * But what was found dead may come to life: a task is retried or resolved, or one that is blocked fails, and another was to run
+ * after its failure. Then what is behind it may live, too, however far, so the check begins anew, and has told only what
+ * was so. After some times of that it is done in one piece. With a transaction that fails, the check begins anew as well.
  */
 #include "base/error.h"
 #include "base/mem.h"
@@ -18,6 +21,9 @@
 /* What a step costs, in tasks that are looked at. */
 #define FOUND_FOR_ONE 32 /* so many are found to live */
 #define MARK_COST     4
+
+/* After so many beginnings in vain: in one piece. */
+#define BEGINNINGS_MAX 4
 
 struct blocked {
     uint64_t id;
@@ -38,6 +44,7 @@ enum check_step { GATHER, LOOK, FIND, MARK, THROUGH };
 struct check {
     struct sqlite_registry *r;
     enum check_step step;
+    uint32_t beginnings;
     size_t at;     /* how far the step is */
     uint64_t last; /* GATHER: the last id */
     struct blocked *of;
@@ -210,6 +217,7 @@ static bool find_begin(struct check *c)
 
         c->ups[on->first_edge + on->edge_count++] = c->edges[i].up;
     }
+    spend(c, 1 + (c->count + c->edge_count) / FOUND_FOR_ONE);
     c->edges = mem_free(c->edges);
     return true;
 }
@@ -357,14 +365,20 @@ static enum weir_status go_on(struct check *c, struct registry_op *op, struct we
     return status;
 }
 
+/* Instead of one that is under way. */
 static bool begin(struct sqlite_registry *r)
 {
+    uint32_t beginnings = r->check ? r->check->beginnings : 0;
+
+    r->check = check_free(r->check);
     r->check = mem_calloc(1, sizeof(*r->check));
     if (!r->check)
         return false;
     r->check->r = r;
+    r->check->beginnings = beginnings + 1;
     idmap_init(&r->check->places);
     r->graph_same = true; /* until something changes it, from here on */
+    r->graph_helped = false;
     return true;
 }
 
@@ -377,9 +391,10 @@ enum weir_status op_check(struct sqlite_registry *r, struct registry_op *op, str
         op->check.ret_stuck = r->stuck;
         return WEIR_OK;
     }
-    if (!r->check && !begin(r))
+    if ((!r->check || r->graph_helped) && !begin(r))
         return error_nomem(err);
-    r->check->left = op->check.max ? op->check.max : UINT64_MAX;
+    r->check->left =
+        op->check.max && r->check->beginnings < BEGINNINGS_MAX ? op->check.max : UINT64_MAX;
     status = go_on(r->check, op, err);
     op->check.ret_more = r->check->step != THROUGH;
     if (status != WEIR_OK || op->check.ret_more)

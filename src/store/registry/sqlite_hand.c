@@ -36,6 +36,13 @@ static enum weir_status tell_changed(struct sqlite_registry *r, struct task_row 
     return event_task(r, REGISTRY_TASK_CHANGED, row, at_ns, slice_of(what), err);
 }
 
+/* What could never be met may be met, or is not waited for any more. */
+static void graph_helped(struct sqlite_registry *r)
+{
+    r->graph_same = false;
+    r->graph_helped = true;
+}
+
 /* ---- batches as one ---- */
 
 /* Ids of its tasks, in order. */
@@ -126,7 +133,7 @@ static enum weir_status begin_anew(struct sqlite_registry *r, struct task_row *r
     if (run.attempts > 0)
         row->opts.not_before_ns = 0; /* it was a wait between attempts */
     row->run = run;
-    r->graph_same = false;
+    graph_helped(r);
     if (status == WEIR_OK)
         status = tell_changed(r, row, "{\"retry\":true}", at_ns, err);
     if (status == WEIR_OK)
@@ -592,7 +599,7 @@ enum weir_status op_resolve(struct sqlite_registry *r, struct registry_op *op,
         refuse(op, WEIR_E_CONFLICT, &row, "only a blocked one can be resolved");
         return WEIR_OK;
     }
-    r->graph_same = false;
+    graph_helped(r);
     if (op->resolve.how == REGISTRY_RESOLVE_CANCEL) {
         status = tell_changed(r, &row, "{\"resolve\":\"cancel\"}", op->at_ns, err);
         return status == WEIR_OK ? move_cancel(r, &row, op->at_ns, err) : status;

@@ -108,7 +108,7 @@ struct line_entry {
     uint64_t row_tasks;     /* the same, as it stands in the file */
     bool has_row;           /* in the file */
     bool dirty;             /* its row is to be written */
-    bool gone;              /* dropped by a PURGE */
+    bool gone;              /* dropped by a PURGE, or taken back */
     struct list empty_link; /* in registry.empty_lines, of one without tasks */
     struct line_entry *next_dirty, *gone_next;
     /* What the engine has of it: all that is ready up to this rank, so many of them; and how many are behind it
@@ -336,15 +336,16 @@ struct sqlite_registry {
     uint32_t names_durable;
     uint32_t lines_max;
     struct list empty_lines;
-    /* Dropped by this transaction; told by a PURGE that is durable; taken back, and perhaps looked at by a reader. */
+    /* Dropped by this transaction; told by a PURGE that is durable; let go of or taken back, and perhaps looked at by a reader. */
     struct line_entry *lines_dropped, *lines_told, *lines_unread;
+    uint32_t lines_tries; /* to free lines_unread, in vain */
     struct line_step *steps;
     size_t step_count, step_cap;
     struct line_entry *dirty_lines;
     struct map targets; /* by text */
     struct target *dirty_targets;
     pthread_rwlock_t
-        reading;      /* held by readers in a call that looks at lines; only tried by the writer */
+        reading;      /* held by readers in a call that looks at lines, never twice by one thread */
     bool can_be_read; /* it is made */
     struct rows_way coming, changed_rows;
     struct idmap known; /* id -> struct known_row */
@@ -360,7 +361,8 @@ struct sqlite_registry {
     bool
         graph_same; /* no dependency has changed since the last CHECK began, which found so many: */
     uint64_t stuck;
-    struct check *check;                                    /* that is under way */
+    bool graph_helped;   /* since the CHECK that is under way began: what was dead may live */
+    struct check *check; /* that is under way */
     unsigned char opts[OPTS_BYTES_MAX], run[RUN_BYTES_MAX]; /* bound */
     /* What the op that is applied has made ready. */
     struct registry_task **ready_end;

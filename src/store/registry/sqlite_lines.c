@@ -3,19 +3,30 @@
  * transaction that changes how many tasks there are.
  *
  *      made by a SUBMIT or an EDIT ──► in use ◄──► empty ──PURGE──► dropped, told ──next PURGE──► let go of ──► free
+ *                    └── the op is refused, or the transaction fails ──► taken back ───────────────────┘
  *
  * From `dropped` on nobody finds it by what it is, and its row is gone; by its number it is found until it is let go of, for the
- * engine may still ask. Then its number is free. Readers look lines up by number, too, within a call, for which they hold r->reading:
- * so nothing is freed, and no number becomes free, while one is in a call.
+ * engine may still ask. Readers look lines up by number, too, and choose them by number before they look for tasks, within a call, for
+ * which they hold r->reading: so nothing is freed, and no number becomes free, while one is in a call. Else a list could show a task of
+ * another line, which has come by a number that had passed the filter.
+ *
+ * The writer does not wait for readers: it tries again with each transaction. That calls which overlap do not keep it out for good, it
+ * waits for a moment after many tries; new calls wait behind it then.
  *
  * What a transaction has added and dropped is noted in steps, which are taken back in the reverse order when it fails.
  */
 #include "base/error.h"
 #include "base/mem.h"
+#include "loop/loop.h"
 #include "store/registry/sqlite_inside.h"
 
 #include <assert.h>
 #include <string.h>
+#include <time.h>
+
+/* After so many tries in vain, the writer waits so long for those who read. */
+#define READERS_TRIES   64
+#define READERS_WAIT_NS (10 * NS_PER_MS)
 
 #define LINE_TEXTS 5
 /* Three numbers, and the length of each text. */
@@ -178,15 +189,32 @@ static bool reserve_step(struct sqlite_registry *r)
     return true;
 }
 
-/* Nobody waits: what a reader may be looking at is freed another time. */
-static void free_unread(struct sqlite_registry *r)
+/* For those who are in a call; those who come wait behind. The wall clock: if it is set back, this lasts until those calls end. */
+static bool wait_for_readers(struct sqlite_registry *r)
 {
-    if (!r->lines_unread || pthread_rwlock_trywrlock(&r->reading) != 0)
+    int64_t at_ns = loop_wall_clock_ns() + READERS_WAIT_NS;
+    struct timespec until = {.tv_sec = at_ns / NS_PER_S, .tv_nsec = at_ns % NS_PER_S};
+
+    r->lines_tries = 0;
+    return pthread_rwlock_timedwrlock(&r->reading, &until) == 0;
+}
+
+/* Memory and numbers of those that nobody has but a reader, perhaps: then another time, unless it is worth a wait. */
+static void free_unread(struct sqlite_registry *r, bool wait)
+{
+    if (!r->lines_unread)
         return;
+    if (pthread_rwlock_trywrlock(&r->reading) != 0) {
+        wait = ++r->lines_tries >= READERS_TRIES || wait;
+        if (!wait || !wait_for_readers(r))
+            return;
+    }
+    r->lines_tries = 0;
     while (r->lines_unread) {
         struct line_entry *l = r->lines_unread;
 
         r->lines_unread = l->gone_next;
+        intern_free_id(&r->lines, &l->in);
         mem_free(l);
     }
     pthread_rwlock_unlock(&r->reading);
@@ -206,8 +234,8 @@ static void take_back_added(struct sqlite_registry *r, struct line_entry *l)
 {
     assert(l->tasks == 0 && !l->dirty);
     list_remove(&l->empty_link);
+    l->gone = true;
     intern_hide(&r->lines, &l->in);
-    intern_free_id(&r->lines, &l->in);
     target_leave(r, l->target);
     l->gone_next = r->lines_unread;
     r->lines_unread = l;
@@ -240,7 +268,7 @@ void lineset_take_back(struct sqlite_registry *r, size_t steps)
         }
         take_back_added(r, s->line);
     }
-    free_unread(r);
+    free_unread(r, false);
 }
 
 void lineset_keep(struct sqlite_registry *r)
@@ -252,7 +280,7 @@ void lineset_keep(struct sqlite_registry *r)
         end = &(*end)->gone_next;
     *end = r->lines_dropped;
     r->lines_dropped = NULL;
-    free_unread(r);
+    free_unread(r, false);
 }
 
 /* ---- how many tasks ---- */
@@ -342,6 +370,8 @@ enum weir_status registry_line(struct sqlite_registry *r, const struct registry_
         return WEIR_OK;
     }
     if (intern_next_id(&r->lines) > r->lines_max)
+        free_unread(r, true);
+    if (intern_next_id(&r->lines) > r->lines_max)
         return error_set(err, WEIR_E_LIMIT,
                          "there are %u kinds of tasks in the registry (by pool, priority, tenant, "
                          "session, ...), which is all that it can tell apart: use fewer, or have "
@@ -367,16 +397,14 @@ enum weir_status registry_line(struct sqlite_registry *r, const struct registry_
 /* Whoever sends a PURGE does not ask for these any more, whatever becomes of it. */
 static void let_go(struct sqlite_registry *r)
 {
-    if (!r->lines_told || pthread_rwlock_trywrlock(&r->reading) != 0)
-        return;
     while (r->lines_told) {
         struct line_entry *l = r->lines_told;
 
         r->lines_told = l->gone_next;
-        intern_free_id(&r->lines, &l->in);
-        mem_free(l);
+        l->gone_next = r->lines_unread;
+        r->lines_unread = l;
     }
-    pthread_rwlock_unlock(&r->reading);
+    free_unread(r, false);
 }
 
 static void drop(struct sqlite_registry *r, struct line_entry *l)
@@ -470,12 +498,27 @@ enum weir_status lineset_load(struct sqlite_registry *r, struct weir_error *err)
         load_line, err);
 }
 
+/* The other kind, which is the default, lets a reader in before a writer that waits. */
+static bool lock_init(pthread_rwlock_t *lock)
+{
+    pthread_rwlockattr_t attr;
+    bool done;
+
+    if (pthread_rwlockattr_init(&attr) != 0)
+        return false;
+    done =
+        pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP) == 0 &&
+        pthread_rwlock_init(lock, &attr) == 0;
+    pthread_rwlockattr_destroy(&attr);
+    return done;
+}
+
 enum weir_status lineset_init(struct sqlite_registry *r, struct weir_error *err)
 {
     list_init(&r->empty_lines);
     map_init(&r->targets);
     r->lines_max = REGISTRY_LINES_MAX;
-    if (pthread_rwlock_init(&r->reading, NULL) != 0)
+    if (!lock_init(&r->reading))
         return error_nomem(err);
     r->can_be_read = true;
     return WEIR_OK;
@@ -487,7 +530,6 @@ void lineset_close(struct sqlite_registry *r)
 
     if (!r->can_be_read)
         return;
-    free_unread(r);
     intern_free(&r->lines);
     for (struct map_node *n = map_begin(&r->targets); n; n = next) {
         next = map_after(&r->targets, n);

@@ -17,6 +17,8 @@
 #define BATCH_COLUMNS "id, name, opened, ended, closed, n0, n1, n2, n3, n4, n5, n6"
 
 const char *const reader_sql[RD_COUNT] = {
+    [RD_BEGIN] = "BEGIN",
+    [RD_END] = "ROLLBACK",
     [RD_TASK] = "SELECT " VIEW_COLUMNS " FROM task WHERE id = ?1",
     [RD_PAYLOAD] = "SELECT bytes FROM payload WHERE id = ?1",
     [RD_RESULT] = "SELECT output, errput FROM result WHERE id = ?1",
@@ -158,7 +160,6 @@ enum weir_status reader_each(struct sqlite_reader *rd, sqlite3_stmt *stmt,
     enum weir_status status = WEIR_OK;
     int rc = SQLITE_DONE;
 
-    reader_lock(rd);
     for (uint32_t n = 0; n < call->max && (rc = sqlite3_step(stmt)) == SQLITE_ROW; n++) {
         struct registry_view v;
 
@@ -171,6 +172,16 @@ enum weir_status reader_each(struct sqlite_reader *rd, sqlite3_stmt *stmt,
         status = reader_fail(rd, "reading tasks", err);
     sqlite3_reset(stmt);
     view_more_end(rd);
+    return status;
+}
+
+static enum weir_status each_locked(struct sqlite_reader *rd, sqlite3_stmt *stmt,
+                                    const struct reader_call *call, struct weir_error *err)
+{
+    enum weir_status status;
+
+    reader_lock(rd);
+    status = reader_each(rd, stmt, call, err);
     reader_unlock(rd);
     return status;
 }
@@ -245,7 +256,7 @@ static enum weir_status reader_dependencies(struct registry_reader *r, uint64_t 
     if (rc != SQLITE_ROW || !stmt)
         return reader_fail(rd, "reading a task", err);
     sqlite3_bind_int64(stmt, 1, number);
-    return reader_each(rd, stmt, &(struct reader_call){.fn = fn, .ctx = ctx, .max = UINT32_MAX},
+    return each_locked(rd, stmt, &(struct reader_call){.fn = fn, .ctx = ctx, .max = UINT32_MAX},
                        err);
 }
 
@@ -337,7 +348,7 @@ static enum weir_status reader_results(struct registry_reader *r, uint64_t batch
     sqlite3_bind_int64(stmt, 1, (sqlite3_int64)batch);
     sqlite3_bind_int64(stmt, 2, from > INT64_MAX ? INT64_MAX : (sqlite3_int64)from);
     sqlite3_bind_int64(stmt, 3, max);
-    return reader_each(rd, stmt,
+    return each_locked(rd, stmt,
                        &(struct reader_call){.fn = fn,
                                              .ctx = ctx,
                                              .max = max,

@@ -7,6 +7,8 @@
 #include "store/registry/sqlite_inside.h"
 
 enum reader_statement {
+    RD_BEGIN,
+    RD_END,
     RD_TASK,
     RD_PAYLOAD,
     RD_RESULT,
@@ -47,8 +49,8 @@ static inline struct sqlite_reader *reader_self(struct registry_reader *r)
 }
 
 /*
- * Around each call that looks at lines, from before its snapshot is taken until it is let go of: what it finds there stays. May be
- * nested.
+ * Around each call that looks at lines, from before its snapshot is taken until it is let go of: what it finds there stays. Not to be
+ * nested: behind a writer that waits, the second would wait for the first.
  */
 static inline void reader_lock(struct sqlite_reader *rd)
 {
@@ -71,7 +73,7 @@ enum weir_status reader_fail(struct sqlite_reader *rd, const char *doing, struct
 /* The row that the statement stands on. Slices live until it, or the statements for payloads and results, go on. */
 enum weir_status reader_view(struct sqlite_reader *rd, sqlite3_stmt *stmt, bool payload,
                              bool result, struct registry_view *ret, struct weir_error *err);
-/* fn for each row of the statement, at most max; results: up to the first that has not ended. It is reset. */
+/* fn for each row of the statement, at most max; results: up to the first that has not ended. It is reset. Under reader_lock(). */
 struct reader_call {
     registry_task_fn fn;
     void *ctx;

@@ -22,7 +22,25 @@ static bool is_any(struct slice want, struct slice has)
     return want.len == 0 || slice_equal(want, has);
 }
 
-/* Which lines pass. *ret_any false: none. */
+static enum weir_status run(struct sqlite_reader *rd, enum reader_statement st,
+                            struct weir_error *err)
+{
+    sqlite3_stmt *stmt = reader_statement(rd, st);
+
+    if (!stmt)
+        return reader_fail(rd, "reading tasks", err);
+    if (sqlite3_step(stmt) == SQLITE_DONE) {
+        sqlite3_reset(stmt);
+        return WEIR_OK;
+    }
+    sqlite3_reset(stmt);
+    return reader_fail(rd, "reading tasks", err);
+}
+
+/*
+ * Which lines pass. *ret_any false: none. The snapshot is there: what comes behind it is in none of its rows, and a line whose tasks
+ * are in it is there. The other way round, a task of a line that came in between would be left out, and a page might end behind it.
+ */
 static enum weir_status choose_lines(struct sqlite_reader *rd, const struct registry_filter *f,
                                      bool *ret_any, struct weir_error *err)
 {
@@ -152,15 +170,13 @@ static enum weir_status give_tasks(struct sqlite_reader *rd, const struct regist
 {
     struct query q = {.f = f,
                       .lines = f->pool.len || f->skill.len || f->tenant.len || f->session.len};
-    enum weir_status status = WEIR_OK;
-    sqlite3_stmt *stmt = NULL;
     double ready = 0;
+    enum weir_status status = count_ready(rd, &ready, err); /* takes the snapshot */
+    sqlite3_stmt *stmt = NULL;
     bool any = true;
 
-    if (q.lines)
+    if (status == WEIR_OK && q.lines)
         status = choose_lines(rd, f, &any, err);
-    if (status == WEIR_OK && (f->states >> REGISTRY_READY & 1))
-        status = count_ready(rd, &ready, err);
     if (status != WEIR_OK || !any || (f->states && !(f->states & ((1u << REGISTRY_STATES) - 1))))
         return status;
     put_query(&q, ready <= READY_SORTED_MAX);
@@ -195,7 +211,16 @@ enum weir_status reader_tasks(struct registry_reader *r, const struct registry_f
 
     /* From the choice of lines to the last row, a number is that of one line. */
     reader_lock(rd);
-    status = give_tasks(rd, f, after, max, fn, ctx, err);
+    /* Prepared first, so that what is begun can be ended. */
+    status = reader_statement(rd, RD_END) ? run(rd, RD_BEGIN, err)
+                                          : reader_fail(rd, "reading tasks", err);
+    if (status == WEIR_OK) {
+        enum weir_status ended;
+
+        status = give_tasks(rd, f, after, max, fn, ctx, err);
+        ended = run(rd, RD_END, status == WEIR_OK ? err : NULL);
+        status = status == WEIR_OK ? ended : status;
+    }
     reader_unlock(rd);
     return status;
 }

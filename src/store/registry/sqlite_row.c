@@ -111,6 +111,9 @@ static enum weir_status count_change(struct sqlite_registry *r, struct task_row 
     if (from != to &&
         ((row->flags & TASK_NEEDED) || from == REGISTRY_BLOCKED || to == REGISTRY_BLOCKED))
         r->graph_same = false;
+    /* Others may run after its failure. */
+    if (from == REGISTRY_BLOCKED && to == REGISTRY_FAILED && (row->flags & TASK_NEEDED))
+        r->graph_helped = true;
     row->state = to;
     return row->batch && from != to ? batch_move(r, row->batch, (int)from, (int)to, 1, err)
                                     : WEIR_OK;

@@ -10,10 +10,32 @@
 #include "support/testkit.h"
 #include "unit/engine/engine_test.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define WAIT_MS 20000
+
+/* In place of the C library's: a disk that fails when it is told to. */
+static atomic_bool cannot_sync, cannot_cut;
+
+int fdatasync(int fd)
+{
+    if (!atomic_load(&cannot_sync))
+        return (int)syscall(SYS_fdatasync, fd);
+    errno = EIO;
+    return -1;
+}
+
+int ftruncate(int fd, off_t length)
+{
+    if (!atomic_load(&cannot_cut))
+        return (int)syscall(SYS_ftruncate, fd, length);
+    errno = EIO;
+    return -1;
+}
 
 struct stand_in {
     struct core_registry base; /* first */
@@ -374,6 +396,77 @@ static void what_found_no_room_in_the_file_is_tried_again(void **state)
     close_clerk(&s);
 }
 
+/* Of 1 to 5: the first `safe` are in the file, the others in doubt. */
+static void break_spill(struct stand_in *s, unsigned safe)
+{
+    open_clerk(s);
+    for (size_t i = 0; i < safe; i++)
+        tell(s, i);
+    if (safe > 0)
+        await_stat(s, is_spilled, safe);
+    atomic_store(&cannot_cut, true);
+    atomic_store(&cannot_sync, true);
+    /* In one transaction, or one after the other: the first that fails breaks the file, and nothing follows it. */
+    for (size_t i = safe; i < 5; i++)
+        tell(s, i);
+    await_stat(s, is_at_risk, 5 - safe);
+    assert_int_equal(stats_of(s).events_spilled, safe);
+}
+
+static void a_killed_start(struct stand_in *s)
+{
+    uint64_t count;
+
+    clerk_give_up(s->clerk);
+    clerk_free(s->clerk);
+    s->clerk = NULL;
+    atomic_store(&cannot_cut, false);
+    atomic_store(&cannot_sync, false);
+    ok(spill_import(s->spill, s->inner, &count, &err));
+}
+
+static void what_a_broken_file_may_have_is_not_taken_in_again(void **state)
+{
+    (void)state;
+    for (unsigned safe = 0; safe < 4; safe += 2)
+        for (int taken = 1; taken <= 5; taken += 2) {
+            struct stand_in s;
+            char *all;
+            size_t len;
+
+            break_spill(&s, safe);
+            all = testkit_file_read(s.spill, &len);
+            assert_non_null(strstr(all, "\"task\":"));
+            testkit_free(all);
+            atomic_store(&s.left, taken);
+            await_count(&s.done, (unsigned)taken);
+            a_killed_start(&s);
+            for (const char *at = told(&s); *at; at++)
+                assert_null(strchr(at + 1, *at));
+            assert_true(strlen(s.told) >= (size_t)taken);
+            close_clerk(&s);
+        }
+}
+
+static void a_file_that_is_mended_has_what_the_store_has_not(void **state)
+{
+    (void)state;
+    for (unsigned safe = 0; safe < 4; safe += 2)
+        for (int taken = 0; taken <= 4; taken += 2) {
+            struct stand_in s;
+
+            break_spill(&s, safe);
+            atomic_store(&s.left, taken);
+            await_count(&s.done, (unsigned)taken);
+            atomic_store(&cannot_cut, false);
+            atomic_store(&cannot_sync, false);
+            await_stat(&s, is_at_risk, 0);
+            a_killed_start(&s);
+            assert_string_equal(told(&s), "12345");
+            close_clerk(&s);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -383,6 +476,8 @@ int main(void)
         cmocka_unit_test(what_was_written_before_a_crash_is_not_taken_in_again),
         cmocka_unit_test(a_start_that_is_in_the_file_is_written_in_its_place),
         cmocka_unit_test(what_is_neither_in_the_store_nor_on_the_disk_is_at_risk),
+        cmocka_unit_test(what_a_broken_file_may_have_is_not_taken_in_again),
+        cmocka_unit_test(a_file_that_is_mended_has_what_the_store_has_not),
         cmocka_unit_test(what_found_no_room_in_the_file_is_tried_again),
     };
 

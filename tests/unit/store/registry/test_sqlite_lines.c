@@ -2,14 +2,17 @@
  * Lines of the registry in a file, beside what all registries promise: who reads is not robbed of them, and what their rows may be.
  */
 #include "base/mem.h"
+#include "loop/loop.h"
 #include "store/registry/sqlite_registry.h"
 #include "support/testkit.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -163,7 +166,9 @@ static bool fail_meanwhile(void *ctx, const struct registry_view *v)
     f->seen++;
     sqlite_registry_fail_next(f->r, 1);
     assert_int_equal(f->r->ops->apply(f->r, &op, &f->err), WEIR_E_IO);
-    assert_null(f->r->ops->line(f->r, 2));
+    /* The filter may have passed its number. */
+    submit(f, (struct registry_line){.session = SLICE("other")});
+    assert_int_equal(ask(f, "SELECT id FROM line WHERE session = 'other'"), 3);
     return true;
 }
 
@@ -176,8 +181,137 @@ static void what_is_taken_back_waits_for_those_who_read(void **state)
     assert_int_equal(f->reader->ops->tasks(f->reader, &mine, 0, ALL, fail_meanwhile, f, &f->err),
                      WEIR_OK);
     assert_int_equal(f->seen, 1);
+    assert_null(sqlite_registry_check(f->r));
+    purge(f);
+    assert_null(f->r->ops->line(f->r, 2));
     submit(f, (struct registry_line){.session = SLICE("second")});
-    assert_int_equal(ask(f, "SELECT max(id) FROM line"), 2);
+    assert_int_equal(ask(f, "SELECT id FROM line WHERE session = 'second'"), 2);
+}
+
+static bool refuse_meanwhile(void *ctx, const struct registry_view *v)
+{
+    struct fixture *f = ctx;
+    const struct registry_spec specs[] = {{.line = {.session = SLICE("second")}},
+                                          {.line = {.session = SLICE("third")}}};
+    struct registry_op op = {.kind = REGISTRY_SUBMIT, .submit = {.specs = specs, .count = 2}};
+
+    (void)v;
+    f->seen++;
+    assert_int_equal(f->r->ops->apply(f->r, &op, &f->err), WEIR_OK);
+    assert_int_equal(op.err.status, WEIR_E_LIMIT);
+    /* Its number is kept from others for as long as this call lasts. */
+    op.submit.count = 1;
+    assert_int_equal(f->r->ops->apply(f->r, &op, &f->err), WEIR_OK);
+    assert_int_equal(op.err.status, WEIR_E_LIMIT);
+    return true;
+}
+
+static void the_number_of_what_was_refused_waits_for_those_who_read(void **state)
+{
+    struct fixture *f = *state;
+    const struct registry_filter mine = {.session = SLICE("first")};
+
+    submit(f, (struct registry_line){.session = SLICE("first")});
+    sqlite_registry_limit_lines(f->r, 2);
+    assert_int_equal(f->reader->ops->tasks(f->reader, &mine, 0, ALL, refuse_meanwhile, f, &f->err),
+                     WEIR_OK);
+    assert_int_equal(f->seen, 1);
+    submit(f, (struct registry_line){.session = SLICE("second")});
+    assert_int_equal(ask(f, "SELECT id FROM line WHERE session = 'second'"), 2);
+}
+
+/* ---- readers whose calls overlap ---- */
+
+#define PAIR 2
+
+/* Each stays in its call until the other one has come into its next, if that may come in: so somebody reads at any time. */
+struct pair {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    uint64_t calls[PAIR];
+    bool over;
+};
+
+struct one_of_pair {
+    struct pair *p;
+    size_t which;
+    pthread_t thread;
+    struct registry_reader *reader;
+    enum weir_status status;
+};
+
+static bool stay_until_the_other_comes(void *ctx, const struct registry_view *v)
+{
+    struct one_of_pair *me = ctx;
+    struct pair *p = me->p;
+    uint64_t before;
+    struct timespec until;
+
+    (void)v;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += NS_PER_MS;
+    until.tv_sec += until.tv_nsec / NS_PER_S;
+    until.tv_nsec %= NS_PER_S;
+    pthread_mutex_lock(&p->lock);
+    before = p->calls[1 - me->which];
+    p->calls[me->which]++;
+    pthread_cond_broadcast(&p->changed);
+    while (!p->over && p->calls[1 - me->which] == before &&
+           pthread_cond_timedwait(&p->changed, &p->lock, &until) == 0)
+        ;
+    pthread_mutex_unlock(&p->lock);
+    return true;
+}
+
+static bool is_over(struct pair *p)
+{
+    bool over;
+
+    pthread_mutex_lock(&p->lock);
+    over = p->over;
+    pthread_mutex_unlock(&p->lock);
+    return over;
+}
+
+static void *read_on(void *ctx)
+{
+    struct one_of_pair *me = ctx;
+    const struct registry_filter mine = {.session = SLICE("first")};
+
+    while (me->status == WEIR_OK && !is_over(me->p))
+        me->status =
+            me->reader->ops->tasks(me->reader, &mine, 0, 1, stay_until_the_other_comes, me, NULL);
+    return NULL;
+}
+
+static void calls_that_overlap_do_not_keep_a_number_for_good(void **state)
+{
+    struct fixture *f = *state;
+    struct pair p = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+    struct one_of_pair both[PAIR] = {{.p = &p, .which = 0}, {.p = &p, .which = 1}};
+    int64_t until_ns = loop_clock().ns + 20 * NS_PER_S;
+
+    submit(f, (struct registry_line){.session = SLICE("first")});
+    submit(f, (struct registry_line){.session = SLICE("second")});
+    for (size_t i = 0; i < PAIR; i++) {
+        assert_int_equal(f->r->ops->reader(f->r, &both[i].reader, &f->err), WEIR_OK);
+        assert_int_equal(pthread_create(&both[i].thread, NULL, read_on, &both[i]), 0);
+    }
+    wipe(f, 2);
+    purge(f);
+    purge(f);
+    while (f->r->ops->line(f->r, 2) && loop_clock().ns < until_ns)
+        submit(f, (struct registry_line){.session = SLICE("first")});
+    pthread_mutex_lock(&p.lock);
+    p.over = true;
+    pthread_cond_broadcast(&p.changed);
+    pthread_mutex_unlock(&p.lock);
+    for (size_t i = 0; i < PAIR; i++) {
+        pthread_join(both[i].thread, NULL);
+        both[i].reader->ops->close(both[i].reader);
+        assert_int_equal(both[i].status, WEIR_OK);
+    }
+    assert_null(f->r->ops->line(f->r, 2));
 }
 
 /* ---- the file ---- */
@@ -245,6 +379,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_line_stays_while_somebody_reads, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_taken_back_waits_for_those_who_read, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(the_number_of_what_was_refused_waits_for_those_who_read,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(calls_that_overlap_do_not_keep_a_number_for_good, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(names_of_pools_that_nobody_has_leave_nothing, setup,
                                         teardown),
