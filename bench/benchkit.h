@@ -1,13 +1,14 @@
 /*
- * What the small C programs of the benchmarks share: a clock, their arguments, and how they end and tell.
+ * What the small C programs of the benchmarks share: a clock, their arguments, and how they end and
+ * tell.
  *
  *     rows = bench_number(argc, argv, 1);
  *     start_s = bench_now_s();
  *     ...
  *     bench_tell("rows_per_s", (double)rows / (bench_now_s() - start_s));
  *
- * A program prints its figures as lines of NAME VALUE, which the harness reads, and exits 0 only when it has checked that
- * the work was really done.
+ * A program prints its figures as lines of NAME VALUE, which the harness reads, and exits 0 only
+ * when it has checked that the work was really done.
  */
 #ifndef BENCH_BENCHKIT_H
 #define BENCH_BENCHKIT_H

@@ -3,9 +3,9 @@
  *
  *     commands_inside ROWS AT_ONCE PROGRAM [JOURNAL]
  *
- * What `weir run -jAT_ONCE -- PROGRAM` does for rows that are their own numbers, without its reading and writing: each row is a run of the program, whose
- * output is captured, and whose result comes in order with its record; with JOURNAL it is in that file before it is
- * delivered.
+ * What `weir run -jAT_ONCE -- PROGRAM` does for rows that are their own numbers, without its
+ * reading and writing: each row is a run of the program, whose output is captured, and whose result
+ * comes in order with its record; with JOURNAL it is in that file before it is delivered.
  */
 #include "benchkit.h"
 

@@ -1,10 +1,11 @@
 /*
- * POSTs by a bare libcurl multi loop: handles that are used again, nothing kept of the answers but their number.
+ * POSTs by a bare libcurl multi loop: handles that are used again, nothing kept of the answers but
+ * their number.
  *
  *     http_libcurl URL ROWS IN_FLIGHT BODY_FILE
  *
- * The least that a client on libcurl can do: one body for all rows, no input, no output, no retries, no order. It waits
- * with curl_multi_poll, the usual way.
+ * The least that a client on libcurl can do: one body for all rows, no input, no output, no
+ * retries, no order. It waits with curl_multi_poll, the usual way.
  */
 #include "benchkit.h"
 

@@ -1,5 +1,6 @@
 /*
- * How often the disk can be made to keep something: 4 KiB written, fdatasync, again, for about a second.
+ * How often the disk can be made to keep something: 4 KiB written, fdatasync, again, for about a
+ * second.
  *
  *     journal_fdatasync FOLDER
  *

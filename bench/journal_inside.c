@@ -3,9 +3,10 @@
  *
  *     journal_inside FOLDER ROWS
  *
- * The library does not offer a journal yet, so this is linked with what is inside: the engine, two threads, and the same
- * store as `weir run` has, in a real file. A row gives 100 bytes. As in `weir run`, what has been delivered is marked
- * about once a second, which takes its output out of the journal again.
+ * The library does not offer a journal yet, so this is linked with what is inside: the engine, two
+ * threads, and the same store as `weir run` has, in a real file. A row gives 100 bytes. As in `weir
+ * run`, what has been delivered is marked about once a second, which takes its output out of the
+ * journal again.
  */
 #include "benchkit.h"
 

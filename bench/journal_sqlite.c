@@ -3,8 +3,8 @@
  *
  *     journal_sqlite FOLDER ROWS ROWS_PER_TRANSACTION
  *
- * The least that a durable record of a row costs with SQLite: a number and 100 bytes. What weir keeps of a row is more;
- * the goal says how much slower it may be for that.
+ * The least that a durable record of a row costs with SQLite: a number and 100 bytes. What weir
+ * keeps of a row is more; the goal says how much slower it may be for that.
  */
 #include "benchkit.h"
 

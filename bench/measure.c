@@ -3,9 +3,10 @@
  *
  *     measure REPORT COUNT COMMAND [ARGUMENT]...
  *
- * wall_s is the median of the runs, cpu_s (user and system time of the command and of the children it waited for) their
- * mean, rss_bytes the largest. It is a program of its own because the kernel counts the memory of whoever starts a
- * command as that command's peak: started from Python, nothing would ever be smaller than Python.
+ * wall_s is the median of the runs, cpu_s (user and system time of the command and of the children
+ * it waited for) their mean, rss_bytes the largest. It is a program of its own because the kernel
+ * counts the memory of whoever starts a command as that command's peak: started from Python,
+ * nothing would ever be smaller than Python.
  */
 #include "benchkit.h"
 

@@ -1,10 +1,11 @@
 /*
- * Rows from a file through a pool that answers at once, results in order to another file: what `weir run` does, without
- * a network, so that ten million rows are a matter of seconds.
+ * Rows from a file through a pool that answers at once, results in order to another file: what
+ * `weir run` does, without a network, so that ten million rows are a matter of seconds.
  *
  *     memory_weir INPUT OUTPUT WINDOW_ROWS
  *
- * One thread reads lines and adds them, the main one takes results and writes them; a result is its row's line.
+ * One thread reads lines and adds them, the main one takes results and writes them; a result is its
+ * row's line.
  */
 #include "benchkit.h"
 

@@ -1,11 +1,13 @@
 /*
- * Durable tasks through the registry: submitted, then taken, started and ended, with all their events.
+ * Durable tasks through the registry: submitted, then taken, started and ended, with all their
+ * events.
  *
  *     registry_inside FOLDER TASKS TASKS_PER_TRANSACTION
  *
- * A task has 100 bytes. First all are submitted, so many in one op, which is one transaction; nobody takes them yet, as in
- * a queue that has grown. Then each transaction takes the next ones and ends those of the one before: done, their START folded
- * in, as the clerk writes it when both have come before either was written.
+ * A task has 100 bytes. First all are submitted, so many in one op, which is one transaction;
+ * nobody takes them yet, as in a queue that has grown. Then each transaction takes the next ones
+ * and ends those of the one before: done, their START folded in, as the clerk writes it when both
+ * have come before either was written.
  */
 #include "benchkit.h"
 

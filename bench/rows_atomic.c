@@ -1,10 +1,11 @@
 /*
- * The limit for rows through two threads: one atomic addition hands out a row, one flag says that it is done.
+ * The limit for rows through two threads: one atomic addition hands out a row, one flag says that
+ * it is done.
  *
  *     rows_atomic ROWS
  *
- * All rows and results stand in memory from the start, nothing is bounded and nobody sleeps; no program that takes rows
- * from somewhere can do this. It says what the machine could do at most.
+ * All rows and results stand in memory from the start, nothing is bounded and nobody sleeps; no
+ * program that takes rows from somewhere can do this. It says what the machine could do at most.
  */
 #include "benchkit.h"
 

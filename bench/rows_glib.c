@@ -1,5 +1,6 @@
 /*
- * Rows through GLib's thread pool: two threads of its own, results back over a GAsyncQueue, put in order by the taker.
+ * Rows through GLib's thread pool: two threads of its own, results back over a GAsyncQueue, put in
+ * order by the taker.
  *
  *     rows_glib ROWS
  */

@@ -1,5 +1,6 @@
 /*
- * Rows through libuv's thread pool: uv_queue_work, 1,024 at once, results put in order on the loop's thread.
+ * Rows through libuv's thread pool: uv_queue_work, 1,024 at once, results put in order on the
+ * loop's thread.
  *
  *     UV_THREADPOOL_SIZE=2 rows_libuv ROWS
  */

@@ -1,10 +1,11 @@
 /*
- * Rows through two threads by hand: one mutex, two condition variables, a ring of 1,024 rows that puts them in order.
+ * Rows through two threads by hand: one mutex, two condition variables, a ring of 1,024 rows that
+ * puts them in order.
  *
  *     rows_ring ROWS
  *
- * What a careful engineer writes in an hour in place of a library: correct, in order, bounded, and nothing besides: no
- * metadata, no retries, no statistics.
+ * What a careful engineer writes in an hour in place of a library: correct, in order, bounded, and
+ * nothing besides: no metadata, no retries, no statistics.
  */
 #include "benchkit.h"
 

@@ -3,9 +3,9 @@
  *
  *     rows_weir ROWS
  *
- * One thread adds, an array at a time, another takes; each row carries 8 bytes and gives 8 bytes back, and comes with all
- * of its metadata, some of which is read and checked. Two threads of the pool, and the engine's own, share the processors
- * with both.
+ * One thread adds, an array at a time, another takes; each row carries 8 bytes and gives 8 bytes
+ * back, and comes with all of its metadata, some of which is read and checked. Two threads of the
+ * pool, and the engine's own, share the processors with both.
  */
 #include "benchkit.h"
 

@@ -3,10 +3,11 @@
  *
  *     schedule_inside POLICY QUEUED TENANTS DECISIONS [NEEDS]
  *
- * POLICY is fifo, priority, skill or fair-share. QUEUED tasks wait, of TENANTS tenants and four priorities each, at random, and
- * 64 run in four pools of 16. A decision is all that one task causes: the end of one that ran, with its permit, a new task that is
- * added to the line of a tenant at random, the choice, and the start with a permit. So as many wait all the time. With NEEDS so many
- * different needs of memory: kinds, which are each looked at for themselves.
+ * POLICY is fifo, priority, skill or fair-share. QUEUED tasks wait, of TENANTS tenants and four
+ * priorities each, at random, and 64 run in four pools of 16. A decision is all that one task
+ * causes: the end of one that ran, with its permit, a new task that is added to the line of a
+ * tenant at random, the choice, and the start with a permit. So as many wait all the time. With
+ * NEEDS so many different needs of memory: kinds, which are each looked at for themselves.
  */
 #include "benchkit.h"
 

@@ -1,9 +1,11 @@
 /*
- * Durable tasks over HTTP, in bulk: uploaded as NDJSON in one request while the pool is disabled, then run by it.
+ * Durable tasks over HTTP, in bulk: uploaded as NDJSON in one request while the pool is disabled,
+ * then run by it.
  *
  *     serve_bulk SOCKET TASKS [only]      with "only" they are not run
  *
- * Each payload has 100 bytes. The text is made before the clock starts: the client's own time is no part of it.
+ * Each payload has 100 bytes. The text is made before the clock starts: the client's own time is no
+ * part of it.
  */
 #include "servekit.h"
 

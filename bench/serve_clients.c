@@ -1,5 +1,6 @@
 /*
- * Many clients, each of which submits one task a request and waits for the answer before the next: durable one by one.
+ * Many clients, each of which submits one task a request and waits for the answer before the next:
+ * durable one by one.
  *
  *     serve_clients SOCKET CLIENTS TASKS
  */

@@ -1,11 +1,13 @@
 /*
- * From a submit to the start of its attempt, on a daemon that has nothing else to do, beside one fdatasync.
+ * From a submit to the start of its attempt, on a daemon that has nothing else to do, beside one
+ * fdatasync.
  *
  *     serve_latency SOCKET FIFO FOLDER TIMES
  *
- * The worker (worker_echo json FIFO) writes into FIFO when it read a request, by the clock that both share. The other clock stops
- * there, so what counts is: the request goes out, is read, made durable, chosen, recorded as started, given to the worker. In
- * between as many times 4 KiB are written into a file of FOLDER and synced.
+ * The worker (worker_echo json FIFO) writes into FIFO when it read a request, by the clock that
+ * both share. The other clock stops there, so what counts is: the request goes out, is read, made
+ * durable, chosen, recorded as started, given to the worker. In between as many times 4 KiB are
+ * written into a file of FOLDER and synced.
  */
 #include "servekit.h"
 

@@ -1,10 +1,12 @@
 /*
- * Those who look on while a daemon works: followers of its events, and clients that ask for its status, so many a second.
+ * Those who look on while a daemon works: followers of its events, and clients that ask for its
+ * status, so many a second.
  *
  *     serve_load SOCKET FOLLOWERS ASKS_PER_SECOND
  *
- * Says "ready" on standard error once all followers have had their head of an answer, and stops at the end of standard input.
- * Then it tells how many bytes of events each follower has had at least, and how many requests were answered a second.
+ * Says "ready" on standard error once all followers have had their head of an answer, and stops at
+ * the end of standard input. Then it tells how many bytes of events each follower has had at least,
+ * and how many requests were answered a second.
  */
 #include "servekit.h"
 

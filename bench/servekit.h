@@ -1,11 +1,13 @@
 /*
- * What the clients of `weir serve` share: a connection to its Unix socket, and one answer of HTTP at a time.
+ * What the clients of `weir serve` share: a connection to its Unix socket, and one answer of HTTP
+ * at a time.
  *
  *     fd = serve_connect("/run/weir.sock");
  *     serve_send(fd, request, request_len);
  *     status = serve_answer(fd, &in);         // the body is in.body, NUL-terminated
  *
- * It knows what the daemon's own server says (Content-Length always, but for streams), and no more of HTTP.
+ * It knows what the daemon's own server says (Content-Length always, but for streams), and no more
+ * of HTTP.
  */
 #ifndef BENCH_SERVEKIT_H
 #define BENCH_SERVEKIT_H

@@ -1,10 +1,11 @@
 /*
- * The limit for running commands: a bare vfork loop on several threads, which captures nothing, keeps no order and looks
- * at nothing but the exit status.
+ * The limit for running commands: a bare vfork loop on several threads, which captures nothing,
+ * keeps no order and looks at nothing but the exit status.
  *
  *     spawn_limit ROWS THREADS PROGRAM
  *
- * The program is given the number of the row as its argument, as the other sides do: /bin/true does more with one.
+ * The program is given the number of the row as its argument, as the other sides do: /bin/true does
+ * more with one.
  */
 #include "benchkit.h"
 

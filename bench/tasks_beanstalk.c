@@ -1,5 +1,6 @@
 /*
- * Jobs of 100 bytes in a beanstalkd, over one connection with so many commands in one write: put; reserved and deleted.
+ * Jobs of 100 bytes in a beanstalkd, over one connection with so many commands in one write: put;
+ * reserved and deleted.
  *
  *     tasks_beanstalk PORT JOBS AT_ONCE
  */

@@ -3,9 +3,9 @@
  *
  *     tasks_sqlite FOLDER TASKS TASKS_PER_TRANSACTION
  *
- * What somebody writes who needs a queue and nothing else: put in; claimed, so many at a time (a SELECT and then an UPDATE of
- * each, in one transaction, which is four times as fast as an UPDATE with a subquery); finished, in another one. No
- * events, no attempts, no lines.
+ * What somebody writes who needs a queue and nothing else: put in; claimed, so many at a time (a
+ * SELECT and then an UPDATE of each, in one transaction, which is four times as fast as an UPDATE
+ * with a subquery); finished, in another one. No events, no attempts, no lines.
  */
 #include "benchkit.h"
 

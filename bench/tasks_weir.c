@@ -1,5 +1,6 @@
 /*
- * Durable tasks through the library: submitted in bulk, then run by threads that do nothing, all with events.
+ * Durable tasks through the library: submitted in bulk, then run by threads that do nothing, all
+ * with events.
  *
  *     tasks_weir FILE TASKS GROUP [THREADS]
  */

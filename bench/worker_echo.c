@@ -5,8 +5,8 @@
  *     worker_echo json    docs/worker-protocol.md: the args as the result; takes 64 requests at once. A path behind it is
  *                         of a FIFO, which gets the time that each request came at: a double, seconds of CLOCK_MONOTONIC
  *
- * Frames have 4 bytes of length, the highest first. It reads what there is, however many frames that are, and answers all of
- * them in one write. With "json" the command "die" ends it at once.
+ * Frames have 4 bytes of length, the highest first. It reads what there is, however many frames
+ * that are, and answers all of them in one write. With "json" the command "die" ends it at once.
  */
 #include "benchkit.h"
 

@@ -6,10 +6,11 @@
  *     workers_inside ECHO sessions COUNT LOOK_UPS
  *     workers_inside ECHO talk COUNT REQUESTS
  *
- * rows: one thread adds, another takes, in order; each row's args are a JSON string of BYTES bytes, and its result must be
- * the same. With PER_S a row is added each so often, and the time from there to its result in hand is told. kill: a worker
- * dies of a request; how long until the next one is served, beside how long the same program takes to start and answer.
- * sessions: finds one of so many bound sessions. talk: what a whole request costs of which each is of one of so many, taken
+ * rows: one thread adds, another takes, in order; each row's args are a JSON string of BYTES bytes,
+ * and its result must be the same. With PER_S a row is added each so often, and the time from there
+ * to its result in hand is told. kill: a worker dies of a request; how long until the next one is
+ * served, beside how long the same program takes to start and answer. sessions: finds one of so
+ * many bound sessions. talk: what a whole request costs of which each is of one of so many, taken
  * at random, one request at a time.
  */
 #include "benchkit.h"

@@ -1,11 +1,12 @@
 /*
- * The limit: a bare poll loop that sends frames to workers and takes them back, and does nothing else with them.
+ * The limit: a bare poll loop that sends frames to workers and takes them back, and does nothing
+ * else with them.
  *
  *     workers_loop ECHO KIND BYTES MESSAGES WORKERS DEPTH [PER_S]
  *
- * ECHO is worker_echo, run as raw; KIND is pipe or socketpair: what joins it to its workers. DEPTH messages are in flight
- * to each worker. With PER_S one message is sent each so often to whoever is free, which shows how long a round trip takes
- * by itself.
+ * ECHO is worker_echo, run as raw; KIND is pipe or socketpair: what joins it to its workers. DEPTH
+ * messages are in flight to each worker. With PER_S one message is sent each so often to whoever is
+ * free, which shows how long a round trip takes by itself.
  */
 #include "benchkit.h"
 

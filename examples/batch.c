@@ -3,8 +3,8 @@
  *
  *     cc batch.c $(pkg-config --cflags --libs weir) -o batch && ./batch
  *
- * Four threads work on ten rows. The results come back in the order of the rows, whatever the order in which they were
- * done, and a row that failed keeps its place.
+ * Four threads work on ten rows. The results come back in the order of the rows, whatever the order
+ * in which they were done, and a row that failed keeps its place.
  */
 #include <stdio.h>
 #include <string.h>

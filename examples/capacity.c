@@ -1,9 +1,11 @@
 /*
- * A service that is often full: rows are refused, wait, and are tried again, and none of them fails for it.
+ * A service that is often full: rows are refused, wait, and are tried again, and none of them fails
+ * for it.
  *
- * The callback only says what happened (weir_answer_capacity). The rest is the pool's business: the refused row gives its
- * place away and is tried again, the throttle finds out how much the service bears and keeps to it, and a refusal never
- * counts against max_attempts. In a real program the callback would say so for the statuses 429, 503 and 529.
+ * The callback only says what happened (weir_answer_capacity). The rest is the pool's business: the
+ * refused row gives its place away and is tried again, the throttle finds out how much the service
+ * bears and keeps to it, and a refusal never counts against max_attempts. In a real program the
+ * callback would say so for the statuses 429, 503 and 529.
  */
 #include <pthread.h>
 #include <stdio.h>

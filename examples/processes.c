@@ -1,11 +1,13 @@
 /*
- * Work that other programs do: a pool of worker processes that stay, and a pool of commands that come and go.
+ * Work that other programs do: a pool of worker processes that stay, and a pool of commands that
+ * come and go.
  *
  *     build/examples/processes                       # from the top of the source tree
  *     build/examples/processes python3 my_worker.py  # with a worker of your own
  *
- * The worker reads requests and writes answers in frames (docs/worker-protocol.md). It is started once, and asked as often as
- * there is work. Here it gets a batch of rows, then one call by itself, and at the end the pool says what became of it.
+ * The worker reads requests and writes answers in frames (docs/worker-protocol.md). It is started
+ * once, and asked as often as there is work. Here it gets a batch of rows, then one call by itself,
+ * and at the end the pool says what became of it.
  */
 #include <inttypes.h>
 #include <stdio.h>

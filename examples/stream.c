@@ -1,8 +1,10 @@
 /*
- * Stream rows through a pool: one thread adds, another takes, and the batch never holds more than its window.
+ * Stream rows through a pool: one thread adds, another takes, and the batch never holds more than
+ * its window.
  *
- * That is how ten million rows need no more memory than a thousand: weir_batch_add waits while the window is full, and
- * taking results makes room. A single thread can do both in turn, with wait = false: on WEIR_E_AGAIN it takes a result.
+ * That is how ten million rows need no more memory than a thousand: weir_batch_add waits while the
+ * window is full, and taking results makes room. A single thread can do both in turn, with wait =
+ * false: on WEIR_E_AGAIN it takes a result.
  */
 #include <inttypes.h>
 #include <pthread.h>

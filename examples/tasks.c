@@ -1,10 +1,12 @@
 /*
- * Durable tasks: what was submitted is done, also by the next run of the program when this one is killed.
+ * Durable tasks: what was submitted is done, also by the next run of the program when this one is
+ * killed.
  *
  *     build/examples/tasks                  # a registry in a temporary file, removed at the end
  *     build/examples/tasks orders.db        # one that stays: kill it, run it again, and see that it goes on
  *
- * Three parts of an order are packed, in any order; it is sent when all of them are. One part fails at first, and is tried again.
+ * Three parts of an order are packed, in any order; it is sent when all of them are. One part fails
+ * at first, and is tried again.
  */
 #include <inttypes.h>
 #include <stdatomic.h>

@@ -5,9 +5,10 @@
  *     weir run --worker './echo' -j 2 rows.jsonl          one request at a time to each of 2 workers
  *     weir run --worker './echo 16' -j 2 rows.jsonl       it says that it takes 16 at once
  *
- * The protocol is in docs/worker-protocol.md. This file is to begin from: put your work where echo() is. It reads what has
- * come, answers all whole requests among it, and writes the answers in one piece; so several requests in flight cost it
- * little more than one. A row is not parsed, only found: the tiny reader of JSON below steps over values.
+ * The protocol is in docs/worker-protocol.md. This file is to begin from: put your work where
+ * echo() is. It reads what has come, answers all whole requests among it, and writes the answers in
+ * one piece; so several requests in flight cost it little more than one. A row is not parsed, only
+ * found: the tiny reader of JSON below steps over values.
  */
 #include <errno.h>
 #include <stdbool.h>

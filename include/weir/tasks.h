@@ -1,6 +1,6 @@
 /*
- * Durable tasks: a registry in a file, and pools that work on what is in it. What was submitted is done, through crashes and
- * restarts, and its record is kept.
+ * Durable tasks: a registry in a file, and pools that work on what is in it. What was submitted is
+ * done, through crashes and restarts, and its record is kept.
  *
  *     weir_tasks_options_init(&options);
  *     options.path = "tasks.db";
@@ -15,8 +15,9 @@
  *     weir_task_info_free(&info);
  *     weir_tasks_close(tasks, 1000, &err);                      // before weir_close()
  *
- * An attempt at a task may run more than once when the program is killed while it runs; its result is recorded once. Any
- * thread may call anything here, but for what is said. `weir serve` (a daemon with an API over HTTP) stands on the same.
+ * An attempt at a task may run more than once when the program is killed while it runs; its result
+ * is recorded once. Any thread may call anything here, but for what is said. `weir serve` (a daemon
+ * with an API over HTTP) stands on the same.
  */
 #ifndef WEIR_TASKS_H
 #define WEIR_TASKS_H
@@ -53,8 +54,8 @@ struct weir_tasks_options {
 WEIR_API void weir_tasks_options_init(struct weir_tasks_options *options);
 
 /*
- * Opens the registry; one for each engine. WEIR_E_BUSY: another program has it, or the engine has one. WEIR_E_CONFLICT: the
- * file is no registry, or of another version.
+ * Opens the registry; one for each engine. WEIR_E_BUSY: another program has it, or the engine has
+ * one. WEIR_E_CONFLICT: the file is no registry, or of another version.
  */
 WEIR_API WEIR_MUST_CHECK enum weir_status weir_tasks_open(struct weir_engine *engine,
                                                           const struct weir_tasks_options *options,
@@ -70,8 +71,9 @@ struct weir_task_pool_options {
 WEIR_API void weir_task_pool_options_init(struct weir_task_pool_options *options);
 
 /*
- * A pool of threads that work on tasks: row->data is the task's, row->key its key (or its id as text). options.pool.name is what tasks
- * name it by; it is not shared with batches. It lives as long as the tasks are open.
+ * A pool of threads that work on tasks: row->data is the task's, row->key its key (or its id as
+ * text). options.pool.name is what tasks name it by; it is not shared with batches. It lives as
+ * long as the tasks are open.
  */
 WEIR_API WEIR_MUST_CHECK enum weir_status
 weir_tasks_pool_thread(struct weir_tasks *tasks, const struct weir_task_pool_options *options,
@@ -103,8 +105,9 @@ struct weir_task {
 WEIR_API void weir_task_init(struct weir_task *task);
 
 /*
- * Submits `count` tasks (1 to 100,000), all or none; durable when it returns WEIR_OK. ret_ids: count of them; may be NULL. WEIR_E_INVALID: one of
- * them is wrong, the message says which; WEIR_E_IO: the registry does not take it.
+ * Submits `count` tasks (1 to 100,000), all or none; durable when it returns WEIR_OK. ret_ids:
+ * count of them; may be NULL. WEIR_E_INVALID: one of them is wrong, the message says which;
+ * WEIR_E_IO: the registry does not take it.
  */
 WEIR_API WEIR_MUST_CHECK enum weir_status weir_tasks_submit(struct weir_tasks *tasks,
                                                             const struct weir_task *task,
@@ -145,8 +148,8 @@ WEIR_API WEIR_MUST_CHECK enum weir_status weir_tasks_get(struct weir_tasks *task
                                                          struct weir_task_info *ret,
                                                          struct weir_error *err);
 /*
- * The same, once it is done, failed or cancelled. timeout_ms < 0: for as long as it takes. WEIR_E_AGAIN: the time was up;
- * WEIR_E_SHUTDOWN: the tasks are being closed.
+ * The same, once it is done, failed or cancelled. timeout_ms < 0: for as long as it takes.
+ * WEIR_E_AGAIN: the time was up; WEIR_E_SHUTDOWN: the tasks are being closed.
  */
 WEIR_API WEIR_MUST_CHECK enum weir_status weir_tasks_wait(struct weir_tasks *tasks, uint64_t id,
                                                           int64_t timeout_ms,
@@ -156,9 +159,10 @@ WEIR_API WEIR_MUST_CHECK enum weir_status weir_tasks_wait(struct weir_tasks *tas
 WEIR_API void weir_task_info_free(struct weir_task_info *info);
 
 /*
- * Takes a task that waits; of one that runs, ends the attempt: it is cancelled when that has ended, unless that is done or has failed
- * for good first. Durable when it returns WEIR_OK: the task does not run again, also after a crash. WEIR_E_END: there is none;
- * WEIR_E_CONFLICT: it has ended; WEIR_E_IO: the registry does not take it, and nothing has changed.
+ * Takes a task that waits; of one that runs, ends the attempt: it is cancelled when that has ended,
+ * unless that is done or has failed for good first. Durable when it returns WEIR_OK: the task does
+ * not run again, also after a crash. WEIR_E_END: there is none; WEIR_E_CONFLICT: it has ended;
+ * WEIR_E_IO: the registry does not take it, and nothing has changed.
  */
 WEIR_API enum weir_status weir_tasks_cancel(struct weir_tasks *tasks, uint64_t id,
                                             struct weir_error *err);
@@ -177,8 +181,9 @@ WEIR_API enum weir_status weir_tasks_get_stats(struct weir_tasks *tasks,
                                                struct weir_error *err);
 
 /*
- * Nothing starts any more. Running attempts get grace_ms; those that still run then are told to stop, their tasks are ready
- * again at the next start. Returns when all callbacks have returned. No other call may be under way. NULL: WEIR_OK.
+ * Nothing starts any more. Running attempts get grace_ms; those that still run then are told to
+ * stop, their tasks are ready again at the next start. Returns when all callbacks have returned. No
+ * other call may be under way. NULL: WEIR_OK.
  */
 WEIR_API enum weir_status weir_tasks_close(struct weir_tasks *tasks, int64_t grace_ms,
                                            struct weir_error *err);

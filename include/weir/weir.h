@@ -1,5 +1,6 @@
 /*
- * libweir: runs rows of work on a pool, exactly as fast as it can bear, and hands the results back in order.
+ * libweir: runs rows of work on a pool, exactly as fast as it can bear, and hands the results back
+ * in order.
  *
  *     struct weir_engine *engine;
  *     struct weir_pool *pool;
@@ -16,11 +17,12 @@
  *     weir_results_free(results);
  *     weir_close(engine, &err);
  *
- * Every function may be called from any thread, but for what is said at it. None of them prints, exits, installs a
- * signal handler or touches anything global. A NULL where an object is needed, an option out of its range, a call
- * after shutdown: an error with a message, never a crash. An object that was freed must not be used, as anywhere in C.
- * Durations in options are in milliseconds unless the name says otherwise; times in results are nanoseconds since the
- * Unix epoch. docs/library.md is the guide; examples/ has three short programs.
+ * Every function may be called from any thread, but for what is said at it. None of them prints,
+ * exits, installs a signal handler or touches anything global. A NULL where an object is needed, an
+ * option out of its range, a call after shutdown: an error with a message, never a crash. An object
+ * that was freed must not be used, as anywhere in C. Durations in options are in milliseconds
+ * unless the name says otherwise; times in results are nanoseconds since the Unix epoch.
+ * docs/library.md is the guide; examples/ has three short programs.
  */
 #ifndef WEIR_WEIR_H
 #define WEIR_WEIR_H
@@ -53,16 +55,18 @@ WEIR_API WEIR_MUST_CHECK enum weir_status
 weir_open(const struct weir_options *options, struct weir_engine **ret, struct weir_error *err);
 
 /*
- * From now on no new pool, batch or row is taken (WEIR_E_SHUTDOWN). Rows that wait end at once as cancelled, reason
- * shutdown_requested, whatever their backoff. wait: running attempts are let finish; else they are told to stop
- * (weir_answer_cancelled) and their rows end as cancelled. Returns when nothing runs any more. May be repeated.
+ * From now on no new pool, batch or row is taken (WEIR_E_SHUTDOWN). Rows that wait end at once as
+ * cancelled, reason shutdown_requested, whatever their backoff. wait: running attempts are let
+ * finish; else they are told to stop (weir_answer_cancelled) and their rows end as cancelled.
+ * Returns when nothing runs any more. May be repeated.
  */
 WEIR_API enum weir_status weir_shutdown(struct weir_engine *engine, bool wait,
                                         struct weir_error *err);
 
 /*
- * Shuts down without waiting for more than the callbacks that run, and frees the engine and its pools. WEIR_E_BUSY:
- * a batch is still open (nothing was done). NULL: WEIR_OK. No other call on the engine or its pools may be under way.
+ * Shuts down without waiting for more than the callbacks that run, and frees the engine and its
+ * pools. WEIR_E_BUSY: a batch is still open (nothing was done). NULL: WEIR_OK. No other call on the
+ * engine or its pools may be under way.
  */
 WEIR_API enum weir_status weir_close(struct weir_engine *engine, struct weir_error *err);
 
@@ -120,8 +124,8 @@ struct weir_row {
 struct weir_answer;
 
 /*
- * The row is done. output is copied; it may be NULL if len is 0. False: no memory, or output is NULL and len is not 0;
- * the row then fails, and its message says so.
+ * The row is done. output is copied; it may be NULL if len is 0. False: no memory, or output is
+ * NULL and len is not 0; the row then fails, and its message says so.
  */
 WEIR_API bool weir_answer_ok(struct weir_answer *answer, const void *output, size_t len);
 /* The service is full: the row will be tried again, and the pool slows down. message is copied; NULL: none. */
@@ -135,13 +139,15 @@ WEIR_API void weir_answer_failed(struct weir_answer *answer, bool retryable, int
 WEIR_API bool weir_answer_cancelled(const struct weir_answer *answer);
 
 /*
- * Does one row. Runs on a thread of the pool, on several at once; row is valid until it returns. It says how it went by
- * one of weir_answer_ok, _capacity and _failed (the last one counts); returning without any is the outcome "lost", which
- * is tried again like a retryable failure. It must not call weir_shutdown or weir_close, nor wait for its own batch. A
- * callback that ends its thread (pthread_exit) costs its row one attempt, outcome "lost", and nothing else.
+ * Does one row. Runs on a thread of the pool, on several at once; row is valid until it returns. It
+ * says how it went by one of weir_answer_ok, _capacity and _failed (the last one counts); returning
+ * without any is the outcome "lost", which is tried again like a retryable failure. It must not
+ * call weir_shutdown or weir_close, nor wait for its own batch. A callback that ends its thread
+ * (pthread_exit) costs its row one attempt, outcome "lost", and nothing else.
  *
- * A callback cannot be ended from outside. When its time is up (timeout, deadline) its row is judged without it, but its
- * place in the pool stays taken until it returns; weir_answer_cancelled tells it that it may.
+ * A callback cannot be ended from outside. When its time is up (timeout, deadline) its row is
+ * judged without it, but its place in the pool stays taken until it returns; weir_answer_cancelled
+ * tells it that it may.
  */
 typedef void (*weir_work_fn)(void *ctx, const struct weir_row *row, struct weir_answer *answer);
 
@@ -156,8 +162,9 @@ weir_pool_open_thread(struct weir_engine *engine, const struct weir_pool_options
 #define WEIR_THROTTLE_REASONS 32
 
 /*
- * For people and for programs, why a throttle did something: "refusals close together: the capacity fell" and
- * "capacity_fell". reason: 0 to WEIR_THROTTLE_REASONS - 1; NULL where there is none of that number.
+ * For people and for programs, why a throttle did something: "refusals close together: the capacity
+ * fell" and "capacity_fell". reason: 0 to WEIR_THROTTLE_REASONS - 1; NULL where there is none of
+ * that number.
  */
 WEIR_API const char *weir_throttle_reason_text(unsigned reason);
 WEIR_API const char *weir_throttle_reason_name(unsigned reason);
@@ -262,10 +269,11 @@ struct weir_results {
 };
 
 /*
- * Runs rows and waits for all of them. Every row has its result, in order; that some failed is not an error of the
- * call, nor that the engine was shut down or the batch stopped meanwhile (the rows that are left then end as cancelled). options may be NULL.
- * count 0 returns at once. *ret is to be freed with weir_results_free. WEIR_E_INVALID: a row is wrong; the message
- * has its number, and the rows before it may have been run. WEIR_E_SHUTDOWN: the engine was shut down before.
+ * Runs rows and waits for all of them. Every row has its result, in order; that some failed is not
+ * an error of the call, nor that the engine was shut down or the batch stopped meanwhile (the rows
+ * that are left then end as cancelled). options may be NULL. count 0 returns at once. *ret is to be
+ * freed with weir_results_free. WEIR_E_INVALID: a row is wrong; the message has its number, and the
+ * rows before it may have been run. WEIR_E_SHUTDOWN: the engine was shut down before.
  */
 WEIR_API WEIR_MUST_CHECK enum weir_status weir_run(struct weir_pool *pool,
                                                    const struct weir_row *rows, size_t count,
@@ -277,24 +285,27 @@ WEIR_API void weir_results_free(struct weir_results *results);
 /* ---- a batch, streamed ---- */
 
 /*
- * Any number of batches may be open on one pool; each has its own order, statistics and deadline. Rows may be added by
- * any threads (their order is the order of the calls); results are taken by one thread at a time.
+ * Any number of batches may be open on one pool; each has its own order, statistics and deadline.
+ * Rows may be added by any threads (their order is the order of the calls); results are taken by
+ * one thread at a time.
  */
 WEIR_API WEIR_MUST_CHECK enum weir_status weir_batch_open(struct weir_pool *pool,
                                                           const struct weir_batch_options *options,
                                                           struct weir_batch **ret,
                                                           struct weir_error *err);
 /*
- * Adds a row. When the window is full: waits for a result to be taken (wait), or says WEIR_E_AGAIN. A thread that both
- * adds and takes must not wait. WEIR_E_END: the batch was ended or stopped; WEIR_E_SHUTDOWN.
+ * Adds a row. When the window is full: waits for a result to be taken (wait), or says WEIR_E_AGAIN.
+ * A thread that both adds and takes must not wait. WEIR_E_END: the batch was ended or stopped;
+ * WEIR_E_SHUTDOWN.
  */
 WEIR_API WEIR_MUST_CHECK enum weir_status weir_batch_add(struct weir_batch *batch,
                                                          const struct weir_row *row, bool wait,
                                                          struct weir_error *err);
 /*
- * The same for many rows in one call, in their order: cheaper than one by one where their work takes less than some
- * microseconds. Without wait: as many as there is room for; WEIR_E_AGAIN: not all. *ret_added (may be NULL): how many were
- * added, the first ones, whatever is returned. WEIR_E_INVALID: the message has the number of the row, from 0.
+ * The same for many rows in one call, in their order: cheaper than one by one where their work
+ * takes less than some microseconds. Without wait: as many as there is room for; WEIR_E_AGAIN: not
+ * all. *ret_added (may be NULL): how many were added, the first ones, whatever is returned.
+ * WEIR_E_INVALID: the message has the number of the row, from 0.
  */
 WEIR_API WEIR_MUST_CHECK enum weir_status
 weir_batch_add_many(struct weir_batch *batch, const struct weir_row *rows, size_t count, bool wait,
@@ -302,17 +313,19 @@ weir_batch_add_many(struct weir_batch *batch, const struct weir_row *rows, size_
 /* No more rows come. */
 WEIR_API enum weir_status weir_batch_end(struct weir_batch *batch, struct weir_error *err);
 /*
- * The next result, as soon as it and all before it are done; valid until the next call of this function, or of
- * weir_batch_close. timeout_ms < 0: waits as long as it takes; 0: does not wait. WEIR_E_AGAIN: none came in time.
- * WEIR_E_END: there are no more. WEIR_E_NOMEM: a row found no memory, and the batch was stopped.
+ * The next result, as soon as it and all before it are done; valid until the next call of this
+ * function, or of weir_batch_close. timeout_ms < 0: waits as long as it takes; 0: does not wait.
+ * WEIR_E_AGAIN: none came in time. WEIR_E_END: there are no more. WEIR_E_NOMEM: a row found no
+ * memory, and the batch was stopped.
  */
 WEIR_API WEIR_MUST_CHECK enum weir_status weir_batch_next(struct weir_batch *batch,
                                                           int64_t timeout_ms,
                                                           const struct weir_result **ret,
                                                           struct weir_error *err);
 /*
- * Starts no more rows. Running ones finish, or are told to stop; results whose turn comes can still be taken. Rows that
- * did not run have no result, nor has any row behind the first of them. May be repeated.
+ * Starts no more rows. Running ones finish, or are told to stop; results whose turn comes can still
+ * be taken. Rows that did not run have no result, nor has any row behind the first of them. May be
+ * repeated.
  */
 WEIR_API enum weir_status weir_batch_stop(struct weir_batch *batch, bool cancel_running,
                                           struct weir_error *err);

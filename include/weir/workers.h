@@ -11,15 +11,17 @@
  *         printf("%.*s\n", (int)reply->output_len, reply->output);
  *     weir_reply_free(reply);
  *
- * A worker is any program that speaks docs/worker-protocol.md on its standard input and output; the pool starts it, waits
- * until it is ready, asks after its health, gives it one request at a time (or as many as it says that it takes), keeps
- * sessions with the worker that holds their state, and replaces it when it hangs, lies or dies. A command is started
- * anew for each attempt. Batches, results, throttles and statistics are those of weir/weir.h.
+ * A worker is any program that speaks docs/worker-protocol.md on its standard input and output; the
+ * pool starts it, waits until it is ready, asks after its health, gives it one request at a time
+ * (or as many as it says that it takes), keeps sessions with the worker that holds their state, and
+ * replaces it when it hangs, lies or dies. A command is started anew for each attempt. Batches,
+ * results, throttles and statistics are those of weir/weir.h.
  *
- * Processes are started in process groups of their own, with descriptors 0, 1 and 2 only. None outlives its pool: not
- * when the engine is closed, nor when the program that has it is killed. No signal handler is installed, and only
- * weir's own children are waited for. A program that ignores SIGCHLD, or waits for any child (waitpid(-1)), takes their
- * exit statuses from weir: such a command has failed, and its message says so. Linux 5.4 and later.
+ * Processes are started in process groups of their own, with descriptors 0, 1 and 2 only. None
+ * outlives its pool: not when the engine is closed, nor when the program that has it is killed. No
+ * signal handler is installed, and only weir's own children are waited for. A program that ignores
+ * SIGCHLD, or waits for any child (waitpid(-1)), takes their exit statuses from weir: such a
+ * command has failed, and its message says so. Linux 5.4 and later.
  */
 #ifndef WEIR_WORKERS_H
 #define WEIR_WORKERS_H
@@ -85,9 +87,10 @@ struct weir_process_options {
 WEIR_API void weir_process_options_init(struct weir_process_options *options);
 
 /*
- * A pool of options->size workers. It lives as long as the engine. A row's data is the request's `args`: one JSON value;
- * other data is refused when it is added (WEIR_E_INVALID). A row may name a session. Does not wait for the workers to be
- * ready: what cannot start shows in weir_pool_workers() and, after five failed starts in a row, in the breaker.
+ * A pool of options->size workers. It lives as long as the engine. A row's data is the request's
+ * `args`: one JSON value; other data is refused when it is added (WEIR_E_INVALID). A row may name a
+ * session. Does not wait for the workers to be ready: what cannot start shows in
+ * weir_pool_workers() and, after five failed starts in a row, in the breaker.
  */
 WEIR_API WEIR_MUST_CHECK enum weir_status
 weir_pool_open_process(struct weir_engine *engine, const struct weir_pool_options *options,
@@ -118,10 +121,10 @@ struct weir_reply {
 };
 
 /*
- * One request to a worker of the pool, and its answer; waits for it. Retries and refusals as for a row. That the worker
- * reported an error, or that none was free within checkout_timeout_ms, is a reply, not an error of the call.
- * WEIR_E_INVALID: args are not JSON, the pool has no workers. WEIR_E_SHUTDOWN. Free *ret with weir_reply_free().
- * Any thread, but for the engine's callbacks.
+ * One request to a worker of the pool, and its answer; waits for it. Retries and refusals as for a
+ * row. That the worker reported an error, or that none was free within checkout_timeout_ms, is a
+ * reply, not an error of the call. WEIR_E_INVALID: args are not JSON, the pool has no workers.
+ * WEIR_E_SHUTDOWN. Free *ret with weir_reply_free(). Any thread, but for the engine's callbacks.
  */
 WEIR_API WEIR_MUST_CHECK enum weir_status weir_call(struct weir_pool *pool,
                                                     const struct weir_call *call,
@@ -186,9 +189,9 @@ WEIR_API enum weir_status weir_breaker_reset(struct weir_pool *pool, struct weir
 
 struct weir_command_options {
     /*
-     * Copied. The program, found by PATH, and its words; NULL at the end. "{}" in a word stands for the row's data, "{#}"
-     * for its number from 1, "{%}" for the place that it runs in, from 1. Without "{}" the data is one word more at the
-     * end, unless `on_stdin`. No shell is involved.
+     * Copied. The program, found by PATH, and its words; NULL at the end. "{}" in a word stands for
+     * the row's data, "{#}" for its number from 1, "{%}" for the place that it runs in, from 1.
+     * Without "{}" the data is one word more at the end, unless `on_stdin`. No shell is involved.
      */
     const char *const *argv;
     const char *const *env;    /* copied; additions to the environment, "NAME=value"; NULL: none */
@@ -203,10 +206,10 @@ struct weir_command_options {
 WEIR_API void weir_command_options_init(struct weir_command_options *options);
 
 /*
- * A pool of options->size places in which a command runs for each row: outcome ok when it exits with 0. A result's
- * output is its standard output, error_output its standard error, status its exit status or minus the number of the signal
- * that ended it. A timeout ends its whole process group. Data with a NUL byte in it cannot be a word: that row fails,
- * bad_row.
+ * A pool of options->size places in which a command runs for each row: outcome ok when it exits
+ * with 0. A result's output is its standard output, error_output its standard error, status its
+ * exit status or minus the number of the signal that ended it. A timeout ends its whole process
+ * group. Data with a NUL byte in it cannot be a word: that row fails, bad_row.
  */
 WEIR_API WEIR_MUST_CHECK enum weir_status
 weir_pool_open_command(struct weir_engine *engine, const struct weir_pool_options *options,

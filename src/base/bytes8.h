@@ -1,6 +1,7 @@
 /*
- * Several bytes looked at in one step, to get over the long plain stretches of strings quickly: sixteen where the
- * processor compares as many at once (SSE2, which every x86-64 has), else eight in a word.
+ * Several bytes looked at in one step, to get over the long plain stretches of strings quickly:
+ * sixteen where the processor compares as many at once (SSE2, which every x86-64 has), else eight
+ * in a word.
  *
  * The tests below are the classic "has a zero byte" trick: (w - 0x01..) & ~w has the high bit of
  * each zero byte set. A borrow may set bits above a byte that is found, never below it, so the

@@ -7,8 +7,9 @@
  *     idmap_remove(&map, id);
  *     idmap_free(&map);
  *
- * Open addressing with linear probing, at most half full; what is removed leaves no tombstone (the entries behind it move
- * up), so its cost does not grow with what has come and gone. The map does not own what it points to.
+ * Open addressing with linear probing, at most half full; what is removed leaves no tombstone (the
+ * entries behind it move up), so its cost does not grow with what has come and gone. The map does
+ * not own what it points to.
  */
 #ifndef BASE_IDMAP_H
 #define BASE_IDMAP_H
@@ -36,8 +37,9 @@ void *idmap_get(const struct idmap *m, uint64_t id);
 /* Returns what was there; NULL: nothing. */
 void *idmap_remove(struct idmap *m, uint64_t id);
 /*
- * Walks over all, in no order: i = 0 at first; NULL: there are no more. Nothing is put meanwhile; what it has just returned may be
- * removed, if i is counted back by one then. One may be returned twice so.
+ * Walks over all, in no order: i = 0 at first; NULL: there are no more. Nothing is put meanwhile;
+ * what it has just returned may be removed, if i is counted back by one then. One may be returned
+ * twice so.
  */
 void *idmap_next(const struct idmap *m, size_t *i);
 void idmap_free(struct idmap *m);

@@ -51,8 +51,9 @@ struct json_fault {
 bool json_check(struct slice text, struct json_fault *fault);
 
 /*
- * How many bytes the JSON value takes that text begins with; what follows it is not looked at. 0: there is none that
- * json_check() would pass; fault may be NULL. For whoever takes a text apart while it is checked, in one pass.
+ * How many bytes the JSON value takes that text begins with; what follows it is not looked at. 0:
+ * there is none that json_check() would pass; fault may be NULL. For whoever takes a text apart
+ * while it is checked, in one pass.
  */
 size_t json_check_value(struct slice text, struct json_fault *fault);
 

@@ -1,6 +1,7 @@
 /*
- * With n chains, 2^k <= n < 2^(k+1), the chain of a hash is its lower k + 1 bits where there is such a chain, else its
- * lower k bits. The next chain, number n, is split off from the one at n - 2^k.
+ * With n chains, 2^k <= n < 2^(k+1), the chain of a hash is its lower k + 1 bits where there is
+ * such a chain, else its lower k bits. The next chain, number n, is split off from the one at n -
+ * 2^k.
  */
 #include "base/map.h"
 

@@ -7,9 +7,10 @@
  *         ...
  *     map_remove(&m, &line->node);
  *
- * It grows by linear hashing (Litwin 1980): with each node that is put one chain is split in two, so that no call pays for
- * the growth of the whole, but for a copy of the array of chains (8 bytes for each node) when that has doubled. Where there
- * is no memory for it chains become longer; nothing fails. A map must not be moved in memory.
+ * It grows by linear hashing (Litwin 1980): with each node that is put one chain is split in two,
+ * so that no call pays for the growth of the whole, but for a copy of the array of chains (8 bytes
+ * for each node) when that has doubled. Where there is no memory for it chains become longer;
+ * nothing fails. A map must not be moved in memory.
  */
 #ifndef BASE_MAP_H
 #define BASE_MAP_H

@@ -3,7 +3,8 @@
  *
  *     nearest = nearest_name("prioritty", (const char *const[]){"pool", "priority", NULL});     // "priority"
  *
- * Near is few letters added, left out, changed or swapped, the fewer the shorter the word; or an abbreviation. No state.
+ * Near is few letters added, left out, changed or swapped, the fewer the shorter the word; or an
+ * abbreviation. No state.
  */
 #ifndef BASE_NEAREST_H
 #define BASE_NEAREST_H

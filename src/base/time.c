@@ -39,9 +39,10 @@ struct civil {
 };
 
 /*
- * The date of a day since the epoch: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
- * Years are counted from March, so that the leap day is a year's last, in eras of 400 years, which are all of one
- * length. gmtime_r says the same, but takes a lock and reads the time zone each time: each row of an output has four.
+ * The date of a day since the epoch: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms",
+ * civil_from_days. Years are counted from March, so that the leap day is a year's last, in eras of
+ * 400 years, which are all of one length. gmtime_r says the same, but takes a lock and reads the
+ * time zone each time: each row of an output has four.
  */
 static struct civil civil_of_day(int64_t day)
 {

@@ -1,5 +1,6 @@
 /*
- * The table of the flow options, their setters, the checks between them, and what they are in a pool.
+ * The table of the flow options, their setters, the checks between them, and what they are in a
+ * pool.
  */
 #include "cli/flow_options.h"
 

@@ -1,6 +1,7 @@
 /*
- * The flow options: how fast a pool is fed, how often a row is tried, how long it may take. The part of the options'
- * table that `weir run` and `weir simulate` share, so that what is tried in one is what runs in the other.
+ * The flow options: how fast a pool is fed, how often a row is tried, how long it may take. The
+ * part of the options' table that `weir run` and `weir simulate` share, so that what is tried in
+ * one is what runs in the other.
  *
  *     struct my_options { struct flow_options flow; ... };
  *     flow_options_init(&o->flow);

@@ -135,9 +135,9 @@ int cmd_help(int argc, char **argv)
 }
 
 /*
- * A caller may have closed descriptor 0, 1 or 2, and the next file that is opened, such as the journal, would get its
- * number and be written to as standard output. So each is filled with something that can only be used the wrong way
- * round: whoever reads or writes it gets an error.
+ * A caller may have closed descriptor 0, 1 or 2, and the next file that is opened, such as the
+ * journal, would get its number and be written to as standard output. So each is filled with
+ * something that can only be used the wrong way round: whoever reads or writes it gets an error.
  */
 static bool fill_standard_fds(void)
 {

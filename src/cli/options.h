@@ -8,15 +8,17 @@
  *     static const struct options_part parts[] = {{specs, sizeof specs / sizeof *specs, 0}};
  *     options_parse(&table, argc, argv, &my, &err)      // argv[0] is the command's own name
  *
- * A table has one part or several. A part that commands share counts its offsets from a struct of its own, which
- * each of them holds somewhere in `into`.
+ * A table has one part or several. A part that commands share counts its offsets from a struct of
+ * its own, which each of them holds somewhere in `into`.
  *
  * Understood: --name=value, --name value, -j8, -j 8, -qv (flags together), `--` (all that follows
- * is positional, or the rest of a table that has one), "-" (positional), and positional arguments between options. A
- * long name may not be abbreviated: an abbreviation that is unique today is another option tomorrow.
+ * is positional, or the rest of a table that has one), "-" (positional), and positional arguments
+ * between options. A long name may not be abbreviated: an abbreviation that is unique today is
+ * another option tomorrow.
  *
  * Everything stored points into argv, which must outlive it; lists grow by mem_realloc and are the
- * caller's. On failure `into` may be half filled in. Pure but for that memory; no thread of its own.
+ * caller's. On failure `into` may be half filled in. Pure but for that memory; no thread of its
+ * own.
  */
 #ifndef CLI_OPTIONS_H
 #define CLI_OPTIONS_H

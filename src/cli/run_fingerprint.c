@@ -2,8 +2,8 @@
  * Which options a resumed run must share with the run before; run_options.h has the rule.
  *
  * The names in the JSON are the options' own, sorted, so that a difference can be told as the user
- * would have typed it. Adding an option here makes journals of earlier versions differ in it only if
- * it is given: an absent member and one at its default mean the same.
+ * would have typed it. Adding an option here makes journals of earlier versions differ in it only
+ * if it is given: an absent member and one at its default mean the same.
  */
 #include "cli/run_options.h"
 
@@ -98,8 +98,8 @@ static void put_list(struct buf *out, const char *name, const struct option_list
 }
 
 /*
- * The members in the order of their names. Those of a kind are there for that kind alone, which is the same as at their
- * defaults in any other.
+ * The members in the order of their names. Those of a kind are there for that kind alone, which is
+ * the same as at their defaults in any other.
  */
 static void put_command(struct buf *out, const struct run_options *o)
 {

@@ -1,5 +1,6 @@
 /*
- * The kinds of runs: where rows go. As bits they say which options are for which (option_spec.only).
+ * The kinds of runs: where rows go. As bits they say which options are for which
+ * (option_spec.only).
  */
 #ifndef CLI_RUN_KIND_H
 #define CLI_RUN_KIND_H

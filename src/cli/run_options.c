@@ -1,6 +1,6 @@
 /*
- * What all runs share of the options of `weir run`: the table put together, which kind of run is meant, and the checks
- * between options.
+ * What all runs share of the options of `weir run`: the table put together, which kind of run is
+ * meant, and the checks between options.
  */
 #include "cli/run_options.h"
 
@@ -344,8 +344,9 @@ static bool is_given(const struct run_options *o, const char *name)
 }
 
 /*
- * Of commands and workers: as many as there are processors, and the AIMD throttle, which does nothing while nobody says
- * that he is full. The adaptive one looks at how long things take, which says nothing about programs of one's own.
+ * Of commands and workers: as many as there are processors, and the AIMD throttle, which does
+ * nothing while nobody says that he is full. The adaptive one looks at how long things take, which
+ * says nothing about programs of one's own.
  */
 static void fill_in_local(struct run_options *o)
 {

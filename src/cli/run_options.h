@@ -7,13 +7,14 @@
  *     if (o.help) run_options_help(&buf);
  *     run_options_free(&o);
  *
- * There are three kinds of runs, told by what is given: --url (http), --worker (long-lived processes), or a command
- * behind `--`. Options of one kind are refused in a run of another. The table, and what must hold between options, is
- * in a file for each kind: run_options_http.c, run_options_command.c, run_options_worker.c.
+ * There are three kinds of runs, told by what is given: --url (http), --worker (long-lived
+ * processes), or a command behind `--`. Options of one kind are refused in a run of another. The
+ * table, and what must hold between options, is in a file for each kind: run_options_http.c,
+ * run_options_command.c, run_options_worker.c.
  *
- * Strings point into argv (which must outlive the struct) unless said otherwise. Secrets: a header's
- * value, and a user and password in --url, are read once and kept in `headers`; the URL is kept
- * without them, argv is overwritten where they stood, and no function here ever shows one.
+ * Strings point into argv (which must outlive the struct) unless said otherwise. Secrets: a
+ * header's value, and a user and password in --url, are read once and kept in `headers`; the URL is
+ * kept without them, argv is overwritten where they stood, and no function here ever shows one.
  *
  * Pure but for reading the environment; one owner.
  */

@@ -1,6 +1,6 @@
 /*
- * The options of runs with a command: the table, and what must hold between them. Names and meanings are those of xargs
- * and GNU parallel where these have them.
+ * The options of runs with a command: the table, and what must hold between them. Names and
+ * meanings are those of xargs and GNU parallel where these have them.
  */
 #include "base/error.h"
 #include "base/mem.h"

@@ -1,5 +1,6 @@
 /*
- * The options of runs with --url: the table, its setters, and the checks between them. Secrets come in here.
+ * The options of runs with --url: the table, its setters, and the checks between them. Secrets come
+ * in here.
  */
 #include "base/error.h"
 #include "base/mem.h"

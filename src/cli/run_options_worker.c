@@ -1,5 +1,6 @@
 /*
- * The options of runs with long-lived workers: the table, and what must hold between them. The figures are design 5's.
+ * The options of runs with long-lived workers: the table, and what must hold between them. The
+ * figures are design 5's.
  */
 #include "base/error.h"
 #include "base/parse.h"

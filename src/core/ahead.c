@@ -1,23 +1,25 @@
 /*
  * Attempts that are handed over ahead: before there is a place for them.
  *
- * When an attempt takes a microsecond, handing over one for each that ends costs far more than the work: each time the
- * engine and a thread wake each other. So where attempts have lately been that short, and nothing spaces the
- * dispatches, some more than the pool's size are with the executor. It runs no more than `size` of them at once (P3) and
- * begins them in order (core/ports/executor.h), so no permit is needed for the others: when an attempt ends, its permit
+ * When an attempt takes a microsecond, handing over one for each that ends costs far more than the
+ * work: each time the engine and a thread wake each other. So where attempts have lately been that
+ * short, and nothing spaces the dispatches, some more than the pool's size are with the executor.
+ * It runs no more than `size` of them at once (P3) and begins them in order
+ * (core/ports/executor.h), so no permit is needed for the others: when an attempt ends, its permit
  * passes to the first that is ahead, which is the one that has begun in its place. So:
  *
  *     permits taken in a pool = slots in busy_slots;   slots in `ahead` only while all permits of the pool are taken
  *
- * Such a row is about to run, within microseconds; it does not wait for anything that would have to hold nothing (I4).
- * When that stops being true (an attempt took long, the service is full, a stop, a shutdown), what has not begun is
- * called in: cancelled at the executor, and ready again as if nothing had been.
+ * Such a row is about to run, within microseconds; it does not wait for anything that would have to
+ * hold nothing (I4). When that stops being true (an attempt took long, the service is full, a stop,
+ * a shutdown), what has not begun is called in: cancelled at the executor, and ready again as if
+ * nothing had been.
  */
 #include "core/internal.h"
 
 /*
- * Attempts count as short below this, where the executor says nothing else: then all that are ahead of a place are done
- * within milliseconds.
+ * Attempts count as short below this, where the executor says nothing else: then all that are ahead
+ * of a place are done within milliseconds.
  */
 #define AHEAD_WORK_NS_MAX (50 * NS_PER_US)
 /* One that was merely interrupted must not count for too long: for no more than so many short ones. */

@@ -4,12 +4,13 @@
  *     if ((k = alike_failed(&a, &task->answer, task->index))) ... say so: k->count of them, the first are k->first
  *     alike_succeeded(&a);
  *
- * The same way: the same outcome and reason, the same status, and the same beginning of the message, in which every number
- * counts as the same. Many: ALIKE_IN_A_ROW in the order of finishing with nothing in between, or ALIKE_IN_ALL. From then
- * on a kind is told again each time that its count has doubled, so that a million failures are some twenty words.
+ * The same way: the same outcome and reason, the same status, and the same beginning of the
+ * message, in which every number counts as the same. Many: ALIKE_IN_A_ROW in the order of finishing
+ * with nothing in between, or ALIKE_IN_ALL. From then on a kind is told again each time that its
+ * count has doubled, so that a million failures are some twenty words.
  *
- * Limits (I8): ALIKE_KINDS kinds are counted; another one takes the place of the one with the least count. Pure, fixed
- * size.
+ * Limits (I8): ALIKE_KINDS kinds are counted; another one takes the place of the one with the least
+ * count. Pure, fixed size.
  */
 #ifndef CORE_ALIKE_H
 #define CORE_ALIKE_H

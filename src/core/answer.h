@@ -2,10 +2,10 @@
  * What an attempt gave: the one thing that an executor reports, and what a result keeps of its last
  * attempt.
  *
- * Owner: whoever holds the struct owns message, output, errput and request_id (answer_clear frees all
- * four). A small output lives in the struct itself, so that the commonest answers of very short
- * work need no memory of their own; that is why a struct is moved by answer_move() only. A large one may
- * live elsewhere than in memory (a mapped file), and then says how it is freed.
+ * Owner: whoever holds the struct owns message, output, errput and request_id (answer_clear frees
+ * all four). A small output lives in the struct itself, so that the commonest answers of very short
+ * work need no memory of their own; that is why a struct is moved by answer_move() only. A large
+ * one may live elsewhere than in memory (a mapped file), and then says how it is freed.
  */
 #ifndef CORE_ANSWER_H
 #define CORE_ANSWER_H
@@ -67,8 +67,9 @@ void answer_take_output(struct core_answer *a, char *output, size_t len);
 /* Gives it what the work wrote beside its output, had and freed in the same way. */
 void answer_take_errput(struct core_answer *a, char *errput, size_t len);
 /*
- * An answer is plain when it says no more than "done well": an output perhaps (in memory), but no message, no advice, no
- * request id, no tokens, nothing written beside the output. Moves such an answer to one that is as after answer_init(), touching no more of the two than is needed. False:
+ * An answer is plain when it says no more than "done well": an output perhaps (in memory), but no
+ * message, no advice, no request id, no tokens, nothing written beside the output. Moves such an
+ * answer to one that is as after answer_init(), touching no more of the two than is needed. False:
  * it is not plain; nothing has changed.
  */
 bool answer_move_plain(struct core_answer *to, struct core_answer *from);

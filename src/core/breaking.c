@@ -7,8 +7,9 @@
  *     succeeded   an answer, also one that the row is wrong
  *     dropped     it says nothing: refused for lack of capacity, cancelled, a deadline, not begun after all
  *
- * Workers that cannot start strike it, and the recovery table may open it. While it is open, what is ready goes to the
- * fallback pool, if that one works; else it waits, or fails at once when the pool says so.
+ * Workers that cannot start strike it, and the recovery table may open it. While it is open, what
+ * is ready goes to the fallback pool, if that one works; else it waits, or fails at once when the
+ * pool says so.
  */
 #include "core/internal.h"
 

@@ -1,5 +1,6 @@
 /*
- * The invariants (docs/INVARIANTS.md), checked over everything. Slow; for tests, the simulator and debug builds.
+ * The invariants (docs/INVARIANTS.md), checked over everything. Slow; for tests, the simulator and
+ * debug builds.
  */
 #include "core/internal.h"
 

@@ -1,17 +1,19 @@
 /*
  * Which row runs next, and starting it.
  *
- * A permit that is free goes to the pool's batches in turn, so that a batch of ten rows is not stuck behind one of a
- * million. Within a batch a retry that is ready goes first, the least index before others: it is what holds up the
- * order; then the rows as they came.
+ * A permit that is free goes to the pool's batches in turn, so that a batch of ten rows is not
+ * stuck behind one of a million. Within a batch a retry that is ready goes first, the least index
+ * before others: it is what holds up the order; then the rows as they came.
  *
- * A row that waits after a refusal holds no permit (P5), so each free permit could send the next new row into the
- * same full service, until the whole window had been refused and came back in waves: nearly all requests refused,
- * hardly any work done. So new rows are held back while the rows that run and the rows that wait so are more than the
- * pool has places, by CROWDING_ROWS_MAX; whatever succeeds lets the next one in.
+ * A row that waits after a refusal holds no permit (P5), so each free permit could send the next
+ * new row into the same full service, until the whole window had been refused and came back in
+ * waves: nearly all requests refused, hardly any work done. So new rows are held back while the
+ * rows that run and the rows that wait so are more than the pool has places, by CROWDING_ROWS_MAX;
+ * whatever succeeds lets the next one in.
  *
- * Outputs wait in memory for the store, for their turn and for whoever takes them. While a batch holds more of them
- * than its output_bytes, it starts nothing but the row that all others wait for (I8).
+ * Outputs wait in memory for the store, for their turn and for whoever takes them. While a batch
+ * holds more of them than its output_bytes, it starts nothing but the row that all others wait for
+ * (I8).
  */
 #include "core/internal.h"
 
@@ -358,8 +360,8 @@ struct instant choose_when_open(struct core_pool *p, const struct core_task *t, 
 }
 
 /*
- * Starts what may start in one pool, `most` attempts at most. Returns when the gate opens next; NEVER: the pool waits for
- * something else.
+ * Starts what may start in one pool, `most` attempts at most. Returns when the gate opens next;
+ * NEVER: the pool waits for something else.
  */
 static struct instant start_rows(struct core_pool *p, size_t most, struct instant now)
 {

@@ -1,6 +1,6 @@
 /*
- * A walk in depth with a stack of its own: tasks of a chain of 10,000 stand on it together, and a circle is what stands
- * on it from the task that is met again.
+ * A walk in depth with a stack of its own: tasks of a chain of 10,000 stand on it together, and a
+ * circle is what stands on it from the task that is met again.
  */
 #include "core/depend.h"
 

@@ -1,17 +1,19 @@
 /*
  * The desk: tasks of the registry, from ready to ended.
  *
- * Between three that know nothing of each other: the registry (core/ports/registry.h), which remembers every task, the schedule
- * (core/schedule/schedule.h), which chooses, and the dispatcher (core/dispatcher.h), which runs attempts in pools. The desk keeps a
- * window of the ready tasks in memory, offers what is chosen to its pool, judges what came of it, and writes each step to the registry:
+ * Between three that know nothing of each other: the registry (core/ports/registry.h), which
+ * remembers every task, the schedule (core/schedule/schedule.h), which chooses, and the dispatcher
+ * (core/dispatcher.h), which runs attempts in pools. The desk keeps a window of the ready tasks in
+ * memory, offers what is chosen to its pool, judges what came of it, and writes each step to the
+ * registry:
  *
  *     registry ──take──► window: schedule ──choose──► offer ──► attempt ──outcome──► judge
  *        ▲                    ▲                                                        │
  *        └────── start ───────┼────────── end: done, failed, ready or scheduled ◄──────┘
  *                             └──── refused (capacity): again, at its old place, after its wait
  *
- * It stands on one dispatcher, whose thread is its own. What it has to write it gives to its host as ops, in an order
- * that must be kept; what comes back of them it is told by desk_written():
+ * It stands on one dispatcher, whose thread is its own. What it has to write it gives to its host
+ * as ops, in an order that must be kept; what comes back of them it is told by desk_written():
  *
  *     desk_add_pool(desk, pool, &options, &desk_pool, &err);
  *     desk_line_ready(desk, line, now);       // for each line that the registry has ready tasks of
@@ -19,9 +21,10 @@
  *     desk_written(desk, op, now);            // an op is durable, or has failed
  *     desk_finished(desk, task);              // the dispatcher's host->deliver(), of the desk's batches
  *
- * An attempt may run before its START is durable: waiting for it would cost a sync of the disk for each task. What is
- * lost by a crash then is that it had begun: the task is ready again, as if it had not. A task's END is written
- * behind its START, or with it; its result is seen only when it is durable. While more than DESK_UNWRITTEN_MAX ops are not written (the store is slow, full or
+ * An attempt may run before its START is durable: waiting for it would cost a sync of the disk for
+ * each task. What is lost by a crash then is that it had begun: the task is ready again, as if it
+ * had not. A task's END is written behind its START, or with it; its result is seen only when it is
+ * durable. While more than DESK_UNWRITTEN_MAX ops are not written (the store is slow, full or
  * gone), nothing starts.
  *
  * Pure; one thread.
@@ -161,8 +164,9 @@ bool desk_set_weight(struct desk *d, struct slice tenant, double weight);
 void desk_set_deaths_max(struct desk *d, uint32_t deaths_max);
 
 /*
- * pool: of the desk's dispatcher, used by nobody else. The options are copied (ctx is not). One that has the name already is
- * removed at that moment, so that the name is never without a pool; as the default pool, too, this one takes its place.
+ * pool: of the desk's dispatcher, used by nobody else. The options are copied (ctx is not). One
+ * that has the name already is removed at that moment, so that the name is never without a pool; as
+ * the default pool, too, this one takes its place.
  */
 WEIR_MUST_CHECK enum weir_status desk_add_pool(struct desk *d, struct core_pool *pool,
                                                const struct desk_pool_options *o,
@@ -211,24 +215,26 @@ void desk_ready(struct desk *d, struct registry_task *chain, struct instant now)
 void desk_record(struct desk *d, const struct registry_event *e, struct desk_pool *p,
                  struct instant now);
 /*
- * The registry has no such line any more: what is here of it is not ready any more, and goes, but for what runs, or whose end is not
- * written yet. Told in the order in which ops were written. desk_lines_gone(): how many such lines something is still here of; as long
- * as there are any, a PURGE has to keep what it told (registry_purge.keep_lines), for the host is asked for them.
+ * The registry has no such line any more: what is here of it is not ready any more, and goes, but
+ * for what runs, or whose end is not written yet. Told in the order in which ops were written.
+ * desk_lines_gone(): how many such lines something is still here of; as long as there are any, a
+ * PURGE has to keep what it told (registry_purge.keep_lines), for the host is asked for them.
  */
 void desk_line_gone(struct desk *d, uint32_t line, struct instant now);
 size_t desk_lines_gone(const struct desk *d);
 /*
- * What an op of somebody else has made ready (op->ret_ready, ret_lines), or due (ret_due_ns), and which lines have gone with it
- * (of a PURGE): it is taken out of the op.
+ * What an op of somebody else has made ready (op->ret_ready, ret_lines), or due (ret_due_ns), and
+ * which lines have gone with it (of a PURGE): it is taken out of the op.
  */
 void desk_made_ready(struct desk *d, struct registry_op *op, struct instant now);
 /* What it wrote is durable, or (op->err.status) has failed for good. Frees it. */
 void desk_written(struct desk *d, struct registry_op *op, struct instant now);
 
 /*
- * Somebody wants to change a task that may be here, or all of a batch: to be called before the op is given to the registry. Until
- * desk_let_go() nothing of it starts, neither what waits here nor what comes meanwhile nor what an attempt leaves ready. What runs,
- * runs on; that it has begun is written before the op, which so finds it running.
+ * Somebody wants to change a task that may be here, or all of a batch: to be called before the op
+ * is given to the registry. Until desk_let_go() nothing of it starts, neither what waits here nor
+ * what comes meanwhile nor what an attempt leaves ready. What runs, runs on; that it has begun is
+ * written before the op, which so finds it running.
  */
 struct desk_hold {
     uint64_t task;    /* or: */
@@ -238,9 +244,10 @@ struct desk_hold {
 /* h stays where it is until desk_let_go(), or the desk is freed. */
 void desk_hold(struct desk *d, struct desk_hold *h, struct instant now);
 /*
- * The op has been given to the registry; to be called in the order in which ops were written (desk_written(), too), before
- * desk_made_ready() of the same op. written: what is here and waits is no longer what the registry has, and goes, unless
- * the op hands it over anew. Not: the store did not take the op, or the task runs: nothing has changed, it may go again.
+ * The op has been given to the registry; to be called in the order in which ops were written
+ * (desk_written(), too), before desk_made_ready() of the same op. written: what is here and waits
+ * is no longer what the registry has, and goes, unless the op hands it over anew. Not: the store
+ * did not take the op, or the task runs: nothing has changed, it may go again.
  */
 void desk_let_go(struct desk *d, struct desk_hold *h, bool written, struct instant now);
 /* Something is due by then (wall clock): a task's time, or its deadline. */

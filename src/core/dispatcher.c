@@ -1,6 +1,6 @@
 /*
- * Making and taking apart; the calls by which the driver of the engine tells what happened. See internal.h for the
- * other files.
+ * Making and taking apart; the calls by which the driver of the engine tells what happened. See
+ * internal.h for the other files.
  */
 #include "core/dispatcher.h"
 
@@ -426,8 +426,9 @@ static void fire_timers(struct dispatcher *d, struct instant now)
 }
 
 /*
- * With a limit over all pools, a permit that is free goes to the pools in turn, one attempt each; else the first pool
- * would take every one. The list is turned, so that it begins with the pool behind the one that started last.
+ * With a limit over all pools, a permit that is free goes to the pools in turn, one attempt each;
+ * else the first pool would take every one. The list is turned, so that it begins with the pool
+ * behind the one that started last.
  */
 static struct instant start_in_turn(struct dispatcher *d, struct instant now)
 {

@@ -1,16 +1,17 @@
 /*
  * The dispatcher: accept, hold, choose, permit, start, judge, order, deliver.
  *
- * The heart of the engine, without a clock, a thread or a byte of I/O. Whoever drives it (the engine's thread over
- * libuv, or the simulator in virtual time) tells it what happened and calls dispatcher_run():
+ * The heart of the engine, without a clock, a thread or a byte of I/O. Whoever drives it (the
+ * engine's thread over libuv, or the simulator in virtual time) tells it what happened and calls
+ * dispatcher_run():
  *
  *     dispatcher_submit(d, batch, task, now, &err);
  *     dispatcher_report(d, attempt, now);            // an executor has ended an attempt
  *     dispatcher_committed(d, task, now);            // the store has a result
  *     wake = dispatcher_run(d, now);                 // start what may start; come back at `wake` at the latest
  *
- * and it calls back through its host and the executors. Callbacks never come from anything but these calls, and must
- * not call the dispatcher in turn: they queue what they have to say.
+ * and it calls back through its host and the executors. Callbacks never come from anything but
+ * these calls, and must not call the dispatcher in turn: they queue what they have to say.
  *
  * Given the same calls with the same times and the same seed it does the same (I7). One thread.
  */
@@ -29,8 +30,8 @@ struct dispatcher;
 
 struct dispatcher_host {
     /*
-     * A row has its result. Of a durable batch: make it durable, then call dispatcher_committed(), or
-     * dispatcher_abort() and dispatcher_uncommitted() when that failed.
+     * A row has its result. Of a durable batch: make it durable, then call dispatcher_committed(),
+     * or dispatcher_abort() and dispatcher_uncommitted() when that failed.
      */
     void (*finished)(struct dispatcher_host *h, struct core_batch *b, struct core_task *t);
     /* An attempt has ended that is not the row's last; its answer is in the task. */
@@ -69,10 +70,11 @@ dispatcher_add_pool(struct dispatcher *d, const struct core_pool_options *o,
                     struct core_executor *executor, struct core_pool **ret, struct weir_error *err);
 
 /*
- * Rows of pool may go to other: those that the recovery table has fail over, for one attempt, and all that are ready while
- * the breaker of pool is open and the one of other is not. What runs there takes other's permits and counts in its
- * statistics; the row stays its batch's, and goes no further. Both understand the same payloads. NULL: to none.
- * WEIR_E_INVALID: a pool is no fallback of its own; WEIR_E_BUSY: batches are open in pool.
+ * Rows of pool may go to other: those that the recovery table has fail over, for one attempt, and
+ * all that are ready while the breaker of pool is open and the one of other is not. What runs there
+ * takes other's permits and counts in its statistics; the row stays its batch's, and goes no
+ * further. Both understand the same payloads. NULL: to none. WEIR_E_INVALID: a pool is no fallback
+ * of its own; WEIR_E_BUSY: batches are open in pool.
  */
 WEIR_MUST_CHECK enum weir_status dispatcher_set_fallback(struct dispatcher *d,
                                                          struct core_pool *pool,
@@ -99,8 +101,8 @@ void *core_batch_owner(const struct core_batch *b);
 uint64_t core_batch_number(const struct core_batch *b);
 
 /*
- * Gives a row to a batch. On WEIR_OK the task is the dispatcher's. WEIR_E_LIMIT: its index is not within the window;
- * WEIR_E_SHUTDOWN; WEIR_E_END: the batch was ended or stopped; WEIR_E_NOMEM.
+ * Gives a row to a batch. On WEIR_OK the task is the dispatcher's. WEIR_E_LIMIT: its index is not
+ * within the window; WEIR_E_SHUTDOWN; WEIR_E_END: the batch was ended or stopped; WEIR_E_NOMEM.
  */
 WEIR_MUST_CHECK enum weir_status dispatcher_submit(struct dispatcher *d, struct core_batch *b,
                                                    struct core_task *t, struct instant now,
@@ -108,8 +110,9 @@ WEIR_MUST_CHECK enum weir_status dispatcher_submit(struct dispatcher *d, struct 
 /* Whether the batch takes rows in runs. It may be told either way, of any row. */
 bool dispatcher_takes_runs(const struct core_batch *b);
 /*
- * The same as dispatcher_submit() for up to RUN_ROWS_MAX rows, of which nothing is set that is not needed: no tokens, no
- * deadline, no answer. Their indexes follow those of all rows before without a gap. r->rows and r->last are set.
+ * The same as dispatcher_submit() for up to RUN_ROWS_MAX rows, of which nothing is set that is not
+ * needed: no tokens, no deadline, no answer. Their indexes follow those of all rows before without
+ * a gap. r->rows and r->last are set.
  */
 WEIR_MUST_CHECK enum weir_status dispatcher_submit_run(struct dispatcher *d, struct core_batch *b,
                                                        struct core_run *r, struct instant now,
@@ -142,17 +145,18 @@ struct core_offer {
 };
 
 /*
- * Starts the row now, in its batch's pool, if everything allows it: takes the permit with all that it needs, passes the
- * gate and the breaker, takes its worker. Or nothing has happened, the task is still the caller's, and *ret says why. A
- * started one is the dispatcher's as after dispatcher_submit(); whatever its attempt's outcome (capacity too), the row then
- * ends with it, through host->finished() and deliver(), when its permit has been returned. WEIR_OK unless memory is out, the
- * batch takes no rows, or its window is full (WEIR_E_LIMIT). need: NULL: nothing beside a place. The numbers of its slots
- * are told to the batch's options.prepare().
+ * Starts the row now, in its batch's pool, if everything allows it: takes the permit with all that
+ * it needs, passes the gate and the breaker, takes its worker. Or nothing has happened, the task is
+ * still the caller's, and *ret says why. A started one is the dispatcher's as after
+ * dispatcher_submit(); whatever its attempt's outcome (capacity too), the row then ends with it,
+ * through host->finished() and deliver(), when its permit has been returned. WEIR_OK unless memory
+ * is out, the batch takes no rows, or its window is full (WEIR_E_LIMIT). need: NULL: nothing beside
+ * a place. The numbers of its slots are told to the batch's options.prepare().
  *
- * What the caller may set beside a row's own fields: capacity_retries (refusals of the same work before: the throttle
- * wants to know), spared (lost bystanders before), worker (the one that it has failed with: it is given another if there
- * is one). What it may find in a task that has ended: attempts 0: it could not be given to its worker and never began
- * (lost, bystander).
+ * What the caller may set beside a row's own fields: capacity_retries (refusals of the same work
+ * before: the throttle wants to know), spared (lost bystanders before), worker (the one that it has
+ * failed with: it is given another if there is one). What it may find in a task that has ended:
+ * attempts 0: it could not be given to its worker and never began (lost, bystander).
  */
 WEIR_MUST_CHECK enum weir_status dispatcher_offer(struct dispatcher *d, struct core_batch *b,
                                                   struct core_task *t,
@@ -166,15 +170,17 @@ WEIR_MUST_CHECK enum weir_status dispatcher_offer(struct dispatcher *d, struct c
 WEIR_MUST_CHECK enum weir_status dispatcher_widen_batch(struct core_batch *b, uint32_t rows,
                                                         struct weir_error *err);
 /*
- * So many tasks wait at the caller for workers of the pool (OFFER_NO_WORKER): what lazy and extra ones are started for.
- * Holds until the next call; an offer that fails for that counts as one where it was none, one that starts as one less.
+ * So many tasks wait at the caller for workers of the pool (OFFER_NO_WORKER): what lazy and extra
+ * ones are started for. Holds until the next call; an offer that fails for that counts as one where
+ * it was none, one that starts as one less.
  */
 void dispatcher_want_workers(struct core_pool *pool, size_t tasks);
 /*
- * Ends the attempt of a running row, which then has this answer whatever the executor reports (that is counted as late):
- * by hand, because its heartbeats have stopped, or its own time is up. False: it does not run (any more), or is ended
- * already. Where the executor can end it, the row ends with the report, when nothing of the attempt is left; where it can
- * only ask, at once, and the permit stays taken until the report.
+ * Ends the attempt of a running row, which then has this answer whatever the executor reports (that
+ * is counted as late): by hand, because its heartbeats have stopped, or its own time is up. False:
+ * it does not run (any more), or is ended already. Where the executor can end it, the row ends with
+ * the report, when nothing of the attempt is left; where it can only ask, at once, and the permit
+ * stays taken until the report.
  */
 bool dispatcher_end_attempt(struct dispatcher *d, struct core_task *t, enum weir_outcome outcome,
                             enum weir_reason reason, const char *message, struct instant now);
@@ -182,10 +188,11 @@ bool dispatcher_end_attempt(struct dispatcher *d, struct core_task *t, enum weir
 /* ---- limits that change ---- */
 
 /*
- * size: 1 .. POOL_SIZE_MAX. Of a pool with a crew its workers follow: as many as can have so many requests in hand, less
- * the extra ones. An executor that runs no more than `size` at once by itself (thread, command) is told: threads are added,
- * or end. Http keeps open as many connections as it was made with; those beyond are closed after use. What was handed
- * over ahead comes back when the limit is lowered. WEIR_E_INVALID (more than its executor can have), WEIR_E_NOMEM,
+ * size: 1 .. POOL_SIZE_MAX. Of a pool with a crew its workers follow: as many as can have so many
+ * requests in hand, less the extra ones. An executor that runs no more than `size` at once by
+ * itself (thread, command) is told: threads are added, or end. Http keeps open as many connections
+ * as it was made with; those beyond are closed after use. What was handed over ahead comes back
+ * when the limit is lowered. WEIR_E_INVALID (more than its executor can have), WEIR_E_NOMEM,
  * WEIR_E_SHUTDOWN (it is being removed): the limit is what it was.
  */
 WEIR_MUST_CHECK enum weir_status dispatcher_set_pool_limit(struct dispatcher *d,
@@ -193,8 +200,8 @@ WEIR_MUST_CHECK enum weir_status dispatcher_set_pool_limit(struct dispatcher *d,
                                                            struct instant now,
                                                            struct weir_error *err);
 /*
- * So many more than `size`, at times (core/permits.h); 0: none. The executor may run these too; with one, rows go neither
- * ahead nor in runs. The errors are those of the limit.
+ * So many more than `size`, at times (core/permits.h); 0: none. The executor may run these too;
+ * with one, rows go neither ahead nor in runs. The errors are those of the limit.
  */
 WEIR_MUST_CHECK enum weir_status dispatcher_set_pool_burst(struct core_pool *pool, size_t places,
                                                            double seconds, struct instant now,
@@ -202,16 +209,17 @@ WEIR_MUST_CHECK enum weir_status dispatcher_set_pool_burst(struct core_pool *poo
 /* 0: none. With one, rows do not go in runs. */
 void dispatcher_set_global_limit(struct dispatcher *d, size_t limit);
 /*
- * The pool's permits: where its quotas and reserve are set, after permit_settle() (the limits and the burst by the calls
- * above), and what runs is counted.
+ * The pool's permits: where its quotas and reserve are set, after permit_settle() (the limits and
+ * the burst by the calls above), and what runs is counted.
  */
 struct permit_account *core_pool_permits(struct core_pool *pool);
 struct permits *dispatcher_permits(struct dispatcher *d);
 /*
- * Takes a pool away: nothing starts in it any more, and its workers end as they become idle. When nothing of it runs, its
- * batches are freed (and those, but for single ones, of pools whose fallback it is) and its workers are gone,
- * dispatcher_run() closes it, and tells by host->pool_gone(). Until then it may be looked at like any other. Rows of its
- * batches that wait go on waiting: stop these. Repeatable.
+ * Takes a pool away: nothing starts in it any more, and its workers end as they become idle. When
+ * nothing of it runs, its batches are freed (and those, but for single ones, of pools whose
+ * fallback it is) and its workers are gone, dispatcher_run() closes it, and tells by
+ * host->pool_gone(). Until then it may be looked at like any other. Rows of its batches that wait
+ * go on waiting: stop these. Repeatable.
  */
 void dispatcher_remove_pool(struct dispatcher *d, struct core_pool *pool, struct instant now);
 
@@ -234,16 +242,16 @@ void dispatcher_give_back_run(struct dispatcher *d, struct core_batch *b, uint64
 struct instant dispatcher_run(struct dispatcher *d, struct instant now);
 
 /*
- * Stops a batch: rows that wait are dropped without a result; running ones finish, or are cancelled and dropped.
- * What is finished and next in order is still delivered; then host->closed().
+ * Stops a batch: rows that wait are dropped without a result; running ones finish, or are cancelled
+ * and dropped. What is finished and next in order is still delivered; then host->closed().
  */
 void dispatcher_stop(struct dispatcher *d, struct core_batch *b, bool cancel_running,
                      struct instant now);
 /* The same, and what is not yet committed never will be: the store has failed. */
 void dispatcher_abort(struct dispatcher *d, struct core_batch *b, struct instant now);
 /*
- * All batches: rows that wait end as cancelled (shutdown_requested); running ones finish, or are cancelled and end
- * the same way. From now on submit says WEIR_E_SHUTDOWN. Repeatable.
+ * All batches: rows that wait end as cancelled (shutdown_requested); running ones finish, or are
+ * cancelled and end the same way. From now on submit says WEIR_E_SHUTDOWN. Repeatable.
  */
 void dispatcher_shutdown(struct dispatcher *d, bool cancel_running, struct instant now);
 

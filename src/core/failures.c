@@ -1,7 +1,9 @@
 /*
- * Many rows of a batch that fail alike (alike.h): one event says so, and the batch's policy decides what follows.
+ * Many rows of a batch that fail alike (alike.h): one event says so, and the batch's policy decides
+ * what follows.
  *
- * A batch that is to be stopped is so at the end of the dispatcher's call, and not in the middle of what it was doing.
+ * A batch that is to be stopped is so at the end of the dispatcher's call, and not in the middle of
+ * what it was doing.
  */
 #include "core/internal.h"
 

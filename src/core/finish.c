@@ -180,8 +180,8 @@ void finish_drop(struct core_task *t, struct instant now)
 }
 
 /*
- * Where a row would be tried again, but the batch was stopped or the engine is shut down: it ends here. Its attempt is
- * recorded like any other that was not the row's result.
+ * Where a row would be tried again, but the batch was stopped or the engine is shut down: it ends
+ * here. Its attempt is recorded like any other that was not the row's result.
  */
 static bool ends_instead(struct core_task *t, struct instant now)
 {
@@ -200,9 +200,9 @@ static bool ends_instead(struct core_task *t, struct instant now)
 }
 
 /*
- * The share of a wait that is left to chance, on top of it. Rows refused together would come back together, and of
- * each such wave a service without burst takes one: on one of 5 to 20 requests/s and 64 places that is 30 % of what
- * it offers without the chance, and 57 % with it.
+ * The share of a wait that is left to chance, on top of it. Rows refused together would come back
+ * together, and of each such wave a service without burst takes one: on one of 5 to 20 requests/s
+ * and 64 places that is 30 % of what it offers without the chance, and 57 % with it.
  */
 #define WAIT_JITTER 0.1
 
@@ -482,8 +482,9 @@ static void make_sane(struct core_attempt_slot *s, struct instant now)
 }
 
 /*
- * When we ended the attempt ourselves, that is the outcome, unless a whole answer had come after all: a result, or,
- * where only the attempt's time was up, a refusal, which must not use up an attempt (P4).
+ * When we ended the attempt ourselves, that is the outcome, unless a whole answer had come after
+ * all: a result, or, where only the attempt's time was up, a refusal, which must not use up an
+ * attempt (P4).
  */
 static void apply_ended_by(struct core_attempt_slot *s)
 {
@@ -592,8 +593,8 @@ static void end_unbegun(struct core_task *t, struct instant now)
 }
 
 /*
- * It was handed over and has not begun (ahead of a place, or to a worker that could not be given it): the row is where it
- * was before, or ends as such rows do now.
+ * It was handed over and has not begun (ahead of a place, or to a worker that could not be given
+ * it): the row is where it was before, or ends as such rows do now.
  */
 static void take_back(struct core_attempt_slot *s, struct instant now)
 {

@@ -1,18 +1,20 @@
 /*
- * A limit that follows something: the load of the machine, its free memory, or the length of a queue; between a least and
- * a most.
+ * A limit that follows something: the load of the machine, its free memory, or the length of a
+ * queue; between a least and a most.
  *
  *     follow_init(&f, &options);
  *     limit = follow_step(&f, now, &(struct follow_reading){.value = load, .running = n, .queued = m});
  *     ... the pool's limit is `limit` from now on; come again in a second or so
  *
- * Load and memory are there for all processes of the machine, so nobody can say how many attempts would make them what
- * they should be: the limit feels its way. Above the target (of memory: below) it loses a quarter, at once; while there is
- * slack, and the limit is what holds attempts back, it gains an eighth. Between the two lies a band in which nothing
- * changes, and after each step a pause, for the reading tells of it only later: else the limit would swing.
+ * Load and memory are there for all processes of the machine, so nobody can say how many attempts
+ * would make them what they should be: the limit feels its way. Above the target (of memory: below)
+ * it loses a quarter, at once; while there is slack, and the limit is what holds attempts back, it
+ * gains an eighth. Between the two lies a band in which nothing changes, and after each step a
+ * pause, for the reading tells of it only later: else the limit would swing.
  *
- * Of a queue it is known: so many workers as there are tasks, waiting or running, for each target of them. More come at
- * once; fewer only when fewer would have done for a while, for workers are dear to start.
+ * Of a queue it is known: so many workers as there are tasks, waiting or running, for each target
+ * of them. More come at once; fewer only when fewer would have done for a while, for workers are
+ * dear to start.
  *
  * Pure; one owner. Of fixed size; O(1).
  */

@@ -1,8 +1,9 @@
 /*
- * The judge: what follows from how an attempt ended. The table of outcomes of design 3, as a pure function.
+ * The judge: what follows from how an attempt ended. The table of outcomes of design 3, as a pure
+ * function.
  *
- * It decides; it changes nothing. The throttle is asked in between (see judge_capacity), because the time limit of a
- * row is tested before the throttle is told.
+ * It decides; it changes nothing. The throttle is asked in between (see judge_capacity), because
+ * the time limit of a row is tested before the throttle is told.
  */
 #ifndef CORE_JUDGE_H
 #define CORE_JUDGE_H
@@ -29,15 +30,17 @@ struct judgement {
 struct judgement judge_capacity(const struct core_pool_options *o, duration_ns elapsed_ns);
 
 /*
- * Any other outcome. failures: attempts of the row that counted, this one included; last_wait_ns: the wait before it.
- * ok: finish. failed and permanent, cancelled: finish. retryable, timeout, lost: retry while failures < max_attempts.
+ * Any other outcome. failures: attempts of the row that counted, this one included; last_wait_ns:
+ * the wait before it. ok: finish. failed and permanent, cancelled: finish. retryable, timeout,
+ * lost: retry while failures < max_attempts.
  */
 struct judgement judge_answer(const struct core_pool_options *o, const struct core_answer *a,
                               uint32_t failures, duration_ns last_wait_ns, struct rng *jitter);
 
 /*
- * The same by the pool's recovery table (worker/recovery.h): how often, after which wait and where another attempt is made
- * depends on what failed. There are no more attempts than max_attempts. Without a table, or for a row's last try: finish.
+ * The same by the pool's recovery table (worker/recovery.h): how often, after which wait and where
+ * another attempt is made depends on what failed. There are no more attempts than max_attempts.
+ * Without a table, or for a row's last try: finish.
  */
 struct judge_case {
     uint32_t failures;

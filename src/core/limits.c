@@ -1,9 +1,10 @@
 /*
  * Limits that change while attempts run, the slots that these need, and pools that go.
  *
- * A limit that is lowered ends nothing: what runs beyond it goes on, and nothing starts until there is room (permits.c).
- * What had been handed over ahead of places, or in runs, and has not begun is called back, for the executor would begin
- * it. Slots are never fewer than they were: executors have pointers to them.
+ * A limit that is lowered ends nothing: what runs beyond it goes on, and nothing starts until there
+ * is room (permits.c). What had been handed over ahead of places, or in runs, and has not begun is
+ * called back, for the executor would begin it. Slots are never fewer than they were: executors
+ * have pointers to them.
  */
 #include "core/internal.h"
 

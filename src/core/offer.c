@@ -1,7 +1,8 @@
 /*
- * Rows that are one attempt each, offered by who decides what follows (core/desk.h). Such a row never waits here: it runs
- * at once, or nothing has happened. So all that could hold it up is looked at first, and what can fail is had before the
- * first thing that cannot be undone, which is the gate's ticket:
+ * Rows that are one attempt each, offered by who decides what follows (core/desk.h). Such a row
+ * never waits here: it runs at once, or nothing has happened. So all that could hold it up is
+ * looked at first, and what can fail is had before the first thing that cannot be undone, which is
+ * the gate's ticket:
  *
  *     held?  can it ever?  permit free?  gate and breaker open?  worker with room?     what is asked changes nothing
  *     memory, window, slot, permit, what the caller makes of the slots' numbers        given back when one fails

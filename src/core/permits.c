@@ -1,6 +1,6 @@
 /*
- * Taking, returning and settling permits. The plain ones, a place and nothing else, are the ways of rows by the million:
- * a few instructions. What else an attempt needs is looked at apart.
+ * Taking, returning and settling permits. The plain ones, a place and nothing else, are the ways of
+ * rows by the million: a few instructions. What else an attempt needs is looked at apart.
  */
 #include "core/permits.h"
 

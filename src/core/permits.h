@@ -1,9 +1,9 @@
 /*
  * Permits: the right to run one attempt. All counts of what runs live here and nowhere else (I1).
  *
- * A permit counts against every limit at once: the global one, its pool's, the pool's quotas of cpu and memory, its
- * share that is reserved for others, and the named slots that the attempt asks for. It is taken whole or not at all, and
- * returned once, by whoever holds it.
+ * A permit counts against every limit at once: the global one, its pool's, the pool's quotas of cpu
+ * and memory, its share that is reserved for others, and the named slots that the attempt asks for.
+ * It is taken whole or not at all, and returned once, by whoever holds it.
  *
  *     struct permit permit;
  *
@@ -12,8 +12,8 @@
  *     ...
  *     permit_return(&permit);        // on every way out; a second time is a defect (asserted)
  *
- * Limits may be changed at any time. One that is lowered below what runs lets that finish, and starts nothing until there
- * is room again. Pure.
+ * Limits may be changed at any time. One that is lowered below what runs lets that finish, and
+ * starts nothing until there is room again. Pure.
  */
 #ifndef CORE_PERMITS_H
 #define CORE_PERMITS_H
@@ -61,10 +61,11 @@ struct permit_reserve {
 };
 
 /*
- * Over the limit, by at most `places` for at most `seconds` at a stretch, and then as much less, as long: over a stretch and
- * its payback the pool has had its limit in the mean. What is over is counted in place-seconds (running - limit over the
- * time); when places * seconds of it are used up, the limit is limit - places (at least 1) until they are paid back, by
- * places that stay free below the limit. These pay at any time, so what was used in part is forgotten while the pool is
+ * Over the limit, by at most `places` for at most `seconds` at a stretch, and then as much less, as
+ * long: over a stretch and its payback the pool has had its limit in the mean. What is over is
+ * counted in place-seconds (running - limit over the time); when places * seconds of it are used
+ * up, the limit is limit - places (at least 1) until they are paid back, by places that stay free
+ * below the limit. These pay at any time, so what was used in part is forgotten while the pool is
  * idle; they are not saved up. places 0, or no seconds: none.
  */
 struct permit_burst {

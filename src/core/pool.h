@@ -32,22 +32,25 @@ struct core_pool_options {
     duration_ns timeout_ns;            /* > 0: of one attempt; 0: none */
     duration_ns max_capacity_retry_ns; /* > 0: per row, from its first dispatch */
     /*
-     * POOL_TIMEOUT_SHARE_MIN to _MAX, of the median time that attempts have run until they were answered: an attempt that
-     * runs longer has timed out. It holds once RUN_TIMES_MIN times are known (core/run_times.h); timeout_ns, if set, holds
-     * from the start, and as a ceiling. 0: none.
+     * POOL_TIMEOUT_SHARE_MIN to _MAX, of the median time that attempts have run until they were
+     * answered: an attempt that runs longer has timed out. It holds once RUN_TIMES_MIN times are
+     * known (core/run_times.h); timeout_ns, if set, holds from the start, and as a ceiling. 0:
+     * none.
      */
     double timeout_share;
     struct breaker_options breaker; /* off unless said otherwise */
     bool breaker_fails; /* while it is open: rows fail at once (circuit_open); else they wait */
     /*
-     * What to do about each kind of failure (core/worker/recovery.h); outlives the pool. A row is tried at most as often
-     * as it and max_attempts allow. NULL: what is retryable is retried by `backoff`.
+     * What to do about each kind of failure (core/worker/recovery.h); outlives the pool. A row is
+     * tried at most as often as it and max_attempts allow. NULL: what is retryable is retried by
+     * `backoff`.
      */
     const struct recovery_table *recovery;
     /*
-     * How long a row whose session's turn has come may wait for its worker while others hold it, and how long a call may
-     * wait for any; then it ends as timeout, reason checkout_timeout. 0: for as long as it takes. Apart, because a batch
-     * is a queue, and waiting in it is no failure, while somebody waits at the other end of a call.
+     * How long a row whose session's turn has come may wait for its worker while others hold it,
+     * and how long a call may wait for any; then it ends as timeout, reason checkout_timeout. 0:
+     * for as long as it takes. Apart, because a batch is a queue, and waiting in it is no failure,
+     * while somebody waits at the other end of a call.
      */
     duration_ns checkout_timeout_ns, call_checkout_timeout_ns;
 };

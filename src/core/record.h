@@ -4,8 +4,8 @@
  *     record_row(task, offset, &row);          // the slices point into the task
  *     record_restore(&row, offset, task);      // a later run has the result again
  *
- * offset: what to add to an instant to have nanoseconds since the Unix epoch. Pure; used by whatever joins the
- * dispatcher and a store.
+ * offset: what to add to an instant to have nanoseconds since the Unix epoch. Pure; used by
+ * whatever joins the dispatcher and a store.
  */
 #ifndef CORE_RECORD_H
 #define CORE_RECORD_H
@@ -24,8 +24,9 @@ void record_row(const struct core_task *t, int64_t offset_ns, struct store_row *
 void record_attempt(const struct core_task *t, int64_t offset_ns, duration_ns wait_ns,
                     struct store_attempt *ret);
 /*
- * Gives a task that is about to be submitted the result of an earlier run: its answer (copied), its record, and
- * finished_before. False: no memory; the task is as before but for its answer, which is empty.
+ * Gives a task that is about to be submitted the result of an earlier run: its answer (copied), its
+ * record, and finished_before. False: no memory; the task is as before but for its answer, which is
+ * empty.
  */
 WEIR_MUST_CHECK bool record_restore(const struct store_row *row, int64_t offset_ns,
                                     struct core_task *t);

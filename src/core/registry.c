@@ -1,6 +1,6 @@
 /*
- * How states and events of the registry are spelled, in the API, the record and the metrics. The spellings are stable, as
- * the numbers of events are. No state.
+ * How states and events of the registry are spelled, in the API, the record and the metrics. The
+ * spellings are stable, as the numbers of events are. No state.
  */
 #include "core/ports/registry.h"
 

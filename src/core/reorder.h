@@ -1,11 +1,13 @@
 /*
- * The reorder buffer of a batch: items come in any order within a window and leave in the order of their index.
+ * The reorder buffer of a batch: items come in any order within a window and leave in the order of
+ * their index.
  *
  *     reorder_init(&r, window, first_index)
  *     reorder_enter(&r, index, task)        // when the row is accepted; its place is taken
  *     while ((task = reorder_first(&r)) && task_is_done(task)) reorder_advance(&r);
  *
- * A ring indexed by the row's index: every call is O(1), and nothing is allocated after reorder_init. Pure.
+ * A ring indexed by the row's index: every call is O(1), and nothing is allocated after
+ * reorder_init. Pure.
  */
 #ifndef CORE_REORDER_H
 #define CORE_REORDER_H
@@ -15,8 +17,9 @@
 #include <stdint.h>
 
 /*
- * Items that are known to come one after the other may share a place: reorder_reserve() takes the places of `count` items
- * behind all others, reorder_fill() later puts one item, which stands for some of them, at the first of theirs.
+ * Items that are known to come one after the other may share a place: reorder_reserve() takes the
+ * places of `count` items behind all others, reorder_fill() later puts one item, which stands for
+ * some of them, at the first of theirs.
  */
 struct reorder {
     void **slots;
@@ -32,8 +35,9 @@ bool reorder_init(struct reorder *r, uint64_t window, uint64_t first_index);
 /* False: the index has left already, is beyond the window, or its place is taken. item is not NULL. */
 bool reorder_enter(struct reorder *r, uint64_t index, void *item);
 /*
- * For items in no order: an item enters at a place that it keeps, and leaves from there. Not together with the other calls
- * but for drain and free. enter: false: the window is full. take: what is moved into the free place by it; NULL: nothing.
+ * For items in no order: an item enters at a place that it keeps, and leaves from there. Not
+ * together with the other calls but for drain and free. enter: false: the window is full. take:
+ * what is moved into the free place by it; NULL: nothing.
  */
 bool reorder_enter_any(struct reorder *r, void *item, uint32_t *ret_place);
 void *reorder_take_any(struct reorder *r, uint32_t place);

@@ -1,23 +1,26 @@
 /*
- * Runs: rows that go the whole way together, because their work takes less than handing over one of them.
+ * Runs: rows that go the whole way together, because their work takes less than handing over one of
+ * them.
  *
- * A callback of 50 ns cannot be started, judged, counted and delivered by itself: each of these costs more than the
- * callback. So rows of which nothing special is known (no deadline, no tokens, no store, nobody who watches each step)
- * come in runs: chains of up to RUN_ROWS_MAX tasks, submitted, started and reported in one piece or in parts. What is
- * said of all of them is said once, in the first one's `run`; who receives the results spreads it (run_spread).
+ * A callback of 50 ns cannot be started, judged, counted and delivered by itself: each of these
+ * costs more than the callback. So rows of which nothing special is known (no deadline, no tokens,
+ * no store, nobody who watches each step) come in runs: chains of up to RUN_ROWS_MAX tasks,
+ * submitted, started and reported in one piece or in parts. What is said of all of them is said
+ * once, in the first one's `run`; who receives the results spreads it (run_spread).
  *
  *     submitted -> b->runs -> executor -> reported: clean     counted, put in order, delivered as one
  *                    ^  |        |        a single row        an ordinary task from now on: judged, tried again, ...
  *                    |  |        +------> not begun           back to where it was
  *                    |  +-> run_take_first(): one row, an ordinary task that is ready
  *
- * Runs are started only while all that is ready in the pool is in runs, attempts have lately taken less than
- * RUN_WORK_NS_MAX, and the gate lets everything pass. Else rows are taken off them one by one, in order, and
- * everything is as if there were no runs.
+ * Runs are started only while all that is ready in the pool is in runs, attempts have lately taken
+ * less than RUN_WORK_NS_MAX, and the gate lets everything pass. Else rows are taken off them one by
+ * one, in order, and everything is as if there were no runs.
  *
- * The pool's permits (I1): run_permits = the least of the rows with the executor and the permits there are. The
- * executor runs no more than `size` at once, in order, as with attempts that are ahead (ahead.c). When rows stay with it for longer
- * than such work takes, something took long after all, and what has not begun is called back (I4, P5).
+ * The pool's permits (I1): run_permits = the least of the rows with the executor and the permits
+ * there are. The executor runs no more than `size` at once, in order, as with attempts that are
+ * ahead (ahead.c). When rows stay with it for longer than such work takes, something took long
+ * after all, and what has not begun is called back (I4, P5).
  */
 #include "core/internal.h"
 

@@ -5,8 +5,8 @@
  *     run_times_add(&times, ran_ns);
  *     if (run_times_known(&times)) limit = run_times_median(&times) * 2;
  *
- * Exact over a window, so that a pool whose work changes is followed. Adding is a move of some hundred bytes; only pools
- * that limit by the median do it. Pure, fixed size.
+ * Exact over a window, so that a pool whose work changes is followed. Adding is a move of some
+ * hundred bytes; only pools that limit by the median do it. Pure, fixed size.
  */
 #ifndef CORE_RUN_TIMES_H
 #define CORE_RUN_TIMES_H

@@ -1,9 +1,11 @@
 /*
- * Sessions: tasks that go one at a time, in the order in which they came, to the worker that holds their state.
+ * Sessions: tasks that go one at a time, in the order in which they came, to the worker that holds
+ * their state.
  *
- * A task of a session holds it from the moment when its turn has come until it has ended, through its attempts, their
- * waits and retries; those behind it are QUEUED. When the one that holds it is to be started and the session's worker has no
- * room, it is QUEUED too, parked with that worker (workers.c), and is started first when there is room again.
+ * A task of a session holds it from the moment when its turn has come until it has ended, through
+ * its attempts, their waits and retries; those behind it are QUEUED. When the one that holds it is
+ * to be started and the session's worker has no room, it is QUEUED too, parked with that worker
+ * (workers.c), and is started first when there is room again.
  *
  *     session_find()      before the task is accepted, so that nothing can fail later
  *     session_admit()     it would be ready: ready, or behind the others
@@ -11,9 +13,10 @@
  *     session_spread()    it has no worker yet, and waits for one that starts;   session_unpark(): that is over
  *     session_leave()     it has ended: the next one's turn has come
  *
- * A QUEUED task is on its batch's list `queued`, and by in_line on the session's queue, the worker's parked list or the
- * pool's list `spreading`. It holds no permit and no worker (I4). A task that goes to the fallback pool keeps its session
- * at home, so that none overtakes it, and has one of the same name there.
+ * A QUEUED task is on its batch's list `queued`, and by in_line on the session's queue, the
+ * worker's parked list or the pool's list `spreading`. It holds no permit and no worker (I4). A
+ * task that goes to the fallback pool keeps its session at home, so that none overtakes it, and has
+ * one of the same name there.
  *
  * In pools without workers a session says nothing.
  */

@@ -4,8 +4,8 @@
 #include "core/internal.h"
 
 /*
- * Ends a running attempt. Where the executor can end it at once, the report that follows ends the row; where it can
- * only ask, the row is judged now and the attempt is left behind with its permit.
+ * Ends a running attempt. Where the executor can end it at once, the report that follows ends the
+ * row; where it can only ask, the row is judged now and the attempt is left behind with its permit.
  */
 void stop_cancel(struct core_task *t, enum weir_reason why, struct instant now)
 {

@@ -1,11 +1,12 @@
 /*
  * A task: one unit of work, here a row of a batch.
  *
- * Whoever submits a task allocates it (often as the first member of a larger struct), fills in the first part, and
- * gives it away; the engine fills in the rest, hands the finished task out in its batch's order, and calls release()
- * when nothing refers to it any more (of a row that went in a run, whoever gives it back does). All fields are touched by
- * one side at a time: the submitter before the task is submitted, the engine's thread until it is delivered, the receiver
- * until it gives the task back.
+ * Whoever submits a task allocates it (often as the first member of a larger struct), fills in the
+ * first part, and gives it away; the engine fills in the rest, hands the finished task out in its
+ * batch's order, and calls release() when nothing refers to it any more (of a row that went in a
+ * run, whoever gives it back does). All fields are touched by one side at a time: the submitter
+ * before the task is submitted, the engine's thread until it is delivered, the receiver until it
+ * gives the task back.
  *
  *      READY ◄────────────┐
  *        │ start          │ its wait is over
@@ -15,8 +16,9 @@
  *        ▼
  *     FINISHED ──the store has it──► COMMITTED ──its turn has come──► DELIVERED ──given back──► release()
  *
- * In pools of workers a task that would be READY is QUEUED while another one of its session is under way, or while the
- * worker that holds its session's state has no room (session.c); it is READY again when that is over.
+ * In pools of workers a task that would be READY is QUEUED while another one of its session is
+ * under way, or while the worker that holds its session's state has no room (session.c); it is
+ * READY again when that is over.
  */
 #ifndef CORE_TASK_H
 #define CORE_TASK_H
@@ -45,8 +47,9 @@ enum task_state {
 };
 
 /*
- * Rows that go the whole way together: see run.c. A run is a chain of tasks (through next) with indexes without a gap;
- * what is said of all of them is said once, in the first one. A task that is alone is a run of one.
+ * Rows that go the whole way together: see run.c. A run is a chain of tasks (through next) with
+ * indexes without a gap; what is said of all of them is said once, in the first one. A task that is
+ * alone is a run of one.
  */
 struct core_run {
     uint32_t rows;          /* 0: the task is not the first of a run */
@@ -68,8 +71,8 @@ struct core_run {
 #define RUN_ROWS_MAX 128
 
 /*
- * In the order of use: a row that goes in a run is touched by four threads, and in the first three cache lines only. What
- * follows them stays as task_init() made it.
+ * In the order of use: a row that goes in a run is touched by four threads, and in the first three
+ * cache lines only. What follows them stays as task_init() made it.
  */
 /* Attempts of a task that may be lost because of other rows and not count; those that follow do, so that it ends for certain
  * also among rows without number that end its workers. */
@@ -166,14 +169,15 @@ void task_move(struct core_task *t, enum task_state to);
 const char *task_state_name(enum task_state state);
 
 /*
- * Of a run that was delivered: gives each task what is said of all of them, so that it is as if it had been delivered by
- * itself; only `limit` stays NONE, as of any row whose attempt was in a run, for nothing limited it. For whoever receives it; the engine's thread has no time for it.
+ * Of a run that was delivered: gives each task what is said of all of them, so that it is as if it
+ * had been delivered by itself; only `limit` stays NONE, as of any row whose attempt was in a run,
+ * for nothing limited it. For whoever receives it; the engine's thread has no time for it.
  */
 void run_spread(struct core_run *r);
 /*
- * Asks for the memory of a task some places behind in the chain, of which `lines` cache lines from the first one are to be
- * used soon. Who submits rows by the million has them side by side, so where the next one lies tells where those behind
- * it do; where it does not, nothing is lost.
+ * Asks for the memory of a task some places behind in the chain, of which `lines` cache lines from
+ * the first one are to be used soon. Who submits rows by the million has them side by side, so
+ * where the next one lies tells where those behind it do; where it does not, nothing is lost.
  */
 #define TASK_PREFETCH_PLACES 6
 static inline void task_prefetch(const struct core_task *t, const struct core_task *next,

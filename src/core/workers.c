@@ -1,18 +1,21 @@
 /*
- * Pools whose places are workers with a life of their own: what the dispatcher asks of their crew (worker/crew.h), and when.
+ * Pools whose places are workers with a life of their own: what the dispatcher asks of their crew
+ * (worker/crew.h), and when.
  *
- * A task starts only when there is a worker for it, so one that waits for a worker holds no permit (I4). In each look:
+ * A task starts only when there is a worker for it, so one that waits for a worker holds no permit
+ * (I4). In each look:
  *
  *     workers_settle()    starts that failed strike the breaker; what was parked with a worker that is gone is ready anew
  *     workers_next()      the task to be started next: parked ones whose worker has room again come first
  *     workers_place()     its worker; or it is parked; or no worker has room, and the look ends
  *     workers_run()       what the crew itself has to do: start, ask, end
  *
- * What is parked comes first, but not twice in a row while another batch has rows ready: a batch with many sessions
- * must not keep all others from the workers.
+ * What is parked comes first, but not twice in a row while another batch has rows ready: a batch
+ * with many sessions must not keep all others from the workers.
  *
- * While a crew starts, rows with new sessions are on the pool's list `spreading`, so that each costs one step however often
- * the pool is looked at: a worker without a session takes the first, and workers_settle() makes all ready at the end.
+ * While a crew starts, rows with new sessions are on the pool's list `spreading`, so that each
+ * costs one step however often the pool is looked at: a worker without a session takes the first,
+ * and workers_settle() makes all ready at the end.
  */
 #include "core/internal.h"
 

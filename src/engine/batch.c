@@ -1,11 +1,13 @@
 /*
- * A batch seen from outside: adding rows, taking results, and the lock between those threads and the engine's.
+ * A batch seen from outside: adding rows, taking results, and the lock between those threads and
+ * the engine's.
  *
- * Tasks travel in runs: adders append to `staged` and post one mail, however many rows come before the engine reads
- * it; the engine gathers a turn's results in `out` and hands them over at once. So the cost of a lock and of waking a
- * thread is shared by as many rows as there are. Rows of which nothing special is known join the run before them, and
- * where the core takes it, they stay together to the end (core/run.c); what it delivers so is not touched here, but
- * by whoever takes it.
+ * Tasks travel in runs: adders append to `staged` and post one mail, however many rows come before
+ * the engine reads it; the engine gathers a turn's results in `out` and hands them over at once. So
+ * the cost of a lock and of waking a thread is shared by as many rows as there are. Rows of which
+ * nothing special is known join the run before them, and where the core takes it, they stay
+ * together to the end (core/run.c); what it delivers so is not touched here, but by whoever takes
+ * it.
  */
 #include "base/error.h"
 #include "base/mem.h"
@@ -235,8 +237,8 @@ void batch_closed(struct engine_batch *b)
 }
 
 /*
- * Under the lock. The core's side can go when whoever is outside has said close, nothing of it is anywhere else, and
- * no mail about it is on its way.
+ * Under the lock. The core's side can go when whoever is outside has said close, nothing of it is
+ * anywhere else, and no mail about it is on its way.
  */
 static void free_if_idle(struct engine_batch *b)
 {

@@ -1,13 +1,13 @@
 /*
  * Calls outside of a batch: one piece of work, and somebody who waits for it.
  *
- * All calls of a pool are rows of one batch that delivers in any order, and that is opened by the first of them and
- * closed with the engine. So they have their turn beside the pool's other batches, and everything that holds for a row
- * holds for them.
+ * All calls of a pool are rows of one batch that delivers in any order, and that is opened by the
+ * first of them and closed with the engine. So they have their turn beside the pool's other
+ * batches, and everything that holds for a row holds for them.
  *
- * A call belongs to two: its caller, until it has its reply, and the engine, until nothing refers to the row any more. An
- * attempt that cannot be ended from outside may still read the payload when its caller has gone; release() comes after
- * it.
+ * A call belongs to two: its caller, until it has its reply, and the engine, until nothing refers
+ * to the row any more. An attempt that cannot be ended from outside may still read the payload when
+ * its caller has gone; release() comes after it.
  */
 #include "base/error.h"
 #include "base/mem.h"

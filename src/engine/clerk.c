@@ -33,8 +33,9 @@ struct clerk {
     uint64_t spilled; /* ops that are in the spill file and not durable yet */
     uint64_t at_risk; /* ops that have failed, and are neither durable nor in the spill file */
     /*
-     * Ops that may be in the spill file though they are at risk, for it is broken, and are not durable yet. They are behind those that are
-     * spilled, there and in the queue. doubt: their number for this time that it is broken.
+     * Ops that may be in the spill file though they are at risk, for it is broken, and are not
+     * durable yet. They are behind those that are spilled, there and in the queue. doubt: their
+     * number for this time that it is broken.
      */
     uint64_t doubtful;
     uint32_t doubt;
@@ -230,8 +231,9 @@ static struct registry_op *refuse_group(struct clerk *c, const struct weir_error
 }
 
 /*
- * Puts what the chain tells where it outlives a crash. False: not all of it; what is behind the first that could not be written is
- * not tried (nor anything, if !can), for the file has events in the order in which the store takes them.
+ * Puts what the chain tells where it outlives a crash. False: not all of it; what is behind the
+ * first that could not be written is not tried (nor anything, if !can), for the file has events in
+ * the order in which the store takes them.
  */
 static bool spill_chain(struct clerk *c, struct registry_op *chain, bool can)
 {
@@ -369,8 +371,9 @@ static void look_at_lines(struct clerk *c)
 /* ---- the thread ---- */
 
 /*
- * Where events of the spill file are in the group, a mark goes with it that says how many of the file are in the registry then: a start
- * after a crash takes in the others. They are the first ones, for it has them in this order.
+ * Where events of the spill file are in the group, a mark goes with it that says how many of the
+ * file are in the registry then: a start after a crash takes in the others. They are the first
+ * ones, for it has them in this order.
  */
 static bool mark_spilled(struct clerk *c, struct spill_mark *mark)
 {

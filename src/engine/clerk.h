@@ -1,16 +1,17 @@
 /*
- * The clerk: the thread that writes the registry. It gathers ops in the order in which they come and has them applied in
- * groups: while one transaction is being written, the next group gathers, so the slower the disk, the larger the
- * groups.
+ * The clerk: the thread that writes the registry. It gathers ops in the order in which they come
+ * and has them applied in groups: while one transaction is being written, the next group gathers,
+ * so the slower the disk, the larger the groups.
  *
  *     clerk_new(registry, &options, &c, &err)
  *     clerk_send(c, op)            // any thread; options.done() has it back on the clerk's thread, when it is durable or has failed
  *     clerk_free(c)                // after everything that was sent is done
  *
- * An op of the engine (START, END, WAKE, TELL, ...: what has happened, and must be recorded) is tried until the store takes
- * it; what it would have told is meanwhile in the spill file, if there is one, so that it outlives a crash: the next start takes in what
- * the store has not got (once; but twice what was written behind one that was given up on). An op of a user
- * (SUBMIT, CANCEL, ...) fails with the store's error: nothing was accepted.
+ * An op of the engine (START, END, WAKE, TELL, ...: what has happened, and must be recorded) is
+ * tried until the store takes it; what it would have told is meanwhile in the spill file, if there
+ * is one, so that it outlives a crash: the next start takes in what the store has not got (once;
+ * but twice what was written behind one that was given up on). An op of a user (SUBMIT, CANCEL,
+ * ...) fails with the store's error: nothing was accepted.
  */
 #ifndef ENGINE_CLERK_H
 #define ENGINE_CLERK_H

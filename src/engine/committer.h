@@ -1,6 +1,7 @@
 /*
- * The committer: the thread between the engine and a store. It makes results durable in groups: while one transaction
- * is being written, the next group gathers, so the slower the disk, the larger the groups.
+ * The committer: the thread between the engine and a store. It makes results durable in groups:
+ * while one transaction is being written, the next group gathers, so the slower the disk, the
+ * larger the groups.
  *
  *     committer_new(store, &clock, on_done, ctx, &c, &err)
  *     committer_put(c, task)               // engine's thread; the task is read until on_done names it

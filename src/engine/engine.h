@@ -1,5 +1,6 @@
 /*
- * The engine at work: a thread of its own that owns all state, and the calls by which other threads speak to it.
+ * The engine at work: a thread of its own that owns all state, and the calls by which other threads
+ * speak to it.
  *
  *     engine_new(&options, &engine, &err);
  *     engine_add_pool(engine, &pool_options, make_executor, ctx, &pool, &err);
@@ -10,12 +11,12 @@
  *     engine_batch_close(batch);
  *     engine_free(engine);
  *
- * Rows wait in a window: at most `window_rows` are between add and give_back, and engine_batch_add blocks (or says
- * WEIR_E_AGAIN) when it is full. That bounds memory, and the reordering too. So results must be taken while
- * rows are added: by another thread, or in turn.
+ * Rows wait in a window: at most `window_rows` are between add and give_back, and engine_batch_add
+ * blocks (or says WEIR_E_AGAIN) when it is full. That bounds memory, and the reordering too. So
+ * results must be taken while rows are added: by another thread, or in turn.
  *
- * Threads: every call may be made from any thread but the engine's own. A batch has any number of adding threads
- * (each row's index says its place) and one taking thread at a time.
+ * Threads: every call may be made from any thread but the engine's own. A batch has any number of
+ * adding threads (each row's index says its place) and one taking thread at a time.
  */
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
@@ -38,8 +39,9 @@ struct engine_options {
     struct core_observer
         *observer; /* told every step, on the engine's thread; may be NULL; outlives the engine */
     /*
-     * Told only what executors tell of themselves (what workers go through and say), where there is no observer. Steps
-     * of rows that nobody is told of cost nothing, and rows of very short work may then go together.
+     * Told only what executors tell of themselves (what workers go through and say), where there is
+     * no observer. Steps of rows that nobody is told of cost nothing, and rows of very short work
+     * may then go together.
      */
     struct core_observer *edge_observer;
 };
@@ -52,16 +54,17 @@ WEIR_MUST_CHECK enum weir_status engine_new(const struct engine_options *o, stru
 void engine_free(struct engine *e);
 
 /*
- * No new batch or row from now on; waiting rows end as cancelled (shutdown_requested). With wait, returns when the
- * running attempts have ended by themselves; else they are cancelled, and it returns when they are gone. Repeatable.
+ * No new batch or row from now on; waiting rows end as cancelled (shutdown_requested). With wait,
+ * returns when the running attempts have ended by themselves; else they are cancelled, and it
+ * returns when they are gone. Repeatable.
  */
 void engine_shutdown(struct engine *e, bool wait);
 
 /*
- * Told, on the engine's thread, what executors say of attempts that run: that they have begun as a process, and that they
- * are alive. What is said before an attempt's report is told before the report is acted upon. Either may be NULL. `now` is
- * the time of the turn. It may come late, of an attempt that has ended; the token tells. Of what there is no memory for
- * nothing is told.
+ * Told, on the engine's thread, what executors say of attempts that run: that they have begun as a
+ * process, and that they are alive. What is said before an attempt's report is told before the
+ * report is acted upon. Either may be NULL. `now` is the time of the turn. It may come late, of an
+ * attempt that has ended; the token tells. Of what there is no memory for nothing is told.
  */
 struct engine_receiver {
     void (*began)(void *ctx, const struct core_attempt_began *b, struct instant now);
@@ -157,11 +160,12 @@ struct engine_reply {
 };
 
 /*
- * Has one piece of work done and waits for it. It takes its turn with the pool's batches, and the pool's retries,
- * throttle, breaker and checkout timeout hold for it. When its time is up what runs of it is cancelled, and it ends as
- * timeout, reason deadline. WEIR_OK: *ret is filled in, whatever the outcome. The payload is the engine's from the call on,
- * also when it fails. WEIR_E_SHUTDOWN, WEIR_E_NOMEM, WEIR_E_INVALID; WEIR_E_AGAIN: CALLS_MAX calls are under way. Any
- * thread; not the engine's.
+ * Has one piece of work done and waits for it. It takes its turn with the pool's batches, and the
+ * pool's retries, throttle, breaker and checkout timeout hold for it. When its time is up what runs
+ * of it is cancelled, and it ends as timeout, reason deadline. WEIR_OK: *ret is filled in, whatever
+ * the outcome. The payload is the engine's from the call on, also when it fails. WEIR_E_SHUTDOWN,
+ * WEIR_E_NOMEM, WEIR_E_INVALID; WEIR_E_AGAIN: CALLS_MAX calls are under way. Any thread; not the
+ * engine's.
  */
 #define CALLS_MAX BATCH_WINDOW_ROWS
 WEIR_MUST_CHECK enum weir_status engine_call_pool(struct engine *e, struct core_pool *pool,
@@ -186,15 +190,17 @@ WEIR_MUST_CHECK enum weir_status engine_open_batch(struct engine *e, struct core
                                                    struct weir_error *err);
 
 /*
- * Gives a task to the batch, which owns it from then on if (and only if) this returns WEIR_OK. Indexes start at
- * options.core.first_index and go up by one. block: waits for room; else WEIR_E_AGAIN when there is none.
- * WEIR_E_SHUTDOWN: the engine is shut down. WEIR_E_END: the batch was stopped or has failed.
+ * Gives a task to the batch, which owns it from then on if (and only if) this returns WEIR_OK.
+ * Indexes start at options.core.first_index and go up by one. block: waits for room; else
+ * WEIR_E_AGAIN when there is none. WEIR_E_SHUTDOWN: the engine is shut down. WEIR_E_END: the batch
+ * was stopped or has failed.
  */
 WEIR_MUST_CHECK enum weir_status engine_batch_add(struct engine_batch *b, struct core_task *task,
                                                   bool block, struct weir_error *err);
 /*
- * The same for `count` tasks, each made only when there is room, under the batch's lock: in the order of the calls. make
- * returns NULL when there is no memory. *ret_added: how many were added, whatever is returned.
+ * The same for `count` tasks, each made only when there is room, under the batch's lock: in the
+ * order of the calls. make returns NULL when there is no memory. *ret_added: how many were added,
+ * whatever is returned.
  */
 typedef struct core_task *(*engine_make_fn)(void *ctx);
 WEIR_MUST_CHECK enum weir_status engine_batch_add_made(struct engine_batch *b, engine_make_fn make,
@@ -206,9 +212,9 @@ void engine_batch_wait_room(struct engine_batch *b);
 void engine_batch_end(struct engine_batch *b);
 
 /*
- * The next results, in order: a chain (through next) of at least one task. Blocks until there is one, or until
- * timeout_ns has passed (WEIR_E_AGAIN; negative: no limit). WEIR_E_END: there will be no more. WEIR_E_IO and others: the
- * store failed; what was delivered before stands.
+ * The next results, in order: a chain (through next) of at least one task. Blocks until there is
+ * one, or until timeout_ns has passed (WEIR_E_AGAIN; negative: no limit). WEIR_E_END: there will be
+ * no more. WEIR_E_IO and others: the store failed; what was delivered before stands.
  */
 WEIR_MUST_CHECK enum weir_status engine_batch_next(struct engine_batch *b, duration_ns timeout_ns,
                                                    struct core_task **ret_chain,
@@ -217,9 +223,9 @@ WEIR_MUST_CHECK enum weir_status engine_batch_next(struct engine_batch *b, durat
 void engine_batch_give_back(struct engine_batch *b, struct core_task *chain);
 
 /*
- * The same for a caller that releases those of the tasks itself which are in_run, one by one when it is done with each,
- * and counts: rows and bytes (payload and output) of all, run_rows and run_bytes (output) of those. `others` is the chain
- * of the rest.
+ * The same for a caller that releases those of the tasks itself which are in_run, one by one when
+ * it is done with each, and counts: rows and bytes (payload and output) of all, run_rows and
+ * run_bytes (output) of those. `others` is the chain of the rest.
  */
 struct engine_batch_returned {
     uint64_t rows, bytes;
@@ -229,9 +235,9 @@ void engine_batch_returned(struct engine_batch *b, const struct engine_batch_ret
                            struct core_task *others);
 
 /*
- * Starts nothing more. Running attempts finish (or are cancelled); rows whose turn comes without a gap are still
- * delivered, then engine_batch_next says WEIR_E_END. Rows that did not finish have no result; a store lets a later batch
- * run them. Repeatable, with cancel_running the second time.
+ * Starts nothing more. Running attempts finish (or are cancelled); rows whose turn comes without a
+ * gap are still delivered, then engine_batch_next says WEIR_E_END. Rows that did not finish have no
+ * result; a store lets a later batch run them. Repeatable, with cancel_running the second time.
  */
 void engine_batch_stop(struct engine_batch *b, bool cancel_running);
 

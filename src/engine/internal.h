@@ -1,6 +1,7 @@
 /*
- * The engine's own structures, shared by engine.c (the thread, the mailbox, pools), pools.c (what is asked of a pool),
- * batch.c (batches seen from outside) and call.c (calls outside of one), and by nobody else.
+ * The engine's own structures, shared by engine.c (the thread, the mailbox, pools), pools.c (what
+ * is asked of a pool), batch.c (batches seen from outside) and call.c (calls outside of one), and
+ * by nobody else.
  */
 #ifndef ENGINE_INTERNAL_H
 #define ENGINE_INTERNAL_H

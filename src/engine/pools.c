@@ -1,6 +1,6 @@
 /*
- * What is asked and told of a pool beside its batches: holding it, its breaker, its fallback pool, its workers. Each call is
- * one on the engine's thread, and what it gives is a copy.
+ * What is asked and told of a pool beside its batches: holding it, its breaker, its fallback pool,
+ * its workers. Each call is one on the engine's thread, and what it gives is a copy.
  */
 #include "base/error.h"
 #include "base/mem.h"

@@ -1,6 +1,6 @@
 /*
- * The public face (include/weir/weir.h): engine and pools. Checks what comes from outside, and translates between the
- * library's words and the engine's.
+ * The public face (include/weir/weir.h): engine and pools. Checks what comes from outside, and
+ * translates between the library's words and the engine's.
  */
 #include "weir/weir.h"
 

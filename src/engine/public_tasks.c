@@ -1,6 +1,6 @@
 /*
- * Durable tasks behind include/weir/tasks.h: checks what comes from outside, and translates between the library's words
- * and those of engine/tasks.h.
+ * Durable tasks behind include/weir/tasks.h: checks what comes from outside, and translates between
+ * the library's words and those of engine/tasks.h.
  */
 #include "weir/tasks.h"
 

@@ -1,5 +1,6 @@
 /*
- * The public face (include/weir/workers.h): calls outside of a batch, and looking at a pool's workers.
+ * The public face (include/weir/workers.h): calls outside of a batch, and looking at a pool's
+ * workers.
  */
 #include "base/error.h"
 #include "base/json.h"

@@ -6,11 +6,13 @@
  *     ...                                      // the task is the engine's, then the taker's
  *     row_store_recycle(&rows, first, last)    // or release() of the task, from any thread
  *
- * Rows come and go by the million, between threads; so their memory is had in slabs, used again, and freed with the
- * batch: it is as much as the batch ever held at once, which its window bounds. Small data lives in the row itself;
- * for others row_store_large() is called before the adders' lock is taken, so that nobody waits for a large copy.
+ * Rows come and go by the million, between threads; so their memory is had in slabs, used again,
+ * and freed with the batch: it is as much as the batch ever held at once, which its window bounds.
+ * Small data lives in the row itself; for others row_store_large() is called before the adders'
+ * lock is taken, so that nobody waits for a large copy.
  *
- * Threads: init and free by the batch's owner; recycle and release() from any; the others under the adders' lock.
+ * Threads: init and free by the batch's owner; recycle and release() from any; the others under the
+ * adders' lock.
  */
 #ifndef ENGINE_ROW_STORE_H
 #define ENGINE_ROW_STORE_H
@@ -44,8 +46,8 @@ struct row_slab;
 
 struct row_store {
     /*
-     * Of a pool of workers: each row has memory of its own, which begins with a struct process_request, its payload; and
-     * its session is copied. NULL: the payload is the public_row.
+     * Of a pool of workers: each row has memory of its own, which begins with a struct
+     * process_request, its payload; and its session is copied. NULL: the payload is the public_row.
      */
     const struct row_worker *worker;
     /* under the adders' lock */

@@ -1,6 +1,6 @@
 /*
- * A queue of tasks on their way between two threads, as runs (core/run.c): a task by itself is a run of one, and rows that
- * may go together join the run before them.
+ * A queue of tasks on their way between two threads, as runs (core/run.c): a task by itself is a
+ * run of one, and rows that may go together join the run before them.
  *
  *     run_queue_add_row(&staged, task);            // whoever adds
  *     all = run_queue_take(&staged);               // whoever takes all of them: all.first, through next

@@ -1,6 +1,7 @@
 /*
- * Reading the spill file, and taking it in: events are gathered in chains, each with the mark that says how far the registry has come
- * with it (see spill.h). The file is read whole; slices of events point into it.
+ * Reading the spill file, and taking it in: events are gathered in chains, each with the mark that
+ * says how far the registry has come with it (see spill.h). The file is read whole; slices of
+ * events point into it.
  */
 #include "engine/spill.h"
 

@@ -1,6 +1,6 @@
 /*
- * Who does what: the engine's thread runs the desk; the clerk's thread writes. What comes back from the clerk is gathered under
- * the lock and handed to the desk in one piece of mail (tasks_ops.c).
+ * Who does what: the engine's thread runs the desk; the clerk's thread writes. What comes back from
+ * the clerk is gathered under the lock and handed to the desk in one piece of mail (tasks_ops.c).
  */
 #include "engine/tasks.h"
 
@@ -280,8 +280,9 @@ static enum weir_status take_over(struct engine_tasks *t, struct weir_error *err
 }
 
 /*
- * The first token of the last start. A run gives a new token to each attempt, one after the other, and never as many as the
- * reserve; so each start begins above all that were given before it, whatever the wall clock says meanwhile.
+ * The first token of the last start. A run gives a new token to each attempt, one after the other,
+ * and never as many as the reserve; so each start begins above all that were given before it,
+ * whatever the wall clock says meanwhile.
  */
 #define TOKEN_FACT    "token"
 #define TOKEN_RESERVE (UINT64_C(1) << 40)

@@ -1,6 +1,6 @@
 /*
- * Durable tasks in an engine: the desk on the engine's thread, the registry behind a clerk, and how other threads speak
- * to them.
+ * Durable tasks in an engine: the desk on the engine's thread, the registry behind a clerk, and how
+ * other threads speak to them.
  *
  *     engine_tasks_open(engine, registry, &options, &tasks, &err);     // finds what a predecessor left, and puts it back
  *     engine_tasks_add_pool(tasks, &core_options, make, ctx, &desk_options, &err);
@@ -43,8 +43,8 @@ WEIR_MUST_CHECK enum weir_status engine_tasks_open(struct engine *e, struct core
 uint64_t engine_tasks_put_back(const struct engine_tasks *t);
 
 /*
- * make, ctx: as for engine_add_pool(). Any thread but the engine's and the clerk's. When it fails, nothing uses ctx and
- * desk->ctx any more: an executor that was made is waited for.
+ * make, ctx: as for engine_add_pool(). Any thread but the engine's and the clerk's. When it fails,
+ * nothing uses ctx and desk->ctx any more: an executor that was made is waited for.
  */
 WEIR_MUST_CHECK enum weir_status engine_tasks_add_pool(struct engine_tasks *t,
                                                        const struct core_pool_options *o,
@@ -55,19 +55,20 @@ WEIR_MUST_CHECK enum weir_status engine_tasks_add_pool(struct engine_tasks *t,
 void engine_tasks_start(struct engine_tasks *t);
 
 /*
- * Has an op done: it goes by the desk, when it is about a task that may be in memory or run, and then to the clerk. op->done is called
- * on the clerk's thread once it is durable or has failed (op->err); the op and all that it points to stay the
- * caller's and must live until then. Cancelling a task that runs ends its attempt once the op is durable; the task
- * is cancelled when the attempt has ended, and does not run again, whatever happens meanwhile. Any thread; never blocks. After
- * engine_tasks_stop() with refuse: WEIR_E_SHUTDOWN.
+ * Has an op done: it goes by the desk, when it is about a task that may be in memory or run, and
+ * then to the clerk. op->done is called on the clerk's thread once it is durable or has failed
+ * (op->err); the op and all that it points to stay the caller's and must live until then.
+ * Cancelling a task that runs ends its attempt once the op is durable; the task is cancelled when
+ * the attempt has ended, and does not run again, whatever happens meanwhile. Any thread; never
+ * blocks. After engine_tasks_stop() with refuse: WEIR_E_SHUTDOWN.
  */
 void engine_tasks_send(struct engine_tasks *t, struct registry_op *op);
 /* The same, and waits. Not on the engine's nor the clerk's thread. Returns op->err.status. */
 WEIR_MUST_CHECK enum weir_status engine_tasks_apply(struct engine_tasks *t, struct registry_op *op,
                                                     struct weir_error *err);
 /*
- * The same in two steps: sent (never blocks), so that it is behind all that was sent before, and waited for. The op and the wait
- * stay where they are until then.
+ * The same in two steps: sent (never blocks), so that it is behind all that was sent before, and
+ * waited for. The op and the wait stay where they are until then.
  */
 struct engine_tasks_wait {
     pthread_mutex_t lock;
@@ -95,9 +96,10 @@ struct engine_tasks_stats {
 void engine_tasks_get_stats(struct engine_tasks *t, struct engine_tasks_stats *ret);
 
 /*
- * Nothing starts any more. Returns when nothing runs, or after `grace_ns`: then running attempts are told to end, and
- * after `kill_ns` more they are killed; their tasks are ready again. refuse: submits are refused from now on. *ret_left: attempts that were
- * ended so. engine_tasks_hurry() from any thread cuts the first wait short.
+ * Nothing starts any more. Returns when nothing runs, or after `grace_ns`: then running attempts
+ * are told to end, and after `kill_ns` more they are killed; their tasks are ready again. refuse:
+ * submits are refused from now on. *ret_left: attempts that were ended so. engine_tasks_hurry()
+ * from any thread cuts the first wait short.
  */
 void engine_tasks_stop(struct engine_tasks *t, duration_ns grace_ns, duration_ns kill_ns,
                        bool refuse, uint64_t *ret_left);
@@ -105,8 +107,9 @@ void engine_tasks_stop(struct engine_tasks *t, duration_ns grace_ns, duration_ns
 void engine_tasks_refuse(struct engine_tasks *t);
 void engine_tasks_hurry(struct engine_tasks *t);
 /*
- * After engine_tasks_stop(): ends the pools with their workers, and waits for callbacks that were left behind. What happens
- * then is still recorded. Done by engine_tasks_close(), where it was not done before.
+ * After engine_tasks_stop(): ends the pools with their workers, and waits for callbacks that were
+ * left behind. What happens then is still recorded. Done by engine_tasks_close(), where it was not
+ * done before.
  */
 void engine_tasks_end_pools(struct engine_tasks *t);
 /* Writes what is left, ends the clerk. The registry is closed by its owner. NULL-safe. */

@@ -1,6 +1,7 @@
 /*
- * Shared by tasks.c (opening, the desk's host, calls, pools), tasks_ops.c (ops on their way to the clerk and back), tasks_tell.c
- * (what breakers, workers and attempts tell) and tasks_stop.c (the end), and by nobody else.
+ * Shared by tasks.c (opening, the desk's host, calls, pools), tasks_ops.c (ops on their way to the
+ * clerk and back), tasks_tell.c (what breakers, workers and attempts tell) and tasks_stop.c (the
+ * end), and by nobody else.
  */
 #ifndef ENGINE_TASKS_INTERNAL_H
 #define ENGINE_TASKS_INTERNAL_H
@@ -11,8 +12,8 @@
 #include <stdatomic.h>
 
 /*
- * What has come back from the clerk, in the order in which it was written: what the desk has of a task is what the registry
- * had, step by step. Under the lock.
+ * What has come back from the clerk, in the order in which it was written: what the desk has of a
+ * task is what the registry had, step by step. Under the lock.
  */
 struct back {
     struct registry_op *ops, **ops_tail; /* the desk's own, and what is left of errands */

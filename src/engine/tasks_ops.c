@@ -1,6 +1,7 @@
 /*
- * An op of somebody else (a SUBMIT from the API) is theirs again as soon as it is durable; what it means for the desk is kept
- * in a note, and told to the desk in its place among the desk's own ops (core/errand.h).
+ * An op of somebody else (a SUBMIT from the API) is theirs again as soon as it is durable; what it
+ * means for the desk is kept in a note, and told to the desk in its place among the desk's own ops
+ * (core/errand.h).
  */
 #include "base/error.h"
 #include "base/mem.h"

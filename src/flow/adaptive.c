@@ -1,6 +1,6 @@
 /*
- * The adaptive throttle: joins its parts. Here is what each mode lets pass, and which part hears of which
- * answer; how a part decides is its own business.
+ * The adaptive throttle: joins its parts. Here is what each mode lets pass, and which part hears of
+ * which answer; how a part decides is its own business.
  *
  *     OPEN ----- first refusal -----> RATE <---- votes ----> WINDOW
  *      ^                               |                       |
@@ -228,8 +228,8 @@ static struct instant rate_when(struct adaptive *a, struct instant now, double c
 }
 
 /*
- * An extra permit is not used at the moment in which another dispatch goes: where the limit is a rate after all, two at
- * once are refused whatever the window, and it would be kept for ever.
+ * An extra permit is not used at the moment in which another dispatch goes: where the limit is a
+ * rate after all, two at once are refused whatever the window, and it would be kept for ever.
  */
 static struct instant window_when(struct adaptive *a, struct instant now, size_t in_flight)
 {
@@ -547,8 +547,9 @@ static bool vote(struct adaptive *a, struct instant now, const struct throttle_t
 }
 
 /*
- * One pause is no evidence of lost capacity. But where they follow each other the rate is far off: a service of 10/s
- * that has each refusal wait a second takes one request a second from whoever comes back at 100/s.
+ * One pause is no evidence of lost capacity. But where they follow each other the rate is far off:
+ * a service of 10/s that has each refusal wait a second takes one request a second from whoever
+ * comes back at 100/s.
  */
 static void learn_pause(struct adaptive *a, struct instant now, const struct throttle_ticket *t)
 {

@@ -10,9 +10,9 @@
  * Whoever has little left pays a higher price, and so asks less often; who can win much asks more
  * often.
  *
- * The interval is that of an inventory ordered at a price (the square root of Harris, 1913): probing
- * each T seconds costs price/T, and finding a gain g after a rise that comes once in D seconds half
- * an interval late costs g * T / (2 * D).
+ * The interval is that of an inventory ordered at a price (the square root of Harris, 1913):
+ * probing each T seconds costs price/T, and finding a gain g after a rise that comes once in D
+ * seconds half an interval late costs g * T / (2 * D).
  *
  * Pure.
  */

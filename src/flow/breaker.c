@@ -1,6 +1,6 @@
 /*
- * The breaker: three states, and what moves it between them. Each transition begins an epoch, so that news about a
- * dispatch of an older one is known by its ticket, and ignored.
+ * The breaker: three states, and what moves it between them. Each transition begins an epoch, so
+ * that news about a dispatch of an older one is known by its ticket, and ignored.
  */
 #include "flow/breaker.h"
 

@@ -10,9 +10,10 @@
  *        │                           └────────one failure─────────┘ │
  *        └──────────────────────────reset by hand (any state)───────┘
  *
- * What counts as a failure is the caller's business: what says that the pool does not work, so neither a refusal for
- * lack of capacity nor an answer that a row is wrong. A ticket that was taken before the last transition changes no
- * state any more: late news about old dispatches. Pure, of fixed size, O(1). The figures are design 5's.
+ * What counts as a failure is the caller's business: what says that the pool does not work, so
+ * neither a refusal for lack of capacity nor an answer that a row is wrong. A ticket that was taken
+ * before the last transition changes no state any more: late news about old dispatches. Pure, of
+ * fixed size, O(1). The figures are design 5's.
  */
 #ifndef FLOW_BREAKER_H
 #define FLOW_BREAKER_H

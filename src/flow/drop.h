@@ -3,11 +3,13 @@
  *
  *     if (drop_refused(&d, number)) cut to drop_share(&d) of the rate, and drop_reset(&d)
  *
- * A cumulative sum (Page, 1954) over the refused dispatches in the order of sending: each adds 1, each
- * dispatch between two of them takes DROP_ALLOWED away, never below 0. At DROP_LIMIT the capacity has
- * fallen. So two refusals with at most one dispatch between them are a drop, and one in nine never is.
+ * A cumulative sum (Page, 1954) over the refused dispatches in the order of sending: each adds 1,
+ * each dispatch between two of them takes DROP_ALLOWED away, never below 0. At DROP_LIMIT the
+ * capacity has fallen. So two refusals with at most one dispatch between them are a drop, and one
+ * in nine never is.
  *
- * The last DROP_KEPT refusals are kept by number, so the order in which they arrive changes no verdict.
+ * The last DROP_KEPT refusals are kept by number, so the order in which they arrive changes no
+ * verdict.
  *
  * Pure.
  */

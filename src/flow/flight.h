@@ -5,12 +5,13 @@
  *     switch (flight_refused_vote(&f, now, in_flight, ...)) // what a refusal says about that
  *     if (in_flight < flight_window(&f, now, ...)) ...      // window mode: may go
  *
- * A service that bears so many at once refuses those that were sent while many were in flight; one that
- * bears a rate refuses without regard to it. So each refusal votes: few of the dispatches that were taken
- * saw as many in flight as it did: for a window; many did: against. At VOTES in a row the mode changes.
+ * A service that bears so many at once refuses those that were sent while many were in flight; one
+ * that bears a rate refuses without regard to it. So each refusal votes: few of the dispatches that
+ * were taken saw as many in flight as it did: for a window; many did: against. At VOTES in a row
+ * the mode changes.
  *
- * In window mode the window is probed as a rate is: some more permits than it has, 1, 2, 4 ...; if none of
- * them is refused they are the window's. A stray refusal takes one, a drop a fifth.
+ * In window mode the window is probed as a rate is: some more permits than it has, 1, 2, 4 ...; if
+ * none of them is refused they are the window's. A stray refusal takes one, a drop a fifth.
  *
  * Pure; of fixed size; every call is O(FLIGHT_SAMPLES) at most.
  */

@@ -116,8 +116,8 @@ void gate_lost(struct gate *g, struct instant now, const struct gate_ticket *tic
 /* Whether many dispatches may be made now at once, as far as the gate goes: nothing spaces or counts them. */
 bool gate_may_take_many(struct gate *g, struct instant now, size_t in_flight);
 /*
- * So many dispatches without tokens; gate_may_take_many() has just allowed it. They go one behind the other: in_flight,
- * as throttle.h says. What is kept is the first one's ticket.
+ * So many dispatches without tokens; gate_may_take_many() has just allowed it. They go one behind
+ * the other: in_flight, as throttle.h says. What is kept is the first one's ticket.
  */
 struct gate_ticket gate_take_many(struct gate *g, struct instant now, size_t in_flight,
                                   uint32_t count);

@@ -5,13 +5,14 @@
  *     guard_accepted(&g, now, number, last_number, took_s);
  *     if (in_flight < g.window) ...
  *
- * A service with a queue refuses nothing until its queue is full; each request in it only makes all of them
- * late. So when the mean latency is beyond GUARD_TOLERANCE times its base, the window shrinks in proportion,
- * down to GUARD_WINDOW_MIN; below it, and used, it grows.
+ * A service with a queue refuses nothing until its queue is full; each request in it only makes all
+ * of them late. So when the mean latency is beyond GUARD_TOLERANCE times its base, the window
+ * shrinks in proportion, down to GUARD_WINDOW_MIN; below it, and used, it grows.
  *
- * The base is the latency with little in flight. It is measured anew from time to time, on requests that were
- * sent at half the window; by the order of sending, for those that come back first are the quick ones. When the
- * latency does not fall with the window, it is not our queue, and the base is what it is now.
+ * The base is the latency with little in flight. It is measured anew from time to time, on requests
+ * that were sent at half the window; by the order of sending, for those that come back first are
+ * the quick ones. When the latency does not fall with the window, it is not our queue, and the base
+ * is what it is now.
  *
  * Pure; of fixed size; every call is O(1).
  */

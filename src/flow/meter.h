@@ -4,8 +4,8 @@
  *     meter_count(&m, now, span_s);    // for each success; the span is about a round trip
  *     rate = meter_rps(&m, now)
  *
- * Counts over one span after the other; the rate is the higher of the last whole span's and the running
- * one's, once half of it has passed. Pure.
+ * Counts over one span after the other; the rate is the higher of the last whole span's and the
+ * running one's, once half of it has passed. Pure.
  */
 #ifndef FLOW_METER_H
 #define FLOW_METER_H

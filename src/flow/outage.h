@@ -7,9 +7,10 @@
  *     outage_probe_refused(&o, number, now, &rng);             // the next one later
  *     outage_end(&o);                                          // one got through
  *
- * One in a row means: no dispatch between two refused ones that was not refused, by number; so dispatches
- * whose answers are not in yet end a row. And it must have lasted: a fast service that is merely asked for
- * too much refuses six within a millisecond, and the cuts of the rate deal with that. Pure.
+ * One in a row means: no dispatch between two refused ones that was not refused, by number; so
+ * dispatches whose answers are not in yet end a row. And it must have lasted: a fast service that
+ * is merely asked for too much refuses six within a millisecond, and the cuts of the rate deal with
+ * that. Pure.
  */
 #ifndef FLOW_OUTAGE_H
 #define FLOW_OUTAGE_H

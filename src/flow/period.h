@@ -7,9 +7,10 @@
  *     most = period_rate_rps(&p, now)                        // what the quota allows
  *
  * A service with such a quota takes everything, then nothing until its window has moved on. To a
- * throttle that is an outage; but one that ends just when the first requests of the window leave it.
- * Then the rate is the count through the window, and is not exceeded for some windows. After that more
- * is tried; when that soon fails, it was the quota again, which is believed for twice as long.
+ * throttle that is an outage; but one that ends just when the first requests of the window leave
+ * it. Then the rate is the count through the window, and is not exceeded for some windows. After
+ * that more is tried; when that soon fails, it was the quota again, which is believed for twice as
+ * long.
  *
  * Pure; of fixed size: counts by the second, of the last PERIOD_SECONDS.
  */

@@ -7,16 +7,17 @@
  *     if (instant_before(now, quota_when(&q, now, cost))) ... come back then
  *
  * It is a cap, never a floor: of what an answer says is left, at most that is dispatched until the
- * reset, and it is spent evenly over that time, a little faster while much is left; but nothing is sent
- * faster than else because much is left. Three traps, and what is done about them:
+ * reset, and it is spent evenly over that time, a little faster while much is left; but nothing is
+ * sent faster than else because much is left. Three traps, and what is done about them:
  *
  * - An answer speaks of the moment its request arrived. What was dispatched behind that request is
  *   not in its figure yet, so it is subtracted here; that is what the mark is for. And of two
  *   answers the one whose request was sent later is believed, in whichever order they arrive.
- * - A figure that is never refreshed would pin the rate: when its reset has passed, one dispatch goes at
- *   once, to hear more, and others spend the limit evenly over a minute (where a window slides, only a
- *   part of it is whole again; where it is one of a second, the answer will say so); QUOTA_BELIEF_NS
- *   later nothing is known and nothing is capped. Nor is a reset believed beyond `ceiling`.
+ * - A figure that is never refreshed would pin the rate: when its reset has passed, one dispatch
+ *   goes at once, to hear more, and others spend the limit evenly over a minute (where a window
+ *   slides, only a part of it is whole again; where it is one of a second, the answer will say so);
+ *   QUOTA_BELIEF_NS later nothing is known and nothing is capped. Nor is a reset believed beyond
+ *   `ceiling`.
  * - Garbage (a part is missing or negative, more is left than the limit, limit 0) is ignored.
  *
  * Pure; one owner, one thread; every call is O(1).

@@ -6,12 +6,13 @@
  *     search_trial_borne(&s, now, number, &allowance)     // no refusal until s.trial.due
  *     search_trial_refused(&s, now, &allowance)           // or there was one
  *
- * `rate_rps` is the highest rate that is known to be borne, `refused_rps` the lowest that is known to be
- * refused. While searching, trials bisect between the two (or double while nothing is refused) until they
- * are within 5 %. Then the rate is held, and a paid probe tries more from time to time.
+ * `rate_rps` is the highest rate that is known to be borne, `refused_rps` the lowest that is known
+ * to be refused. While searching, trials bisect between the two (or double while nothing is
+ * refused) until they are within 5 %. Then the rate is held, and a paid probe tries more from time
+ * to time.
  *
- * A trial is a few dispatches at the higher rate, then the base rate again until the verdict is in: so a
- * wrong guess costs one or two refusals, not a flood.
+ * A trial is a few dispatches at the higher rate, then the base rate again until the verdict is in:
+ * so a wrong guess costs one or two refusals, not a flood.
  *
  * Pure; the throttle that owns it says what happened.
  */

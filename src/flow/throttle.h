@@ -84,9 +84,10 @@ duration_ns throttle_refused(struct throttle *t, struct instant now,
 void throttle_accepted(struct throttle *t, struct instant now,
                        const struct throttle_ticket *ticket);
 /*
- * The same of many dispatches that go one behind the other, while throttle_is_open(): each is sent when the one before it
- * has its answer, so in_flight is what it is for the first. For all of them the throttle does as much as for one. Of
- * those that succeed it is told together, with the ticket of the last; of each of the others by itself.
+ * The same of many dispatches that go one behind the other, while throttle_is_open(): each is sent
+ * when the one before it has its answer, so in_flight is what it is for the first. For all of them
+ * the throttle does as much as for one. Of those that succeed it is told together, with the ticket
+ * of the last; of each of the others by itself.
  */
 struct throttle_ticket throttle_sent_many(struct throttle *t, struct instant now, size_t in_flight,
                                           uint32_t count);

@@ -2,8 +2,8 @@
  * What a throttle remembers of a dispatch, and how it explains itself.
  *
  * Everything that a throttle decides has a reason. Each decision is one count higher in `changes`,
- * so whoever watches compares two numbers, and then says what happened in the same words everywhere:
- * in the events, the progress display, the records and the summary.
+ * so whoever watches compares two numbers, and then says what happened in the same words
+ * everywhere: in the events, the progress display, the records and the summary.
  *
  *     before = throttle_state(&t)->changes;
  *     throttle_refused(&t, now, &ticket, &refusal);

@@ -5,9 +5,10 @@
  *     loop_run(loop)         // on the engine's thread; calls turn() until loop_stop()
  *     loop_wake(loop)        // from any thread: a turn is due
  *
- * Each round of the loop runs what is due (sockets, timers, children) and then one turn. The turn says when it wants to
- * be called again at the latest; between turns the thread sleeps. Its timer is as exact as the kernel's (timerfd; libuv's
- * own timers count whole milliseconds, too coarse to space a thousand dispatches a second).
+ * Each round of the loop runs what is due (sockets, timers, children) and then one turn. The turn
+ * says when it wants to be called again at the latest; between turns the thread sleeps. Its timer
+ * is as exact as the kernel's (timerfd; libuv's own timers count whole milliseconds, too coarse to
+ * space a thousand dispatches a second).
  */
 #ifndef LOOP_LOOP_H
 #define LOOP_LOOP_H

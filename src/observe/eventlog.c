@@ -1,9 +1,9 @@
 /*
  * The event log; see eventlog.h for what it promises.
  *
- * Two buffers change places: the engine's thread fills one under the lock, the log's own thread writes the other
- * without it. Only whole lines enter a buffer; how far the second one has been written is `written`, so that
- * a write that stopped in the middle of a line goes on there.
+ * Two buffers change places: the engine's thread fills one under the lock, the log's own thread
+ * writes the other without it. Only whole lines enter a buffer; how far the second one has been
+ * written is `written`, so that a write that stopped in the middle of a line goes on there.
  */
 #include "observe/eventlog.h"
 

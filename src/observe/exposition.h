@@ -8,9 +8,10 @@
  *     exposition_value(&x, count, "state", "ready", "pool", "build", NULL);
  *     exposition_end(&x);
  *
- * A family is told once, and its values right behind it: whoever renders goes over what there is once for each family. A counter is
- * named without "_total"; that is put behind it where it belongs. Names are constants of the program; label values may
- * be any text. https://prometheus.io/docs/instrumenting/exposition_formats/,
+ * A family is told once, and its values right behind it: whoever renders goes over what there is
+ * once for each family. A counter is named without "_total"; that is put behind it where it
+ * belongs. Names are constants of the program; label values may be any text.
+ * https://prometheus.io/docs/instrumenting/exposition_formats/,
  * https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md
  */
 #ifndef OBSERVE_EXPOSITION_H
@@ -33,8 +34,8 @@ void exposition_family(struct exposition *x, const char *name, enum exposition_t
 /* One value of the family, of a gauge or counter. Labels: pairs of name and value, up to a NULL; a NULL value leaves a pair out. */
 void exposition_value(struct exposition *x, double value, ...) __attribute__((sentinel));
 /*
- * One histogram of the family: counts of what is at most bounds[i] and more than bounds[i - 1]; counts has one more than bounds, for
- * what is above all. sum: of all that was counted.
+ * One histogram of the family: counts of what is at most bounds[i] and more than bounds[i - 1];
+ * counts has one more than bounds, for what is above all. sum: of all that was counted.
  */
 struct exposition_histogram {
     const double *bounds;

@@ -7,8 +7,8 @@
  *     tee_add(&tee, progress);
  *     options.observer = &tee.base;
  *
- * Whoever makes it owns it; it owns none of the others. Observers are added before the engine starts; after
- * that all happens on the engine's thread.
+ * Whoever makes it owns it; it owns none of the others. Observers are added before the engine
+ * starts; after that all happens on the engine's thread.
  */
 #ifndef OBSERVE_TEE_H
 #define OBSERVE_TEE_H

@@ -1,5 +1,6 @@
 /*
- * Chaos: first a character, drawn once from the seed, then each answer by chance within it. See chaos.h.
+ * Chaos: first a character, drawn once from the seed, then each answer by chance within it. See
+ * chaos.h.
  */
 #include "sim/chaos.h"
 

@@ -1,15 +1,16 @@
 /*
- * Chaos: a model of a service, or of callbacks, that does everything that one can do to a caller. For tests of what
- * must hold whatever it does.
+ * Chaos: a model of a service, or of callbacks, that does everything that one can do to a caller.
+ * For tests of what must hold whatever it does.
  *
  *     struct sim_chaos chaos;
  *     sim_chaos_init(&chaos, seed, cancels_at_once, timeout_is_set);
  *     sim_world_add_pool(w, &options, &chaos.model, &pool, &err);
  *
- * The seed chooses a character (how often it refuses, fails, loses answers, how long it takes, when it is down), and
- * then each answer. Answers: every outcome, also ones that there are not; Retry-After small, huge and garbage; quotas
- * true and false; tokens told and untold; texts; times that lie in the future. Latencies have a heavy tail. It can
- * answer late, after a cancel, twice, or (where a timeout is set) never until it is cancelled. One thread.
+ * The seed chooses a character (how often it refuses, fails, loses answers, how long it takes, when
+ * it is down), and then each answer. Answers: every outcome, also ones that there are not;
+ * Retry-After small, huge and garbage; quotas true and false; tokens told and untold; texts; times
+ * that lie in the future. Latencies have a heavy tail. It can answer late, after a cancel, twice,
+ * or (where a timeout is set) never until it is cancelled. One thread.
  */
 #ifndef SIM_CHAOS_H
 #define SIM_CHAOS_H

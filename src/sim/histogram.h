@@ -1,5 +1,6 @@
 /*
- * Percentiles of durations in fixed memory, at most 1 % off (in truth 0.4 %), however many there are.
+ * Percentiles of durations in fixed memory, at most 1 % off (in truth 0.4 %), however many there
+ * are.
  *
  *     histogram_clear(&h);
  *     histogram_add(&h, instant_diff(end, start));

@@ -1,5 +1,6 @@
 /*
- * The figures of a study, kept while it runs: how well the capacity was used, at what price, and how it was followed.
+ * The figures of a study, kept while it runs: how well the capacity was used, at what price, and
+ * how it was followed.
  *
  *     sim_measure_new(&about, &m, &err);
  *     sim_measure_watch(m, service, &script);
@@ -10,11 +11,13 @@
  * What is measured, and why so:
  *
  *   completion   of a row: from its first dispatch to its result
- *   ordering     from a row's result until its turn has come, which is when the last row before it has its result
- *   step         a change of the capacity by a factor of 1.3 or more. After a step up: how long until 90 % of the new
- *                capacity was accepted for the time of ten requests (a second at least; from 500 a second on a tenth of
- *                one); when it never was, until the next change. After a step down: the refusals in 5 s. The begin of
- *                an outage is none: all is refused then, whatever a client does
+ *   ordering     from a row's result until its turn has come, which is when the last row before it
+ *                has its result
+ *   step         a change of the capacity by a factor of 1.3 or more. After a step up: how long
+ *                until 90 % of the new capacity was accepted for the time of ten requests (a second
+ *                at least; from 500 a second on a tenth of one); when it never was, until the next
+ *                change. After a step down: the refusals in 5 s. The begin of an outage is none:
+ *                all is refused then, whatever a client does
  *   Jain index   R. Jain, D. Chiu, W. Hawe, "A quantitative measure of fairness", DEC TR-301, 1984
  *
  * Memory is fixed. Times of arrivals never go backwards. Pure; one owner.

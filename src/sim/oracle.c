@@ -1,9 +1,9 @@
 /*
- * The oracle: a client beside the service that asks it when the next request would be taken, and sends it then. What
- * it reaches is what there was to reach; see study.h.
+ * The oracle: a client beside the service that asks it when the next request would be taken, and
+ * sends it then. What it reaches is what there was to reach; see study.h.
  *
- * A small loop of its own: the next thing is a request that may go, or the first answer that is due. Nothing here
- * knows the dispatcher, so that one can be held against the other.
+ * A small loop of its own: the next thing is a request that may go, or the first answer that is
+ * due. Nothing here knows the dispatcher, so that one can be held against the other.
  */
 #include "base/error.h"
 #include "base/heap.h"

@@ -11,9 +11,9 @@
  * time as on a socket. Draws for phases, outages, refusals, latency and faults come from generators
  * of their own: what clients do changes nothing about how the capacity moves.
  *
- * Checked in this order: outage, queue, concurrency, rate, requests and tokens per minute. A request
- * that is refused uses up nothing. `now` never goes backwards (an earlier one is taken for the last).
- * One thread at a time. Pure: no I/O, no clock.
+ * Checked in this order: outage, queue, concurrency, rate, requests and tokens per minute. A
+ * request that is refused uses up nothing. `now` never goes backwards (an earlier one is taken for
+ * the last). One thread at a time. Pure: no I/O, no clock.
  */
 #ifndef SIM_SERVICE_H
 #define SIM_SERVICE_H

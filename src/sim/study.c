@@ -1,9 +1,9 @@
 /*
- * A world with one service: the model that stands between an attempt and the service, rows that are used again, and
- * books. See study.h.
+ * A world with one service: the model that stands between an attempt and the service, rows that are
+ * used again, and books. See study.h.
  *
- * Each row has its request's place at the service within it, for only one attempt of it is on its way at a time: a
- * cancelled one ends at once.
+ * Each row has its request's place at the service within it, for only one attempt of it is on its
+ * way at a time: a cancelled one ends at once.
  */
 #include "sim/study.h"
 

@@ -1,5 +1,6 @@
 /*
- * A study: one run of the real dispatcher, in virtual time, against one modelled service; and what came of it.
+ * A study: one run of the real dispatcher, in virtual time, against one modelled service; and what
+ * came of it.
  *
  *     struct sim_study_options o;
  *     sim_study_options_init(&o);
@@ -8,9 +9,10 @@
  *     sim_study_options_check(&o, &err);
  *     sim_study_run(&o, &result, &err);                          // or sim_study_oracle(): nobody can do better
  *
- * Clients are pools of their own in one world, which do not know each other and share the service. Each has a batch
- * whose rows come as fast as they are taken. Memory is fixed: rows are used again, percentiles come from histograms
- * (histogram.h, at most 1 % off). The same options give the same result, to the bit (I7). One thread; pure.
+ * Clients are pools of their own in one world, which do not know each other and share the service.
+ * Each has a batch whose rows come as fast as they are taken. Memory is fixed: rows are used again,
+ * percentiles come from histograms (histogram.h, at most 1 % off). The same options give the same
+ * result, to the bit (I7). One thread; pure.
  */
 #ifndef SIM_STUDY_H
 #define SIM_STUDY_H
@@ -170,10 +172,11 @@ WEIR_MUST_CHECK enum weir_status sim_study_run(const struct sim_study_options *o
                                                struct sim_study_result *ret,
                                                struct weir_error *err);
 /*
- * The same run by a client that knows the state of the service and stands beside it: it sends in the moment in which
- * a request will be accepted, and waits for a free server rather than in a queue. All clients are one, which has the
- * places and the rows of all. Of the pool's options
- * only timeout and max_attempts count. There are samples, without a rate and a window; no events and other hooks.
+ * The same run by a client that knows the state of the service and stands beside it: it sends in
+ * the moment in which a request will be accepted, and waits for a free server rather than in a
+ * queue. All clients are one, which has the places and the rows of all. Of the pool's options only
+ * timeout and max_attempts count. There are samples, without a rate and a window; no events and
+ * other hooks.
  */
 WEIR_MUST_CHECK enum weir_status sim_study_oracle(const struct sim_study_options *o,
                                                   struct sim_study_result *ret,

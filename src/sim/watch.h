@@ -1,6 +1,7 @@
 /*
- * What a witness knows of one pool's workers and breaker, from events alone: in which states they are, what is in the
- * hands of each worker, and what may therefore happen. Each function returns what is wrong, or NULL.
+ * What a witness knows of one pool's workers and breaker, from events alone: in which states they
+ * are, what is in the hands of each worker, and what may therefore happen. Each function returns
+ * what is wrong, or NULL.
  *
  *     wrong = sim_watch_worker_moved(&watch, ev);       // EVENT_WORKER_TRANSITION
  *     wrong = sim_watch_breaker_moved(&watch, ev);      // EVENT_BREAKER_CHANGED

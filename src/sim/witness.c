@@ -1,5 +1,6 @@
 /*
- * The witness: books of its own about rows, attempts and pools, and what must be true of them. See witness.h.
+ * The witness: books of its own about rows, attempts and pools, and what must be true of them. See
+ * witness.h.
  *
  * The first thing that is wrong is kept, as a sentence; later ones may only follow from it.
  */

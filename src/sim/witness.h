@@ -8,13 +8,14 @@
  *     sim_witness_step(w, world)                        // after each step; false: see sim_witness_wrong()
  *     sim_witness_over(w, number, &stats, cut_short)    // of each batch, and sim_witness_pool_over() of each pool
  *
- * It keeps books of its own from the events and from what edges see, and shares no code with the dispatcher. What it
- * checks: the invariants of dispatcher_check(); never more attempts than a limit; the spacing, the rate and the
- * budgets in every window, from an exact log (P3); order, exactly once, and only what is durable (P2, I3); that
- * capacity uses up no attempt (P4); that what waits holds no permit, and that nothing waits beside a free one for no
- * reason (P5); deadlines and waits; what workers and breakers allow (watch.h), and who goes to which fallback pool; and that
- * events, results and counters tell one story (P7). A hash over all
- * events says whether two runs were the same (I7). One thread.
+ * It keeps books of its own from the events and from what edges see, and shares no code with the
+ * dispatcher. What it checks: the invariants of dispatcher_check(); never more attempts than a
+ * limit; the spacing, the rate and the budgets in every window, from an exact log (P3); order,
+ * exactly once, and only what is durable (P2, I3); that capacity uses up no attempt (P4); that what
+ * waits holds no permit, and that nothing waits beside a free one for no reason (P5); deadlines and
+ * waits; what workers and breakers allow (watch.h), and who goes to which fallback pool; and that
+ * events, results and counters tell one story (P7). A hash over all events says whether two runs
+ * were the same (I7). One thread.
  */
 #ifndef SIM_WITNESS_H
 #define SIM_WITNESS_H

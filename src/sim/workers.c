@@ -1,8 +1,10 @@
 /*
- * Worker processes as a model: each has a few events (its start, its death, its answers to pings), each request one. What
- * a process does is drawn when it is asked; what was asked before it died is lost with it. See workers.h.
+ * Worker processes as a model: each has a few events (its start, its death, its answers to pings),
+ * each request one. What a process does is drawn when it is asked; what was asked before it died is
+ * lost with it. See workers.h.
  *
- * The crew and the dispatcher are called from events only, never from within a function of the executor or of the edge.
+ * The crew and the dispatcher are called from events only, never from within a function of the
+ * executor or of the edge.
  */
 #include "sim/workers.h"
 

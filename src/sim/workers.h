@@ -1,15 +1,16 @@
 /*
- * A pool of worker processes as a model: a real crew (core/worker/crew.h), and processes that do everything that one can
- * do to it. For tests of what must hold whatever they do.
+ * A pool of worker processes as a model: a real crew (core/worker/crew.h), and processes that do
+ * everything that one can do to it. For tests of what must hold whatever they do.
  *
  *     sim_workers_options_init(&o); o.seed = ...; o.crew = ...;
  *     sim_workers_add(w, &pool_options, &o, &workers, &pool, &err);     // the world frees it
  *
- * The seed chooses a character (how often starts fail, how often processes hang, die, lie), and then each deed. Processes
- * start slowly or not at all; answer pings late, twice, with an error, or never; answer requests well, with an error, with
- * a refusal, with garbage, or (where there is a timeout) never; die at any moment, in the middle of a request too, so
- * that what is given to them between their death and its discovery has not begun; and do not end when they are told,
- * until they are killed. One thread; the world's.
+ * The seed chooses a character (how often starts fail, how often processes hang, die, lie), and
+ * then each deed. Processes start slowly or not at all; answer pings late, twice, with an error, or
+ * never; answer requests well, with an error, with a refusal, with garbage, or (where there is a
+ * timeout) never; die at any moment, in the middle of a request too, so that what is given to them
+ * between their death and its discovery has not begun; and do not end when they are told, until
+ * they are killed. One thread; the world's.
  */
 #ifndef SIM_WORKERS_H
 #define SIM_WORKERS_H

@@ -1,9 +1,9 @@
 /*
  * The world: what is due next, and the edges of the dispatcher as events in one heap. See world.h.
  *
- * Callbacks of the dispatcher only queue: an attempt's end, a put, a row to take are events of their own, each in a
- * step of its own. Each attempt's place, each batch's feeder, store and consumer have one event struct for good, so
- * that nothing is allocated on the way.
+ * Callbacks of the dispatcher only queue: an attempt's end, a put, a row to take are events of
+ * their own, each in a step of its own. Each attempt's place, each batch's feeder, store and
+ * consumer have one event struct for good, so that nothing is allocated on the way.
  */
 #include "sim/world.h"
 

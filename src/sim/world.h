@@ -1,6 +1,7 @@
 /*
- * A world: the other driver of the dispatcher. The engine drives it by threads and a clock; this one by virtual time,
- * an ordered heap of what will happen, and models of whoever does the work, remembers it and takes it.
+ * A world: the other driver of the dispatcher. The engine drives it by threads and a clock; this
+ * one by virtual time, an ordered heap of what will happen, and models of whoever does the work,
+ * remembers it and takes it.
  *
  *     sim_world_new(&options, &w, &err);
  *     sim_world_add_pool(w, &pool_options, &model, &pool, &err);
@@ -8,12 +9,13 @@
  *     end = sim_world_run(w, until);             // one step after the other; SIM_DONE: all batches are through
  *     sim_world_free(w);                         // also in the middle: a crash is a world that is freed early
  *
- * One step: time moves to the earliest thing that is due, that one thing happens, the dispatcher runs, the step hook
- * looks at the result. Given the same options, models and seeds it does the same (I7). It reads no clock, does no I/O
- * (a store that is handed in may), and after the set-up allocates nothing: what runs out of memory is the
- * dispatcher's or the models' own.
+ * One step: time moves to the earliest thing that is due, that one thing happens, the dispatcher
+ * runs, the step hook looks at the result. Given the same options, models and seeds it does the
+ * same (I7). It reads no clock, does no I/O (a store that is handed in may), and after the set-up
+ * allocates nothing: what runs out of memory is the dispatcher's or the models' own.
  *
- * Whoever makes a model, source, sink, store or observer keeps it until sim_world_free(). One thread.
+ * Whoever makes a model, source, sink, store or observer keeps it until sim_world_free(). One
+ * thread.
  */
 #ifndef SIM_WORLD_H
 #define SIM_WORLD_H
@@ -68,8 +70,8 @@ struct sim_event {
 };
 
 /*
- * An executor that is more than a model of it (sim/workers.h): it plans its own events, counts what runs, and reports by
- * sim_world_report(), from an event of its own only.
+ * An executor that is more than a model of it (sim/workers.h): it plans its own events, counts what
+ * runs, and reports by sim_world_report(), from an event of its own only.
  */
 struct sim_edge {
     struct core_executor port; /* first; its close() frees the edge, which is on no list any more */
@@ -106,8 +108,9 @@ struct sim_sink {
 };
 
 /*
- * Who lives in the world beside batches of its own, as the desk does in an engine: it opens batches of its own in the
- * dispatcher, and has a turn before each dispatcher_run(). All of it may be called in every step.
+ * Who lives in the world beside batches of its own, as the desk does in an engine: it opens batches
+ * of its own in the dispatcher, and has a turn before each dispatcher_run(). All of it may be
+ * called in every step.
  */
 struct sim_lodger {
     struct instant (*turn)(struct sim_lodger *l, struct instant now);

@@ -1,10 +1,11 @@
 /*
- * What core/ports/executor.h promises, tried on every executor there is: each test runs once for each of them, with a
- * host that only counts. What is asked of an executor is always the same: each start() is followed by exactly one
- * report(), whatever is done to it in between, and after the report nobody looks at the payload any more.
+ * What core/ports/executor.h promises, tried on every executor there is: each test runs once for
+ * each of them, with a host that only counts. What is asked of an executor is always the same: each
+ * start() is followed by exactly one report(), whatever is done to it in between, and after the
+ * report nobody looks at the payload any more.
  *
- * A new executor joins by one line in `kinds`: how it is made, and what a payload is that ends at once, or that holds on
- * until it is cancelled or released.
+ * A new executor joins by one line in `kinds`: how it is made, and what a payload is that ends at
+ * once, or that holds on until it is cancelled or released.
  */
 #include "base/mem.h"
 #include "exec/command/command.h"

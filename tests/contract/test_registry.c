@@ -1,6 +1,7 @@
 /*
- * What core/ports/registry.h promises of tasks, tried on every registry there is: from SUBMIT to the end. What stands
- * beside tasks is tried in test_registry_keep.c, and whole lives in test_registry_lives.c.
+ * What core/ports/registry.h promises of tasks, tried on every registry there is: from SUBMIT to
+ * the end. What stands beside tasks is tried in test_registry_keep.c, and whole lives in
+ * test_registry_lives.c.
  */
 #include "support/registrykit.h"
 

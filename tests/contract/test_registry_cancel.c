@@ -1,6 +1,7 @@
 /*
- * What core/ports/registry.h promises of a task that is cancelled while it runs, tried on every registry there is: the wish is
- * durable with the op, and whatever ends the attempt, the task does not run again.
+ * What core/ports/registry.h promises of a task that is cancelled while it runs, tried on every
+ * registry there is: the wish is durable with the op, and whatever ends the attempt, the task does
+ * not run again.
  */
 #include "support/registrykit.h"
 

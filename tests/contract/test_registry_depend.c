@@ -1,6 +1,6 @@
 /*
- * What core/ports/registry.h promises of tasks that wait for others, and of what a person does to tasks, tried on every
- * registry there is.
+ * What core/ports/registry.h promises of tasks that wait for others, and of what a person does to
+ * tasks, tried on every registry there is.
  */
 #include "support/registrykit.h"
 

@@ -1,6 +1,6 @@
 /*
- * What core/ports/registry.h promises beside the life of a task: batches, lists, events, what goes, facts and the history,
- * tried on every registry there is.
+ * What core/ports/registry.h promises beside the life of a task: batches, lists, events, what goes,
+ * facts and the history, tried on every registry there is.
  */
 #include "support/registrykit.h"
 

@@ -1,6 +1,6 @@
 /*
- * Lines come with their first task and go after their last: what core/ports/registry.h promises of their numbers, tried on every
- * registry there is.
+ * Lines come with their first task and go after their last: what core/ports/registry.h promises of
+ * their numbers, tried on every registry there is.
  */
 #include "support/registrykit.h"
 

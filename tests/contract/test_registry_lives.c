@@ -1,8 +1,8 @@
 /*
- * Whole lives, by chance: the same ops go to the registry under test, in chains, with transactions that fail and are repeated
- * and with restarts, and one by one to the registry in memory. What both say of each op, and all that readers see, must be the
- * same. Beside them stands an engine that knows only what it was handed: each ready task comes to it once, and none
- * is forgotten.
+ * Whole lives, by chance: the same ops go to the registry under test, in chains, with transactions
+ * that fail and are repeated and with restarts, and one by one to the registry in memory. What both
+ * say of each op, and all that readers see, must be the same. Beside them stands an engine that
+ * knows only what it was handed: each ready task comes to it once, and none is forgotten.
  *
  * WEIR_LIVES=N of them; a failure tells its seed, WEIR_SEED=N repeats it alone.
  */
@@ -496,8 +496,8 @@ static void take_line(struct life *l, uint32_t line)
 /* ---- the record ---- */
 
 /*
- * An edit may make a ready one wait, and is told without the state that it leads to: MAY_WAIT. One that runs and was cancelled is not
- * to run again: IS_ENDED.
+ * An edit may make a ready one wait, and is told without the state that it leads to: MAY_WAIT. One
+ * that runs and was cancelled is not to run again: IS_ENDED.
  */
 enum told_state {
     NOT_THERE,

@@ -1,9 +1,10 @@
 /*
- * Command lines and rows of any bytes: placeholders, columns, quoting, splitting, job logs. Whatever comes in, what is put into
- * a command line comes out of a shell's reading of it as the same words.
+ * Command lines and rows of any bytes: placeholders, columns, quoting, splitting, job logs.
+ * Whatever comes in, what is put into a command line comes out of a shell's reading of it as the
+ * same words.
  *
- * The input: a byte of switches, then three parts with a NUL between: a template's words (a line each), a regular
- * expression, and the row.
+ * The input: a byte of switches, then three parts with a NUL between: a template's words (a line
+ * each), a regular expression, and the row.
  */
 #include <stdint.h>
 #include <stdio.h>

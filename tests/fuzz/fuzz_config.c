@@ -1,8 +1,9 @@
 /*
  * A configuration (serve/config/config.h) from bytes.
  *
- * Nothing that is given may crash. What is refused is told with a place; what is taken can be shown, and loads again as the
- * same. Tokens in files are left out: the fuzzer would open whatever it names.
+ * Nothing that is given may crash. What is refused is told with a place; what is taken can be
+ * shown, and loads again as the same. Tokens in files are left out: the fuzzer would open whatever
+ * it names.
  */
 #include "base/error.h"
 #include "serve/config/config.h"

@@ -1,8 +1,10 @@
 /*
- * Fuzzes what takes request lines apart, and finds their routes (src/serve/http/target.h, routes.h).
+ * Fuzzes what takes request lines apart, and finds their routes (src/serve/http/target.h,
+ * routes.h).
  *
- * What must hold whatever comes: a target is refused with a reason, or all its texts are valid UTF-8 without NULs and no
- * longer together than what was sent; parameters of a route that matches are there and not empty.
+ * What must hold whatever comes: a target is refused with a reason, or all its texts are valid
+ * UTF-8 without NULs and no longer together than what was sent; parameters of a route that matches
+ * are there and not empty.
  */
 #include "base/json.h"
 #include "serve/http/routes.h"

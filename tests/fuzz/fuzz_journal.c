@@ -1,6 +1,7 @@
 /*
- * Any bytes as a journal (libFuzzer; corpus/journal). Opening refuses them with a message that names
- * the file, or gives a store on which every call returns; and what a good call wrote is read back.
+ * Any bytes as a journal (libFuzzer; corpus/journal). Opening refuses them with a message that
+ * names the file, or gives a store on which every call returns; and what a good call wrote is read
+ * back.
  */
 #include "store/sqlite/sqlite_store.h"
 

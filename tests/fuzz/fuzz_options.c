@@ -1,9 +1,10 @@
 /*
- * Fuzzes what reads the command line of weir run (src/cli/options.h, run_options.h, run_url.h, halt.h).
+ * Fuzzes what reads the command line of weir run (src/cli/options.h, run_options.h, run_url.h,
+ * halt.h).
  *
- * The input is the arguments, one per line. What must hold whatever comes: a refusal has a message that
- * begins with the command; options that are accepted have a fingerprint that is JSON, agrees with
- * itself, and holds no user or password; and the whole is freed.
+ * The input is the arguments, one per line. What must hold whatever comes: a refusal has a message
+ * that begins with the command; options that are accepted have a fingerprint that is JSON, agrees
+ * with itself, and holds no user or password; and the whole is freed.
  */
 #include "base/json.h"
 #include "cli/run_options.h"

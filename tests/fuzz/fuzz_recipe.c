@@ -1,9 +1,10 @@
 /*
- * Fuzzes what is made of a task's payload (src/exec/command/recipe.h, src/exec/http/recipe.h): corpus/recipe.
+ * Fuzzes what is made of a task's payload (src/exec/command/recipe.h, src/exec/http/recipe.h):
+ * corpus/recipe.
  *
- * The input is the payload, for each kind of recipe. What must hold whatever comes: there is a command or a request that
- * can be started as it is, or an error with a text; headers and URL have no line break, and no payload moves a pool's URL
- * to another host.
+ * The input is the payload, for each kind of recipe. What must hold whatever comes: there is a
+ * command or a request that can be started as it is, or an error with a text; headers and URL have
+ * no line break, and no payload moves a pool's URL to another host.
  */
 #include "base/mem.h"
 #include "exec/command/recipe.h"

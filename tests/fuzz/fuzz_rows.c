@@ -1,9 +1,10 @@
 /*
  * Fuzzes the reading of rows (src/cli/input): lines, Batch rows, keys, templates.
  *
- * The first byte picks the options (JSON or plain text, with jq or without) and the size of the reads;
- * the rest is the input. What must hold whatever comes: a row's body is JSON, its key is one, its URL
- * stays at the origin of --url, a message names the place, and the size of the reads changes nothing.
+ * The first byte picks the options (JSON or plain text, with jq or without) and the size of the
+ * reads; the rest is the input. What must hold whatever comes: a row's body is JSON, its key is
+ * one, its URL stays at the origin of --url, a message names the place, and the size of the reads
+ * changes nothing.
  */
 #include "base/json.h"
 #include "cli/input/row.h"

@@ -1,5 +1,6 @@
 /*
- * The options of a modelled service (sim/script.h) from bytes: lines of "name value", or "name" alone.
+ * The options of a modelled service (sim/script.h) from bytes: lines of "name value", or "name"
+ * alone.
  *
  * Nothing that is given may crash, and whatever passes sim_script_check() must give a service that
  * can be asked.

@@ -1,7 +1,9 @@
 /*
- * The file of a service (cli/simulate/service_file.h) from bytes, with the keys that weir simulate takes.
+ * The file of a service (cli/simulate/service_file.h) from bytes, with the keys that weir simulate
+ * takes.
  *
- * Nothing that is given may crash; what is refused has a message that names the file; a value that is set is a text.
+ * Nothing that is given may crash; what is refused has a message that names the file; a value that
+ * is set is a text.
  */
 #include "base/error.h"
 #include "cli/simulate/service_file.h"

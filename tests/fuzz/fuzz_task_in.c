@@ -1,6 +1,7 @@
 /*
- * Any bytes as tasks: as one, as an array, and as lines (libFuzzer; corpus/task_in). What is accepted keeps the limits of the
- * registry, whatever it is; and lines give the same tasks however they are cut.
+ * Any bytes as tasks: as one, as an array, and as lines (libFuzzer; corpus/task_in). What is
+ * accepted keeps the limits of the registry, whatever it is; and lines give the same tasks however
+ * they are cut.
  */
 #include "serve/api/ndjson.h"
 

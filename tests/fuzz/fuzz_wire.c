@@ -1,9 +1,10 @@
 /*
  * Fuzzes what reads a worker's output (src/exec/process/wire.h): corpus/wire.
  *
- * The first byte says in what pieces the rest is read, and how high the limit on frames is. What must hold whatever comes:
- * the frames and faults are the same however the bytes are cut, what is told of a response lies inside its frame, memory is
- * bounded by what came, and each text for a person can be shown.
+ * The first byte says in what pieces the rest is read, and how high the limit on frames is. What
+ * must hold whatever comes: the frames and faults are the same however the bytes are cut, what is
+ * told of a response lies inside its frame, memory is bounded by what came, and each text for a
+ * person can be shown.
  */
 #include "base/json.h"
 #include "core/ports/executor.h"

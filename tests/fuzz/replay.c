@@ -1,11 +1,11 @@
 /*
- * Runs a fuzz target over stored inputs, without a fuzzer: so each input that once was a finding stays
- * a test, under any compiler and sanitizer.
+ * Runs a fuzz target over stored inputs, without a fuzzer: so each input that once was a finding
+ * stays a test, under any compiler and sanitizer.
  *
  *     build-address/tests/fuzz/fuzz_NAME tests/fuzz/corpus/NAME
  *
- * Each argument is a file, or a folder of files. The empty input is always tried first. Says one TAP
- * result per argument; a crash is the failure.
+ * Each argument is a file, or a folder of files. The empty input is always tried first. Says one
+ * TAP result per argument; a crash is the failure.
  */
 #include <dirent.h>
 #include <errno.h>

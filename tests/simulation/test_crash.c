@@ -1,10 +1,12 @@
 /*
- * A crash at each commit boundary: a run over a store is cut right before and right after each put and each mark, and
- * at each step in between; all but the store and the output file is forgotten; then it is resumed as `weir run` does
- * it, and may be cut again. At the end the output is that of an undisturbed run, byte for byte (P1, P2), and no row
- * whose result was in the store was sent again.
+ * A crash at each commit boundary: a run over a store is cut right before and right after each put
+ * and each mark, and at each step in between; all but the store and the output file is forgotten;
+ * then it is resumed as `weir run` does it, and may be cut again. At the end the output is that of
+ * an undisturbed run, byte for byte (P1, P2), and no row whose result was in the store was sent
+ * again.
  *
- * The file is a buffer. What a crash may take from it is what no mark has told of: it is cut back to the last mark.
+ * The file is a buffer. What a crash may take from it is what no mark has told of: it is cut back
+ * to the last mark.
  */
 #include "base/buf.h"
 #include "base/mem.h"

@@ -1,5 +1,6 @@
 /*
- * Random lives of a dispatcher with durable tasks (desk/life.h), and its policies in long ones that are not random.
+ * Random lives of a dispatcher with durable tasks (desk/life.h), and its policies in long ones that
+ * are not random.
  *
  *     WEIR_SEEDS=10000 build/tests/simulation/test_desk       how many seeds; 300 by default
  *     WEIR_SEED=4711 WEIR_SEEDS=1 build/tests/simulation/test_desk     one, again: the same life

@@ -1,7 +1,8 @@
 /*
- * A cancel at every moment of a task's life: before it comes to the desk, while it waits, while its attempt's START, its END or both are
- * not written, and afterwards; alone and of a batch, with a crash and with a retry behind the acknowledgement. Registry,
- * clerk, desk and dispatcher as they are, in virtual time (desk/office.h).
+ * A cancel at every moment of a task's life: before it comes to the desk, while it waits, while its
+ * attempt's START, its END or both are not written, and afterwards; alone and of a batch, with a
+ * crash and with a retry behind the acknowledgement. Registry, clerk, desk and dispatcher as they
+ * are, in virtual time (desk/office.h).
  */
 #include "simulation/desk/office.h"
 #include "store/registry/memory_registry.h"

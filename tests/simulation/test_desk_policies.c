@@ -1,7 +1,7 @@
 /*
- * Policies through the whole of it: registry, clerk, desk, schedule, permits, dispatcher, in virtual time (desk/office.h).
- * What each part does alone, its unit tests show; here they are together, with queues that are longer than what the desk has in
- * memory.
+ * Policies through the whole of it: registry, clerk, desk, schedule, permits, dispatcher, in
+ * virtual time (desk/office.h). What each part does alone, its unit tests show; here they are
+ * together, with queues that are longer than what the desk has in memory.
  */
 #include "base/mem.h"
 #include "simulation/desk/office.h"

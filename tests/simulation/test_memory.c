@@ -1,7 +1,7 @@
 /*
- * Memory runs out: over a whole small world, each allocation in turn fails once. Whoever called is told WEIR_E_NOMEM
- * and nothing else has changed: the call succeeds when it is made again, and the world goes on to its end. With
- * AddressSanitizer this also shows that nothing leaks.
+ * Memory runs out: over a whole small world, each allocation in turn fails once. Whoever called is
+ * told WEIR_E_NOMEM and nothing else has changed: the call succeeds when it is made again, and the
+ * world goes on to its end. With AddressSanitizer this also shows that nothing leaks.
  */
 #include "base/mem.h"
 #include "sim/world.h"

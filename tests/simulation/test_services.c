@@ -1,6 +1,7 @@
 /*
- * The services of examples/services: what must hold on each of them whatever the throttle does, that the oracle has
- * all of their capacity, and how far the AIMD throttle gets, beside the figures of an independent simulation.
+ * The services of examples/services: what must hold on each of them whatever the throttle does,
+ * that the oracle has all of their capacity, and how far the AIMD throttle gets, beside the figures
+ * of an independent simulation.
  *
  *     WEIR_SEEDS=10000 build/tests/simulation/test_services       ten seeds of each instead of one
  *     build/tests/simulation/test_services table                 the figures themselves, of 12 seeds
@@ -323,11 +324,13 @@ static struct figures mean_of(struct sim_study_options *o, uint64_t first, uint6
 }
 
 /*
- * An independent simulation of the AIMD throttle, with 64 threads, has these figures (goodput and waste in percent).
- * There a row that was refused keeps its thread while it waits. Here it holds nothing, and once it was refused eight
- * times it does not hold back new rows either: more rows knock at a time, so the service refuses more and is a little
- * better used. Within this the two agree: goodput within 8 points, waste from 3 below to 13 above. Where costs differ
- * from row to row (S6) they are far apart: small rows always overtake a large one, and waste is 89 % instead of 57 %.
+ * An independent simulation of the AIMD throttle, with 64 threads, has these figures (goodput and
+ * waste in percent). There a row that was refused keeps its thread while it waits. Here it holds
+ * nothing, and once it was refused eight times it does not hold back new rows either: more rows
+ * knock at a time, so the service refuses more and is a little better used. Within this the two
+ * agree: goodput within 8 points, waste from 3 below to 13 above. Where costs differ from row to
+ * row (S6) they are far apart: small rows always overtake a large one, and waste is 89 % instead of
+ * 57 %.
  */
 static void aimd_is_near_an_independent_simulation(void **state)
 {
@@ -355,9 +358,9 @@ static void aimd_is_near_an_independent_simulation(void **state)
 }
 
 /*
- * What the adaptive throttle reaches at least: some way below what it does reach (`table`), so that chance in three
- * seeds does not matter, and far above what any mistake in it would leave. The goals themselves, with more seeds, are
- * measured by `make bench`.
+ * What the adaptive throttle reaches at least: some way below what it does reach (`table`), so that
+ * chance in three seeds does not matter, and far above what any mistake in it would leave. The
+ * goals themselves, with more seeds, are measured by `make bench`.
  */
 static void the_default_throttle_reaches_its_floors(void **state)
 {
@@ -392,8 +395,8 @@ static void the_default_throttle_reaches_its_floors(void **state)
 }
 
 /*
- * Services that never change, of any speed and burst: a throttle that takes a clump of refusals for an outage, or a
- * burst for the rate, ends at a share of a percent on some of them.
+ * Services that never change, of any speed and burst: a throttle that takes a clump of refusals for
+ * an outage, or a burst for the rate, ends at a share of a percent on some of them.
  */
 static void no_constant_service_makes_the_default_collapse(void **state)
 {

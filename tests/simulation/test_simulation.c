@@ -1,6 +1,7 @@
 /*
- * Random worlds from seeds: pools, batches, services, faults, stops and shutdowns by chance, watched by a witness
- * after every step (docs/INVARIANTS.md). Virtual time: an hour of it takes a millisecond.
+ * Random worlds from seeds: pools, batches, services, faults, stops and shutdowns by chance,
+ * watched by a witness after every step (docs/INVARIANTS.md). Virtual time: an hour of it takes a
+ * millisecond.
  *
  *     WEIR_SEEDS=10000 build/tests/simulation/test_simulation       how many seeds; 300 by default
  *     WEIR_SEED=4711 WEIR_SEEDS=1 build/tests/simulation/test_simulation     one, again: the same run

@@ -1,8 +1,9 @@
 /*
- * Random worlds of pools of workers from seeds: crews whose processes die, hang and lie, sessions, breakers, fallback
- * pools, stops and shutdowns by chance, watched by a witness after every step (docs/INVARIANTS.md). Beside what holds for
- * every pool: the tasks of a session go one at a time, in order, to one worker for as long as that lives, and the next is
- * told when it does not; every worker ends.
+ * Random worlds of pools of workers from seeds: crews whose processes die, hang and lie, sessions,
+ * breakers, fallback pools, stops and shutdowns by chance, watched by a witness after every step
+ * (docs/INVARIANTS.md). Beside what holds for every pool: the tasks of a session go one at a time,
+ * in order, to one worker for as long as that lives, and the next is told when it does not; every
+ * worker ends.
  *
  *     WEIR_SEEDS=10000 build/tests/simulation/test_workers       how many seeds; 300 by default
  *     WEIR_SEED=4711 WEIR_SEEDS=1 build/tests/simulation/test_workers     one, again: the same run

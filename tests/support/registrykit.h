@@ -9,7 +9,8 @@
  *     registrykit_events(&k, "task.submitted 1\n" ...);
  *     registrykit_close(&k);
  *
- * Its clock stands still unless it is moved (k.now). What fails that should not fails the running test.
+ * Its clock stands still unless it is moved (k.now). What fails that should not fails the running
+ * test.
  */
 #ifndef SUPPORT_REGISTRYKIT_H
 #define SUPPORT_REGISTRYKIT_H

@@ -1,5 +1,6 @@
 /*
- * The helpers of testkit.h. Everything here may block the test for at most the deadline it was given.
+ * The helpers of testkit.h. Everything here may block the test for at most the deadline it was
+ * given.
  */
 #include "support/testkit.h"
 

@@ -1,6 +1,6 @@
 /*
- * What tests need from the system: a folder of their own, a free port, a file's bytes, and waiting for
- * an event with a deadline instead of sleeping.
+ * What tests need from the system: a folder of their own, a free port, a file's bytes, and waiting
+ * for an event with a deadline instead of sleeping.
  *
  *     char *dir = testkit_dir_make();
  *     char *path = testkit_path(dir, "rows.jsonl");
@@ -9,9 +9,9 @@
  *     testkit_free(path);
  *     testkit_dir_remove(dir);
  *
- * Each call that cannot do its work fails the running cmocka test. Strings that are returned belong to
- * the caller. They are plain malloc()ed memory, so that an armed mem_fail_at() does not count them.
- * Any thread may call, except that only the test's own thread may fail a test.
+ * Each call that cannot do its work fails the running cmocka test. Strings that are returned belong
+ * to the caller. They are plain malloc()ed memory, so that an armed mem_fail_at() does not count
+ * them. Any thread may call, except that only the test's own thread may fail a test.
  */
 #ifndef SUPPORT_TESTKIT_H
 #define SUPPORT_TESTKIT_H

@@ -1,5 +1,6 @@
 /*
- * See worker.h. It is one thread that reads a request, does it, and writes the response, with blocking calls.
+ * See worker.h. It is one thread that reads a request, does it, and writes the response, with
+ * blocking calls.
  *
  * Words at its start:
  *     max_in_flight=N   says so in its answers to pings
@@ -14,38 +15,24 @@
  *     hasty             answers its first request when it has read no more than the beginning of it
  *     late=FIFO         answers its first ping only when somebody opens the FIFO for writing
  *
- * Commands (args):
- *     process, echo     the args are the result
- *     length            the number of bytes of the args
- *     request           the whole request, as text
- *     env               the values of the variables that the args (an array) name
- *     pid               of the process
- *     error, text_error, capacity     ends with that; args are the error
- *     exit              exits with that status, without an answer
- *     signal            ends itself by that signal
- *     answer_and_exit   answers, and exits with that status
- *     say               writes the args (a string) to standard error, and answers
- *     say_and_exit      the same, and exits with status 1 in place of the answer
- *     hold              says "holding" on standard error, and answers when somebody opens the FIFO named for writing
- *     hang              never answers
- *     hang_held         the same, and ignores SIGTERM
- *     beat              the args are messages (strings): writes each, # in it being the request's id; and answers
- *     swallow           says "swallowed" to standard error, goes on reading, and never answers
- *     until_term        says "waits" to standard error, waits for SIGTERM, says "told to end", answers, and exits
- *     half              writes the first half of its response, and hangs
- *     half_and_exit     writes the first half of its response, and exits
- *     slowly            writes its response byte by byte
- *     garbage           writes the args (a string) as they are
- *     twice             answers twice
- *     unknown           answers a request that was never sent
- *     no_json, no_object, no_id, no_success     answers so
- *     huge              claims a response of 4 GiB
- *     flood             writes to standard error without end
- *     flood_out         writes valid answers to nothing, without end
- *     close_out, close_in     closes that, and hangs
- *     fork_and_exit     leaves a child that sleeps, and exits
- *     fork              starts a child that sleeps, and answers its pid
- *     eat               takes so many MiB of memory, and answers
+ * Commands (args): process, echo the args are the result length the number of bytes of the args
+ *     request the whole request, as text env the values of the variables that the args (an array)
+ *     name pid of the process error, text_error, capacity ends with that; args are the error exit
+ *     exits with that status, without an answer signal ends itself by that signal answer_and_exit
+ *     answers, and exits with that status say writes the args (a string) to standard error, and
+ *     answers say_and_exit the same, and exits with status 1 in place of the answer hold says
+ *     "holding" on standard error, and answers when somebody opens the FIFO named for writing hang
+ *     never answers hang_held the same, and ignores SIGTERM beat the args are messages (strings):
+ *     writes each, # in it being the request's id; and answers swallow says "swallowed" to standard
+ *     error, goes on reading, and never answers until_term says "waits" to standard error, waits
+ *     for SIGTERM, says "told to end", answers, and exits half writes the first half of its
+ *     response, and hangs half_and_exit writes the first half of its response, and exits slowly
+ *     writes its response byte by byte garbage writes the args (a string) as they are twice answers
+ *     twice unknown answers a request that was never sent no_json, no_object, no_id, no_success
+ *     answers so huge claims a response of 4 GiB flood writes to standard error without end
+ *     flood_out writes valid answers to nothing, without end close_out, close_in closes that, and
+ *     hangs fork_and_exit leaves a child that sleeps, and exits fork starts a child that sleeps,
+ *     and answers its pid eat takes so many MiB of memory, and answers
  */
 #include "support/worker.h"
 

@@ -5,9 +5,10 @@
  *     const struct client_command client_task = CLIENT_COMMAND("task", "...", verbs);
  *     int cmd_task(int argc, char **argv) { return client_main(&client_task, argc, argv); }
  *
- * A command has verbs (weir task list), or one without a name (weir status). client_main() finds the verb, reads its options,
- * opens the client, calls run(), and writes out what run() put into c->out; run() returns one of enum cli_exit, and has said
- * what went wrong (client_complain(), or client_ask() did).
+ * A command has verbs (weir task list), or one without a name (weir status). client_main() finds
+ * the verb, reads its options, opens the client, calls run(), and writes out what run() put into
+ * c->out; run() returns one of enum cli_exit, and has said what went wrong (client_complain(), or
+ * client_ask() did).
  *
  * An options struct begins with a struct client_common. One thread.
  */

@@ -4,9 +4,10 @@
  *     . <(weir completion bash)                   # make install puts it where bash looks by itself
  *     weir completion names pools                 # what the scripts ask while somebody types
  *
- * The scripts are made of the tables of options. Each verb is one line of data in them: its options, each with what kind of
- * value it takes, and what its words are. A kind is "file", one of the names below ("pools"), ":a,b" for a choice, or "-" for
- * what nobody can guess. The commands that are no clients (weir run) are asked for their --help, at that moment.
+ * The scripts are made of the tables of options. Each verb is one line of data in them: its
+ * options, each with what kind of value it takes, and what its words are. A kind is "file", one of
+ * the names below ("pools"), ":a,b" for a choice, or "-" for what nobody can guess. The commands
+ * that are no clients (weir run) are asked for their --help, at that moment.
  */
 #include "base/error.h"
 #include "base/json.h"

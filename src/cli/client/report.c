@@ -1,8 +1,9 @@
 /*
  * weir report: how busy the daemon has been, as a small graph and a table.
  *
- * The daemon keeps samples of 10 s, 5 min and 1 h. There may be more of them than fit: the graph joins those that fall into
- * one of its columns, the table those of one of its rows; means are means then, counts are sums.
+ * The daemon keeps samples of 10 s, 5 min and 1 h. There may be more of them than fit: the graph
+ * joins those that fall into one of its columns, the table those of one of its rows; means are
+ * means then, counts are sums.
  */
 #include "base/error.h"
 #include "base/json.h"

@@ -6,8 +6,9 @@
  *     if (result != CLI_OK)
  *         return result;                                   // it has said what is wrong
  *
- * For streams there is client_send(): take() gets the answer as it comes, give() hands the request over bit by bit.
- * Proxies of the environment are not used, redirections not followed. The token is in no message.
+ * For streams there is client_send(): take() gets the answer as it comes, give() hands the request
+ * over bit by bit. Proxies of the environment are not used, redirections not followed. The token is
+ * in no message.
  */
 #ifndef CLI_CLIENT_REQUEST_H
 #define CLI_CLIENT_REQUEST_H
@@ -36,8 +37,8 @@ struct client_request {
 };
 
 /*
- * WEIR_OK: it has been answered, c->status says how; what is no 2xx is in c->body. WEIR_E_IO: no daemon, or it went away.
- * WEIR_E_END: take() had enough.
+ * WEIR_OK: it has been answered, c->status says how; what is no 2xx is in c->body. WEIR_E_IO: no
+ * daemon, or it went away. WEIR_E_END: take() had enough.
  */
 WEIR_MUST_CHECK enum weir_status client_send(struct client *c, const struct client_request *r,
                                              struct weir_error *err);

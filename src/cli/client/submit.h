@@ -1,8 +1,8 @@
 /*
  * Tasks on their way to the daemon: what `weir submit` and `weir batch submit` share.
  *
- * submit_task.c makes the JSON of a task of the options; submit_lines.c streams a file of payloads or tasks; submit_warn.c looks
- * whether what they name is there.
+ * submit_task.c makes the JSON of a task of the options; submit_lines.c streams a file of payloads
+ * or tasks; submit_warn.c looks whether what they name is there.
  */
 #ifndef CLI_CLIENT_SUBMIT_H
 #define CLI_CLIENT_SUBMIT_H
@@ -44,8 +44,8 @@ const char *submit_single_option(const struct submit_options *o);
 bool submit_any_member(const struct submit_options *o);
 
 /*
- * Streams the file (NULL or "-": standard input) to the path as NDJSON, says what is wrong, and leaves the answer in
- * c->body. Standard error has the progress, when it is a terminal.
+ * Streams the file (NULL or "-": standard input) to the path as NDJSON, says what is wrong, and
+ * leaves the answer in c->body. Standard error has the progress, when it is a terminal.
  */
 int submit_stream(struct client *c, const struct submit_options *o, const char *file,
                   const char *path);

@@ -1,9 +1,10 @@
 /*
  * See submit.h: a file, line by line, as a stream of tasks.
  *
- * A line is a payload, which becomes a task with what the options say, or (--tasks) a task, which goes as it is. A payload
- * is looked at first: what is no JSON would change the task that is put around it. Lines keep their numbers, empty ones go
- * along, so that the daemon's line is the file's.
+ * A line is a payload, which becomes a task with what the options say, or (--tasks) a task, which
+ * goes as it is. A payload is looked at first: what is no JSON would change the task that is put
+ * around it. Lines keep their numbers, empty ones go along, so that the daemon's line is the
+ * file's.
  */
 #include "cli/client/submit.h"
 

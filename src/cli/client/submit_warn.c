@@ -1,5 +1,6 @@
 /*
- * See submit.h: a task may name what is not there yet, for a reload may bring it. But mostly it is a slip.
+ * See submit.h: a task may name what is not there yet, for a reload may bring it. But mostly it is
+ * a slip.
  */
 #include "cli/client/submit.h"
 

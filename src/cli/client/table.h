@@ -7,8 +7,8 @@
  *     table_put(&t, width, colour, &out);
  *     table_free(&t);
  *
- * A column in which nothing stands is left out. What stands in a cell is somebody else's text: control characters become
- * "?", so that none of it steers the terminal.
+ * A column in which nothing stands is left out. What stands in a cell is somebody else's text:
+ * control characters become "?", so that none of it steers the terminal.
  */
 #ifndef CLI_CLIENT_TABLE_H
 #define CLI_CLIENT_TABLE_H

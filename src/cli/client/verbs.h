@@ -26,8 +26,9 @@ bool verbs_id(const struct client *c, const char *word, const char *what, int64_
 /* The answer in c->body as one line of JSON, if that is wanted. False: it is not. */
 bool verbs_put_json(struct client *c);
 /*
- * METHOD /v1/KIND/WORD/ACTION for each word, action without a slash or NULL. A number is asked for when `numbers`. tell():
- * puts into c->out what c->body means, in words. All are tried; what is returned is CLI_OK, or how the first that failed did.
+ * METHOD /v1/KIND/WORD/ACTION for each word, action without a slash or NULL. A number is asked for
+ * when `numbers`. tell(): puts into c->out what c->body means, in words. All are tried; what is
+ * returned is CLI_OK, or how the first that failed did.
  */
 struct verbs_each {
     const char *method, *kind, *action, *body;

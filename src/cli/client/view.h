@@ -5,7 +5,8 @@
  *     client_list(c, &(struct client_list){.path = path.data, .member = "tasks", .columns = columns, ...});
  *     view_show(c, buf_slice(&c->body), skipped);          // one thing, all of its members
  *
- * A column names a member, or a member of a member ("queue.ready"). What is absent is an empty cell.
+ * A column names a member, or a member of a member ("queue.ready"). What is absent is an empty
+ * cell.
  */
 #ifndef CLI_CLIENT_VIEW_H
 #define CLI_CLIENT_VIEW_H

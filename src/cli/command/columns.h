@@ -5,8 +5,8 @@
  *     columns_split(c, text, &list);            // list.items[0 .. list.count)
  *     c = columns_free(c);
  *
- * \t and \n in the expression are a tab and a line end. What matches is left out; what stands between, before and behind,
- * empty or not, is a column. Owner: the caller; one thread at a time.
+ * \t and \n in the expression are a tab and a line end. What matches is left out; what stands
+ * between, before and behind, empty or not, is a column. Owner: the caller; one thread at a time.
  */
 #ifndef CLI_COMMAND_COLUMNS_H
 #define CLI_COMMAND_COLUMNS_H

@@ -1,5 +1,6 @@
 /*
- * The job log, in GNU parallel's columns: a line for each row that has ended, in the order in which they ended.
+ * The job log, in GNU parallel's columns: a line for each row that has ended, in the order in which
+ * they ended.
  *
  *     Seq  Host  Starttime  JobRuntime  Send  Receive  Exitval  Signal  Command        (a tab between)
  *
@@ -8,8 +9,9 @@
  *     if (joblog_done_has(&done, seq)) ...
  *     joblog_done_free(&done);
  *
- * Seq is the row's number from 1. Exitval is -1 and Signal 0 where the command did not run to its end (it could not be
- * started, or was given up at its time limit). A later line of a row stands for the earlier ones. Pure; one owner.
+ * Seq is the row's number from 1. Exitval is -1 and Signal 0 where the command did not run to its
+ * end (it could not be started, or was given up at its time limit). A later line of a row stands
+ * for the earlier ones. Pure; one owner.
  */
 #ifndef CLI_COMMAND_JOBLOG_H
 #define CLI_COMMAND_JOBLOG_H
@@ -45,9 +47,9 @@ struct joblog_done {
 };
 
 /*
- * The rows that a log says have ended: all of them, or with ok_only those that ended with exit code 0. What stands behind
- * the last line end, which a crash left, is not looked at; ret_bytes is where it begins. WEIR_E_FORMAT: the text is no job
- * log; the message has the line. WEIR_E_NOMEM.
+ * The rows that a log says have ended: all of them, or with ok_only those that ended with exit code
+ * 0. What stands behind the last line end, which a crash left, is not looked at; ret_bytes is where
+ * it begins. WEIR_E_FORMAT: the text is no job log; the message has the line. WEIR_E_NOMEM.
  */
 WEIR_MUST_CHECK enum weir_status joblog_done_read(struct joblog_done *ret, struct slice text,
                                                   bool ok_only, uint64_t *ret_bytes,

@@ -3,8 +3,9 @@
  *
  *     machine_load(&load);  machine_free_bytes(&bytes);         // false: the system does not say
  *
- * The load is the system's average over the last minute; free is what a program could still have without swapping
- * (MemAvailable). The readers of their texts are apart, so that they can be tested. Any thread.
+ * The load is the system's average over the last minute; free is what a program could still have
+ * without swapping (MemAvailable). The readers of their texts are apart, so that they can be
+ * tested. Any thread.
  */
 #ifndef CLI_COMMAND_MACHINE_H
 #define CLI_COMMAND_MACHINE_H

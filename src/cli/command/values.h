@@ -6,8 +6,8 @@
  *     values_timeout("200%", &t, &err);      values_load("80%", processors, &load, &err);
  *     values_jobs("50%", processors, &jobs, &err);
  *
- * Each takes the whole text or refuses it, and leaves its output untouched on failure; the caller puts the option's name
- * before the message. Pure.
+ * Each takes the whole text or refuses it, and leaves its output untouched on failure; the caller
+ * puts the option's name before the message. Pure.
  */
 #ifndef CLI_COMMAND_VALUES_H
 #define CLI_COMMAND_VALUES_H

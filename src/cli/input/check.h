@@ -1,6 +1,6 @@
 /*
- * The look at whole files before anything is sent: every row is built, with its body and its key, and
- * thrown away; every key is looked up; what is wrong is collected.
+ * The look at whole files before anything is sent: every row is built, with its body and its key,
+ * and thrown away; every key is looked up; what is wrong is collected.
  *
  *     struct check_keys keys = {.files = names};
  *     status = check_run(&(struct check_options){.lines = &lines_options, .rows = rows, .keys = &keys,
@@ -9,8 +9,8 @@
  *     check_keys_free(&keys);
  *
  * Only regular files are looked at; what is a stream is checked as it is read (source.h). Memory is
- * bounded whatever the size of the input: one line, the keys in memory (keyset.h), the trail (trail.h)
- * and CHECK_FAULTS_MAX messages.
+ * bounded whatever the size of the input: one line, the keys in memory (keyset.h), the trail
+ * (trail.h) and CHECK_FAULTS_MAX messages.
  *
  * Blocks on reading. One thread at a time; the caller owns everything.
  */
@@ -52,8 +52,8 @@ struct check_keys {
 };
 
 /*
- * Adds the key of a row that has one of its own (row->keyed). WEIR_E_FORMAT: it was there before; the
- * message names both places. WEIR_E_NOMEM, WEIR_E_IO: the set cannot take it.
+ * Adds the key of a row that has one of its own (row->keyed). WEIR_E_FORMAT: it was there before;
+ * the message names both places. WEIR_E_NOMEM, WEIR_E_IO: the set cannot take it.
  */
 WEIR_MUST_CHECK enum weir_status check_key(struct check_keys *k, const struct run_row *row,
                                            const struct line *line, struct weir_error *err);
@@ -72,8 +72,8 @@ struct check_options {
 };
 
 /*
- * WEIR_OK: all files were read to their end, and the report is filled in, bad rows or not. Else reading
- * failed (WEIR_E_IO), or memory or disk for the keys did.
+ * WEIR_OK: all files were read to their end, and the report is filled in, bad rows or not. Else
+ * reading failed (WEIR_E_IO), or memory or disk for the keys did.
  */
 WEIR_MUST_CHECK enum weir_status check_run(const struct check_options *o, struct check_report *ret,
                                            struct weir_error *err);

@@ -1,6 +1,6 @@
 /*
- * See combine.h. A group is a list with those that are linked to it; a row has one number for each group, as a number
- * has digits.
+ * See combine.h. A group is a list with those that are linked to it; a row has one number for each
+ * group, as a number has digits.
  */
 #include "cli/input/combine.h"
 

@@ -10,10 +10,11 @@
  *         combine_row(c, i, &out);               // the row's values, with a NUL between them
  *     c = combine_free(c);
  *
- * A list without values makes no rows. With max_args N there must be one list, and N of its values are a row.
+ * A list without values makes no rows. With max_args N there must be one list, and N of its values
+ * are a row.
  *
- * Files are read whole, and held; their lines are as of lines.h. Owner: the caller. What is made does not change:
- * threads may share it.
+ * Files are read whole, and held; their lines are as of lines.h. Owner: the caller. What is made
+ * does not change: threads may share it.
  */
 #ifndef CLI_INPUT_COMBINE_H
 #define CLI_INPUT_COMBINE_H

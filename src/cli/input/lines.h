@@ -7,14 +7,15 @@
  *     lines_close(lines);
  *
  * A line ends at a newline, at a CR and a newline, or at the end of its file. Blank lines (white
- * space only) are not handed out but counted, so that line numbers are those of an editor; each file
- * counts from 1. A UTF-8 byte order mark at the start of a file is skipped. A line over the limit is
- * not held: it is handed out without text, with its length and its hash, and costs no more memory
- * than the limit itself. Bytes are not judged here: NULs and bad UTF-8 are passed on.
+ * space only) are not handed out but counted, so that line numbers are those of an editor; each
+ * file counts from 1. A UTF-8 byte order mark at the start of a file is skipped. A line over the
+ * limit is not held: it is handed out without text, with its length and its hash, and costs no more
+ * memory than the limit itself. Bytes are not judged here: NULs and bad UTF-8 are passed on.
  *
- * With `nul` lines end at a NUL byte, blank ones are lines too, and nothing is stripped. With `per_row` N the lines that
- * are handed out are made of N lines of a file (its last one of what is left), with a NUL between them; the number is
- * that of the first. With `combine` there are no files: a line is a row of values (combine.h).
+ * With `nul` lines end at a NUL byte, blank ones are lines too, and nothing is stripped. With
+ * `per_row` N the lines that are handed out are made of N lines of a file (its last one of what is
+ * left), with a NUL between them; the number is that of the first. With `combine` there are no
+ * files: a line is a row of values (combine.h).
  *
  * Calls block in read(). For what is no regular file the wait ends early when `stop_fd` becomes
  * readable, so that a reader thread can be told to end. One owner, one thread at a time.

@@ -115,8 +115,8 @@ static bool read_bracket(struct program *p, const char **at, bool *ret_nomem)
 }
 
 /*
- * Whether expr is a plain path; fills in the steps. The grammar is the part of jq's about which there
- * can be no doubt:  "." | ("." NAME | "."? "[" INDEX | STRING "]")+, beginning with a dot.
+ * Whether expr is a plain path; fills in the steps. The grammar is the part of jq's about which
+ * there can be no doubt: "." | ("." NAME | "."? "[" INDEX | STRING "]")+, beginning with a dot.
  */
 static bool read_path(struct program *p, const char *expr, bool *ret_nomem)
 {

@@ -15,8 +15,8 @@
  * What an expression may do: it is the user's own, and runs with the user's rights. It can read the
  * environment (env, $ENV), so what it builds may hold what stands there. It cannot read the rows
  * (input), other modules (import, include) or end the command (halt); debug and stderr pass their
- * input on without a word. As with jq itself, definitions in ~/.jq are there. Nothing bounds its time
- * and its memory: an endless expression is endless, and libjq aborts when memory is out.
+ * input on without a word. As with jq itself, definitions in ~/.jq are there. Nothing bounds its
+ * time and its memory: an endless expression is endless, and libjq aborts when memory is out.
  *
  * Owner: the caller. A program is used by one thread at a time; different programs are independent.
  */
@@ -51,9 +51,9 @@ enum program_form {
 };
 
 /*
- * Appends the value that the expression gives for json (which json_check has passed). WEIR_E_FORMAT:
- * it gave none, several, an error, or what the form does not allow; the message begins with the
- * option's name. WEIR_E_NOMEM. Nothing is appended on failure.
+ * Appends the value that the expression gives for json (which json_check has passed).
+ * WEIR_E_FORMAT: it gave none, several, an error, or what the form does not allow; the message
+ * begins with the option's name. WEIR_E_NOMEM. Nothing is appended on failure.
  */
 WEIR_MUST_CHECK enum weir_status program_run(struct program *p, struct slice json,
                                              enum program_form form, struct buf *out,

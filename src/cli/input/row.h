@@ -11,34 +11,36 @@
  *
  * For a service (row_http.c), in JSON mode:
  *
- *   an object with "custom_id" and "body", and "url" or "method"
- *       the OpenAI Batch form. It is sent to its own "url" at the origin of --url (to --url itself when
- *       it has none), by its own "method" (else --method's), with "body", byte for byte as it stands.
- *       "url" begins with "/", or is absolute with the origin of --url: a row of the input never
- *       decides which host the secrets in --header go to.
+ *   an object with "custom_id" and "body", and "url" or "method" the OpenAI Batch form. It is sent
+ *       to its own "url" at the origin of --url (to --url itself when it has none), by its own
+ *       "method" (else --method's), with "body", byte for byte as it stands. "url" begins with "/",
+ *       or is absolute with the origin of --url: a row of the input never decides which host the
+ *       secrets in --header go to.
  *   any other JSON value
  *       is the body itself, byte for byte, sent to --url.
  *
- * With --lines a line is plain text, and its body is that text as a JSON string. --template builds the
- * body from the whole line (with --lines: from that string). A body of null with GET, HEAD or DELETE
- * means no body.
+ * With --lines a line is plain text, and its body is that text as a JSON string. --template builds
+ * the body from the whole line (with --lines: from that string). A body of null with GET, HEAD or
+ * DELETE means no body.
  *
- * For workers (row_worker.c): the same value, or what --template makes of it, is the request's arguments; there is no
- * Batch form. --session names the row's session.
+ * For workers (row_worker.c): the same value, or what --template makes of it, is the request's
+ * arguments; there is no Batch form. --session names the row's session.
  *
- * For commands (row_command.c): a line is text, of any bytes but NUL, with a NUL between its parts where it was made of
- * several lines or values (lines.h). Its columns are these parts, each parted again by --colsep. A line that is a JSON
- * object has fields too, unless --lines is given. What the command asks for and a row has not makes it a bad row.
+ * For commands (row_command.c): a line is text, of any bytes but NUL, with a NUL between its parts
+ * where it was made of several lines or values (lines.h). Its columns are these parts, each parted
+ * again by --colsep. A line that is a JSON object has fields too, unless --lines is given. What the
+ * command asks for and a row has not makes it a bad row.
  *
- * The key: what --key gives, else "custom_id" when that is a string, else the row's number, from 0: the
- * "index" of its output line. It has 1 to ROW_KEY_BYTES_MAX bytes and no control characters. A command's row that has
- * such bytes and is UTF-8 is its own key, for that is what somebody looks for in a record; such a key may repeat.
+ * The key: what --key gives, else "custom_id" when that is a string, else the row's number, from 0:
+ * the "index" of its output line. It has 1 to ROW_KEY_BYTES_MAX bytes and no control characters. A
+ * command's row that has such bytes and is UTF-8 is its own key, for that is what somebody looks
+ * for in a record; such a key may repeat.
  *
  * Messages read "FILE:LINE: what is wrong (column N); what to do"; columns count bytes from 1.
  *
- * Owner: a row is one allocation that holds copies of what it needs from the line; its `file`, and its
- * url and method when they are --url and --method, belong to the options and must outlive it. One
- * thread at a time for struct rows; rows themselves are independent of it.
+ * Owner: a row is one allocation that holds copies of what it needs from the line; its `file`, and
+ * its url and method when they are --url and --method, belong to the options and must outlive it.
+ * One thread at a time for struct rows; rows themselves are independent of it.
  */
 #ifndef CLI_INPUT_ROW_H
 #define CLI_INPUT_ROW_H
@@ -131,8 +133,8 @@ struct command_row {
 struct rows;
 
 /*
- * Compiles the expressions. WEIR_E_INVALID with the option's name: an expression does not compile, the
- * URL is not absolute http or https, or the method is none that HTTP can have.
+ * Compiles the expressions. WEIR_E_INVALID with the option's name: an expression does not compile,
+ * the URL is not absolute http or https, or the method is none that HTTP can have.
  */
 WEIR_MUST_CHECK enum weir_status rows_new(const struct row_options *o, struct rows **ret,
                                           struct weir_error *err);
@@ -150,9 +152,9 @@ struct row_seen {
 struct row_seen rows_seen(const struct rows *r);
 
 /*
- * A row of any kind that stands for a bad line (--skip-bad): its answer is there already (failed, bad_row, the
- * message), with task.refused set so that no attempt is made. A store records it as any other row.
- * An empty key stands for the row's number.
+ * A row of any kind that stands for a bad line (--skip-bad): its answer is there already (failed,
+ * bad_row, the message), with task.refused set so that no attempt is made. A store records it as
+ * any other row. An empty key stands for the row's number.
  */
 WEIR_MUST_CHECK enum weir_status row_bad(const struct line *line, uint64_t index,
                                          enum run_kind made_for, enum row_kind kind,
@@ -163,8 +165,9 @@ WEIR_MUST_CHECK enum weir_status row_bad(const struct line *line, uint64_t index
 void rows_free(struct rows *r);
 
 /*
- * Gives the row its generation and, for a service, its Idempotency-Key: 32 hex digits that depend on the run, the
- * row's place, its content and its generation alone, so that a resumed run sends the same.
+ * Gives the row its generation and, for a service, its Idempotency-Key: 32 hex digits that depend
+ * on the run, the row's place, its content and its generation alone, so that a resumed run sends
+ * the same.
  */
 void row_set_idempotency(struct run_row *row, struct slice run_id, uint32_t generation);
 

@@ -1,6 +1,6 @@
 /*
- * What the files that build rows share, and nobody else sees: row.c what all rows have, row_http.c, row_worker.c and
- * row_command.c what each kind makes of a line.
+ * What the files that build rows share, and nobody else sees: row.c what all rows have, row_http.c,
+ * row_worker.c and row_command.c what each kind makes of a line.
  */
 #ifndef CLI_INPUT_ROW_PARTS_H
 #define CLI_INPUT_ROW_PARTS_H

@@ -9,14 +9,14 @@
  *     source_close(source);                               // rows may live on
  *
  * A file is read twice: by source_check, which refuses it with the faults of all its rows, and by
- * source_next, which notices when it is not the same file any more (trail.h). What is no regular file
- * (standard input, a FIFO) is read once, and checked as it comes.
+ * source_next, which notices when it is not the same file any more (trail.h). What is no regular
+ * file (standard input, a FIFO) is read once, and checked as it comes.
  *
- * With skip_bad nothing is refused: a row that is bad, or whose key was there before, is handed out as
- * a bad row in its place. Without it the first bad row of a stream ends the reading.
+ * With skip_bad nothing is refused: a row that is bad, or whose key was there before, is handed out
+ * as a bad row in its place. Without it the first bad row of a stream ends the reading.
  *
- * Indexes count the lines that are not blank, over all files, from 0, bad ones included; they depend
- * on the content alone, and so do hashes.
+ * Indexes count the lines that are not blank, over all files, from 0, bad ones included; they
+ * depend on the content alone, and so do hashes.
  *
  * Threads: one at a time (source_check on the main thread, then source_next on a reader thread).
  * Owner: the options' strings must outlive the source and all its rows.
@@ -51,19 +51,19 @@ WEIR_MUST_CHECK enum weir_status source_open(const struct source_options *o, str
                                              struct weir_error *err);
 
 /*
- * Checks all regular files. At most once, before source_skip and source_next. WEIR_E_FORMAT: rows are
- * bad and skip_bad is not set; the message has their number, the report the first of them. The report is
- * filled in for WEIR_OK and WEIR_E_FORMAT. With skip_bad, double keys are not counted here but found by
- * source_next. Without this call, files are read as streams are.
+ * Checks all regular files. At most once, before source_skip and source_next. WEIR_E_FORMAT: rows
+ * are bad and skip_bad is not set; the message has their number, the report the first of them. The
+ * report is filled in for WEIR_OK and WEIR_E_FORMAT. With skip_bad, double keys are not counted
+ * here but found by source_next. Without this call, files are read as streams are.
  */
 WEIR_MUST_CHECK enum weir_status source_check(struct source *s, struct check_report *ret,
                                               struct weir_error *err);
 
 /*
- * The next row, built; the caller's (row_free, or through its task's release). WEIR_E_END: there are no
- * more. WEIR_E_FORMAT: a bad row in a stream. WEIR_E_CONFLICT: a file is not the one that was checked;
- * what was handed out before stands. WEIR_E_SHUTDOWN: lines.stop_fd became readable. WEIR_E_IO,
- * WEIR_E_NOMEM. After anything but WEIR_OK it says the same again.
+ * The next row, built; the caller's (row_free, or through its task's release). WEIR_E_END: there
+ * are no more. WEIR_E_FORMAT: a bad row in a stream. WEIR_E_CONFLICT: a file is not the one that
+ * was checked; what was handed out before stands. WEIR_E_SHUTDOWN: lines.stop_fd became readable.
+ * WEIR_E_IO, WEIR_E_NOMEM. After anything but WEIR_OK it says the same again.
  */
 WEIR_MUST_CHECK enum weir_status source_next(struct source *s, struct run_row **ret,
                                              struct weir_error *err);

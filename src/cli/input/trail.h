@@ -1,6 +1,6 @@
 /*
- * A trail through an input: what the pass that checks it leaves behind for the pass that sends it, so
- * that a file that was changed in between is noticed.
+ * A trail through an input: what the pass that checks it leaves behind for the pass that sends it,
+ * so that a file that was changed in between is noticed.
  *
  *     struct trail trail = {0};                      // first pass
  *     trail_add(&trail, line.hash, place, &err);     // ... for each line
@@ -9,10 +9,11 @@
  *     if (!trail_ended(&trail, &walk)) ...           // lines are missing
  *     trail_free(&trail);
  *
- * Each line's hash goes into a chain; the state of the chain is kept at a bounded number of marks, all
- * `stride` lines. When there is no room for another mark, every second one is dropped and the stride
- * doubles. So an input of up to TRAIL_MARKS_MAX lines is compared line by line, before each line is
- * used, and a longer one block by block, at the end of each block. Memory is at most 1.5 MiB.
+ * Each line's hash goes into a chain; the state of the chain is kept at a bounded number of marks,
+ * all `stride` lines. When there is no room for another mark, every second one is dropped and the
+ * stride doubles. So an input of up to TRAIL_MARKS_MAX lines is compared line by line, before each
+ * line is used, and a longer one block by block, at the end of each block. Memory is at most 1.5
+ * MiB.
  *
  * Pure but for memory. One owner.
  */
@@ -54,8 +55,8 @@ struct trail_walk {
 };
 
 /*
- * Another line of the second pass. False: something at or before it, after walk->good_lines lines, is
- * not what it was, or the trail had no such line.
+ * Another line of the second pass. False: something at or before it, after walk->good_lines lines,
+ * is not what it was, or the trail had no such line.
  */
 bool trail_step(const struct trail *t, struct trail_walk *w, struct fingerprint line);
 /* Whether the walk has come to the trail's end. False: lines are missing, or what came after the last

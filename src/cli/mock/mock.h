@@ -1,5 +1,6 @@
 /*
- * The options of `weir mock`, as far as they can be told without a socket; for main.c and its tests.
+ * The options of `weir mock`, as far as they can be told without a socket; for main.c and its
+ * tests.
  *
  *     mock_options_read(argc, argv, &options, &err)
  */

@@ -1,5 +1,6 @@
 /*
- * How a throttle runs, and why: the same words in the progress display, the summary and the records.
+ * How a throttle runs, and why: the same words in the progress display, the summary and the
+ * records.
  *
  *     pace_put_limit(&out, &state);             // "paced at 19.6/s"
  *     pace_put_why(&out, &state, now);          // "the service bore more, 3s ago"

@@ -1,9 +1,9 @@
 /*
  * The other half of progress.h: when something is written, and how it gets onto a terminal.
  *
- * A frame is: up to where the last one began, each line with what was behind it cleared, and below it
- * all cleared. The cursor rests on the line below the display, so that whatever comes next (a prompt,
- * after a kill) stands there.
+ * A frame is: up to where the last one began, each line with what was behind it cleared, and below
+ * it all cleared. The cursor rests on the line below the display, so that whatever comes next (a
+ * prompt, after a kill) stands there.
  */
 #include "cli/output/progress.h"
 

@@ -7,10 +7,10 @@
  *     progress_finish(p, &snapshot);                            // the last state stays on the screen
  *     p = progress_free(p);
  *
- * tty: a few lines, redrawn in place by one write per frame; the width is asked for at each frame, no
- * line is ever as wide as the terminal, and the cursor is never hidden, so there is nothing to restore
- * whatever ends the process. plain: a line at the start, every ten seconds, and at the end. json: one
- * object per second (docs/output.md). All go to `fd`, which is standard error.
+ * tty: a few lines, redrawn in place by one write per frame; the width is asked for at each frame,
+ * no line is ever as wide as the terminal, and the cursor is never hidden, so there is nothing to
+ * restore whatever ends the process. plain: a line at the start, every ten seconds, and at the end.
+ * json: one object per second (docs/output.md). All go to `fd`, which is standard error.
  *
  * What is written and when is decided here; the text itself comes from the pure progress_render_*
  * functions. A failed write is dropped: progress must never end a run. One thread at a time; only
@@ -110,8 +110,8 @@ void progress_update(struct progress *p, const struct progress_snapshot *s);
 /* One line of text without its newline; shown in every mode but none and json. */
 void progress_note(struct progress *p, const char *text);
 /*
- * Bytes of somebody else's for the same descriptor, as they are, all of them: waits until there is room. On a terminal they
- * come above the display, on lines of their own.
+ * Bytes of somebody else's for the same descriptor, as they are, all of them: waits until there is
+ * room. On a terminal they come above the display, on lines of their own.
  */
 void progress_aside(struct progress *p, struct slice bytes);
 void progress_finish(struct progress *p, const struct progress_snapshot *s);

@@ -1,8 +1,8 @@
 /*
  * The pure half of progress.h: rates from snapshots, and text from both.
  *
- * A line of the display is a row of segments, each with a rank. What does not fit in the width goes,
- * the highest rank first, so that a narrow terminal still shows what matters.
+ * A line of the display is a row of segments, each with a rank. What does not fit in the width
+ * goes, the highest rank first, so that a narrow terminal still shows what matters.
  */
 #include "cli/output/progress.h"
 

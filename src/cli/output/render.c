@@ -204,8 +204,8 @@ static void put_exit(struct buf *out, const struct core_answer *answer)
 }
 
 /*
- * What a command wrote: an object or an array as it is, anything else as text. A command that writes 1 and a line end has
- * written a line, and no number.
+ * What a command wrote: an object or an array as it is, anything else as text. A command that
+ * writes 1 and a line end has written a line, and no number.
  */
 static void put_written(struct buf *out, const struct core_answer *answer)
 {

@@ -10,9 +10,9 @@
  *     {"index":..,"key":..,"status":..,"output":..,"error":{"code":..,"message":..}}
  *     and "stderr":.. behind it where there was any
  *
- * docs/output.md is the contract. What an answer's bytes were is kept: JSON stays verbatim (only line
- * breaks between its tokens go), anything else becomes a JSON string. Without `meta` a line depends on
- * the row and its answer alone, so a resumed run writes the same bytes.
+ * docs/output.md is the contract. What an answer's bytes were is kept: JSON stays verbatim (only
+ * line breaks between its tokens go), anything else becomes a JSON string. Without `meta` a line
+ * depends on the row and its answer alone, so a resumed run writes the same bytes.
  *
  * Pure; the task is read only. A lack of memory shows in out->failed.
  */

@@ -3,8 +3,8 @@
  *
  *     tagged_put(&out, SLICE("row 7"), bytes);      // "row 7\tfirst line\nrow 7\tsecond line\n"
  *
- * Each line of the bytes gets the tag and a tab before it, also a last one that has no end; nothing else changes, as in
- * GNU parallel. Pure.
+ * Each line of the bytes gets the tag and a tab before it, also a last one that has no end; nothing
+ * else changes, as in GNU parallel. Pure.
  */
 #ifndef CLI_OUTPUT_TAGGED_H
 #define CLI_OUTPUT_TAGGED_H

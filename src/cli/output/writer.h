@@ -11,14 +11,14 @@
  *     writer_finish(w, complete, &err);          // sync, mark; when complete, the renames of a retry round
  *     w = writer_free(w);
  *
- * The order that matters: a line is written, then the files are synced, and only then does the store
- * hear of it (mark), because from then on the store gives the output away. After a crash the files may
- * hold more than the mark says, never less: the rest is cut off, and the rows behind it, which the
- * store still has, are written again.
+ * The order that matters: a line is written, then the files are synced, and only then does the
+ * store hear of it (mark), because from then on the store gives the output away. After a crash the
+ * files may hold more than the mark says, never less: the rest is cut off, and the rows behind it,
+ * which the store still has, are written again.
  *
- * --retry-failed writes new files beside the old ones (FILE.weir-retry), copying the lines of rows that
- * were ok by their places, and puts them in place by rename at the end. How far such a round is, is a
- * fact in the store, WRITER_FACT_ROUND:
+ * --retry-failed writes new files beside the old ones (FILE.weir-retry), copying the lines of rows
+ * that were ok by their places, and puts them in place by rename at the end. How far such a round
+ * is, is a fact in the store, WRITER_FACT_ROUND:
  *
  *     (none) --begin--> "begin" --reopen_failed--> "open" --all rows written--> "rename" --renamed--> ""
  *
@@ -26,10 +26,11 @@
  *   open     the mark speaks of the new files, the places beyond it of the old ones
  *   rename   the new files are whole; whichever of them is still there is to be renamed
  *
- * Every state but "begin" is gone on with by the next run, whether --retry-failed is given again or not.
+ * Every state but "begin" is gone on with by the next run, whether --retry-failed is given again or
+ * not.
  *
- * A raw output has whatever bytes a row has in place of its line, none perhaps; places and marks say where they stand all
- * the same.
+ * A raw output has whatever bytes a row has in place of its line, none perhaps; places and marks
+ * say where they stand all the same.
  *
  * Owner and thread: one thread at a time uses a writer. The store stays the caller's. SIGPIPE and
  * SIGXFSZ must be ignored by the process; they arrive here as errors. After a failed write, sync or

@@ -1,8 +1,8 @@
 /*
  * Runs of commands: what is run for a row, and what is made before the first one is.
  *
- * A row's fields are in the environment of its command as WEIR_ROW_name, never as their bare names: a row must not decide
- * which programs are found (PATH) or what is loaded into them (LD_PRELOAD).
+ * A row's fields are in the environment of its command as WEIR_ROW_name, never as their bare names:
+ * a row must not decide which programs are found (PATH) or what is loaded into them (LD_PRELOAD).
  */
 #include "exec/command/command.h"
 #include "base/error.h"
@@ -194,8 +194,8 @@ static bool prepare(void *ctx, const struct core_attempt *attempt, unsigned plac
 }
 
 /*
- * What is handed over ahead of its place has begun as far as the engine knows, and does so later: not with --halt, where it
- * may follow a failure, and not where the time of a start is what counts.
+ * What is handed over ahead of its place has begun as far as the engine knows, and does so later:
+ * not with --halt, where it may follow a failure, and not where the time of a start is what counts.
  */
 static bool may_go_ahead(const struct run *r)
 {

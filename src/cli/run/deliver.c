@@ -1,8 +1,8 @@
 /*
  * The delivering thread: results in order, from the engine into the files.
  *
- * When the files cannot be written, nothing more is started; what runs finishes and is kept by the journal, so that a
- * later run writes it.
+ * When the files cannot be written, nothing more is started; what runs finishes and is kept by the
+ * journal, so that a later run writes it.
  */
 #include "base/mem.h"
 #include "cli/output/render.h"

@@ -1,8 +1,9 @@
 /*
  * The feeding thread: rows from the source into the engine, and what an earlier run knows of them.
  *
- * With a journal, a row that has finished before is not sent again: its result comes from the journal. That holds only
- * if it is the same row, so the content of each is compared by its fingerprint.
+ * With a journal, a row that has finished before is not sent again: its result comes from the
+ * journal. That holds only if it is the same row, so the content of each is compared by its
+ * fingerprint.
  */
 #include "base/error.h"
 #include "cli/run/run.h"
@@ -11,9 +12,9 @@
 #include <inttypes.h>
 
 /*
- * Rows that are read before it is their turn: enough that the engine never waits for the reader, and few enough that
- * they are still in the processor's cache when they are sent, and that the window's memory is left to the rows that need
- * it, those that have been sent.
+ * Rows that are read before it is their turn: enough that the engine never waits for the reader,
+ * and few enough that they are still in the processor's cache when they are sent, and that the
+ * window's memory is left to the rows that need it, those that have been sent.
  */
 #define AHEAD_ROWS_PER_JOB 4
 #define AHEAD_ROWS_MIN     512

@@ -1,6 +1,7 @@
 /*
- * What the files of a run have to do with each other, and what the process may open: looked at before anything is
- * opened for writing, so that a slip of the pen costs neither an input nor the results of hours.
+ * What the files of a run have to do with each other, and what the process may open: looked at
+ * before anything is opened for writing, so that a slip of the pen costs neither an input nor the
+ * results of hours.
  *
  *     files_check(&options, &err)          // no file is written that is also read, or written twice
  *     files_raise_limit(&options, &err)    // descriptors for as many connections as jobs
@@ -110,8 +111,8 @@ static enum weir_status check_inputs(const struct run_options *o, const struct p
 }
 
 /*
- * What went into a pipe or a device cannot be cut back and gone on with, so there is nothing for a journal to be good
- * for. Its default is left out, also so that no /dev/null.weir is made.
+ * What went into a pipe or a device cannot be cut back and gone on with, so there is nothing for a
+ * journal to be good for. Its default is left out, also so that no /dev/null.weir is made.
  */
 static enum weir_status check_journal(struct run_options *o, struct weir_error *err)
 {

@@ -1,6 +1,6 @@
 /*
- * --load and --memfree: nothing starts while the machine is too busy. Looked at by the main thread, once a second; what
- * runs goes on.
+ * --load and --memfree: nothing starts while the machine is too busy. Looked at by the main thread,
+ * once a second; what runs goes on.
  */
 #include "cli/command/machine.h"
 #include "cli/run/run.h"

@@ -1,8 +1,8 @@
 /*
  * --joblog: the file, which rows it says are done, and its lines on their way there.
  *
- * A line is made on the engine's thread when its row has ended, and written by the main thread; at most what is in
- * between is lost by a crash, and such rows are run again by --resume.
+ * A line is made on the engine's thread when its row has ended, and written by the main thread; at
+ * most what is in between is lost by a crash, and such rows are run again by --resume.
  */
 #include "base/error.h"
 #include "cli/run/run.h"

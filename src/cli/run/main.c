@@ -1,9 +1,10 @@
 /*
- * weir run: pushes rows through an HTTP service, worker processes or commands, as fast as these bear, in order, with
- * nothing lost.
+ * weir run: pushes rows through an HTTP service, worker processes or commands, as fast as these
+ * bear, in order, with nothing lost.
  *
- * This file is the order of things: options, input, journal and files, engine, then wait (progress, signals, --halt),
- * and put the end together. Everything that can be refused is refused before a row is sent.
+ * This file is the order of things: options, input, journal and files, engine, then wait (progress,
+ * signals, --halt), and put the end together. Everything that can be refused is refused before a
+ * row is sent.
  */
 #include "base/error.h"
 #include "cli/commands.h"

@@ -1,6 +1,6 @@
 /*
- * Results of commands as the bytes that they wrote: standard output into the output, and standard error to ours, each
- * row's when its turn has come, with nothing of another row's in between.
+ * Results of commands as the bytes that they wrote: standard output into the output, and standard
+ * error to ours, each row's when its turn has come, with nothing of another row's in between.
  */
 #include "base/error.h"
 #include "cli/output/tagged.h"

@@ -1,5 +1,6 @@
 /*
- * `weir run`, in parts. What they share is one struct run, and who touches what is said at each field.
+ * `weir run`, in parts. What they share is one struct run, and who touches what is said at each
+ * field.
  *
  *     main.c     the order of things; signals, progress, the end            the main thread
  *     files.c    that no file is written that is also read; limits         the main thread
@@ -15,8 +16,9 @@
  *     hold.c     --load, --memfree                                          the main thread
  *     spool.c    lines on their way from the engine's thread to the main thread
  *
- * The threads end in that order of dependence: the source is at its end (or was stopped), the engine has delivered
- * all it can, the files are written; then the main thread puts the end together.
+ * The threads end in that order of dependence: the source is at its end (or was stopped), the
+ * engine has delivered all it can, the files are written; then the main thread puts the end
+ * together.
  */
 #ifndef CLI_RUN_RUN_H
 #define CLI_RUN_RUN_H
@@ -42,8 +44,8 @@
 #include <stdatomic.h>
 
 /*
- * Counts what begins and what finishes. Called on the engine's thread; read by the main thread, and by the feeder,
- * which reads no further ahead of the rows that have begun than it has to.
+ * Counts what begins and what finishes. Called on the engine's thread; read by the main thread, and
+ * by the feeder, which reads no further ahead of the rows that have begun than it has to.
  */
 struct watch {
     struct core_observer base;
@@ -156,8 +158,8 @@ struct run {
     bool notes_open;
 
     /*
-     * Taken for each write to standard error while others may write there too. The main thread does not wait for it: a
-     * reader who sleeps must not keep signals from being seen.
+     * Taken for each write to standard error while others may write there too. The main thread does
+     * not wait for it: a reader who sleeps must not keep signals from being seen.
      */
     pthread_mutex_t told_lock;
     struct first_failure first_failure; /* the delivering thread's; then the main thread's */

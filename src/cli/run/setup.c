@@ -1,6 +1,7 @@
 /*
- * What a run opens before it sends its first row, in the order in which it may still refuse: the input is checked
- * whole, the journal must belong to it, the files must be what the journal says; only then is anything changed.
+ * What a run opens before it sends its first row, in the order in which it may still refuse: the
+ * input is checked whole, the journal must belong to it, the files must be what the journal says;
+ * only then is anything changed.
  */
 #include "base/error.h"
 #include "base/json.h"
@@ -143,8 +144,9 @@ static enum weir_status same_options(struct run *r, bool anew, struct weir_error
 }
 
 /*
- * The run's name is set last: a journal that has one has all the other facts too. What a run left that was refused
- * before its first row, because of a name that could not be opened, say, binds nobody: it is anew.
+ * The run's name is set last: a journal that has one has all the other facts too. What a run left
+ * that was refused before its first row, because of a name that could not be opened, say, binds
+ * nobody: it is anew.
  */
 static enum weir_status own_journal(struct run *r, struct weir_error *err)
 {

@@ -6,9 +6,9 @@
  *     signals_admit()            // to the calling thread, the main one
  *     read(fd, &count, 8)        // some have come
  *
- * The first two are only counted, into an eventfd. From the third on the signal does what it does to any process, whatever
- * the main thread waits for just then: an expression of the user's that never ends, a reader that sleeps. What is on
- * disk is as after a crash, so nothing is lost by it.
+ * The first two are only counted, into an eventfd. From the third on the signal does what it does
+ * to any process, whatever the main thread waits for just then: an expression of the user's that
+ * never ends, a reader that sleeps. What is on disk is as after a crash, so nothing is lost by it.
  */
 #include "base/error.h"
 #include "cli/run/run.h"

@@ -1,5 +1,6 @@
 /*
- * Lines on their way from the engine's thread, which must not wait, to the main thread, which writes them.
+ * Lines on their way from the engine's thread, which must not wait, to the main thread, which
+ * writes them.
  *
  *     spool_init(&s, LIMIT, wake_fd);
  *     spool_put(&s, line);                  // the engine's thread: never waits; wakes the main thread

@@ -1,8 +1,9 @@
 /*
  * Runs with long-lived workers: their pool, the fallback's, and what they write to standard error.
  *
- * Two executors of one kind may stand side by side; what each is made with is in a struct worker_pool. --select is done
- * between an executor and the engine: a host that looks at what comes through and passes it on.
+ * Two executors of one kind may stand side by side; what each is made with is in a struct
+ * worker_pool. --select is done between an executor and the engine: a host that looks at what comes
+ * through and passes it on.
  */
 #include "base/error.h"
 #include "base/mem.h"
@@ -350,8 +351,9 @@ static bool has_never_worked(struct run *r, struct core_pool *pool, struct worke
 }
 
 /*
- * A pool waits for its breaker, for it may have worked for days. Whoever runs a command whose program was never seen to work
- * waits for nothing: the option that names it, once that is clear, else NULL. Rows of a pool that has a fallback do not wait.
+ * A pool waits for its breaker, for it may have worked for days. Whoever runs a command whose
+ * program was never seen to work waits for nothing: the option that names it, once that is clear,
+ * else NULL. Rows of a pool that has a fallback do not wait.
  */
 const char *worker_never_starts(struct run *r)
 {

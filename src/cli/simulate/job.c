@@ -110,8 +110,9 @@ static bool on_step(void *ctx, struct sim_world *w)
 /* ---- the run ---- */
 
 /*
- * Fine enough for every span of a plot to have one, not finer. The same without a plot: a service that is looked at in
- * between rounds its sums at other moments, and a result must not depend on whether it is drawn.
+ * Fine enough for every span of a plot to have one, not finer. The same without a plot: a service
+ * that is looked at in between rounds its sums at other moments, and a result must not depend on
+ * whether it is drawn.
  */
 static duration_ns sample_ns(const struct job *j)
 {

@@ -1,5 +1,6 @@
 /*
- * One run of a simulation, and what is hooked into it: the sums for the plot, the events, --halt, the stop.
+ * One run of a simulation, and what is hooked into it: the sums for the plot, the events, --halt,
+ * the stop.
  *
  *     struct job j = {.study = options->study, .halt = options->flow.halt, ...};
  *     status = job_run(&j, oracle, &result, &err);

@@ -3,8 +3,9 @@
  *
  *     weir simulate --service examples/services/s1.yml --rows 100000 -j 64 --compare aimd,adaptive --plot s1.svg
  *
- * Here: signals, the files, what is printed. The options are in options.c, the runs in runs.c, the simulator in sim/.
- * The files are opened before anything is simulated: who cannot write them is told at once.
+ * Here: signals, the files, what is printed. The options are in options.c, the runs in runs.c, the
+ * simulator in sim/. The files are opened before anything is simulated: who cannot write them is
+ * told at once.
  */
 #include "base/error.h"
 #include "cli/commands.h"

@@ -1,6 +1,6 @@
 /*
- * See options.h. The table has parts: the command's own options, the flow options that it shares with `weir run`, and
- * the service's, which sim/ has by name and which become option_specs here.
+ * See options.h. The table has parts: the command's own options, the flow options that it shares
+ * with `weir run`, and the service's, which sim/ has by name and which become option_specs here.
  */
 #include "cli/simulate/options.h"
 

@@ -6,8 +6,9 @@
  *     if (o.help) simulate_help_put(&buf, &err);
  *     simulate_options_free(&o);
  *
- * The service: first the file, then the command line over it. The flow options are those of `weir run`; an option of
- * the service that has the name of one of them is --service-NAME here. Strings point into argv. One owner.
+ * The service: first the file, then the command line over it. The flow options are those of `weir
+ * run`; an option of the service that has the name of one of them is --service-NAME here. Strings
+ * point into argv. One owner.
  */
 #ifndef CLI_SIMULATE_OPTIONS_H
 #define CLI_SIMULATE_OPTIONS_H

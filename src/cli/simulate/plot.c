@@ -1,6 +1,6 @@
 /*
- * See plot.h. Coordinates are pixels of a view box that is WIDTH wide; numbers have one decimal, which is as fine as a
- * screen shows. printf's decimal point is a point: weir never sets a locale.
+ * See plot.h. Coordinates are pixels of a view box that is WIDTH wide; numbers have one decimal,
+ * which is as fine as a screen shows. printf's decimal point is a point: weir never sets a locale.
  */
 #include "cli/simulate/plot.h"
 

@@ -4,9 +4,10 @@
  *     struct plot_panel panels[] = {{"aimd", "goodput 53 %, refused 62 %", &series}};
  *     plot_put(&(struct plot){.title = "s1.yml", .panels = panels, .panel_count = 1}, &buf);
  *
- * A panel has three charts over one time axis: what the service could bear, what it took and what the throttle let
- * pass; what was refused; what was in flight. All panels have the same scales, so that they can be compared. It is
- * readable on a light and on a dark page (prefers-color-scheme), and valid XML whatever the names say. Pure.
+ * A panel has three charts over one time axis: what the service could bear, what it took and what
+ * the throttle let pass; what was refused; what was in flight. All panels have the same scales, so
+ * that they can be compared. It is readable on a light and on a dark page (prefers-color-scheme),
+ * and valid XML whatever the names say. Pure.
  */
 #ifndef CLI_SIMULATE_PLOT_H
 #define CLI_SIMULATE_PLOT_H

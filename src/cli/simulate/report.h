@@ -1,5 +1,6 @@
 /*
- * What `weir simulate` says in the end: a table for people, JSON for programs, the panels of a plot.
+ * What `weir simulate` says in the end: a table for people, JSON for programs, the panels of a
+ * plot.
  *
  *     report_put_text(&runs, &buf);  or  report_put_json(&runs, &buf);  or  report_put_plot(&runs, &buf);
  *

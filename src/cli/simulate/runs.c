@@ -1,6 +1,6 @@
 /*
- * See runs.h. Threads take the next run from a counter; the calling thread waits at a pipe for the byte that each run
- * leaves, and wakes up now and then to show how far they are.
+ * See runs.h. Threads take the next run from a counter; the calling thread waits at a pipe for the
+ * byte that each run leaves, and wakes up now and then to show how far they are.
  */
 #include "cli/simulate/runs.h"
 

@@ -1,5 +1,6 @@
 /*
- * The runs of a simulation: each throttle with each seed, on as many threads as there are processors.
+ * The runs of a simulation: each throttle with each seed, on as many threads as there are
+ * processors.
  *
  *     struct runs r;
  *     status = runs_make(&options, &r, &err);
@@ -7,8 +8,9 @@
  *     r.results[side * seeds + seed], r.series[side]
  *     runs_free(&r);
  *
- * A run is pure and has everything to itself, so the results do not depend on how many threads there are. While they
- * run, the calling thread shows progress on a terminal. runs_stop() may be called from a signal handler.
+ * A run is pure and has everything to itself, so the results do not depend on how many threads
+ * there are. While they run, the calling thread shows progress on a terminal. runs_stop() may be
+ * called from a signal handler.
  */
 #ifndef CLI_SIMULATE_RUNS_H
 #define CLI_SIMULATE_RUNS_H

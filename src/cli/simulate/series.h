@@ -1,15 +1,15 @@
 /*
- * What a run looked like over time, in bounded memory: sums over equal spans of time, which get wider as the run
- * gets longer.
+ * What a run looked like over time, in bounded memory: sums over equal spans of time, which get
+ * wider as the run gets longer.
  *
  *     struct series s;
  *     series_init(&s, 100 * NS_PER_MS);
  *     series_add(&s, &slice)            // for each slice of time, one after the other
  *     series_fold(&s, 800);             // at most so many spans, for drawing
  *
- * When SERIES_SPANS_MAX spans are full, neighbours are joined and a span is twice as long: so a run of a minute and
- * one of a month take the same memory, and a plot of either has more points than it has pixels. A slice belongs to the
- * span in which it begins. Pure; one owner.
+ * When SERIES_SPANS_MAX spans are full, neighbours are joined and a span is twice as long: so a run
+ * of a minute and one of a month take the same memory, and a plot of either has more points than it
+ * has pixels. A slice belongs to the span in which it begins. Pure; one owner.
  */
 #ifndef CLI_SIMULATE_SERIES_H
 #define CLI_SIMULATE_SERIES_H

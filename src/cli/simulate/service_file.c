@@ -1,6 +1,6 @@
 /*
- * See service_file.h. libyaml's events are taken one by one: they carry the lines that a person needs to find a
- * mistake, which a tree of values would have lost.
+ * See service_file.h. libyaml's events are taken one by one: they carry the lines that a person
+ * needs to find a mistake, which a tree of values would have lost.
  */
 #include "cli/simulate/service_file.h"
 

@@ -9,9 +9,10 @@
  *
  *     status = service_file_read("s1.yml", &(struct service_file_keys){names, flags, set, ctx}, &err);
  *
- * A value is what would stand on a command line; a list gives an option that may be repeated once for each of its items;
- * a flag is true or false. What is not known, stands there twice or has no value is refused: "s1.yml:3: ...", with the nearest name that
- * there is. Blocking reads of one file; nothing is kept.
+ * A value is what would stand on a command line; a list gives an option that may be repeated once
+ * for each of its items; a flag is true or false. What is not known, stands there twice or has no
+ * value is refused: "s1.yml:3: ...", with the nearest name that there is. Blocking reads of one
+ * file; nothing is kept.
  */
 #ifndef CLI_SIMULATE_SERVICE_FILE_H
 #define CLI_SIMULATE_SERVICE_FILE_H

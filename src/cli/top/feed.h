@@ -1,5 +1,6 @@
 /*
- * What `weir top` gets from the daemon: all its lists, one answer after the other, and the requests that keys make.
+ * What `weir top` gets from the daemon: all its lists, one answer after the other, and the requests
+ * that keys make.
  *
  *     top_fetch(&client, &want, &answers);                     // once, here and now
  *
@@ -8,8 +9,9 @@
  *     top_feed_want(feed, &want); top_feed_send(feed, &action);
  *     top_feed_close(feed);
  *
- * A daemon that does not answer holds up the thread, not the screen. The client belongs to the thread while the feed is
- * open. When nothing answers, the answers keep what they had, and say so in `trouble`; the next round tries again.
+ * A daemon that does not answer holds up the thread, not the screen. The client belongs to the
+ * thread while the feed is open. When nothing answers, the answers keep what they had, and say so
+ * in `trouble`; the next round tries again.
  */
 #ifndef CLI_TOP_FEED_H
 #define CLI_TOP_FEED_H

@@ -1,12 +1,13 @@
 /*
- * What the daemon said, as `weir top` needs it: rows of what runs, of tasks that wait or failed, of pools and of events.
+ * What the daemon said, as `weir top` needs it: rows of what runs, of tasks that wait or failed, of
+ * pools and of events.
  *
  *     top_load(&m, TOP_RUNNING, json, &err);               // the answer of GET /v1/runners, as it came
  *     top_order(&m, TOP_RUNNING, sort, filter, &err);      // then lists[TOP_RUNNING].shown are the rows to show
  *     top_model_free(&m);
  *
- * A model that begins as zeros is empty. The answers are kept as they came; a row has what is sorted and looked for, and
- * `item`, its JSON. Pure: no I/O, no clock. One owner, one thread.
+ * A model that begins as zeros is empty. The answers are kept as they came; a row has what is
+ * sorted and looked for, and `item`, its JSON. Pure: no I/O, no clock. One owner, one thread.
  */
 #ifndef CLI_TOP_MODEL_H
 #define CLI_TOP_MODEL_H

@@ -1,11 +1,13 @@
 /*
- * Somebody else's text on a screen: so many columns of it and no more, and nothing in it that steers a terminal.
+ * Somebody else's text on a screen: so many columns of it and no more, and nothing in it that
+ * steers a terminal.
  *
  *     columns = top_put_text(&line, key, 20, utf8);       // at most 20 columns, cut with "…"
  *     top_pad(&line, 20 - columns);
  *
- * Control characters, what turns the direction of writing, what cannot be seen and what is no UTF-8 become "?". Wide
- * characters count two columns (wcwidth(), so LC_CTYPE must be that of a UTF-8 locale when `utf8` is said). Pure otherwise.
+ * Control characters, what turns the direction of writing, what cannot be seen and what is no UTF-8
+ * become "?". Wide characters count two columns (wcwidth(), so LC_CTYPE must be that of a UTF-8
+ * locale when `utf8` is said). Pure otherwise.
  */
 #ifndef CLI_TOP_TEXT_H
 #define CLI_TOP_TEXT_H

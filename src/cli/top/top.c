@@ -4,7 +4,8 @@
  *     weir top [--every 1s]       until q
  *     weir top --once             one screen, as plain lines of text
  *
- * The main thread has the terminal, the model and what the person chose; the feed's thread asks the daemon.
+ * The main thread has the terminal, the model and what the person chose; the feed's thread asks the
+ * daemon.
  */
 #include "base/error.h"
 #include "base/json.h"

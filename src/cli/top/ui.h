@@ -1,14 +1,14 @@
 /*
- * What a person has done to the screen of `weir top`: which pane, which row, in which order, what is asked just now; and
- * what a key does.
+ * What a person has done to the screen of `weir top`: which pane, which row, in which order, what
+ * is asked just now; and what a key does.
  *
  *     struct top_action action = {0};
  *     top_key(&ui, &model, 'c', &action);     // asks: "cancel task 7? y/n"
  *     top_key(&ui, &model, 'y', &action);     // action: POST /v1/tasks/7/cancel
  *     top_action_free(&action);
  *
- * A row stays selected by what it is known by, not by its place: the list moves under the eye that reads it, and a key must
- * not hit what has moved there. Pure. One owner, one thread.
+ * A row stays selected by what it is known by, not by its place: the list moves under the eye that
+ * reads it, and a key must not hit what has moved there. Pure. One owner, one thread.
  */
 #ifndef CLI_TOP_UI_H
 #define CLI_TOP_UI_H

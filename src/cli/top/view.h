@@ -1,14 +1,15 @@
 /*
- * The screen of `weir top` as lines of text: what a model and a person's choices look like at a given size.
+ * The screen of `weir top` as lines of text: what a model and a person's choices look like at a
+ * given size.
  *
  *     struct top_screen s = {.width = 80, .height = 24};
  *     top_draw(&m, &ui, now_ns, &s);
  *     for (i < s.count) ... s.text.data + s.lines[i].at, .len, .style
  *     top_screen_free(&s);
  *
- * No line is wider than `width` columns, and there are exactly `height` of them; height 0: as many as there is to say, of
- * every list, for a file. Sizes down to 20x4 are served; below that what has no room is left out. Pure: now_ns, the wall
- * clock, is for ages.
+ * No line is wider than `width` columns, and there are exactly `height` of them; height 0: as many
+ * as there is to say, of every list, for a file. Sizes down to 20x4 are served; below that what has
+ * no room is left out. Pure: now_ns, the wall clock, is for ages.
  */
 #ifndef CLI_TOP_VIEW_H
 #define CLI_TOP_VIEW_H

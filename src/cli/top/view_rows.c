@@ -1,6 +1,6 @@
 /*
- * The rows of each list as columns (view.h). A column stands from a width of the screen on; what is left of the width is
- * shared by those that stretch.
+ * The rows of each list as columns (view.h). A column stands from a width of the screen on; what is
+ * left of the width is shared by those that stretch.
  */
 #include "base/json.h"
 #include "cli/client/when.h"

@@ -1,5 +1,6 @@
 /*
- * A worker under test, from weir's side of its pipes: starts it, sends it requests, takes its answers with a deadline.
+ * A worker under test, from weir's side of its pipes: starts it, sends it requests, takes its
+ * answers with a deadline.
  *
  *     candidate_init(&p, guard, argv);
  *     status = candidate_start(&p, &err);
@@ -9,12 +10,13 @@
  *     candidate_end(&p);                                              // by force, if it has not ended by itself
  *     candidate_free(&p);
  *
- * Heartbeats may come at any time. They are taken on the way, and are no answers; what is wrong with the first one that is not
- * as it should be is kept for the check of its own.
+ * Heartbeats may come at any time. They are taken on the way, and are no answers; what is wrong
+ * with the first one that is not as it should be is kept for the check of its own.
  *
- * It writes and reads at the same time, and takes what the worker says on standard error all the while, so that no pipe
- * can fill up and make a worker look as if it hung. Blocks in poll(), which suits a command that has nothing else to do.
- * One thread, the one that lives as long as the worker (child.h); SIGPIPE is ignored by whoever runs it.
+ * It writes and reads at the same time, and takes what the worker says on standard error all the
+ * while, so that no pipe can fill up and make a worker look as if it hung. Blocks in poll(), which
+ * suits a command that has nothing else to do. One thread, the one that lives as long as the worker
+ * (child.h); SIGPIPE is ignored by whoever runs it.
  */
 #ifndef CLI_WORKER_CANDIDATE_H
 #define CLI_WORKER_CANDIDATE_H
@@ -79,8 +81,9 @@ enum candidate_said candidate_receive(struct candidate *p, struct instant deadli
 bool candidate_wait_exit(struct candidate *p, struct instant deadline);
 void candidate_close_input(struct candidate *p);
 /*
- * Kills what is left of it and reaps it. Before that it looks for processes that it has left behind, once it has ended
- * by itself: waits a moment for them to end, and appends "NAME (pid N)" of each to `left` (may be NULL).
+ * Kills what is left of it and reaps it. Before that it looks for processes that it has left
+ * behind, once it has ended by itself: waits a moment for them to end, and appends "NAME (pid N)"
+ * of each to `left` (may be NULL).
  */
 void candidate_end(struct candidate *p, struct buf *left, struct child_end *ret);
 void candidate_free(struct candidate *p);

@@ -1,6 +1,6 @@
 /*
- * The checks (check.h), in the order in which they are made: first that it starts, then what it answers, then how it
- * ends. A new one is a function and a line in the table at the end.
+ * The checks (check.h), in the order in which they are made: first that it starts, then what it
+ * answers, then how it ends. A new one is a function and a line in the table at the end.
  */
 #include "cli/worker/check.h"
 

@@ -7,8 +7,9 @@
  *         result = check_one(&r, &checks[i]);          // result.verdict, result.text
  *     check_run_free(&r);
  *
- * A check begins with a worker that runs and has nothing in hand, if it wants one: what a check before it has ended or
- * broken is started again. What it finds is a sentence: what happened, and the remedy. One thread.
+ * A check begins with a worker that runs and has nothing in hand, if it wants one: what a check
+ * before it has ended or broken is started again. What it finds is a sentence: what happened, and
+ * the remedy. One thread.
  */
 #ifndef CLI_WORKER_CHECK_H
 #define CLI_WORKER_CHECK_H

@@ -5,8 +5,8 @@
  *     count = leftovers_put(group, &names)      // while the worker is not reaped yet
  *     leftovers_kill()                          // orphans; the group is killed with the worker (child.h)
  *
- * For a command of its own only: it reaps children of this process that it does not know, and never the ones that were there
- * when leftovers_adopt() was called. One thread.
+ * For a command of its own only: it reaps children of this process that it does not know, and never
+ * the ones that were there when leftovers_adopt() was called. One thread.
  */
 #ifndef CLI_WORKER_LEFTOVERS_H
 #define CLI_WORKER_LEFTOVERS_H

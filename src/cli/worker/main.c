@@ -3,8 +3,9 @@
  *
  *     weir worker check 'python3 my_worker.py'      // starts it, and says what it gets wrong
  *
- * Here: the subcommands, signals, what is printed. The options are in options.c, the checks in check.c, how a worker is
- * spoken to in talk.c and candidate.c. Results are printed as they come: a worker may take long to start.
+ * Here: the subcommands, signals, what is printed. The options are in options.c, the checks in
+ * check.c, how a worker is spoken to in talk.c and candidate.c. Results are printed as they come: a
+ * worker may take long to start.
  */
 #include "base/error.h"
 #include "base/mem.h"

@@ -1,5 +1,6 @@
 /*
- * What `weir worker check` says: a line for each check as it is made, or one JSON object at the end.
+ * What `weir worker check` says: a line for each check as it is made, or one JSON object at the
+ * end.
  *
  *     report_result(&out, &check, &result);      // "ok    start     it starts and answers a ping (0.03 s ...)"
  *     report_end(&out, &counts, &candidate);

@@ -5,8 +5,8 @@
  *                  │           └─yes─► runs: START ──► finished: END ──► written: freed
  *                  └─ bad payload: END at once, with its START in it
  *
- * The attempt owns what its executor and its ops point to: the dispatcher's row, the answer, the two ops. It is freed when the
- * executor has let go of the row and both ops are written.
+ * The attempt owns what its executor and its ops point to: the dispatcher's row, the answer, the
+ * two ops. It is freed when the executor has let go of the row and both ops are written.
  */
 #include "core/desk/internal.h"
 
@@ -473,8 +473,8 @@ static bool is_late(struct desk *d, struct desk_task *t, struct instant now)
 }
 
 /*
- * While a service is full, new tasks would be refused one after the other, and come back in waves: they are held back while
- * many wait after a refusal, as rows of batches are (core/choose.c).
+ * While a service is full, new tasks would be refused one after the other, and come back in waves:
+ * they are held back while many wait after a refusal, as rows of batches are (core/choose.c).
  */
 static bool is_crowded(struct desk *d, const struct desk_task *t, struct desk_pool *p)
 {

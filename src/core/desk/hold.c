@@ -1,7 +1,8 @@
 /*
- * What somebody is about to change: from before the op is written until it is known what it has done, nothing of it starts.
- * So whoever is told that a task is cancelled can rely on it: no attempt begins in between, be it of a task that was on its way from
- * the registry, or one that an attempt leaves ready.
+ * What somebody is about to change: from before the op is written until it is known what it has
+ * done, nothing of it starts. So whoever is told that a task is cancelled can rely on it: no
+ * attempt begins in between, be it of a task that was on its way from the registry, or one that an
+ * attempt leaves ready.
  */
 #include "core/desk/internal.h"
 

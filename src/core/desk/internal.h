@@ -199,8 +199,8 @@ void window_drop(struct desk *d, struct desk_task *t, struct instant now);
 /* One less needs what the registry has handed over: the window, or an attempt whose executor reads the payload. */
 void window_unref(struct registry_task *r);
 /*
- * READY. An op has perhaps made it something else in the registry: it goes, unless it is handed over anew before the next turn, or an END
- * that is not written yet says that it stays.
+ * READY. An op has perhaps made it something else in the registry: it goes, unless it is handed
+ * over anew before the next turn, or an END that is not written yet says that it stays.
  */
 void window_doubt(struct desk *d, struct desk_task *t);
 /* READY. Whether it is aside is as it should be again. */

@@ -2,14 +2,18 @@
  * What follows from how an attempt has ended, for its task:
  *
  *     ok          done
- *     capacity    ready again at its old place, after the wait that the throttle advises; failed when that has gone on for longer than
- *                 the pool's max_capacity_retry. Counts against nothing (P4)
- *     failed      for good: failed. Retryable, timeout, lost: again later, by the backoff (or the pool's recovery table), until
- *                 max_attempts have counted; then failed
- *                 the table may send it to the pool's fallback: ready again at once, for one attempt there, whatever has counted
- *     lost        with its worker: counts as a death, apart from the attempts; after deaths_max of them the task is quarantined.
- *                 For the sake of another request at the same worker, or before it began: counts as nothing
- *     cancelled   by hand: cancelled, also when it had just ended otherwise and would be tried again. Because the dispatcher stops: ready again, and counts as nothing
+ *     capacity    ready again at its old place, after the wait that the throttle advises; failed
+ *                 when that has gone on for longer than the pool's max_capacity_retry. Counts
+ *                 against nothing (P4)
+ *     failed      for good: failed. Retryable, timeout, lost: again later, by the backoff (or the
+ *                 pool's recovery table), until max_attempts have counted; then failed. The table
+ *                 may send it to the pool's fallback: ready again at once, for one attempt there,
+ *                 whatever has counted
+ *     lost        with its worker: counts as a death, apart from the attempts; after deaths_max of
+ *                 them the task is quarantined. For the sake of another request at the same worker,
+ *                 or before it began: counts as nothing
+ *     cancelled   by hand: cancelled, also when it had just ended otherwise and would be tried
+ *                 again. Because the dispatcher stops: ready again, and counts as nothing
  */
 #include "core/desk/internal.h"
 

@@ -1,8 +1,10 @@
 /*
- * The desk's pools: each is a pool of the dispatcher, one batch in it for all attempts, and a place in the schedule.
+ * The desk's pools: each is a pool of the dispatcher, one batch in it for all attempts, and a place
+ * in the schedule.
  *
- * When an offer says that nothing can start in a pool, it is closed in the schedule, so that nothing more is chosen for it in this
- * turn: until a time that the gate has named, or until the next turn, or until something of it ends.
+ * When an offer says that nothing can start in a pool, it is closed in the schedule, so that
+ * nothing more is chosen for it in this turn: until a time that the gate has named, or until the
+ * next turn, or until something of it ends.
  */
 #include "core/desk/internal.h"
 

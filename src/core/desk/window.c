@@ -1,13 +1,14 @@
 /*
- * The window: ready tasks in memory, line by line. The rest of the queue stays in the registry, so that memory does not grow with it.
+ * The window: ready tasks in memory, line by line. The rest of the queue stays in the registry, so
+ * that memory does not grow with it.
  *
  * A line that runs low asks for more (TAKE); one that ran dry meanwhile has twice as many the next
  * time. When payloads fill DESK_WINDOW_BYTES, or tasks DESK_WINDOW_TASKS, each line has one task at
  * a time. At most DESK_TAKES_MAX lines are asked for at a time; the others wait in the order in
  * which they ran low, so none waits for longer than all others take once.
  *
- * A task that cannot go for a reason of its own is set aside: until its wait after a refusal is over, or until the worker that holds its
- * session has room.
+ * A task that cannot go for a reason of its own is set aside: until its wait after a refusal is
+ * over, or until the worker that holds its session has room.
  */
 #include "core/desk/internal.h"
 
@@ -119,8 +120,9 @@ static void keep_counts(struct registry_task *to, const struct registry_task *fr
 }
 
 /*
- * One that waits here is handed over anew, after a change. It may have been in an attempt meanwhile of which the registry
- * did not know: then its counts stay, and its wait. False: no memory, nothing has changed.
+ * One that waits here is handed over anew, after a change. It may have been in an attempt meanwhile
+ * of which the registry did not know: then its counts stay, and its wait. False: no memory, nothing
+ * has changed.
  */
 static bool replace(struct desk *d, struct desk_task *t, struct registry_task *r,
                     struct instant now)
@@ -166,9 +168,10 @@ static bool replace(struct desk *d, struct desk_task *t, struct registry_task *r
 }
 
 /*
- * Handed over while an attempt is here. If that has been refused, the op that did so came before, and this one is what the
- * task is now. Else the op came before the attempt's START: it runs as it was, and its END says what follows. Should it be ready
- * again, that is in the line that it has now.
+ * Handed over while an attempt is here. If that has been refused, the op that did so came before,
+ * and this one is what the task is now. Else the op came before the attempt's START: it runs as it
+ * was, and its END says what follows. Should it be ready again, that is in the line that it has
+ * now.
  */
 static void add_beside(struct desk_task *t, struct registry_task *r)
 {

@@ -5,9 +5,9 @@
  * start(); from then on the attempt is the executor's until it hands it back through
  * host->report(), exactly once, with `answer` filled in.
  *
- * Threads: start, start_run, recall, cancel, kick and close are called on the engine's thread. report() may be called
- * from any thread, and from within start() or cancel(): it only puts the attempt into the engine's
- * mailbox.
+ * Threads: start, start_run, recall, cancel, kick and close are called on the engine's thread.
+ * report() may be called from any thread, and from within start() or cancel(): it only puts the
+ * attempt into the engine's mailbox.
  */
 #ifndef CORE_PORTS_EXECUTOR_H
 #define CORE_PORTS_EXECUTOR_H
@@ -97,17 +97,19 @@ struct worker;
 struct core_executor_ops {
     const char *kind; /* "thread", "http", ...: the word of the design */
     /*
-     * Whether cancel() ends an attempt at once (a socket can be closed), or soon and for certain (a process can be
-     * killed), or can only ask (a thread's callback cannot be ended from outside). When it can only ask, a row that
-     * timed out gets its result without waiting, and the permit stays taken until the callback really returns.
+     * Whether cancel() ends an attempt at once (a socket can be closed), or soon and for certain (a
+     * process can be killed), or can only ask (a thread's callback cannot be ended from outside).
+     * When it can only ask, a row that timed out gets its result without waiting, and the permit
+     * stays taken until the callback really returns.
      */
     bool cancels_at_once;
     /*
      * Attempts that start() may hand over beyond the pool's size, per place; 0: none. Only for an
      * executor that by itself runs no more than `size` at once, begins attempts in the order of
-     * start(), and reports what has ended within milliseconds. It lets many short attempts
-     * go back and forth in groups; see core/ahead.c. They are called in by cancel() without `cancelled` set: one that
-     * has begun then goes on, and one that has not is reported as cancelled, which no attempt is that has begun.
+     * start(), and reports what has ended within milliseconds. It lets many short attempts go back
+     * and forth in groups; see core/ahead.c. They are called in by cancel() without `cancelled`
+     * set: one that has begun then goes on, and one that has not is reported as cancelled, which no
+     * attempt is that has begun.
      */
     size_t ahead_per_place;
     duration_ns
@@ -125,8 +127,9 @@ struct core_executor_ops {
      */
     void (*recall)(struct core_executor *ex, const struct core_batch *cancelled);
     /*
-     * The pool's size is another one from now on. Called before anything is handed over beyond the old one; when it is
-     * less, what runs goes on, and is more for a while. NULL: no matter. An error: it can't be, and nothing has changed.
+     * The pool's size is another one from now on. Called before anything is handed over beyond the
+     * old one; when it is less, what runs goes on, and is more for a while. NULL: no matter. An
+     * error: it can't be, and nothing has changed.
      */
     enum weir_status (*resize)(struct core_executor *ex, size_t size, struct weir_error *err);
     /* Asks for an early end. The report still follows, exactly once. */
@@ -141,9 +144,9 @@ struct core_executor_ops {
 };
 
 /*
- * First member of every executor. One whose places are workers with a life of their own has a crew: the dispatcher then
- * asks it where a task can go, and starts only what it has a worker for. The crew is the executor's; it drives its edge's
- * side of it.
+ * First member of every executor. One whose places are workers with a life of their own has a crew:
+ * the dispatcher then asks it where a task can go, and starts only what it has a worker for. The
+ * crew is the executor's; it drives its edge's side of it.
  */
 struct core_executor {
     const struct core_executor_ops *ops;

@@ -1,6 +1,6 @@
 /*
- * Port: what remembers tasks. The registry of the dispatcher: every task that was accepted, in the state it is in, and
- * the record of every step.
+ * Port: what remembers tasks. The registry of the dispatcher: every task that was accepted, in the
+ * state it is in, and the record of every step.
  *
  *      submit ──► BLOCKED ──last dependency──► READY ◄──its time──  SCHEDULED
  *                    │            ┌──────────► │  ▲                    ▲
@@ -12,46 +12,59 @@
  *                    └─────────────────────── cancel, deadline, failed dependency ────► CANCELLED | FAILED
  *      FAILED, CANCELLED ──retry by hand──► READY
  *
- * One thread writes (the clerk, engine/clerk.h). It gathers what the engine, the API and the executors have to say as
- * *ops*, hands a chain of them to apply(), which is one transaction: when it returns WEIR_OK all of it is durable, else
- * none of it. What one op could not do (no such task, a cycle) is the op's own status, and costs the others nothing.
+ * One thread writes (the clerk, engine/clerk.h). It gathers what the engine, the API and the
+ * executors have to say as *ops*, hands a chain of them to apply(), which is one transaction: when
+ * it returns WEIR_OK all of it is durable, else none of it. What one op could not do (no such task,
+ * a cycle) is the op's own status, and costs the others nothing.
  *
  *     struct registry_op op = {.kind = REGISTRY_SUBMIT, .submit = {...}};
  *     status = r->ops->apply(r, &op, &err);
  *
- * Events of tasks (task.submitted, .ready, .assigned, .retry_scheduled, .done, .failed, .cancelled) and of runners are
- * written by the registry itself, with the transition, in the same transaction; what does not come from an op about a task is a
- * REGISTRY_TELL. Each event gets the next number; numbers never go back, and have no gaps but by retention.
+ * Events of tasks (task.submitted, .ready, .assigned, .retry_scheduled, .done, .failed, .cancelled)
+ * and of runners are written by the registry itself, with the transition, in the same transaction;
+ * what does not come from an op about a task is a REGISTRY_TELL. Each event gets the next number;
+ * numbers never go back, and have no gaps but by retention.
  *
  * What the fine points are, tests/contract/test_registry.c shows, which every registry passes:
  *
- * - Ids of tasks and batches count from 1, without gaps; a refused op uses none. They are never given twice.
- * - A line has a number as long as there are tasks of it, of any state. One without tasks goes with a PURGE, which tells its number; that
- *   is given again, the lowest free one first. Whoever sends a PURGE has let go of all the lines that the PURGE before told (or says
- *   keep_lines): only then a number may be given again, and what line() had pointed to goes. So PURGEs are sent one after the other.
- * - A rank is given when a task becomes ready by coming, by its time, by its dependencies or by hand: the greater one of the
- *   op's time and the last rank + 1. A task that is ready again by END or after a crash, or has changed its line, keeps it.
- * - A dependency is met once and for all: when the task is done, or has failed and run_after_failure says so. It is not met by
- *   one that is cancelled, deleted or purged: what waits for that stays BLOCKED until a person helps (REGISTRY_RETRY of that task,
+ * - Ids of tasks and batches count from 1, without gaps; a refused op uses none. They are never
+ *   given twice.
+ * - A line has a number as long as there are tasks of it, of any state. One without tasks goes with
+ *   a PURGE, which tells its number; that is given again, the lowest free one first. Whoever sends
+ *   a PURGE has let go of all the lines that the PURGE before told (or says keep_lines): only then
+ *   a number may be given again, and what line() had pointed to goes. So PURGEs are sent one after
+ *   the other.
+ * - A rank is given when a task becomes ready by coming, by its time, by its dependencies or by
+ *   hand: the greater one of the op's time and the last rank + 1. A task that is ready again by END
+ *   or after a crash, or has changed its line, keeps it.
+ * - A dependency is met once and for all: when the task is done, or has failed and
+ *   run_after_failure says so. It is not met by one that is cancelled, deleted or purged: what
+ *   waits for that stays BLOCKED until a person helps (REGISTRY_RETRY of that task,
  *   REGISTRY_RESOLVE), and REGISTRY_CHECK finds it.
- * - A task that fails fails what is BLOCKED behind it, and so on, in the same op: reason dependency, with a message that names the
- *   task directly before. Retrying it later does not bring those back; they are retried by hand, too.
+ * - A task that fails fails what is BLOCKED behind it, and so on, in the same op: reason
+ *   dependency, with a message that names the task directly before. Retrying it later does not
+ *   bring those back; they are retried by hand, too.
  * - A task whose last dependency is met before its not_before_ns is SCHEDULED.
- * - A CANCEL of a task that runs is a wish, which is remembered until the task has ended: what would make it READY or SCHEDULED again,
- *   be it an END or put_back, makes it CANCELLED, whatever else would be said of it (a death too many, say). What its attempt comes to by
- *   itself stays: DONE, and FAILED for good, for that is more than the wish, and it does not run again either way. A RETRY by hand begins
- *   without the wish.
- * - What an op about one task (CANCEL, RETRY, EDIT, DELETE, RESOLVE) leaves READY is handed over anew, also when the op was refused:
- *   whoever asked has held it (desk_hold()), and lets go of it then. So an EDIT that changes nothing gives a task back.
+ * - A CANCEL of a task that runs is a wish, which is remembered until the task has ended: what
+ *   would make it READY or SCHEDULED again, be it an END or put_back, makes it CANCELLED, whatever
+ *   else would be said of it (a death too many, say). What its attempt comes to by itself stays:
+ *   DONE, and FAILED for good, for that is more than the wish, and it does not run again either
+ *   way. A RETRY by hand begins without the wish.
+ * - What an op about one task (CANCEL, RETRY, EDIT, DELETE, RESOLVE) leaves READY is handed over
+ *   anew, also when the op was refused: whoever asked has held it (desk_hold()), and lets go of it
+ *   then. So an EDIT that changes nothing gives a task back.
  *
- * Statuses of ops: WEIR_E_END: no such task, batch or line. WEIR_E_BUSY: it runs, or has not ended. WEIR_E_CONFLICT: it is in a state
- * for which the op makes no sense; a cycle; END and START without the right to it. WEIR_E_INVALID, WEIR_E_LIMIT: the op itself is wrong.
+ * Statuses of ops: WEIR_E_END: no such task, batch or line. WEIR_E_BUSY: it runs, or has not ended.
+ * WEIR_E_CONFLICT: it is in a state for which the op makes no sense; a cycle; END and START without
+ * the right to it. WEIR_E_INVALID, WEIR_E_LIMIT: the op itself is wrong.
  *
- * Any number of readers, each on a connection of its own, see what was committed and do not hold up the writer, but for some milliseconds
- * now and then when numbers of lines are to be free again. A function that a reader calls does not call a reader.
+ * Any number of readers, each on a connection of its own, see what was committed and do not hold up
+ * the writer, but for some milliseconds now and then when numbers of lines are to be free again. A
+ * function that a reader calls does not call a reader.
  *
- * All times are nanoseconds since the Unix epoch (wall clock), as the writer was told; 0: none. Durations are measured by
- * a steady clock. Names (pool, tenant, ...) have at most REGISTRY_NAME_BYTES_MAX bytes; the empty one is none.
+ * All times are nanoseconds since the Unix epoch (wall clock), as the writer was told; 0: none.
+ * Durations are measured by a steady clock. Names (pool, tenant, ...) have at most
+ * REGISTRY_NAME_BYTES_MAX bytes; the empty one is none.
  */
 #ifndef CORE_PORTS_REGISTRY_H
 #define CORE_PORTS_REGISTRY_H
@@ -91,8 +104,8 @@ enum registry_state {
 };
 
 /*
- * What the choice looks at. Tasks that agree in all of it stand in one line, first come first served; the registry
- * numbers lines from 1, and knows of each which ready tasks it has, in order.
+ * What the choice looks at. Tasks that agree in all of it stand in one line, first come first
+ * served; the registry numbers lines from 1, and knows of each which ready tasks it has, in order.
  */
 struct registry_line {
     uint32_t id;
@@ -133,7 +146,8 @@ struct registry_spec {
 };
 
 /*
- * A task as the engine needs it to choose and run it: of one piece of memory, which mem_free() frees. Who has it owns it.
+ * A task as the engine needs it to choose and run it: of one piece of memory, which mem_free()
+ * frees. Who has it owns it.
  */
 struct registry_task {
     struct registry_task *next; /* chains those of one op */
@@ -207,35 +221,47 @@ bool registry_state_from_name(struct slice name, enum registry_state *ret);
 bool registry_event_from_name(struct slice name, enum registry_event_kind *ret);
 
 /*
- * What each op writes, in this order; every event has the op's time. Of a task each has `task`; those of an attempt (assigned,
- * runner.*, and what END says of the task) also attempt, pool, worker and the first slot.
+ * What each op writes, in this order; every event has the op's time. Of a task each has `task`;
+ * those of an attempt (assigned, runner.*, and what END says of the task) also attempt, pool,
+ * worker and the first slot.
  *
- *   SUBMIT   of each new task, in their order: task.submitted. Then, in the same order, what became of each: task.ready, or
- *            task.failed (a dependency has failed), or nothing (blocked, scheduled)
- *   START    task.assigned (duration: since it was ready), runner.started (detail: {"pid":N} if there is one)
- *   END      with `started`, first those of START, at started_ns (duration: wait_ns). Then runner.completed | .capacity | .failed | .timeout |
- *            .lost | .cancelled, by the outcome (duration: run_ns; detail unless it was ok: {"reason":"..","status":N,"message":".."},
- *            without those that are none). Then task.done | [task.quarantined] task.failed | task.cancelled | task.ready |
- *            task.retry_scheduled (duration: how long), those of an ended task with duration since it was submitted, task.failed with
- *            detail {"reason":"..","message":".."}. With WEIR_E_CONFLICT only runner.late, with what the op says (detail: {"outcome":".."})
- *   CANCEL   of each, in the order of ids: task.cancelled (duration: since it was submitted); of one that runs task.changed {"cancel":true},
- *            once, and task.cancelled with its END, or by put_back
- *   RETRY    of each, in the order of ids, task.changed {"retry":true}; then, in the same order, task.ready of those that are
- *   EDIT     task.changed with what was given: {"priority":N,"not_before_ns":N,"after":[ids]}; nothing was given: no event.
- *            Then task.ready if it has become so, or task.failed
+ *   SUBMIT   of each new task, in their order: task.submitted. Then, in the same order, what became
+ *            of each: task.ready, or task.failed (a dependency has failed), or nothing (blocked,
+ *            scheduled)
+ *   START    task.assigned (duration: since it was ready), runner.started (detail: {"pid":N} if
+ *            there is one)
+ *   END      with `started`, first those of START, at started_ns (duration: wait_ns). Then
+ *            runner.completed | .capacity | .failed | .timeout | .lost | .cancelled, by the outcome
+ *            (duration: run_ns; detail unless it was ok: {"reason":"..","status":N,"message":".."},
+ *            without those that are none). Then task.done | [task.quarantined] task.failed |
+ *            task.cancelled | task.ready | task.retry_scheduled (duration: how long), those of an
+ *            ended task with duration since it was submitted, task.failed with detail
+ *            {"reason":"..","message":".."}. With WEIR_E_CONFLICT only runner.late, with what the
+ *            op says (detail: {"outcome":".."})
+ *   CANCEL   of each, in the order of ids: task.cancelled (duration: since it was submitted); of
+ *            one that runs task.changed {"cancel":true}, once, and task.cancelled with its END, or
+ *            by put_back
+ *   RETRY    of each, in the order of ids, task.changed {"retry":true}; then, in the same order,
+ *            task.ready of those that are
+ *   EDIT     task.changed with what was given: {"priority":N,"not_before_ns":N,"after":[ids]};
+ *            nothing was given: no event. Then task.ready if it has become so, or task.failed
  *   DELETE   task.deleted
  *   RESOLVE  task.changed {"resolve":"run"|"cancel"}, then task.ready or task.cancelled
- *   WAKE     of each that is due, in the order of when (its deadline or, if earlier and it is SCHEDULED, its not_before), then id:
- *            task.failed if its deadline has passed, else task.ready
+ *   WAKE     of each that is due, in the order of when (its deadline or, if earlier and it is
+ *            SCHEDULED, its not_before), then id: task.failed if its deadline has passed, else
+ *            task.ready
  *   TELL     what it says; at its own at_ns if it has one
- *   CHECK    deadlock.detected in the order of ids, detail {"waits_for":ID,"why":"cancelled"|"failed"|"gone"|"blocked"}: the
- *            first of its dependencies that can never be met
- *   put_back of each, in the order of ids: runner.lost (duration: since its start; detail as of END, reason dispatcher_lost), then task.ready, or
- *            task.cancelled if somebody has cancelled it, or task.quarantined and task.failed
+ *   CHECK    deadlock.detected in the order of ids, detail
+ *            {"waits_for":ID,"why":"cancelled"|"failed"|"gone"|"blocked"}: the first of its
+ *            dependencies that can never be met
+ *   put_back of each, in the order of ids: runner.lost (duration: since its start; detail as of
+ *            END, reason dispatcher_lost), then task.ready, or task.cancelled if somebody has
+ *            cancelled it, or task.quarantined and task.failed
  *
- * Behind what ends a task, at once: what follows for those that depend on it, in the order of ids, and of those that depend on these,
- * breadth first: task.ready, or task.failed. Behind all events of an op: batch.ended of each batch that has ended by it, in the order
- * of ids, detail {"batch":ID,"done":N,"failed":N,"cancelled":N}; again after a retry.
+ * Behind what ends a task, at once: what follows for those that depend on it, in the order of ids,
+ * and of those that depend on these, breadth first: task.ready, or task.failed. Behind all events
+ * of an op: batch.ended of each batch that has ended by it, in the order of ids, detail
+ * {"batch":ID,"done":N,"failed":N,"cancelled":N}; again after a retry.
  */
 struct registry_event {
     uint64_t seq; /* given by the registry, from 1 */
@@ -275,10 +301,11 @@ enum registry_op_kind {
 };
 
 /*
- * All or none: status says why not, and the whole op is without effect. A dependency on a task that is done is met; on one that has
- * failed: fails this one, too, or is met, as it says; on one that is cancelled: refused (WEIR_E_CONFLICT); unknown: refused
- * (WEIR_E_END). A spec with a known idempotency key (also of an earlier spec of the same op) is nothing but that task: the rest of it is not
- * looked at. A batch that has ended takes only such (WEIR_E_CONFLICT).
+ * All or none: status says why not, and the whole op is without effect. A dependency on a task that
+ * is done is met; on one that has failed: fails this one, too, or is met, as it says; on one that
+ * is cancelled: refused (WEIR_E_CONFLICT); unknown: refused (WEIR_E_END). A spec with a known
+ * idempotency key (also of an earlier spec of the same op) is nothing but that task: the rest of it
+ * is not looked at. A batch that has ended takes only such (WEIR_E_CONFLICT).
  */
 struct registry_submit {
     const struct registry_spec *specs;
@@ -288,8 +315,9 @@ struct registry_submit {
 };
 
 /*
- * Up to `max` ready tasks of a line, in order, together at most max_bytes of payload (but at least one): those behind `after_rank` and
- * behind what was handed over before, so that none is given twice when it was handed over while this op was on its way.
+ * Up to `max` ready tasks of a line, in order, together at most max_bytes of payload (but at least
+ * one): those behind `after_rank` and behind what was handed over before, so that none is given
+ * twice when it was handed over while this op was on its way.
  */
 struct registry_take {
     uint32_t line;
@@ -318,8 +346,9 @@ struct registry_start {
 };
 
 /*
- * RUNNING -> next. WEIR_E_CONFLICT: no attempt of this token runs (it was ended, or another one runs); then only the late
- * report is recorded. `started`: its START is part of this op, because both came before either was written.
+ * RUNNING -> next. WEIR_E_CONFLICT: no attempt of this token runs (it was ended, or another one
+ * runs); then only the late report is recorded. `started`: its START is part of this op, because
+ * both came before either was written.
  */
 struct registry_end {
     uint64_t task, token;
@@ -346,9 +375,10 @@ struct registry_end {
 };
 
 /*
- * BLOCKED, SCHEDULED, READY -> CANCELLED. One that runs is marked, and its attempt is to be ended: it is CANCELLED when that has ended, or
- * at the next put_back, and never READY or SCHEDULED before; a second CANCEL changes nothing. One that has ended: WEIR_E_CONFLICT.
- * What depends on it stays BLOCKED.
+ * BLOCKED, SCHEDULED, READY -> CANCELLED. One that runs is marked, and its attempt is to be ended:
+ * it is CANCELLED when that has ended, or at the next put_back, and never READY or SCHEDULED
+ * before; a second CANCEL changes nothing. One that has ended: WEIR_E_CONFLICT. What depends on it
+ * stays BLOCKED.
  */
 struct registry_cancel {
     uint64_t task;        /* or: */
@@ -358,10 +388,11 @@ struct registry_cancel {
 };
 
 /*
- * FAILED, CANCELLED -> READY, or BLOCKED if it has dependencies that are not met (also one that has failed: that is retried by hand, too), or
- * SCHEDULED if its first attempt was not to be before a time that has not come. `attempts` goes on counting (numbers of
- * attempts are given once); failures, deaths, capacity_retries, first_start_ns and last_wait_ns begin anew, and what the
- * last attempt said is forgotten. A deadline that has passed fails it again.
+ * FAILED, CANCELLED -> READY, or BLOCKED if it has dependencies that are not met (also one that has
+ * failed: that is retried by hand, too), or SCHEDULED if its first attempt was not to be before a
+ * time that has not come. `attempts` goes on counting (numbers of attempts are given once);
+ * failures, deaths, capacity_retries, first_start_ns and last_wait_ns begin anew, and what the last
+ * attempt said is forgotten. A deadline that has passed fails it again.
  */
 struct registry_retry {
     uint64_t task;
@@ -370,10 +401,12 @@ struct registry_retry {
 };
 
 /*
- * Of a task that does not run (WEIR_E_BUSY) and has not ended (WEIR_E_CONFLICT). A new priority moves it to another line, where it has
- * its old rank. A not_before in the future makes READY SCHEDULED; one that has passed makes SCHEDULED READY. Dependencies that are not met make
- * it BLOCKED; one that has failed fails it, unless run_after_failure. Refused as a whole: a dependency that is cancelled
- * (WEIR_E_CONFLICT), is unknown (WEIR_E_END), or would close a cycle (WEIR_E_CONFLICT, the message tells its path).
+ * Of a task that does not run (WEIR_E_BUSY) and has not ended (WEIR_E_CONFLICT). A new priority
+ * moves it to another line, where it has its old rank. A not_before in the future makes READY
+ * SCHEDULED; one that has passed makes SCHEDULED READY. Dependencies that are not met make it
+ * BLOCKED; one that has failed fails it, unless run_after_failure. Refused as a whole: a dependency
+ * that is cancelled (WEIR_E_CONFLICT), is unknown (WEIR_E_END), or would close a cycle
+ * (WEIR_E_CONFLICT, the message tells its path).
  */
 struct registry_edit {
     uint64_t task;
@@ -384,15 +417,16 @@ struct registry_edit {
 };
 
 /*
- * What to do with a task that waits for what can never be: found by REGISTRY_CHECK, left to a person. Of BLOCKED ones only
- * (WEIR_E_CONFLICT). RUN: dependencies that are not met are dropped.
+ * What to do with a task that waits for what can never be: found by REGISTRY_CHECK, left to a
+ * person. Of BLOCKED ones only (WEIR_E_CONFLICT). RUN: dependencies that are not met are dropped.
  */
 enum registry_resolve { REGISTRY_RESOLVE_RUN, REGISTRY_RESOLVE_CANCEL };
 
 /*
- * BLOCKED, SCHEDULED, READY whose deadline has passed (<= the op's time) -> FAILED (outcome timeout, reason deadline), and SCHEDULED whose
- * time has come -> READY; at most max in all, what follows for dependents not counted. A READY one may be with the engine, which
- * knows the deadline too: it starts it no more, and leaves the rest to this.
+ * BLOCKED, SCHEDULED, READY whose deadline has passed (<= the op's time) -> FAILED (outcome
+ * timeout, reason deadline), and SCHEDULED whose time has come -> READY; at most max in all, what
+ * follows for dependents not counted. A READY one may be with the engine, which knows the deadline
+ * too: it starts it no more, and leaves the rest to this.
  */
 struct registry_wake {
     uint32_t max;
@@ -401,8 +435,9 @@ struct registry_wake {
 };
 
 /*
- * Tasks that can never run: BLOCKED in a cycle, or behind a task that was cancelled, has failed (and was not to be waited for so), or is gone, or
- * behind one that can never run itself. Told as deadlock.detected, once each, until they are found to be no longer so.
+ * Tasks that can never run: BLOCKED in a cycle, or behind a task that was cancelled, has failed
+ * (and was not to be waited for so), or is gone, or behind one that can never run itself. Told as
+ * deadlock.detected, once each, until they are found to be no longer so.
  */
 struct registry_check {
     uint32_t max; /* tasks that this op looks at, about; 0: all. Then the next one goes on */
@@ -413,8 +448,9 @@ struct registry_check {
 };
 
 /*
- * What has ended before that time (DONE and CANCELLED; FAILED), and events older than that or beyond that count, go, without an event: at most
- * `max` of both together at a time. 0: those stay. A batch goes with the last of its tasks, once it has ended before tasks_before_ns, and a line
+ * What has ended before that time (DONE and CANCELLED; FAILED), and events older than that or
+ * beyond that count, go, without an event: at most `max` of both together at a time. 0: those stay.
+ * A batch goes with the last of its tasks, once it has ended before tasks_before_ns, and a line
  * with the last of its tasks, however that went: at most `max` batches and `max` lines at a time.
  */
 struct registry_purge {
@@ -430,8 +466,9 @@ struct registry_purge {
 };
 
 /*
- * One sample of the history, see registry_reader_ops.history. Another one of the same pool, resolution and time takes its
- * place. Of a pool and resolution, those at least REGISTRY_SAMPLES_MAX * resolution_s older than the newest go.
+ * One sample of the history, see registry_reader_ops.history. Another one of the same pool,
+ * resolution and time takes its place. Of a pool and resolution, those at least
+ * REGISTRY_SAMPLES_MAX * resolution_s older than the newest go.
  */
 #define REGISTRY_SAMPLES_MAX 8640
 struct registry_sample {
@@ -481,11 +518,12 @@ struct registry_op {
         struct registry_sample sample;
     };
     /*
-     * What has become ready by this op, in the order of rank. The registry keeps in mind how far the engine has taken each
-     * line. A task is handed over as it is (ret_ready) when the engine has everything before it in its line and
-     * holds fewer than REGISTRY_HANDED_MAX of it, or when its rank is one that the engine has passed; else only the line's number is told
-     * (ret_lines, each once): there is something to TAKE. Both are the receiver's, mem_free() frees them. A task that goes
-     * back to READY by an END is not handed over: the engine has it.
+     * What has become ready by this op, in the order of rank. The registry keeps in mind how far
+     * the engine has taken each line. A task is handed over as it is (ret_ready) when the engine
+     * has everything before it in its line and holds fewer than REGISTRY_HANDED_MAX of it, or when
+     * its rank is one that the engine has passed; else only the line's number is told (ret_lines,
+     * each once): there is something to TAKE. Both are the receiver's, mem_free() frees them. A
+     * task that goes back to READY by an END is not handed over: the engine has it.
      */
     struct registry_task *ret_ready;
     uint32_t *ret_lines;
@@ -636,10 +674,11 @@ struct core_registry_ops {
     enum weir_status (*apply)(struct core_registry *r, struct registry_op *chain,
                               struct weir_error *err);
     /*
-     * At a start, before anything is applied: tells what ran when the predecessor ended. After fn has seen them, and their
-     * processes have been ended, put_back makes them READY at their old rank, with their attempts recorded as lost
-     * (the dispatcher was killed), in one transaction. One that somebody has cancelled is CANCELLED instead; a task that was so lost
-     * deaths_max times is quarantined; 0: never.
+     * At a start, before anything is applied: tells what ran when the predecessor ended. After fn
+     * has seen them, and their processes have been ended, put_back makes them READY at their old
+     * rank, with their attempts recorded as lost (the dispatcher was killed), in one transaction.
+     * One that somebody has cancelled is CANCELLED instead; a task that was so lost deaths_max
+     * times is quarantined; 0: never.
      */
     enum weir_status (*left_running)(struct core_registry *r, registry_left_fn fn, void *ctx,
                                      struct weir_error *err);
@@ -649,9 +688,10 @@ struct core_registry_ops {
     enum weir_status (*lines)(struct core_registry *r, registry_line_fn fn, void *ctx,
                               struct weir_error *err);
     /*
-     * The line of that number; it is the registry's, and stays until the number may be given again (REGISTRY_PURGE). NULL: none.
-     * Any thread that was handed the number and has not let go of it: the engine's, and that of a reader within the call that
-     * gave it a task of the line. Never waits for a lock of the writer's.
+     * The line of that number; it is the registry's, and stays until the number may be given again
+     * (REGISTRY_PURGE). NULL: none. Any thread that was handed the number and has not let go of it:
+     * the engine's, and that of a reader within the call that gave it a task of the line. Never
+     * waits for a lock of the writer's.
      */
     const struct registry_line *(*line)(struct core_registry *r, uint32_t id);
     /* The number of the last event that is durable. Any thread. */

@@ -5,21 +5,25 @@
  *               │       └─ tenant
  *               └─ session
  *
- * A line is a list of tasks. A *queue* has the lines of one tenant that are of one kind, and is a heap of those that have a
- * task that could run (its head is not set aside, its session is free). A *kind* is a heap of its queues: in their tenants' order
- * under fair-share, else in the order of their first lines. So a task that is added or taken costs two steps in heaps, and no policy
- * needs another structure. A *target* is where a task wants to run: a pool by name, a skill, or the default pool.
+ * A line is a list of tasks. A *queue* has the lines of one tenant that are of one kind, and is a
+ * heap of those that have a task that could run (its head is not set aside, its session is free). A
+ * *kind* is a heap of its queues: in their tenants' order under fair-share, else in the order of
+ * their first lines. So a task that is added or taken costs two steps in heaps, and no policy needs
+ * another structure. A *target* is where a task wants to run: a pool by name, a skill, or the
+ * default pool.
  *
- * A kind is *active* when it has something and is not known to be blocked; choosing looks at the active ones, each at its first. What
- * it finds blocked leaves, into lists by what it waits for: its target's (something of a pool of it), and where the
- * global limit or a slot is in the way those of these, too.
+ * A kind is *active* when it has something and is not known to be blocked; choosing looks at the
+ * active ones, each at its first. What it finds blocked leaves, into lists by what it waits for:
+ * its target's (something of a pool of it), and where the global limit or a slot is in the way
+ * those of these, too.
  *
- * The needs of a kind have its *floor* for a priority: the highest min_priority of any pool's reserve that the line's priority
- * reaches. Two priorities with the same floor are on the same side of every reserve.
+ * The needs of a kind have its *floor* for a priority: the highest min_priority of any pool's
+ * reserve that the line's priority reaches. Two priorities with the same floor are on the same side
+ * of every reserve.
  *
- * Memory is had when a line or a pool is made; from then on nothing can fail. When a reserve is changed lines may go to
- * other kinds; one for which there is no memory stays, where it gets at most less than it might, until the next
- * choice, which tries again.
+ * Memory is had when a line or a pool is made; from then on nothing can fail. When a reserve is
+ * changed lines may go to other kinds; one for which there is no memory stays, where it gets at
+ * most less than it might, until the next choice, which tries again.
  */
 #ifndef CORE_SCHEDULE_INTERNAL_H
 #define CORE_SCHEDULE_INTERNAL_H

@@ -5,12 +5,13 @@
  *     order_put(&o, &line->item, key)       // goes in, or to where its new key belongs
  *     first = order_first(&o);
  *
- * With a million items what counts is the memory that is touched: a comparison reads two neighbours in an array and nothing
- * else. Four children for each node, so that they share one or two cache lines, and the heap is half as deep. base/heap.h is
- * for heaps of which only the first matters now and then.
+ * With a million items what counts is the memory that is touched: a comparison reads two neighbours
+ * in an array and nothing else. Four children for each node, so that they share one or two cache
+ * lines, and the heap is half as deep. base/heap.h is for heaps of which only the first matters now
+ * and then.
  *
- * Where keys are the same the lower `tie` is first. One heap must not be moved in memory: a single item has its place
- * inside.
+ * Where keys are the same the lower `tie` is first. One heap must not be moved in memory: a single
+ * item has its place inside.
  */
 #ifndef CORE_SCHEDULE_ORDER_H
 #define CORE_SCHEDULE_ORDER_H

@@ -1,8 +1,9 @@
 /*
  * The schedule: which task runs next, and in which pool.
  *
- * It knows the ready tasks that are in memory, line by line (core/ports/registry.h has what a line is), and the pools with
- * their permits (core/permits.h). It decides; it starts nothing and takes no permit:
+ * It knows the ready tasks that are in memory, line by line (core/ports/registry.h has what a line
+ * is), and the pools with their permits (core/permits.h). It decides; it starts nothing and takes
+ * no permit:
  *
  *     while (schedule_choose(s, now, &task, &pool)) {
  *         if (started(task, pool))
@@ -13,11 +14,13 @@
  *     ...
  *     schedule_end(s, line, pool, work_ns, now);         // what ran has ended: its permit is back
  *
- * The choice, in words, which tests/unit/core/schedule/model.h says again, slowly: of all tasks that could run now, the
- * first in the policy's order. A task can run in a pool that is open and enabled, and whose permit_check() for its needs is
- * PERMIT_FREE, when no other task of its session runs and it is not set aside. Its pools are: the one that it names; or those
- * that offer its skill, the least utilised first (running / limit, then in the order in which they were added), and where no pool
- * offers it the default pool; or, if it names neither, the default pool. The orders:
+ * The choice, in words, which tests/unit/core/schedule/model.h says again, slowly: of all tasks
+ * that could run now, the first in the policy's order. A task can run in a pool that is open and
+ * enabled, and whose permit_check() for its needs is PERMIT_FREE, when no other task of its session
+ * runs and it is not set aside. Its pools are: the one that it names; or those that offer its
+ * skill, the least utilised first (running / limit, then in the order in which they were added),
+ * and where no pool offers it the default pool; or, if it names neither, the default pool. The
+ * orders:
  *
  *     fifo         by rank
  *     priority     by priority + ageing * minutes since it was ready, the highest first; then by rank
@@ -25,19 +28,22 @@
  *     fair-share   by what its tenant has had for its weight, the least first (then the tenant that was seen first); within the tenant as
  *                  priority
  *
- * The first ones by `priority + ageing * minutes` stay the first as time passes, for all grow older alike: so time plays no part.
+ * The first ones by `priority + ageing * minutes` stay the first as time passes, for all grow older
+ * alike: so time plays no part.
  *
- * What a tenant has had is the time its attempts have run, over its weight; an attempt counts for SCHEDULE_WORK_MIN_NS at least. It is
- * charged when it starts with the mean of the tenant's last run times (of all tenants', or 1 s, as long as it has none), and at
- * its end with the difference. A tenant that comes back after it had nothing ready and nothing running starts level: with
- * what the tenant that was chosen last in its task's pool had had before that, if that is more than its own. (Of several pools: the
- * least. That is the usual rule of start-time fair queueing; not the least of all that wait, for a tenant may wait for days for a
- * pool that is disabled, and whoever comes then would go before all others for as long.) A tenant of weight 1 without lines is
+ * What a tenant has had is the time its attempts have run, over its weight; an attempt counts for
+ * SCHEDULE_WORK_MIN_NS at least. It is charged when it starts with the mean of the tenant's last
+ * run times (of all tenants', or 1 s, as long as it has none), and at its end with the difference.
+ * A tenant that comes back after it had nothing ready and nothing running starts level: with what
+ * the tenant that was chosen last in its task's pool had had before that, if that is more than its
+ * own. (Of several pools: the least. That is the usual rule of start-time fair queueing; not the
+ * least of all that wait, for a tenant may wait for days for a pool that is disabled, and whoever
+ * comes then would go before all others for as long.) A tenant of weight 1 without lines is
  * forgotten when SCHEDULE_TENANTS_GONE_MAX others have gone after it.
  *
- * A decision costs O(kinds + log tasks), whatever is queued, where a *kind* is what cannot be told apart by what blocks
- * it: the same target, needs, slots, and side of the reserve. Kinds that are found blocked are not looked at again until
- * something that they wait for has changed.
+ * A decision costs O(kinds + log tasks), whatever is queued, where a *kind* is what cannot be told
+ * apart by what blocks it: the same target, needs, slots, and side of the reserve. Kinds that are
+ * found blocked are not looked at again until something that they wait for has changed.
  *
  * Pure; one thread.
  */
@@ -103,8 +109,8 @@ bool schedule_set_weight(struct schedule *s, struct slice tenant, double weight)
 /* ---- pools ---- */
 
 /*
- * skills: copied. The account is whose permits are looked at; it stays the caller's. One that has the name leaves, as by
- * schedule_leave_pool(). NULL: no memory, and nothing has changed.
+ * skills: copied. The account is whose permits are looked at; it stays the caller's. One that has
+ * the name leaves, as by schedule_leave_pool(). NULL: no memory, and nothing has changed.
  */
 struct schedule_pool *schedule_add_pool(struct schedule *s, const char *name,
                                         struct permit_account *account, const char *const *skills,
@@ -142,8 +148,9 @@ void schedule_pool_changed(struct schedule *s, struct schedule_pool *p);
 /* ---- tasks ---- */
 
 /*
- * The line of that number, made if it is new; slots are the resources that its `slots` names, resolved by the caller. *ret is valid as
- * long as it has tasks, or runs, or is held (hold counts). WEIR_E_NOMEM, WEIR_E_LIMIT (SCHEDULE_LINES_MAX).
+ * The line of that number, made if it is new; slots are the resources that its `slots` names,
+ * resolved by the caller. *ret is valid as long as it has tasks, or runs, or is held (hold counts).
+ * WEIR_E_NOMEM, WEIR_E_LIMIT (SCHEDULE_LINES_MAX).
  */
 WEIR_MUST_CHECK enum weir_status schedule_line(struct schedule *s, const struct registry_line *l,
                                                struct permit_slots *const slots[PERMIT_SLOTS_MAX],
@@ -198,8 +205,9 @@ void schedule_start(struct schedule *s, struct schedule_task *t, struct schedule
 void schedule_end(struct schedule *s, struct schedule_line *l, struct schedule_pool *p,
                   duration_ns work_ns, struct instant now);
 /*
- * The task cannot be started for a reason of its own (its session's worker is busy, its own wait is not over). It keeps its place, and is passed over
- * until schedule_bring_back(); with a session, so are the others of its session.
+ * The task cannot be started for a reason of its own (its session's worker is busy, its own wait is
+ * not over). It keeps its place, and is passed over until schedule_bring_back(); with a session, so
+ * are the others of its session.
  */
 void schedule_set_aside(struct schedule *s, struct schedule_task *t);
 void schedule_bring_back(struct schedule *s, struct schedule_task *t, struct instant now);

@@ -1,7 +1,8 @@
 /*
- * Sessions: a table that finds them by name, those that are bound in the order of their last use, and those that are lost in
- * the order in which they were. A bound session that is in use may be in its order still, from before, or not: whoever asks
- * for the first one takes it out, and affinity_leave() puts it back. A lost one is listed while it has no users.
+ * Sessions: a table that finds them by name, those that are bound in the order of their last use,
+ * and those that are lost in the order in which they were. A bound session that is in use may be in
+ * its order still, from before, or not: whoever asks for the first one takes it out, and
+ * affinity_leave() puts it back. A lost one is listed while it has no users.
  */
 #include "core/worker/affinity.h"
 

@@ -7,20 +7,24 @@
  *     affinity_leave(&a, s, now);                     // one task less refers to it
  *     affinity_sweep(&a, now);                        // when affinity_when() says so
  *
- * A binding ends when it was not used for `idle_ns` (seen by a sweep each `sweep_ns`), when it is released, or when its
- * worker ends. The session is then remembered as lost, and the next task of it is told so (affinity_take_lost()). A session
- * with tasks (`users` > 0) does not expire and is not forgotten; its idle time begins when the last one leaves.
+ * A binding ends when it was not used for `idle_ns` (seen by a sweep each `sweep_ns`), when it is
+ * released, or when its worker ends. The session is then remembered as lost, and the next task of
+ * it is told so (affinity_take_lost()). A session with tasks (`users` > 0) does not expire and is
+ * not forgotten; its idle time begins when the last one leaves.
  *
- * Limits (I8): `bound_max` bindings; beyond it the least recently used idle one ends (to a millisecond; when none is idle
- * there are more, by as many at most as there are tasks). `lost_max` sessions without tasks that are remembered as lost;
- * beyond it the oldest is forgotten, and its next task is not told. A name has 1 to AFFINITY_NAME_BYTES_MAX bytes.
+ * Limits (I8): `bound_max` bindings; beyond it the least recently used idle one ends (to a
+ * millisecond; when none is idle there are more, by as many at most as there are tasks). `lost_max`
+ * sessions without tasks that are remembered as lost; beyond it the oldest is forgotten, and its
+ * next task is not told. A name has 1 to AFFINITY_NAME_BYTES_MAX bytes.
  *
- * A look-up is O(1), and touches two cache lines that are not at hand, however many sessions there are: one of the table
- * (session_table.h; SipHash, keyed by the seed, so that names cannot be chosen to collide) and the session's first one. To
- * use a session writes used_at there, and no more: which is the least recently used one is found out when that is asked
- * (session_order.h). The table grows by one line at a time, and a sweep looks at AFFINITY_SWEEP_LOOKS sessions at the most
- * and is then due again at once. What may take long, some 0.1 us for each session, is the end of a worker with many, and the
- * first binding that ends at the bound when many were last used at about the same time. Pure. Owner: its crew; one thread.
+ * A look-up is O(1), and touches two cache lines that are not at hand, however many sessions there
+ * are: one of the table (session_table.h; SipHash, keyed by the seed, so that names cannot be
+ * chosen to collide) and the session's first one. To use a session writes used_at there, and no
+ * more: which is the least recently used one is found out when that is asked (session_order.h). The
+ * table grows by one line at a time, and a sweep looks at AFFINITY_SWEEP_LOOKS sessions at the most
+ * and is then due again at once. What may take long, some 0.1 us for each session, is the end of a
+ * worker with many, and the first binding that ends at the bound when many were last used at about
+ * the same time. Pure. Owner: its crew; one thread.
  */
 #ifndef CORE_WORKER_AFFINITY_H
 #define CORE_WORKER_AFFINITY_H
@@ -51,8 +55,9 @@ struct affinity_options {
 };
 
 /*
- * Two cache lines (session_table.c sees to it). All that a task of a bound session needs is in the first one, with the first
- * 32 bytes of the name: among many sessions each line is a wait for memory.
+ * Two cache lines (session_table.c sees to it). All that a task of a bound session needs is in the
+ * first one, with the first 32 bytes of the name: among many sessions each line is a wait for
+ * memory.
  */
 struct session {
     struct worker *worker; /* NULL: not bound */
@@ -122,8 +127,8 @@ bool affinity_release(struct affinity *a, const char *name, size_t len, struct i
 /* All bindings to w end. */
 void affinity_drop_worker(struct affinity *a, struct worker *w, struct instant now);
 /*
- * When the next sweep is due; INSTANT_NEVER: nothing can expire. It may find nothing, where the session that was used the
- * longest ago has been used again since the sweep before.
+ * When the next sweep is due; INSTANT_NEVER: nothing can expire. It may find nothing, where the
+ * session that was used the longest ago has been used again since the sweep before.
  */
 struct instant affinity_when(const struct affinity *a);
 /* Ends the bindings that have expired, all or some: then it is due again at once. */

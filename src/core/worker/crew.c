@@ -1,6 +1,7 @@
 /*
- * A crew's making and taking apart, the starts of its workers, and what is due when. What each worker is due for follows
- * from its own fields (due_of()); the heap only says whom to look at, and may say so too early.
+ * A crew's making and taking apart, the starts of its workers, and what is due when. What each
+ * worker is due for follows from its own fields (due_of()); the heap only says whom to look at, and
+ * may say so too early.
  */
 #include "core/worker/crew_internal.h"
 

@@ -1,6 +1,7 @@
 /*
- * A crew: the workers of one pool, seen from inside. It decides which worker is started, asked, given work, ended and
- * replaced, and when; an edge (exec/process, or a model in a test) does it and tells what happened.
+ * A crew: the workers of one pool, seen from inside. It decides which worker is started, asked,
+ * given work, ended and replaced, and when; an edge (exec/process, or a model in a test) does it
+ * and tells what happened.
  *
  *     the dispatcher, when it chooses:                       the edge, when something has happened:
  *         switch (crew_pick(c, session, &w)) ...                 crew_spawned(c, w, pid, now)
@@ -9,46 +10,54 @@
  *     and in each turn:                                          crew_gone(c, w, cause, text, now)
  *         crew_want(c, rows_ready, now); wake = crew_run(c, now)
  *
- * Three machines of each worker are apart: its life (life.h), its health (health.h) and what it has in hand (in_flight). A
- * worker takes work only when it is ready or busy with room, and healthy. With max_in_flight 1 busy means that it has
- * its one request; with more, busy means that it has at least one.
+ * Three machines of each worker are apart: its life (life.h), its health (health.h) and what it has
+ * in hand (in_flight). A worker takes work only when it is ready or busy with room, and healthy.
+ * With max_in_flight 1 busy means that it has its one request; with more, busy means that it has at
+ * least one.
  *
- * Health. The first message to a worker is a ping; it is ready when it has answered that, with whatever success, within
- * init_timeout. From then on it is pinged when it has been idle for a while, and at once after an error answer, before it
- * is given its next request. A ping that goes out while requests are in hand is behind them in the pipe: its deadline
- * counts from when they have ended. A request that comes after it changes nothing. So a worker that fails its checks does
- * not answer anything at all, and at the limit it is killed at once, with what it has been given since. Answers to a ping
- * that come when none is expected any more say nothing.
+ * Health. The first message to a worker is a ping; it is ready when it has answered that, with
+ * whatever success, within init_timeout. From then on it is pinged when it has been idle for a
+ * while, and at once after an error answer, before it is given its next request. A ping that goes
+ * out while requests are in hand is behind them in the pipe: its deadline counts from when they
+ * have ended. A request that comes after it changes nothing. So a worker that fails its checks does
+ * not answer anything at all, and at the limit it is killed at once, with what it has been given
+ * since. Answers to a ping that come when none is expected any more say nothing.
  *
- * Places. A crew has `size` permanent places and up to `overflow` more while there is demand. A place whose worker has
- * ended gets another one, at once after a life that was ready once, and after a growing pause (1, 2, 4 .. 30 s) while
- * workers cannot start: one pause for the whole crew, and one start after each, so that a program that is broken is not
- * started `size` times a second. Each start that fails strikes (crew_take_strikes()): the pool's breaker counts them. A
- * lazy crew fills its places when more tasks are ready than its workers have room for.
+ * Places. A crew has `size` permanent places and up to `overflow` more while there is demand. A
+ * place whose worker has ended gets another one, at once after a life that was ready once, and
+ * after a growing pause (1, 2, 4 .. 30 s) while workers cannot start: one pause for the whole crew,
+ * and one start after each, so that a program that is broken is not started `size` times a second.
+ * Each start that fails strikes (crew_take_strikes()): the pool's breaker counts them. A lazy crew
+ * fills its places when more tasks are ready than its workers have room for.
  *
- * Workers that get ready and end by themselves within a second, without having answered anything, CREW_SHORT_LIVES of
- * them in a row, are taken for starts that fail: else a program that does so would be started without a pause for ever.
+ * Workers that get ready and end by themselves within a second, without having answered anything,
+ * CREW_SHORT_LIVES of them in a row, are taken for starts that fail: else a program that does so
+ * would be started without a pause for ever.
  *
- * Retiring. A worker that is to be recycled takes nothing more, loses its sessions, and ends when it has nothing in hand:
- * by the command `shutdown`, SIGTERM, SIGKILL, each after its grace. Its replacement starts when it retires, not when it is
- * gone: for that CREW_SPARE processes more than size + overflow may be there. It is not started before, so a crew of one is
- * without a worker that takes work for as long as its program takes to get ready. By age workers retire one at a time, the next when the replacement of the one before is ready: those that were
- * started together are not away together. An extra worker with sessions does not end by being idle: they expire first.
+ * Retiring. A worker that is to be recycled takes nothing more, loses its sessions, and ends when
+ * it has nothing in hand: by the command `shutdown`, SIGTERM, SIGKILL, each after its grace. Its
+ * replacement starts when it retires, not when it is gone: for that CREW_SPARE processes more than
+ * size + overflow may be there. It is not started before, so a crew of one is without a worker that
+ * takes work for as long as its program takes to get ready. By age workers retire one at a time,
+ * the next when the replacement of the one before is ready: those that were started together are
+ * not away together. An extra worker with sessions does not end by being idle: they expire first.
  *
- * Sessions. A bound session's task goes to its worker; when that has no room the task is parked with the worker
- * (crew_park()) and comes first when there is room again (crew_calling()): until then the worker is not given anything
- * else. When a worker ends or retires, its bindings end and what was parked with it is to be chosen anew
- * (crew_take_orphan()). A new session goes to the worker with room that has the fewest, ties by the order; while a crew
- * starts for the first time it may have to wait for one (crew_spreads()).
+ * Sessions. A bound session's task goes to its worker; when that has no room the task is parked
+ * with the worker (crew_park()) and comes first when there is room again (crew_calling()): until
+ * then the worker is not given anything else. When a worker ends or retires, its bindings end and
+ * what was parked with it is to be chosen anew (crew_take_orphan()). A new session goes to the
+ * worker with room that has the fewest, ties by the order; while a crew starts for the first time
+ * it may have to wait for one (crew_spreads()).
  *
- * Cost. What happens for a request is O(1) whatever the number of workers and sessions: a worker with room is on one of
- * three lists, and its timer in a heap is moved only to be earlier. Deaths, starts, listing and new sessions are
- * O(workers).
+ * Cost. What happens for a request is O(1) whatever the number of workers and sessions: a worker
+ * with room is on one of three lists, and its timer in a heap is moved only to be earlier. Deaths,
+ * starts, listing and new sessions are O(workers).
  *
- * Time is an argument; the crew reads no clock and does no I/O, and calls nobody but its edge and its host's tell(). The
- * edge must not call the crew from within one of its own functions: it notes what happened and says it later, in a turn of the
- * loop. A crew call may come from such a callback at any time that no dispatcher call is under way; crew_run() then follows in
- * the same turn, for what is due because of it (a worker that retires is ended there, a place filled). One thread: the
+ * Time is an argument; the crew reads no clock and does no I/O, and calls nobody but its edge and
+ * its host's tell(). The edge must not call the crew from within one of its own functions: it notes
+ * what happened and says it later, in a turn of the loop. A crew call may come from such a callback
+ * at any time that no dispatcher call is under way; crew_run() then follows in the same turn, for
+ * what is due because of it (a worker that retires is ended there, a place filled). One thread: the
  * engine's.
  */
 #ifndef CORE_WORKER_CREW_H
@@ -188,10 +197,11 @@ WEIR_MUST_CHECK enum weir_status crew_new(const struct crew_options *o, struct c
                                           struct crew_host *host, struct instant now,
                                           struct crew **ret, struct weir_error *err);
 /*
- * Another number of permanent workers: 1 .. CREW_WORKERS_MAX less the overflow. More: extra ones that are there become
- * permanent, and others start as places are filled. Fewer: the surplus retires, first those that are not ready yet, then
- * idle ones without sessions, with sessions, and at last busy ones, which end when they have nothing in hand. A place keeps
- * its number, so permanent ones may have higher ones than `size` from then on. On an error nothing has changed.
+ * Another number of permanent workers: 1 .. CREW_WORKERS_MAX less the overflow. More: extra ones
+ * that are there become permanent, and others start as places are filled. Fewer: the surplus
+ * retires, first those that are not ready yet, then idle ones without sessions, with sessions, and
+ * at last busy ones, which end when they have nothing in hand. A place keeps its number, so
+ * permanent ones may have higher ones than `size` from then on. On an error nothing has changed.
  */
 WEIR_MUST_CHECK enum weir_status crew_set_size(struct crew *c, size_t size, struct instant now,
                                                struct weir_error *err);
@@ -209,9 +219,9 @@ enum crew_pick {
 /* s: the task's session, or NULL. Changes nothing. */
 enum crew_pick crew_pick(struct crew *c, const struct session *s, struct worker **ret);
 /*
- * Whether new sessions wait for workers that get ready for the first time: else the first one to be ready, by some
- * milliseconds, would get all sessions of a batch, and keep them. Ends by itself: crew_run() says when at the latest.
- * A worker without a session takes the next new one meanwhile.
+ * Whether new sessions wait for workers that get ready for the first time: else the first one to be
+ * ready, by some milliseconds, would get all sessions of a batch, and keep them. Ends by itself:
+ * crew_run() says when at the latest. A worker without a session takes the next new one meanwhile.
  */
 bool crew_spreads(const struct crew *c);
 /* A worker that could be taken instead, by a task that is not bound: not the one with that id. NULL: there is none. */
@@ -239,9 +249,10 @@ void crew_hold_starts(struct crew *c, struct instant until);
  * replacement that starts after a worker has died is no such case, as long as starts succeed. O(1). */
 bool crew_all_affected(const struct crew *c);
 /*
- * Everything ends, and nothing starts any more: idle workers are told to shut down at once, busy ones when they are idle;
- * those that have not been ready yet, and with at_once busy ones too, are sent SIGTERM instead, for they do not read.
- * crew_run() goes on being called until crew_is_empty(). Repeatable.
+ * Everything ends, and nothing starts any more: idle workers are told to shut down at once, busy
+ * ones when they are idle; those that have not been ready yet, and with at_once busy ones too, are
+ * sent SIGTERM instead, for they do not read. crew_run() goes on being called until
+ * crew_is_empty(). Repeatable.
  */
 void crew_shut_down(struct crew *c, bool at_once, struct instant now);
 bool crew_is_empty(const struct crew *c);

@@ -1,6 +1,6 @@
 /*
- * What must hold of a crew, and looking at it: counts, and each worker. crew_check() counts everything anew and compares
- * it with what is kept.
+ * What must hold of a crew, and looking at it: counts, and each worker. crew_check() counts
+ * everything anew and compares it with what is kept.
  */
 #include "core/worker/crew_internal.h"
 

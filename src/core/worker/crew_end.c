@@ -1,6 +1,7 @@
 /*
- * How a worker ends. Whatever the way, first it takes nothing more, its sessions and what was parked with it go, and its
- * place is vacant; then it is asked or made to end; at last it is gone, and freed.
+ * How a worker ends. Whatever the way, first it takes nothing more, its sessions and what was
+ * parked with it go, and its place is vacant; then it is asked or made to end; at last it is gone,
+ * and freed.
  */
 #include "core/worker/crew_internal.h"
 

@@ -45,8 +45,9 @@ struct crew {
         takes; /* requests that a worker is expected to take at once, by the one that got ready last */
 
     /*
-     * Starting. A start that fails begins a new round, and a pause; in a round after a failure one worker starts, when
-     * the pause is over. What was started in an older round and fails too strikes, but makes no longer pause.
+     * Starting. A start that fails begins a new round, and a pause; in a round after a failure one
+     * worker starts, when the pause is over. What was started in an older round and fails too
+     * strikes, but makes no longer pause.
      */
     uint64_t round;
     unsigned start_failures; /* rounds in a row */

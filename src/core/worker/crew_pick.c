@@ -1,7 +1,7 @@
 /*
- * Who gets a task. A worker with room is on one of three lists: idle, partly (something in hand), or calling (something
- * parked, which comes before anything else). Each is a queue, so that choosing is O(1); crew_relist() is the only place
- * that puts a worker on one.
+ * Who gets a task. A worker with room is on one of three lists: idle, partly (something in hand),
+ * or calling (something parked, which comes before anything else). Each is a queue, so that
+ * choosing is O(1); crew_relist() is the only place that puts a worker on one.
  */
 #include "core/worker/crew_internal.h"
 

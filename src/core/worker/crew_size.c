@@ -1,6 +1,7 @@
 /*
- * Another number of permanent workers, while they work. Who is permanent is a matter of counting and not of the place; so
- * nobody moves: extra workers become permanent where they are, and the surplus retires.
+ * Another number of permanent workers, while they work. Who is permanent is a matter of counting
+ * and not of the place; so nobody moves: extra workers become permanent where they are, and the
+ * surplus retires.
  */
 #include "core/worker/crew_internal.h"
 

@@ -1,13 +1,15 @@
 /*
- * The health of a worker, apart from its state: when it is to be asked (a ping), and what follows from its answers.
+ * The health of a worker, apart from its state: when it is to be asked (a ping), and what follows
+ * from its answers.
  *
  *     health_init(&h, &options, now);
  *     if (!instant_before(now, health_when(&h))) { health_asked(&h, now); ... send a ping ... }
  *     verdict = health_passed(&h, now);      // the ping was answered
  *     verdict = health_failed(&h, now);      // it was answered with an error, or not within `deadline_ns`
  *
- * The figures are design 5's: a ping every 30 s to a worker that is idle, 5 s for the answer; after a failed one again
- * after 5 s; three failures in a row end the worker; a success resets the count. Pure, fixed size.
+ * The figures are design 5's: a ping every 30 s to a worker that is idle, 5 s for the answer; after
+ * a failed one again after 5 s; three failures in a row end the worker; a success resets the count.
+ * Pure, fixed size.
  */
 #ifndef CORE_WORKER_HEALTH_H
 #define CORE_WORKER_HEALTH_H
@@ -55,8 +57,9 @@ void health_asked(struct health *h, struct instant now);
 enum health_verdict health_passed(struct health *h, struct instant now);
 enum health_verdict health_failed(struct health *h, struct instant now);
 /*
- * The worker has requests in hand that it was sent before the ping that is out, and may answer them first: the ping's
- * deadline counts only from health_cleared(), when it has answered these. A hung request has a limit of its own.
+ * The worker has requests in hand that it was sent before the ping that is out, and may answer them
+ * first: the ping's deadline counts only from health_cleared(), when it has answered these. A hung
+ * request has a limit of its own.
  */
 void health_behind(struct health *h);
 void health_cleared(struct health *h, struct instant now);

@@ -10,8 +10,9 @@
  *     life_init(&life, now);
  *     if (!life_move(&life, WORKER_READY, "ping answered", now)) ... not in the table: nothing has changed
  *
- * The table is the one of design 5 (I6). Each transition is kept with its reason, its time and how long the state before
- * lasted: the last WORKER_HISTORY of them. Reasons are constant text; `detail` is copied, and cut. Pure, fixed size.
+ * The table is the one of design 5 (I6). Each transition is kept with its reason, its time and how
+ * long the state before lasted: the last WORKER_HISTORY of them. Reasons are constant text;
+ * `detail` is copied, and cut. Pure, fixed size.
  */
 #ifndef CORE_WORKER_LIFE_H
 #define CORE_WORKER_LIFE_H

@@ -1,16 +1,18 @@
 /*
- * What to do about a failure: the two tables of design 5, in one place, so that they can be read and changed.
+ * What to do about a failure: the two tables of design 5, in one place, so that they can be read
+ * and changed.
  *
  *     category = recovery_category(&answer);
  *     d = recovery_decide(recovery_table(), category, &(struct recovery_case){.attempt = 1, ...}, &rng);
  *
- * A failure has a category; the table gives its severity, the strategy, how many retries, how they back off, and how long
- * the first one waits. A severity is raised one step after three attempts, and to critical when all workers of the pool
- * are affected; in that case `retry` becomes `break the circuit`. Attempts alone never break it: one task that kills each
- * worker it meets says nothing about the others, and must not stop them. Pure.
+ * A failure has a category; the table gives its severity, the strategy, how many retries, how they
+ * back off, and how long the first one waits. A severity is raised one step after three attempts,
+ * and to critical when all workers of the pool are affected; in that case `retry` becomes `break
+ * the circuit`. Attempts alone never break it: one task that kills each worker it meets says
+ * nothing about the others, and must not stop them. Pure.
  *
- * The wait before retry n (from 1) is `first_ns` for n = 1, and then the larger of it and the backoff's wait for n - 1,
- * base 1 s, ceiling 30 s, without jitter.
+ * The wait before retry n (from 1) is `first_ns` for n = 1, and then the larger of it and the
+ * backoff's wait for n - 1, base 1 s, ceiling 30 s, without jitter.
  */
 #ifndef CORE_WORKER_RECOVERY_H
 #define CORE_WORKER_RECOVERY_H

@@ -7,14 +7,15 @@
  *     s = session_order_first(&o, &looks);             // the one that was used the longest ago
  *     session_order_drop(s);                           // at any time
  *
- * A session is kept by when it was used last when it was put, and is put again only when it comes to the front and was used
- * since, once for each time that its turn comes. One that has users then is taken out (`listed` says so), and is put
- * again by whoever sees the last of them leave.
+ * A session is kept by when it was used last when it was put, and is put again only when it comes
+ * to the front and was used since, once for each time that its turn comes. One that has users then
+ * is taken out (`listed` says so), and is put again by whoever sees the last of them leave.
  *
- * The order is by ticks of about a millisecond, and first put, first out within one. It is a radix heap (Ahuja, Mehlhorn,
- * Orlin and Tarjan 1990) with digits of six bits: all keys are at or after `base`, a key is kept by the highest digit in
- * which it differs from base, and base only moves on. To put is O(1); a session is moved at most once for each digit
- * until it is in front. Pure; one thread.
+ * The order is by ticks of about a millisecond, and first put, first out within one. It is a radix
+ * heap (Ahuja, Mehlhorn, Orlin and Tarjan 1990) with digits of six bits: all keys are at or after
+ * `base`, a key is kept by the highest digit in which it differs from base, and base only moves on.
+ * To put is O(1); a session is moved at most once for each digit until it is in front. Pure; one
+ * thread.
  */
 #ifndef CORE_WORKER_SESSION_ORDER_H
 #define CORE_WORKER_SESSION_ORDER_H
@@ -44,8 +45,8 @@ void session_order_init(struct session_order *o, struct instant now);
 void session_order_put(struct session_order *o, struct session *s);
 void session_order_drop(struct session *s);
 /*
- * Stays where it is. *looks is how many sessions may be touched, and counts down. NULL with looks left: there is none
- * without users. NULL without: call it again, for it goes on where it was.
+ * Stays where it is. *looks is how many sessions may be touched, and counts down. NULL with looks
+ * left: there is none without users. NULL without: call it again, for it goes on where it was.
  */
 struct session *session_order_first(struct session_order *o, size_t *looks);
 /* Calls fn for each, in no order, until one returns what is wrong. Also NULL: all is sound. */

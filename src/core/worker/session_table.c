@@ -1,7 +1,8 @@
 /*
- * The table is linear hashing (Litwin 1980) with lines as its chains. With n lines, 2^k <= n < 2^(k+1), the line of a hash is
- * its lower k + 1 bits when there is such a line, else its lower k bits. An entry is 32 bits of the hash, which are enough
- * for the line and to tell most of the sessions in it apart, and the session's number and 1; 0 is no entry.
+ * The table is linear hashing (Litwin 1980) with lines as its chains. With n lines, 2^k <= n <
+ * 2^(k+1), the line of a hash is its lower k + 1 bits when there is such a line, else its lower k
+ * bits. An entry is 32 bits of the hash, which are enough for the line and to tell most of the
+ * sessions in it apart, and the session's number and 1; 0 is no entry.
  */
 #include "core/worker/session_table.h"
 
@@ -44,8 +45,8 @@ static size_t block_size(unsigned block)
 }
 
 /*
- * Where the i-th of a block begins. Were all first lines of sessions at even numbers, they would share half of a cache's
- * sets, and half of the cache: so each BLOCK_SKEW-th leaves one line free.
+ * Where the i-th of a block begins. Were all first lines of sessions at even numbers, they would
+ * share half of a cache's sets, and half of the cache: so each BLOCK_SKEW-th leaves one line free.
  */
 static size_t offset_of(const struct blocks *b, size_t i)
 {
@@ -200,8 +201,9 @@ static void put_again(struct line *line, uint64_t entry, struct line **spare)
 }
 
 /*
- * The entries of `from` whose bit `low` is set go to `to`. No memory is needed: what was in j lines is then in j + 1 at the
- * most, and there is one line more; each line is free when its entries are put again.
+ * The entries of `from` whose bit `low` is set go to `to`. No memory is needed: what was in j lines
+ * is then in j + 1 at the most, and there is one line more; each line is free when its entries are
+ * put again.
  */
 static void split(struct line *from, struct line *to, uint64_t low)
 {

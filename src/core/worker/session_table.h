@@ -7,15 +7,17 @@
  *     session_table_remove(&t, hash, s);
  *     session_table_clear(&t);
  *
- * Among many sessions what a look-up costs is the cache lines that are not at hand. It touches one of the table, in which a
- * part of the hash stands beside each session's number, so that no session is touched that does not match (but for one of
- * some thousands), and the first of the session, which has what a task needs and the name.
+ * Among many sessions what a look-up costs is the cache lines that are not at hand. It touches one
+ * of the table, in which a part of the hash stands beside each session's number, so that no session
+ * is touched that does not match (but for one of some thousands), and the first of the session,
+ * which has what a task needs and the name.
  *
- * The table is an array of lines of LINE_ENTRIES entries each, with further lines chained to those that are full. It grows
- * by linear hashing: with each LINE_FILL sessions more one line is split in two, so that no look-up pays for the growth.
- * Lines and sessions are in blocks of which each is as large as all before it together: nothing is ever moved or copied,
- * and a block's pages are touched one by one. A table that has shrunk gives back its last block of sessions when it is empty
- * and those before it are less than half in use. Pure. Owner: an affinity; one thread.
+ * The table is an array of lines of LINE_ENTRIES entries each, with further lines chained to those
+ * that are full. It grows by linear hashing: with each LINE_FILL sessions more one line is split in
+ * two, so that no look-up pays for the growth. Lines and sessions are in blocks of which each is as
+ * large as all before it together: nothing is ever moved or copied, and a block's pages are touched
+ * one by one. A table that has shrunk gives back its last block of sessions when it is empty and
+ * those before it are less than half in use. Pure. Owner: an affinity; one thread.
  */
 #ifndef CORE_WORKER_SESSION_TABLE_H
 #define CORE_WORKER_SESSION_TABLE_H

@@ -1,6 +1,6 @@
 /*
- * Starting and ending children (child.h). What a program needs (its environment, the paths to try) is laid out here in
- * one piece of memory; launch.c then starts it without allocating.
+ * Starting and ending children (child.h). What a program needs (its environment, the paths to try)
+ * is laid out here in one piece of memory; launch.c then starts it without allocating.
  */
 #include "exec/child/child.h"
 

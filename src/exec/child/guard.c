@@ -20,9 +20,9 @@
 #define SLOTS_STEP 4096
 
 /*
- * Its first words are for whoever finds it in a list of processes. It has 0: the pipe, 3: the table. It ignores the
- * signals that end weir (launch.c), for that is just when it is needed. No `--` before the group: not every shell's kill
- * knows it.
+ * Its first words are for whoever finds it in a list of processes. It has 0: the pipe, 3: the
+ * table. It ignores the signals that end weir (launch.c), for that is just when it is needed. No
+ * `--` before the group: not every shell's kill knows it.
  */
 static const char script[] =
     ": weir guard: when weir is gone, ends what weir started; "

@@ -1,17 +1,20 @@
 /*
- * The guard: what ends process trees when this process is killed and can do nothing any more. Inside exec/child only.
+ * The guard: what ends process trees when this process is killed and can do nothing any more.
+ * Inside exec/child only.
  *
- * It is a shell that waits for the end of a pipe whose other end only this process holds: when this process goes, however
- * it goes, the pipe ends. The shell then reads the table of process groups and sends SIGKILL to each.
+ * It is a shell that waits for the end of a pipe whose other end only this process holds: when this
+ * process goes, however it goes, the pipe ends. The shell then reads the table of process groups
+ * and sends SIGKILL to each.
  *
- * The table is memory that the shell sees as a file: one line of GUARD_LINE_BYTES for each child. The new child itself,
- * which shares this memory until it runs its program, writes its number there, so that there is no moment at which it
- * could have started anything and is not in the table; and it costs no system call. A line counts only with its mark,
- * which is written last and taken away first: whenever this process dies, no line is read that is half of another number.
+ * The table is memory that the shell sees as a file: one line of GUARD_LINE_BYTES for each child.
+ * The new child itself, which shares this memory until it runs its program, writes its number
+ * there, so that there is no moment at which it could have started anything and is not in the
+ * table; and it costs no system call. A line counts only with its mark, which is written last and
+ * taken away first: whenever this process dies, no line is read that is half of another number.
  *
- * What it cannot do: see a group that a program has left (setsid); notice our end while a copy of us lives that the host
- * has made by fork() alone, for that has the pipe as well; work when it was killed itself. The parent-death signal works
- * in each of these cases, for the commands themselves.
+ * What it cannot do: see a group that a program has left (setsid); notice our end while a copy of
+ * us lives that the host has made by fork() alone, for that has the pipe as well; work when it was
+ * killed itself. The parent-death signal works in each of these cases, for the commands themselves.
  *
  * Threads: slots are taken and given from any. Everything else on one.
  */

@@ -46,9 +46,10 @@ LAUNCH_CHILD_SIDE static void fail(struct launch *l, enum launch_step step)
 }
 
 /*
- * A signal that this process ignores would stay ignored in the program (SIGPIPE above all), and a handler would run here
- * in the memory of our parent. All signals are blocked until this is done. Not all 64 of them: at a system call each
- * that would be one part in a hundred of what /bin/true takes.
+ * A signal that this process ignores would stay ignored in the program (SIGPIPE above all), and a
+ * handler would run here in the memory of our parent. All signals are blocked until this is done.
+ * Not all 64 of them: at a system call each that would be one part in a hundred of what /bin/true
+ * takes.
  */
 LAUNCH_CHILD_SIDE static void reset_signals(uint64_t signals)
 {
@@ -217,8 +218,9 @@ bool launch_run(struct launch *l)
     l->pidfd = -1;
     sigfillset(&all);
     /*
-     * A short program may end before this thread runs again. Where SIGCHLD is ignored, as it is by default, the kernel
-     * drops it at once; but if the parent blocks it just then, some other thread of the host is woken for nothing.
+     * A short program may end before this thread runs again. Where SIGCHLD is ignored, as it is by
+     * default, the kernel drops it at once; but if the parent blocks it just then, some other
+     * thread of the host is woken for nothing.
      */
     sigdelset(&all, SIGCHLD);
     pthread_sigmask(SIG_SETMASK, &all, &before);

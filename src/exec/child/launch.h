@@ -1,10 +1,11 @@
 /*
- * The bare start of a program: everything is prepared, nothing is allocated, no thread sees it half done. Inside
- * exec/child only.
+ * The bare start of a program: everything is prepared, nothing is allocated, no thread sees it half
+ * done. Inside exec/child only.
  *
- * The new process shares this one's memory until its exec (CLONE_VM | CLONE_VFORK), which is what makes starting cheap
- * whatever this process's size, and lets it say in `errnum` why it could not run. Until then it may call nothing but the
- * kernel: it runs on a stack of its own, but with the locks, the thread's data and the signal handlers of its parent.
+ * The new process shares this one's memory until its exec (CLONE_VM | CLONE_VFORK), which is what
+ * makes starting cheap whatever this process's size, and lets it say in `errnum` why it could not
+ * run. Until then it may call nothing but the kernel: it runs on a stack of its own, but with the
+ * locks, the thread's data and the signal handlers of its parent.
  */
 #ifndef EXEC_CHILD_LAUNCH_H
 #define EXEC_CHILD_LAUNCH_H

@@ -84,9 +84,10 @@ static void unmap(char *bytes, size_t len)
 }
 
 /*
- * The file's bytes, with a NUL behind them; NULL: no memory, or `errnum` says why the file cannot be kept. The NUL is
- * written, so that a full disk is an error here: to make the file longer takes no room, and where the NUL is a page of its
- * own, looking at it would be a SIGBUS. Freed by unmap().
+ * The file's bytes, with a NUL behind them; NULL: no memory, or `errnum` says why the file cannot
+ * be kept. The NUL is written, so that a full disk is an error here: to make the file longer takes
+ * no room, and where the NUL is a page of its own, looking at it would be a SIGBUS. Freed by
+ * unmap().
  */
 static char *map_file(struct capture *c)
 {

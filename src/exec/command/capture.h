@@ -1,15 +1,15 @@
 /*
- * What a command writes to one of its streams: collected from a pipe, in memory as long as it is small, else in a file
- * without a name, which is mapped in the end; the kernel then keeps of it in memory what there is room for. Inside
- * exec/command only.
+ * What a command writes to one of its streams: collected from a pipe, in memory as long as it is
+ * small, else in a file without a name, which is mapped in the end; the kernel then keeps of it in
+ * memory what there is room for. Inside exec/command only.
  *
  *     capture_open(&c, &write_end)                       // the command gets write_end
  *     while (capture_read(&c, &limits, scratch) == CAPTURE_MORE) ... wait until c.fd is readable ...
  *     capture_drain(&c, &limits, scratch)                // what is there now, but not what may still come
  *     capture_output(&c, answer)
  *
- * Nothing here blocks but the writing of the file: nobody else reads from the pipe, so that what is said to be there is.
- * Owner: the capture owns its descriptors and memory. One thread.
+ * Nothing here blocks but the writing of the file: nobody else reads from the pipe, so that what is
+ * said to be there is. Owner: the capture owns its descriptors and memory. One thread.
  */
 #ifndef EXEC_COMMAND_CAPTURE_H
 #define EXEC_COMMAND_CAPTURE_H

@@ -1,6 +1,6 @@
 /*
- * The command executor (command.h), as the engine sees it: it says what is to be run, and hands that to the lanes
- * (lane.h), which run and report it.
+ * The command executor (command.h), as the engine sees it: it says what is to be run, and hands
+ * that to the lanes (lane.h), which run and report it.
  */
 #include "exec/command/command.h"
 

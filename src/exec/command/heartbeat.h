@@ -1,14 +1,15 @@
 /*
- * The heartbeat file of one attempt: the command touches it to say that it is alive, and may write into it how far it is.
- * Inside exec/command only.
+ * The heartbeat file of one attempt: the command touches it to say that it is alive, and may write
+ * into it how far it is. Inside exec/command only.
  *
  *     heartbeat_init(&h, attempt->env);                    // WEIR_HEARTBEAT=PATH; without it there is nothing to look at
  *     while it runs, now and then: if (heartbeat_look(&h, room, &beat)) ... it was touched since the last look ...
  *     heartbeat_remove(&h);                                // when no process of it is left
  *
- * The path is of the attempt's own environment, which whoever runs weir makes, never of what a payload asks for: the file
- * is read and removed. Nobody here creates it: until the command does there is no heartbeat. What is no plain file (a link,
- * a FIFO) is none. Owner: the path stays the attempt's. One thread.
+ * The path is of the attempt's own environment, which whoever runs weir makes, never of what a
+ * payload asks for: the file is read and removed. Nobody here creates it: until the command does
+ * there is no heartbeat. What is no plain file (a link, a FIFO) is none. Owner: the path stays the
+ * attempt's. One thread.
  */
 #ifndef EXEC_COMMAND_HEARTBEAT_H
 #define EXEC_COMMAND_HEARTBEAT_H

@@ -1,12 +1,14 @@
 /*
  * A lane's thread (lane.h).
  *
- * A round: take one command that waits, start it, report what has ended, wait for whatever happens, look after pipes,
- * then after processes that have ended, and again. Only one is taken in a round, so that other lanes get theirs; and
- * before what has ended is reported, for a processor has nothing to do just then.
+ * A round: take one command that waits, start it, report what has ended, wait for whatever happens,
+ * look after pipes, then after processes that have ended, and again. Only one is taken in a round,
+ * so that other lanes get theirs; and before what has ended is reported, for a processor has
+ * nothing to do just then.
  *
- * The pipes of a command are watched only once it has run for WATCH_AFTER_MS: what a short one writes is there when it
- * has ended, and watching it would wake the lane once more, for the pipes are closed before the process has ended.
+ * The pipes of a command are watched only once it has run for WATCH_AFTER_MS: what a short one
+ * writes is there when it has ended, and watching it would wake the lane once more, for the pipes
+ * are closed before the process has ended.
  */
 #include "exec/command/lane.h"
 
@@ -68,8 +70,8 @@ static bool watch(struct lane *lane, int fd, uint32_t events, struct command_slo
 }
 
 /*
- * Before it is closed, not by closing it: a child that another lane is just starting has a copy of it for a moment, and
- * as long as there is one the kernel goes on telling what happens to it.
+ * Before it is closed, not by closing it: a child that another lane is just starting has a copy of
+ * it for a moment, and as long as there is one the kernel goes on telling what happens to it.
  */
 static void unwatch(struct lane *lane, int fd)
 {
@@ -413,9 +415,10 @@ static void close_lane(struct lane *lane)
 }
 
 /*
- * No signal of the host's is handled on a lane; and SIGPIPE, for input that nobody reads, does not come. But SIGCHLD may
- * come: where it is ignored, as it is by default, the kernel drops it at once, whereas one that the child's parent blocks
- * is given to another thread, which wakes up for nothing.
+ * No signal of the host's is handled on a lane; and SIGPIPE, for input that nobody reads, does not
+ * come. But SIGCHLD may come: where it is ignored, as it is by default, the kernel drops it at
+ * once, whereas one that the child's parent blocks is given to another thread, which wakes up for
+ * nothing.
  */
 static int start_thread(struct lane *lane)
 {

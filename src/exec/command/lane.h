@@ -1,15 +1,18 @@
 /*
- * The executor's own structures: the executor, and its lanes, the threads that run commands. Inside exec/command only.
+ * The executor's own structures: the executor, and its lanes, the threads that run commands. Inside
+ * exec/command only.
  *
- * Starting a program holds up the thread that does it until the program is loaded (vfork), a third of what /bin/true
- * takes in all. On the engine's thread that would leave a processor idle. So there are as many threads as processors, and
- * each does everything for its commands: starts them, reads and writes their pipes, reaps and reports them. A lane may
- * have any number of commands; it waits for all of them in one place (epoll).
+ * Starting a program holds up the thread that does it until the program is loaded (vfork), a third
+ * of what /bin/true takes in all. On the engine's thread that would leave a processor idle. So
+ * there are as many threads as processors, and each does everything for its commands: starts them,
+ * reads and writes their pipes, reaps and reports them. A lane may have any number of commands; it
+ * waits for all of them in one place (epoll).
  *
  *     start() ─► staged ─► kick() ─► queued ─► a lane takes it, starts it, sees its end ─► report() ─► free
  *
- * Everything that two threads touch is under the executor's lock, which is held for some instructions only. A child dies
- * with the thread that started it (exec/child), which is why lanes live until close().
+ * Everything that two threads touch is under the executor's lock, which is held for some
+ * instructions only. A child dies with the thread that started it (exec/child), which is why lanes
+ * live until close().
  */
 #ifndef EXEC_COMMAND_LANE_H
 #define EXEC_COMMAND_LANE_H

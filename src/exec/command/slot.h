@@ -1,6 +1,6 @@
 /*
- * One run of a command: a place where one attempt at a time runs, from what prepare() said to the answer. Inside
- * exec/command only.
+ * One run of a command: a place where one attempt at a time runs, from what prepare() said to the
+ * answer. Inside exec/command only.
  *
  *     slot_lay(slot, &launch)                                // engine's thread: copies what is to be run
  *     slot_launch(slot, guard)                               // a lane's thread, and all that follows
@@ -8,8 +8,8 @@
  *     if (slot_reap(slot)) slot_answer(slot)                 // its process has ended
  *     slot_reset(slot)
  *
- * Owner: the slot owns its copy, its process and its pipes. It is used again, and keeps some memory for that. Threads: one
- * at a time; handed over under the executor's lock.
+ * Owner: the slot owns its copy, its process and its pipes. It is used again, and keeps some memory
+ * for that. Threads: one at a time; handed over under the executor's lock.
  */
 #ifndef EXEC_COMMAND_SLOT_H
 #define EXEC_COMMAND_SLOT_H

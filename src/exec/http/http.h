@@ -11,12 +11,12 @@
  * change from one request to the next is set on a curl handle once, when the handle is made.
  *
  * Threads: everything here is called on the thread that runs the loop, http_executor_new excepted,
- * which may run before the loop does. Reports are made on that thread, from within kick(), cancel(),
- * start() or a turn of the loop.
+ * which may run before the loop does. Reports are made on that thread, from within kick(),
+ * cancel(), start() or a turn of the loop.
  *
- * Owner: the options are copied and may go once http_executor_new has returned. A request belongs to
- * the caller and must stay as it is until its attempt is reported; its bytes are never copied. The
- * executor frees itself some turns of the loop after close().
+ * Owner: the options are copied and may go once http_executor_new has returned. A request belongs
+ * to the caller and must stay as it is until its attempt is reported; its bytes are never copied.
+ * The executor frees itself some turns of the loop after close().
  *
  * Time limits of attempts are not the executor's: the engine cancels. Only the connect timeout is.
  * Redirects are not followed: a 3xx is an answer like any other. Only http and https are spoken.

@@ -35,7 +35,8 @@ WEIR_MUST_CHECK enum weir_status http_options_set(const struct http_options *o, 
 
 /*
  * The version to speak to URLs with and without TLS. Where it may be 2, requests wait until the
- * first connection is there and tells whether it can carry them all; where it cannot be, none waits.
+ * first connection is there and tells whether it can carry them all; where it cannot be, none
+ * waits.
  */
 CURLcode http_options_set_version(enum http_version version, bool tls, CURL *easy);
 

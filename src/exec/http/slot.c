@@ -13,8 +13,9 @@
 #define BODY_KEPT_BYTES (UINT64_C(64) << 10)
 
 /*
- * With bodies over 1 MiB curl would wait for 100 Continue first, which costs a round trip, or a second where the
- * service knows none. It is told not to from a little below that on; each line that a request has costs.
+ * With bodies over 1 MiB curl would wait for 100 Continue first, which costs a round trip, or a
+ * second where the service knows none. It is told not to from a little below that on; each line
+ * that a request has costs.
  */
 #define EXPECT_BODY_BYTES (UINT64_C(512) << 10)
 
@@ -61,12 +62,13 @@ static bool is_multiplexed(const struct http_slot *slot)
 }
 
 /*
- * Called before a request goes out on a connection. When a connection that was used before breaks off without an
- * answer, curl would send the request again on its own, at once, uncounted and past every limit. Retries have one
- * owner, and that is the engine: the second time is refused, and the attempt ends as a lost connection.
+ * Called before a request goes out on a connection. When a connection that was used before breaks
+ * off without an answer, curl would send the request again on its own, at once, uncounted and past
+ * every limit. Retries have one owner, and that is the engine: the second time is refused, and the
+ * attempt ends as a lost connection.
  *
- * Not so over HTTP/2, where it is the usual end of a connection that a service tells which of the requests under way it
- * has not looked at (GOAWAY): sending those elsewhere is no retry.
+ * Not so over HTTP/2, where it is the usual end of a connection that a service tells which of the
+ * requests under way it has not looked at (GOAWAY): sending those elsewhere is no retry.
  */
 static int on_request(void *ctx, char *remote, char *local, int remote_port, int local_port)
 {
@@ -154,8 +156,8 @@ static bool refuse_nomem(struct core_answer *answer)
 }
 
 /*
- * curl parses the address anew for each request, unless it is given one that is parsed already. One that cannot be
- * parsed is left to curl, which says what is wrong with it.
+ * curl parses the address anew for each request, unless it is given one that is parsed already. One
+ * that cannot be parsed is left to curl, which says what is wrong with it.
  */
 static bool set_parsed_url(struct http_slot *slot, const char *url)
 {

@@ -8,7 +8,8 @@
  * hear of that one again.
  *
  * A socket that was never connected curl closes without telling. So it has a poll only when curl
- * first waits for it; and when curl no longer does, the number is looked at: is it still that socket?
+ * first waits for it; and when curl no longer does, the number is looked at: is it still that
+ * socket?
  */
 #include "exec/http/sockets.h"
 
@@ -126,9 +127,9 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     if (status < 0) {
         sock->armed = 0; /* on an error the loop has stopped watching by itself */
         /*
-         * Not CURL_CSELECT_ERR: that makes curl give up without a read, and an answer that came before
-         * the reset (a refusal by a service that does not want the rest of the body) would be lost. It
-         * finds the error by itself, and says which.
+         * Not CURL_CSELECT_ERR: that makes curl give up without a read, and an answer that came
+         * before the reset (a refusal by a service that does not want the rest of the body) would
+         * be lost. It finds the error by itself, and says which.
          */
         events = sock->wanted;
         if (events & UV_WRITABLE)

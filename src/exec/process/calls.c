@@ -1,6 +1,6 @@
 /*
- * See calls.h. A place is taken by the first id that finds it free on its way from its own place on; so behind a removed
- * one those are moved up that would not be found any more.
+ * See calls.h. A place is taken by the first id that finds it free on its way from its own place
+ * on; so behind a removed one those are moved up that would not be found any more.
  */
 #include "exec/process/calls.h"
 

@@ -5,8 +5,9 @@
  *     c = calls_find(&calls, id);                                     // NULL: there is none
  *     calls_remove(&calls, c);
  *
- * A hash table with linear probing; ids that follow each other stand side by side. It grows to what is in hand at most and
- * stays so: nothing is allocated for a request. A pointer to a call is valid until the next add or remove. One owner.
+ * A hash table with linear probing; ids that follow each other stand side by side. It grows to what
+ * is in hand at most and stays so: nothing is allocated for a request. A pointer to a call is valid
+ * until the next add or remove. One owner.
  */
 #ifndef EXEC_PROCESS_CALLS_H
 #define EXEC_PROCESS_CALLS_H

@@ -6,9 +6,10 @@
  *     talk.c        what goes back and forth: requests out, answers in, and what is wrong with them
  *     wire.c, outbox.c, calls.c, said.c      bytes, without knowing any of these
  *
- * Who may call the crew. The dispatcher calls the executor's operations between calls of its own to the crew, so from them
- * the crew may be called. The crew's edge may not: what it is told to do is noted and done in the executor's own turn
- * (process_soon()), a callback of the loop that comes before the engine's next turn.
+ * Who may call the crew. The dispatcher calls the executor's operations between calls of its own to
+ * the crew, so from them the crew may be called. The crew's edge may not: what it is told to do is
+ * noted and done in the executor's own turn (process_soon()), a callback of the loop that comes
+ * before the engine's next turn.
  */
 #ifndef EXEC_PROCESS_INTERNAL_H
 #define EXEC_PROCESS_INTERNAL_H

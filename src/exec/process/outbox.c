@@ -1,6 +1,6 @@
 /*
- * See outbox.h. The bytes are one buffer that is emptied when all of it is written; the splices say where in it foreign bytes
- * belong. A write gathers both in their order.
+ * See outbox.h. The bytes are one buffer that is emptied when all of it is written; the splices say
+ * where in it foreign bytes belong. A write gathers both in their order.
  */
 #include "exec/process/outbox.h"
 

@@ -4,10 +4,11 @@
  *     if (outbox_put(&o, &request, limit, &size)) ... o.queued is where its frame ends ...
  *     state = outbox_write(&o, fd);            // as much as the descriptor takes at once, in as few calls as can be
  *
- * Short requests are copied, one behind the other, so that many go out in one write. Args from OUTBOX_SPLICE_BYTES on stay
- * where they are and are written from there: they belong to the caller, and must stay until their frame is written, or until the
- * outbox is emptied. All bytes that were ever put have a number, from 0: `queued` is behind the last one, `written` behind the
- * last one that the descriptor took. One owner.
+ * Short requests are copied, one behind the other, so that many go out in one write. Args from
+ * OUTBOX_SPLICE_BYTES on stay where they are and are written from there: they belong to the caller,
+ * and must stay until their frame is written, or until the outbox is emptied. All bytes that were
+ * ever put have a number, from 0: `queued` is behind the last one, `written` behind the last one
+ * that the descriptor took. One owner.
  */
 #ifndef EXEC_PROCESS_OUTBOX_H
 #define EXEC_PROCESS_OUTBOX_H
@@ -42,12 +43,13 @@ enum outbox_state {
 };
 
 /*
- * False: it was not put: *ret_size is over the limit, or memory ran out. *ret_size: the frame's bytes behind its length.
+ * False: it was not put: *ret_size is over the limit, or memory ran out. *ret_size: the frame's
+ * bytes behind its length.
  */
 bool outbox_put(struct outbox *o, const struct wire_request *r, uint64_t limit, uint64_t *ret_size);
 /*
- * The frame from `begin` to `end` is not to be written any more. False: some of it was. The numbers of all bytes behind it
- * are lower by end - begin from now on.
+ * The frame from `begin` to `end` is not to be written any more. False: some of it was. The numbers
+ * of all bytes behind it are lower by end - begin from now on.
  */
 bool outbox_take_back(struct outbox *o, uint64_t begin, uint64_t end);
 enum outbox_state outbox_write(struct outbox *o, int fd);

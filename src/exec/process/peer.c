@@ -1,13 +1,14 @@
 /*
  * The process of one worker, from its start to its end.
  *
- * That it has ended is known for certain by its pidfd alone: its output may end before (it is about to exit, or has closed
- * it) or never (a child of its own holds it). A worker whose output has ended, or that takes no input, is of no use any
- * more: if it is not about to exit anyway it is killed, so that the pidfd tells very soon. Only then is anybody told, with
- * how it ended. Whatever it had written before is still read.
+ * That it has ended is known for certain by its pidfd alone: its output may end before (it is about
+ * to exit, or has closed it) or never (a child of its own holds it). A worker whose output has
+ * ended, or that takes no input, is of no use any more: if it is not about to exit anyway it is
+ * killed, so that the pidfd tells very soon. Only then is anybody told, with how it ended. Whatever
+ * it had written before is still read.
  *
- * A request that the process cannot have begun is told from one that it may have: bytes that still lie in the pipe were
- * never read by anybody.
+ * A request that the process cannot have begun is told from one that it may have: bytes that still
+ * lie in the pipe were never read by anybody.
  */
 #include "base/error.h"
 #include "base/mem.h"

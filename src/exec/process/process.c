@@ -1,12 +1,14 @@
 /*
- * The process executor (process.h): options, making and closing, the executor's operations, and the crew's edge.
+ * The process executor (process.h): options, making and closing, the executor's operations, and the
+ * crew's edge.
  *
- * What the crew wants done is only noted in its edge's functions and done in the executor's own turn: an idle callback of the
- * loop, which runs before the engine's next turn and keeps the loop from sleeping until then. There processes are started,
- * a few at a time, what is to be written is written, and workers that were found broken on the way are told to the crew.
+ * What the crew wants done is only noted in its edge's functions and done in the executor's own
+ * turn: an idle callback of the loop, which runs before the engine's next turn and keeps the loop
+ * from sleeping until then. There processes are started, a few at a time, what is to be written is
+ * written, and workers that were found broken on the way are told to the crew.
  *
- * Life: process_executor_new -> start... -> close -> the crew's workers end, which takes a few turns of the loop -> the
- * handles are closed -> freed by the last of them.
+ * Life: process_executor_new -> start... -> close -> the crew's workers end, which takes a few
+ * turns of the loop -> the handles are closed -> freed by the last of them.
  */
 #include "exec/process/process.h"
 
@@ -471,8 +473,8 @@ static void block_sigpipe(void)
 }
 
 /*
- * Results of many KiB are allocated and freed all the time. glibc gives the memory of each back to the system, and has it
- * back page by page, until it has once seen a block freed that is larger.
+ * Results of many KiB are allocated and freed all the time. glibc gives the memory of each back to
+ * the system, and has it back page by page, until it has once seen a block freed that is larger.
  */
 #define LARGE_RESULT_BYTES ((size_t)4 << 20)
 

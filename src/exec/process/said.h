@@ -5,7 +5,8 @@
  *     said_end(&s, tell, ctx);            // for what is left without a line's end
  *     s.last                              // the last line with anything in it, cut: its last words
  *
- * A line is told as it is, without its end; bytes of 0 become spaces, for a line is a C string. One owner.
+ * A line is told as it is, without its end; bytes of 0 become spaces, for a line is a C string. One
+ * owner.
  */
 #ifndef EXEC_PROCESS_SAID_H
 #define EXEC_PROCESS_SAID_H

@@ -1,8 +1,10 @@
 /*
- * What goes back and forth between weir and one worker. Writing and reading never wait for each other: what its input does
- * not take stays in the outbox until it does, and its output is read whenever there is some.
+ * What goes back and forth between weir and one worker. Writing and reading never wait for each
+ * other: what its input does not take stays in the outbox until it does, and its output is read
+ * whenever there is some.
  *
- * Requests of one turn go out in one write (kick), answers that have come together are handed on together.
+ * Requests of one turn go out in one write (kick), answers that have come together are handed on
+ * together.
  */
 #include "base/mem.h"
 #include "exec/process/internal.h"
@@ -146,8 +148,9 @@ static bool take_back(struct peer *p, const struct call *call)
 }
 
 /*
- * One of which nothing was written can be taken back; else the worker has to go, for it may still be writing. Where nothing
- * is wrong with it it is given its grace, and the attempt ends when it answers after all, or has gone.
+ * One of which nothing was written can be taken back; else the worker has to go, for it may still
+ * be writing. Where nothing is wrong with it it is given its grace, and the attempt ends when it
+ * answers after all, or has gone.
  */
 void talk_cancel(struct peer *p, struct core_attempt *a)
 {
@@ -300,8 +303,8 @@ static void take_pong(struct peer *p, const struct wire_response *r, struct inst
 }
 
 /*
- * Of a request that it has in hand. Any other is a stray: a thread of its own may send one just when the answer goes out,
- * which is no reason to end the worker.
+ * Of a request that it has in hand. Any other is a stray: a thread of its own may send one just
+ * when the answer goes out, which is no reason to end the worker.
  */
 static void take_heartbeat(struct peer *p, const struct wire_response *r)
 {

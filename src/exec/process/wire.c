@@ -354,8 +354,9 @@ static void keep_if_wanted(struct json_wanted m[MEMBERS], struct slice name, str
 }
 
 /*
- * An object's members, in one pass that checks them too: a large result is looked at once. False: it is no object that is
- * sound, or a name in it has an escape; then those look at it who can say what is wrong, and read such names.
+ * An object's members, in one pass that checks them too: a large result is looked at once. False:
+ * it is no object that is sound, or a name in it has an escape; then those look at it who can say
+ * what is wrong, and read such names.
  */
 static bool take_members(struct slice frame, struct json_wanted m[MEMBERS])
 {

@@ -1,6 +1,6 @@
 /*
- * What is written to a worker and read from it (docs/worker-protocol.md): messages of JSON, each behind its length in
- * four bytes, the highest first.
+ * What is written to a worker and read from it (docs/worker-protocol.md): messages of JSON, each
+ * behind its length in four bytes, the highest first.
  *
  *     size = wire_put_head(&out, &request);                    // then request.args as they are, then WIRE_TAIL
  *     room = wire_reader_room(&reader, &len); ... read there ... wire_reader_filled(&reader, n);
@@ -9,9 +9,10 @@
  *
  * What a worker sends is a response, or a heartbeat of a request that it has in hand.
  *
- * A request's args are never written anew and never looked at: a frame is its head, the args, and one byte behind them, so
- * that args of many MiB can go out from where they are. A response is looked at once, where it was read: what is told of
- * it are slices of the frame. Pure: bytes in, bytes out. A reader has one owner.
+ * A request's args are never written anew and never looked at: a frame is its head, the args, and
+ * one byte behind them, so that args of many MiB can go out from where they are. A response is
+ * looked at once, where it was read: what is told of it are slices of the frame. Pure: bytes in,
+ * bytes out. A reader has one owner.
  */
 #ifndef EXEC_PROCESS_WIRE_H
 #define EXEC_PROCESS_WIRE_H
@@ -49,9 +50,10 @@ struct wire_request {
 };
 
 /*
- * Appends what comes before the args: length, and the message up to its member "args", which is the last one. What follows are
- * wire_args(r) and WIRE_TAIL. Returns the frame's size in bytes without those of the length: when that is over the limit,
- * the frame must not be sent. Without memory out->failed is set.
+ * Appends what comes before the args: length, and the message up to its member "args", which is the
+ * last one. What follows are wire_args(r) and WIRE_TAIL. Returns the frame's size in bytes without
+ * those of the length: when that is over the limit, the frame must not be sent. Without memory
+ * out->failed is set.
  */
 uint64_t wire_put_head(struct buf *out, const struct wire_request *r);
 struct slice wire_args(const struct wire_request *r);

@@ -1,12 +1,13 @@
 /*
- * Reading a task's payload that says itself what is to be done: a JSON object of a few members, bytes that came over the network. What
- * is wrong with it is told to whoever submitted the task.
+ * Reading a task's payload that says itself what is to be done: a JSON object of a few members,
+ * bytes that came over the network. What is wrong with it is told to whoever submitted the task.
  *
  *     struct json_wanted m[] = {{.name = SLICE("url")}, {.name = SLICE("body")}};
  *     status = payload_read(&form, payload, m, 2, &err);                  // m[i].value: its bytes, or empty
  *     status = payload_take_string("url", m[0].value, false, &out, &err);
  *
- * Pure. Errors are WEIR_E_FORMAT with the member's name and the remedy, and repeat no value; or WEIR_E_NOMEM.
+ * Pure. Errors are WEIR_E_FORMAT with the member's name and the remedy, and repeat no value; or
+ * WEIR_E_NOMEM.
  */
 #ifndef EXEC_RECIPE_PAYLOAD_H
 #define EXEC_RECIPE_PAYLOAD_H

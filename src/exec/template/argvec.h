@@ -1,5 +1,6 @@
 /*
- * The words of a command line, built one after the other in memory that is used again for the next one.
+ * The words of a command line, built one after the other in memory that is used again for the next
+ * one.
  *
  *     struct argvec v = {0};
  *     argvec_put(&v, SLICE("--name="));  argvec_put(&v, name);  argvec_end(&v);      // one word
@@ -7,7 +8,8 @@
  *     argvec_clear(&v);                                 // empty; the memory stays
  *     argvec_free(&v);
  *
- * Words hold no NUL (whoever adds them sees to that). What argvec_argv() gives is valid until the next call. One owner.
+ * Words hold no NUL (whoever adds them sees to that). What argvec_argv() gives is valid until the
+ * next call. One owner.
  */
 #ifndef EXEC_TEMPLATE_ARGVEC_H
 #define EXEC_TEMPLATE_ARGVEC_H

@@ -1,14 +1,15 @@
 /*
- * Where a place in a script of sh stands: outside of quotes, in quotes, or where nothing can be put in that the shell
- * would surely leave alone.
+ * Where a place in a script of sh stands: outside of quotes, in quotes, or where nothing can be put
+ * in that the shell would surely leave alone.
  *
  *     struct quotes q = {0};
  *     quotes_read(&q, SLICE("echo \""));
  *     quotes_place(&q, &why);                 // QUOTES_DOUBLE
  *
- * What is put into a script is quoted for the shell, and how depends on the quotes that are open there: 'a b' inside of
- * "..." would be read as text with two quotes in it, and $(...) in it be run. It follows quotes, $(...), ${...}, $((...)),
- * backquotes, comments and here-documents. Of what is too involved it says QUOTES_NOWHERE, rather than something wrong.
+ * What is put into a script is quoted for the shell, and how depends on the quotes that are open
+ * there: 'a b' inside of "..." would be read as text with two quotes in it, and $(...) in it be
+ * run. It follows quotes, $(...), ${...}, $((...)), backquotes, comments and here-documents. Of
+ * what is too involved it says QUOTES_NOWHERE, rather than something wrong.
  *
  * Owner: the caller; nothing is to be freed.
  */

@@ -15,16 +15,18 @@
  *     {2}     the row's second column    {-1}  the last one           {2.} {2/} {2//} {2/.} as above
  *     {name}  the field of a row that is a JSON object; {name.inner} one inside it; {name.} {name/} ... as above
  *
- * A string is put in without its quotes, any other JSON value as it stands. A column that a row does not have is nothing,
- * and a word of it alone is left out; a field that a row does not have makes it a bad row. In a row that is no JSON object {name} stays as it is, and so does
- * whatever else stands in braces. Where a command line has no placeholder for a row, the row becomes its last word
- * (unless `append` is false).
+ * A string is put in without its quotes, any other JSON value as it stands. A column that a row
+ * does not have is nothing, and a word of it alone is left out; a field that a row does not have
+ * makes it a bad row. In a row that is no JSON object {name} stays as it is, and so does whatever
+ * else stands in braces. Where a command line has no placeholder for a row, the row becomes its
+ * last word (unless `append` is false).
  *
- * With `shell` the words, with spaces between, are a script for sh -c, and what is put in is quoted for it, as the place
- * asks where it stands (quotes.h); where nothing can be put in safely, a placeholder is refused. Behind a $ {name} is the
- * shell's own.
+ * With `shell` the words, with spaces between, are a script for sh -c, and what is put in is quoted
+ * for it, as the place asks where it stands (quotes.h); where nothing can be put in safely, a
+ * placeholder is refused. Behind a $ {name} is the shell's own.
  *
- * Owner: the caller. A compiled template does not change: threads may share it. It refers to the words it was made of.
+ * Owner: the caller. A compiled template does not change: threads may share it. It refers to the
+ * words it was made of.
  */
 #ifndef EXEC_TEMPLATE_TEMPLATE_H
 #define EXEC_TEMPLATE_TEMPLATE_H

@@ -1,6 +1,6 @@
 /*
- * The thread executor's own structures, shared by thread.c (threads, single attempts) and runs.c (rows that come in
- * runs), and by nobody else.
+ * The thread executor's own structures, shared by thread.c (threads, single attempts) and runs.c
+ * (rows that come in runs), and by nobody else.
  */
 #ifndef EXEC_THREAD_INTERNAL_H
 #define EXEC_THREAD_INTERNAL_H
@@ -34,8 +34,9 @@ struct thread_executor {
 };
 
 /*
- * One thread. Of a run the rows are begun by claiming them one by one, for recall() on the engine's thread may take back
- * those that are not; both count rows from the first one of the run as it was taken.
+ * One thread. Of a run the rows are begun by claiming them one by one, for recall() on the engine's
+ * thread may take back those that are not; both count rows from the first one of the run as it was
+ * taken.
  */
 struct worker {
     struct thread_executor *executor;

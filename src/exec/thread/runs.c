@@ -1,13 +1,15 @@
 /*
- * Rows that come in runs (core/run.c says when): a thread takes a run, does its rows one after the other, and reports
- * them together.
+ * Rows that come in runs (core/run.c says when): a thread takes a run, does its rows one after the
+ * other, and reports them together.
  *
- * What is done for each row is the callback, one look at the clock (the end of a row is the beginning of the next), one
- * atomic addition to claim it, and moving its answer. A report is due when a row did not end well, when rows have
- * waited for it for REPORT_WAIT_NS, when they are RUNS_REPORTED runs, and when there is nothing else to do.
+ * What is done for each row is the callback, one look at the clock (the end of a row is the
+ * beginning of the next), one atomic addition to claim it, and moving its answer. A report is due
+ * when a row did not end well, when rows have waited for it for REPORT_WAIT_NS, when they are
+ * RUNS_REPORTED runs, and when there is nothing else to do.
  *
- * A callback that takes long after all must hold up neither the rows before it nor those behind it: recall() reports the
- * former and takes the latter back, from another thread, while the callback runs.
+ * A callback that takes long after all must hold up neither the rows before it nor those behind it:
+ * recall() reports the former and takes the latter back, from another thread, while the callback
+ * runs.
  */
 #include "exec/thread/internal.h"
 

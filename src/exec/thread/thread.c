@@ -1,10 +1,11 @@
 /*
  * The thread executor; see thread.h.
  *
- * One queue, in the order of start(), under one lock; a thread that is done takes the next from its head. Waking a
- * thread costs more than a short callback, so not everybody is woken for a group of attempts: one is, and each that
- * wakes up wakes the next while there is more to do. So short work is done by as few threads as can keep up with it, and
- * long work has all of them within a moment. Rows that come in runs are in runs.c.
+ * One queue, in the order of start(), under one lock; a thread that is done takes the next from its
+ * head. Waking a thread costs more than a short callback, so not everybody is woken for a group of
+ * attempts: one is, and each that wakes up wakes the next while there is more to do. So short work
+ * is done by as few threads as can keep up with it, and long work has all of them within a moment.
+ * Rows that come in runs are in runs.c.
  */
 #include "exec/thread/thread.h"
 
@@ -210,8 +211,9 @@ static void worker_init(struct worker *w, struct thread_executor *x)
 }
 
 /*
- * Hands over what has waited long enough, or for nothing: only while another run follows, for that one's rows look at the
- * clock, and a single attempt may take long. Under the lock, which it may let go and take again.
+ * Hands over what has waited long enough, or for nothing: only while another run follows, for that
+ * one's rows look at the clock, and a single attempt may take long. Under the lock, which it may
+ * let go and take again.
  */
 static void report_finished(struct worker *w)
 {

@@ -8,12 +8,13 @@
  *     api_free(api);                                  // after http_server_free(), and when all ops are done
  *
  * docs/openapi.yaml describes each route. Handlers run on the server's threads: they read by a
- * reader of their own, write by ops that are sent to the backend, and are suspended until these are durable.
+ * reader of their own, write by ops that are sent to the backend, and are suspended until these are
+ * durable.
  *
  * The status, the list of pools and the metrics are asked for by many, and often: snapshot.h.
  *
- * One thread of the API's own, the *feeder*, reads new events after each commit, renders each once for all who follow,
- * and wakes those who wait for results.
+ * One thread of the API's own, the *feeder*, reads new events after each commit, renders each once
+ * for all who follow, and wakes those who wait for results.
  */
 #ifndef SERVE_API_API_H
 #define SERVE_API_API_H

@@ -1,11 +1,14 @@
 /*
- * What the API stands on, as a table of functions: the engine with its tasks, or a stand-in of a test.
+ * What the API stands on, as a table of functions: the engine with its tasks, or a stand-in of a
+ * test.
  *
- * All functions may be called on any of the server's threads, several at once. What send() does is told later, by op->done() on
- * the clerk's thread; the others return when they are done. They ask the engine's thread where they have to, which takes
- * a turn of its loop, so they may wait for some milliseconds and no longer.
+ * All functions may be called on any of the server's threads, several at once. What send() does is
+ * told later, by op->done() on the clerk's thread; the others return when they are done. They ask
+ * the engine's thread where they have to, which takes a turn of its loop, so they may wait for some
+ * milliseconds and no longer.
  *
- * Views are plain copies; what they point to is good until the callback returns. Callbacks are made on the caller's thread.
+ * Views are plain copies; what they point to is good until the callback returns. Callbacks are made
+ * on the caller's thread.
  */
 #ifndef SERVE_API_BACKEND_H
 #define SERVE_API_BACKEND_H

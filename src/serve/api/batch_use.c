@@ -1,6 +1,7 @@
 /*
- * Places of tasks in batches (internal.h). Under one lock a task gets its place and is sent, so that places are in the
- * order of ids, and the newest task of a batch has the last place. The registry is not asked under it.
+ * Places of tasks in batches (internal.h). Under one lock a task gets its place and is sent, so
+ * that places are in the order of ids, and the newest task of a batch has the last place. The
+ * registry is not asked under it.
  */
 #include "serve/api/internal.h"
 

@@ -1,5 +1,6 @@
 /*
- * Requests that wait for an op of the registry (internal.h): suspended when it is sent, resumed by the clerk.
+ * Requests that wait for an op of the registry (internal.h): suspended when it is sent, resumed by
+ * the clerk.
  */
 #include "serve/api/internal.h"
 

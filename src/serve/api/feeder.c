@@ -4,8 +4,9 @@
  *     commit ──► api_committed() ──► feeder ──► new events, each rendered once ──► hub ──► followers
  *                                       └─────► those who wait for results of batches
  *
- * While nobody follows, or all who do are far behind, events are not read: the hub knows that they are to be had from the
- * registry. So a busy dispatcher pays nothing for events that nobody could read in time.
+ * While nobody follows, or all who do are far behind, events are not read: the hub knows that they
+ * are to be had from the registry. So a busy dispatcher pays nothing for events that nobody could
+ * read in time.
  *
  * The first commit after a while is told at once, those that come soon after it together.
  */
@@ -206,8 +207,8 @@ bool event_catch_up(void *ctx, const struct sse_filter *filter, uint64_t after, 
 {
     struct api *a = ctx;
     /*
-     * A worker or a pool would make the registry look without end for one; kinds it knows by the row, and
-     * a task has a chain.
+     * A worker or a pool would make the registry look without end for one; kinds it knows by the
+     * row, and a task has a chain.
      */
     struct registry_event_filter f = {.task = filter->task, .kinds = filter->kinds};
     uint32_t max = filter->worker || filter->pool.len ? LOOKED_AT_MAX : EVENTS_MAX;

@@ -8,9 +8,10 @@
  *     struct body_in in = {.arena = &arena, .now_ns = now_ns};
  *     if (!body_fields(&in, NULL, object, fields, COUNT_OF(fields), &change, &given)) ... in.faults
  *
- * What is wrong is told with its place in the body, "tasks[3].resources.memory", all of it at once (up to FAULTS_MAX). A
- * field that is not known is refused, with the known one that is nearest; so is one that stands there twice. null is as if
- * the field were not there. Texts point into the body, or where they hold escapes into the arena: both must outlive them.
+ * What is wrong is told with its place in the body, "tasks[3].resources.memory", all of it at once
+ * (up to FAULTS_MAX). A field that is not known is refused, with the known one that is nearest; so
+ * is one that stands there twice. null is as if the field were not there. Texts point into the
+ * body, or where they hold escapes into the arena: both must outlive them.
  *
  * One owner; not thread-safe.
  */
@@ -86,8 +87,9 @@ struct field {
     .kind = (field_kind)
 
 /*
- * Reads a value that json_check() has passed into *out, by the table (at most 64 fields). Fields that are not given are
- * left as they are. *ret_given: a bit for each that is; may be NULL. False: there were faults; the rest has been read.
+ * Reads a value that json_check() has passed into *out, by the table (at most 64 fields). Fields
+ * that are not given are left as they are. *ret_given: a bit for each that is; may be NULL. False:
+ * there were faults; the rest has been read.
  */
 bool body_fields(struct body_in *in, const struct where *at, struct slice object,
                  const struct field *fields, size_t count, void *out, uint64_t *ret_given);

@@ -1,5 +1,6 @@
 /*
- * What the files of the API share: the API itself, calls that wait for an op, and answers to what goes wrong.
+ * What the files of the API share: the API itself, calls that wait for an op, and answers to what
+ * goes wrong.
  */
 #ifndef SERVE_API_INTERNAL_H
 #define SERVE_API_INTERNAL_H
@@ -131,8 +132,8 @@ bool call_failed(struct call *c, const char *what);
 /* ---- places in batches (batch_use.c) ---- */
 
 /*
- * A batch that requests add tasks to. Its next place is kept as long as there is one; the first finds it in the registry, for
- * then all that others have added is durable.
+ * A batch that requests add tasks to. Its next place is kept as long as there is one; the first
+ * finds it in the registry, for then all that others have added is durable.
  */
 struct batch_use {
     struct list link;

@@ -10,8 +10,9 @@
  *     }
  *     status = ndjson_end(&n, &group);
  *
- * A group has what its specs point to: the bytes of its lines, which are copied once, and an arena for the rest. Lines are
- * read when their group is full, so that its bytes stay where they are. Empty lines are passed over.
+ * A group has what its specs point to: the bytes of its lines, which are copied once, and an arena
+ * for the rest. Lines are read when their group is full, so that its bytes stay where they are.
+ * Empty lines are passed over.
  *
  * One owner; not thread-safe. Groups may go to other threads.
  */
@@ -59,9 +60,9 @@ void ndjson_init(struct ndjson *n, const struct ndjson_options *o);
 void ndjson_free(struct ndjson *n);
 
 /*
- * Takes bytes up to the end of a group, at most; *ret_taken of len. *ret_group: the group that has become full, or NULL.
- * WEIR_E_FORMAT: line n->line is wrong (n->in.faults); *ret_group has the tasks before it, or is NULL. WEIR_E_NOMEM: the same.
- * After a failure nothing more may be fed.
+ * Takes bytes up to the end of a group, at most; *ret_taken of len. *ret_group: the group that has
+ * become full, or NULL. WEIR_E_FORMAT: line n->line is wrong (n->in.faults); *ret_group has the
+ * tasks before it, or is NULL. WEIR_E_NOMEM: the same. After a failure nothing more may be fed.
  */
 WEIR_MUST_CHECK enum weir_status ndjson_feed(struct ndjson *n, const char *data, size_t len,
                                              size_t *ret_taken, struct ndjson_group **ret_group);

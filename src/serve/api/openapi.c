@@ -1,5 +1,6 @@
 /*
- * docs/openapi.yaml, as the binary has it. The assembler reads the file, from the top of the sources, where make runs.
+ * docs/openapi.yaml, as the binary has it. The assembler reads the file, from the top of the
+ * sources, where make runs.
  */
 #include "serve/api/api.h"
 

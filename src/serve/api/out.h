@@ -5,9 +5,10 @@
  *     out_task(&out, &view, OUT_PAYLOAD | OUT_RESULT);
  *     if (out.failed) ... memory ran out
  *
- * A member that has no value is left out. Times are RFC 3339 with microseconds, durations seconds as numbers. Bytes of tasks
- * (payload, output) that are JSON stand there as they are, but for line breaks between tokens; other text is a
- * string; what is not UTF-8 is base64, in a member whose name ends in _base64. No state.
+ * A member that has no value is left out. Times are RFC 3339 with microseconds, durations seconds
+ * as numbers. Bytes of tasks (payload, output) that are JSON stand there as they are, but for line
+ * breaks between tokens; other text is a string; what is not UTF-8 is base64, in a member whose
+ * name ends in _base64. No state.
  */
 #ifndef SERVE_API_OUT_H
 #define SERVE_API_OUT_H

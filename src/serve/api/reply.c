@@ -1,5 +1,6 @@
 /*
- * Answers to what goes wrong, and what a request says beside its body: ids, query parameters, cursors (internal.h).
+ * Answers to what goes wrong, and what a request says beside its body: ids, query parameters,
+ * cursors (internal.h).
  */
 #include "serve/api/internal.h"
 

@@ -1,9 +1,10 @@
 /*
  * The results of a batch as NDJSON, in the order of places, while it runs (internal.h).
  *
- * A stream holds a place and some rendered rows. When these are sent it reads the next from the registry; when there are
- * none yet, and it is to follow, it waits for the feeder, which wakes all of them after each commit with an end of a task in
- * it. A slow client costs its rows of one read and no more.
+ * A stream holds a place and some rendered rows. When these are sent it reads the next from the
+ * registry; when there are none yet, and it is to follow, it waits for the feeder, which wakes all
+ * of them after each commit with an end of a task in it. A slow client costs its rows of one read
+ * and no more.
  */
 #include "serve/api/internal.h"
 

@@ -1,5 +1,6 @@
 /*
- * The routes of the API: one row each. docs/openapi.yaml says the same, and tests/integration/test_openapi.py compares.
+ * The routes of the API: one row each. docs/openapi.yaml says the same, and
+ * tests/integration/test_openapi.py compares.
  */
 #include "serve/api/internal.h"
 

@@ -5,12 +5,14 @@
  *     status = snapshot_get(&s, loop_clock(), changes, make, ctx, &out, &err);
  *     snapshot_free(&s);
  *
- * As long as it is asked for seldom, each request has it made anew: `burst` times at once, and every `every_ns` in the long
- * run. Who asks more often gets what there is. One at a time makes it; whoever asks meanwhile gets the one before, or waits where
- * that is too old, or was made before the last change.
+ * As long as it is asked for seldom, each request has it made anew: `burst` times at once, and
+ * every `every_ns` in the long run. Who asks more often gets what there is. One at a time makes it;
+ * whoever asks meanwhile gets the one before, or waits where that is too old, or was made before
+ * the last change.
  *
- * `changes` counts what has been changed by requests, as the caller knows it: who has changed something is never given an answer
- * whose making began before that. It is a number that never falls.
+ * `changes` counts what has been changed by requests, as the caller knows it: who has changed
+ * something is never given an answer whose making began before that. It is a number that never
+ * falls.
  */
 #ifndef SERVE_API_SNAPSHOT_H
 #define SERVE_API_SNAPSHOT_H
@@ -44,8 +46,9 @@ typedef enum weir_status (*snapshot_fn)(void *ctx, struct buf *out, struct weir_
 /* False: it cannot be made. */
 WEIR_MUST_CHECK bool snapshot_init(struct snapshot *s, const struct snapshot_rules *rules);
 /*
- * Appends it to `out`, which fails when there is no memory for it. An error is make()'s; nobody else gets it. Any thread; may
- * wait for another one's make(). now: loop_clock(), not before the call.
+ * Appends it to `out`, which fails when there is no memory for it. An error is make()'s; nobody
+ * else gets it. Any thread; may wait for another one's make(). now: loop_clock(), not before the
+ * call.
  */
 WEIR_MUST_CHECK enum weir_status snapshot_get(struct snapshot *s, struct instant now,
                                               uint64_t changes, snapshot_fn make, void *ctx,

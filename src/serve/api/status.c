@@ -1,5 +1,6 @@
 /*
- * The dispatcher as a whole: status, history, health, configuration, its end; and files (internal.h).
+ * The dispatcher as a whole: status, history, health, configuration, its end; and files
+ * (internal.h).
  */
 #include "serve/api/internal.h"
 
@@ -265,8 +266,9 @@ void get_openapi(struct http_request *req, void *ctx)
 }
 
 /*
- * The page loads its own three files and asks this server, and nothing else; no other page may show it in a frame. With
- * trusted types a browser refuses to make markup of text at all, so that what a task says cannot become any.
+ * The page loads its own three files and asks this server, and nothing else; no other page may show
+ * it in a frame. With trusted types a browser refuses to make markup of text at all, so that what a
+ * task says cannot become any.
  */
 static const char page_policy[] =
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "

@@ -1,5 +1,6 @@
 /*
- * Submitting tasks whose JSON is there whole: one, an array, a batch (internal.h). NDJSON is in submit_stream.c.
+ * Submitting tasks whose JSON is there whole: one, an array, a batch (internal.h). NDJSON is in
+ * submit_stream.c.
  */
 #include "serve/api/internal.h"
 

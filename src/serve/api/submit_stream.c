@@ -5,12 +5,14 @@
  *            ▲                                                            │
  *            └───── suspended while GROUPS_MAX of them are under way ◄────┘
  *
- * So lines are read while the registry syncs, and a client is not read faster than the registry takes its tasks. While
- * nothing is under way, what has come so far is sent as it is: a slow client's tasks need not wait for a full group.
+ * So lines are read while the registry syncs, and a client is not read faster than the registry
+ * takes its tasks. While nothing is under way, what has come so far is sent as it is: a slow
+ * client's tasks need not wait for a full group.
  *
- * A stream is the request's and that of each op under way: a client may go while groups of it are being written. What
- * is written stays. A batch that the stream has made is ended when the stream is over, however that comes; with ?open=true
- * only when no answer has named it, for then nobody else could.
+ * A stream is the request's and that of each op under way: a client may go while groups of it are
+ * being written. What is written stays. A batch that the stream has made is ended when the stream
+ * is over, however that comes; with ?open=true only when no answer has named it, for then nobody
+ * else could.
  */
 #include "serve/api/internal.h"
 

@@ -6,11 +6,11 @@
  *     struct tasks_in tasks;
  *     if (tasks_in_array(&in, NULL, array, &tasks)) ... tasks.specs, tasks.count
  *
- * The specs point into the text and into the arena. What is stored as the payload is the JSON text of its value, byte for
- * byte; of "payload_base64" the bytes.
+ * The specs point into the text and into the arena. What is stored as the payload is the JSON text
+ * of its value, byte for byte; of "payload_base64" the bytes.
  *
- * Tasks of one array may depend on each other by name, before or behind. Whether ids that they depend on are there, and
- * whether a cycle arises, is the registry's to say.
+ * Tasks of one array may depend on each other by name, before or behind. Whether ids that they
+ * depend on are there, and whether a cycle arises, is the registry's to say.
  */
 #ifndef SERVE_API_TASK_IN_H
 #define SERVE_API_TASK_IN_H

@@ -10,13 +10,16 @@
  *     config_diff(old, config, &changes, &err);  // what a reload would do
  *     config_free(config);
  *
- * What may stand in the file is said once, in the tables of schema.c: names, types, ranges, defaults. The file goes
- * through three hands. reader.c walks over libyaml's tree of it, says all that is wrong with where it stands, and writes
- * the same document in plain words: durations in nanoseconds, sizes in bytes, defaults filled in. libcyaml makes the structs
- * below of that, and frees them. rules.c looks at what must hold between fields, and fills in what one takes from another.
+ * What may stand in the file is said once, in the tables of schema.c: names, types, ranges,
+ * defaults. The file goes through three hands. reader.c walks over libyaml's tree of it, says all
+ * that is wrong with where it stands, and writes the same document in plain words: durations in
+ * nanoseconds, sizes in bytes, defaults filled in. libcyaml makes the structs below of that, and
+ * frees them. rules.c looks at what must hold between fields, and fills in what one takes from
+ * another.
  *
- * Everything here is settled: a pool says how often it tries, whether the file says it there or in `defaults`. Texts that
- * are not given are NULL, lists empty. Secrets are wiped by config_free(). Any thread; no state.
+ * Everything here is settled: a pool says how often it tries, whether the file says it there or in
+ * `defaults`. Texts that are not given are NULL, lists empty. Secrets are wiped by config_free().
+ * Any thread; no state.
  */
 #ifndef SERVE_CONFIG_CONFIG_H
 #define SERVE_CONFIG_CONFIG_H
@@ -258,8 +261,8 @@ void config_faults_free(struct config_faults *f);
 /* ---- reading and showing ---- */
 
 /*
- * WEIR_E_INVALID: the file is wrong; faults (may be NULL) have all of it, err the first. WEIR_E_IO: it cannot be read.
- * WEIR_E_LIMIT, WEIR_E_NOMEM. *faults must be zeroed, and freed in any case.
+ * WEIR_E_INVALID: the file is wrong; faults (may be NULL) have all of it, err the first. WEIR_E_IO:
+ * it cannot be read. WEIR_E_LIMIT, WEIR_E_NOMEM. *faults must be zeroed, and freed in any case.
  */
 WEIR_MUST_CHECK enum weir_status config_load(const char *path, struct config **ret,
                                              struct config_faults *faults, struct weir_error *err);
@@ -271,14 +274,16 @@ WEIR_MUST_CHECK enum weir_status config_parse(const char *name, const char *byte
 void config_free(struct config *c);
 
 /*
- * Appends what is in force as YAML, defaults included. A secret that stands in the file itself (a token's digest, the value
- * of a header or variable whose name says that it is one) is "(hidden)"; the name of its file or variable is not.
+ * Appends what is in force as YAML, defaults included. A secret that stands in the file itself (a
+ * token's digest, the value of a header or variable whose name says that it is one) is "(hidden)";
+ * the name of its file or variable is not.
  */
 void config_show(const struct config *c, struct buf *out);
 
 /*
- * What a value of env or headers stands for: "env:NAME", or "Bearer env:NAME", is that variable's value in its place; everything
- * else stands for itself. Appends to out. WEIR_E_INVALID: there is no such variable.
+ * What a value of env or headers stands for: "env:NAME", or "Bearer env:NAME", is that variable's
+ * value in its place; everything else stands for itself. Appends to out. WEIR_E_INVALID: there is
+ * no such variable.
  */
 WEIR_MUST_CHECK enum weir_status config_secret(const char *value, struct buf *out,
                                                struct weir_error *err);
@@ -321,8 +326,8 @@ void config_changes_put(const struct config_changes *c, struct buf *out);
 void config_changes_free(struct config_changes *c);
 
 /*
- * So that `now` is what is in force, where not all of it could be: it takes what it must keep from `old`, which gets what stood
- * there. Both are whole afterwards, and freed as ever.
+ * So that `now` is what is in force, where not all of it could be: it takes what it must keep from
+ * `old`, which gets what stood there. Both are whole afterwards, and freed as ever.
  */
 /* All that needs a restart. */
 void config_keep_restarts(struct config *now, struct config *old);

@@ -1,6 +1,6 @@
 /*
- * What a reload would do: two configurations, field by field, by the schema. Two values are the same when they are written
- * the same.
+ * What a reload would do: two configurations, field by field, by the schema. Two values are the
+ * same when they are written the same.
  */
 #include "base/error.h"
 #include "base/mem.h"

@@ -1,5 +1,6 @@
 /*
- * What is wrong with a file: a list, by line, in the order in which things were found where lines are the same.
+ * What is wrong with a file: a list, by line, in the order in which things were found where lines
+ * are the same.
  */
 #include "base/mem.h"
 #include "serve/config/reader.h"

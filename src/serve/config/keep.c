@@ -1,6 +1,6 @@
 /*
- * What a reload could not do stays as it was, also in the configuration: values of the two are exchanged, so that each is freed
- * with the other one.
+ * What a reload could not do stays as it was, also in the configuration: values of the two are
+ * exchanged, so that each is freed with the other one.
  */
 #include "base/error.h"
 #include "base/mem.h"

@@ -1,9 +1,11 @@
 /*
- * From a file to the struct: the reader's plain words, libcyaml over the same tables, then the rules.
+ * From a file to the struct: the reader's plain words, libcyaml over the same tables, then the
+ * rules.
  *
- * libcyaml stops at the first thing that is wrong, says the line of a mapping but not of an unknown key in it, and knows no
- * units, ranges or near names. So it is given what the reader has passed, and cannot find anything: when it does, that is a
- * defect, and told as one. What it is good for is the memory: it makes structs, lists and texts, and takes them back.
+ * libcyaml stops at the first thing that is wrong, says the line of a mapping but not of an unknown
+ * key in it, and knows no units, ranges or near names. So it is given what the reader has passed,
+ * and cannot find anything: when it does, that is a defect, and told as one. What it is good for is
+ * the memory: it makes structs, lists and texts, and takes them back.
  */
 #include "base/error.h"
 #include "base/mem.h"

@@ -1,6 +1,6 @@
 /*
- * See reader.h. The tree is walked by the schema, which has no cycle, so the depth is that of the tables; how much there
- * is to walk is counted, because an anchor may be used any number of times.
+ * See reader.h. The tree is walked by the schema, which has no cycle, so the depth is that of the
+ * tables; how much there is to walk is counted, because an anchor may be used any number of times.
  */
 #include "serve/config/reader.h"
 

@@ -1,7 +1,8 @@
 /*
- * The first hand: libyaml's tree of a file against the schema. It finds all that is wrong with a field by itself, says where,
- * and writes the document in plain words, as JSON: each value as the struct has it, defaults filled in, what was not given and
- * has no default as CONFIG_UNSET (numbers) or not at all (texts and lists). What is wrong is left out.
+ * The first hand: libyaml's tree of a file against the schema. It finds all that is wrong with a
+ * field by itself, says where, and writes the document in plain words, as JSON: each value as the
+ * struct has it, defaults filled in, what was not given and has no default as CONFIG_UNSET
+ * (numbers) or not at all (texts and lists). What is wrong is left out.
  *
  *     struct config_reader r = {.faults = &faults};
  *

@@ -1,5 +1,6 @@
 /*
- * The third hand: what must hold between fields, what one takes from another, and secrets that stand elsewhere.
+ * The third hand: what must hold between fields, what one takes from another, and secrets that
+ * stand elsewhere.
  */
 #ifndef SERVE_CONFIG_RULES_H
 #define SERVE_CONFIG_RULES_H

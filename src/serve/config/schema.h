@@ -1,6 +1,7 @@
 /*
- * What may stand in a configuration: tables of fields, each with its name, type, range, default and place in the struct. The
- * reader, libcyaml's schema, `show` and `diff` all follow these tables; there is no other list of names.
+ * What may stand in a configuration: tables of fields, each with its name, type, range, default and
+ * place in the struct. The reader, libcyaml's schema, `show` and `diff` all follow these tables;
+ * there is no other list of names.
  */
 #ifndef SERVE_CONFIG_SCHEMA_H
 #define SERVE_CONFIG_SCHEMA_H

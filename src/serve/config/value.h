@@ -1,5 +1,6 @@
 /*
- * One value of a configuration: from what a person writes to plain words (JSON that libcyaml reads), and back to YAML.
+ * One value of a configuration: from what a person writes to plain words (JSON that libcyaml
+ * reads), and back to YAML.
  */
 #ifndef SERVE_CONFIG_VALUE_H
 #define SERVE_CONFIG_VALUE_H
@@ -7,8 +8,8 @@
 #include "serve/config/schema.h"
 
 /*
- * Reads a scalar as the field says, each item of a list by itself, and appends it as JSON. The message says what is
- * wrong, not where. On failure nothing was appended.
+ * Reads a scalar as the field says, each item of a list by itself, and appends it as JSON. The
+ * message says what is wrong, not where. On failure nothing was appended.
  */
 WEIR_MUST_CHECK enum weir_status config_value_read(const struct config_field *f, const char *text,
                                                    struct buf *out, struct weir_error *err);

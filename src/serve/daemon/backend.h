@@ -6,9 +6,10 @@
  *     ... api_free() ...
  *     backend_free(backend);
  *
- * What somebody changes by the API (a limit, a pool that is disabled, the policy) is written to the registry as a fact and
- * holds after a restart too, until the configuration says something else in that place: while the daemon runs, or before it
- * was started anew. backend_restore() applies what is written.
+ * What somebody changes by the API (a limit, a pool that is disabled, the policy) is written to the
+ * registry as a fact and holds after a restart too, until the configuration says something else in
+ * that place: while the daemon runs, or before it was started anew. backend_restore() applies what
+ * is written.
  */
 #ifndef SERVE_DAEMON_BACKEND_H
 #define SERVE_DAEMON_BACKEND_H

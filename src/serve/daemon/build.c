@@ -1,5 +1,6 @@
 /*
- * The daemon's parts, from the bottom to the top: registry, engine, tasks, pools, backend, API, server; and back.
+ * The daemon's parts, from the bottom to the top: registry, engine, tasks, pools, backend, API,
+ * server; and back.
  */
 #include "base/error.h"
 #include "base/json.h"

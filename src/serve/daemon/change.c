@@ -1,13 +1,13 @@
 /*
- * What somebody wants to be otherwise: done on the engine's thread, then written down as a fact, so that it holds after
- * a restart:
+ * What somebody wants to be otherwise: done on the engine's thread, then written down as a fact, so
+ * that it holds after a restart:
  *
  *     change/dispatcher     {"policy":"priority","ageing":0,"max_global_concurrency":20}
  *     change/pool/NAME      {"enabled":false,"max_concurrency":4,"cpu_milli":0,...}
  *
- * A fact has all that may be changed of its thing, as it is in force, and what the configuration said of that at the time:
- * if that is not what it says now, the fact holds no longer. What was done and could not be written is told as
- * an error: it holds, but only until the next start.
+ * A fact has all that may be changed of its thing, as it is in force, and what the configuration
+ * said of that at the time: if that is not what it says now, the fact holds no longer. What was
+ * done and could not be written is told as an error: it holds, but only until the next start.
  */
 #include "base/error.h"
 #include "base/json.h"

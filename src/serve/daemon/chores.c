@@ -1,6 +1,6 @@
 /*
- * What is due now and then: the search for deadlocks, what is old enough to go, the history, and limits that follow
- * something. What is written is not waited for.
+ * What is due now and then: the search for deadlocks, what is old enough to go, the history, and
+ * limits that follow something. What is written is not waited for.
  */
 #include "base/mem.h"
 #include "serve/daemon/house.h"
@@ -229,7 +229,8 @@ static void write_history(struct house *h, int64_t wall_ns)
 }
 
 /*
- * How many looks the last sample of 10 s is the mean of, which was not complete when it was written: "1700000000000000000 7".
+ * How many looks the last sample of 10 s is the mean of, which was not complete when it was
+ * written: "1700000000000000000 7".
  */
 #define LOOKS_FACT "history/looks"
 

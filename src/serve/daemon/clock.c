@@ -1,13 +1,14 @@
 /*
  * When somebody has set the wall clock back.
  *
- * What is to be at a time of day (not_before, deadline) stays as it was said. But a wait between two attempts is a length, and
- * only kept as the time at which it ends: an hour back would make it an hour longer. So those waits begin anew: a retry is at
- * most so late as its own wait is long, and as it takes to notice.
+ * What is to be at a time of day (not_before, deadline) stays as it was said. But a wait between
+ * two attempts is a length, and only kept as the time at which it ends: an hour back would make it
+ * an hour longer. So those waits begin anew: a retry is at most so late as its own wait is long,
+ * and as it takes to notice.
  *
- * It is noticed by the steady clock, while the daemon runs (once a second); and at a start, by a record whose last event has not
- * happened yet. Which of the tasks that wait for a time are meant, their own last event tells: it says how long the wait was to be,
- * and is in the future.
+ * It is noticed by the steady clock, while the daemon runs (once a second); and at a start, by a
+ * record whose last event has not happened yet. Which of the tasks that wait for a time are meant,
+ * their own last event tells: it says how long the wait was to be, and is in the future.
  */
 #include "base/mem.h"
 #include "loop/loop.h"

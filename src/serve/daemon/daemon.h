@@ -3,9 +3,9 @@
  *
  *     status = daemon_run(&(struct daemon_options){.config_path = "weir.yml"}, &err);
  *
- * Returns when it was told to stop (SIGTERM, SIGINT, POST /v1/shutdown) and has, or when it could not start. SIGHUP has it read its
- * configuration anew. The process is its own: it blocks signals, and is told to systemd. To be called once, before
- * any thread has been started.
+ * Returns when it was told to stop (SIGTERM, SIGINT, POST /v1/shutdown) and has, or when it could
+ * not start. SIGHUP has it read its configuration anew. The process is its own: it blocks signals,
+ * and is told to systemd. To be called once, before any thread has been started.
  */
 #ifndef SERVE_DAEMON_DAEMON_H
 #define SERVE_DAEMON_DAEMON_H

@@ -91,8 +91,8 @@ static struct mean *mean_at(struct tracked *t, size_t i, int64_t at_ns)
 }
 
 /*
- * What came since the last look. A pool that was made anew counts from 0; the sum over all is less by all that a pool had
- * counted when that goes, and what came in that second is not known.
+ * What came since the last look. A pool that was made anew counts from 0; the sum over all is less
+ * by all that a pool had counted when that goes, and what came in that second is not known.
  */
 static uint64_t since(const struct history_look *l, uint64_t now, uint64_t *last)
 {

@@ -1,5 +1,6 @@
 /*
- * The history of what ran: means over 10 s, 5 min and 1 h, of each pool and over all, for the registry.
+ * The history of what ran: means over 10 s, 5 min and 1 h, of each pool and over all, for the
+ * registry.
  *
  *     history_resume(h, &sample, looks)     // at the start: those of 10 s that the registry has, of each pool the oldest first
  *     history_resumed(h, now_ns)
@@ -7,9 +8,10 @@
  *     while (history_take(h, &sample))      // what is complete; to be written
  *     history_end(h)                        // at the stop: what is not is to be taken, too
  *
- * A mean is over the looks that were taken in its time, also those of a predecessor: one that begins in the middle of an
- * hour goes on with the hour, from the samples of 10 s, and what it writes takes the place of what there was. So a crash
- * costs the last 10 s, and a time in which nobody ran does not count. Pure, but for its memory; one thread.
+ * A mean is over the looks that were taken in its time, also those of a predecessor: one that
+ * begins in the middle of an hour goes on with the hour, from the samples of 10 s, and what it
+ * writes takes the place of what there was. So a crash costs the last 10 s, and a time in which
+ * nobody ran does not count. Pure, but for its memory; one thread.
  */
 #ifndef SERVE_DAEMON_HISTORY_H
 #define SERVE_DAEMON_HISTORY_H
@@ -32,8 +34,9 @@ struct history_look {
 /* NULL: no memory. */
 struct history *history_new(void);
 /*
- * Before the first look. Of a pool those since the begin of the hour of the newest are needed, and older ones do no harm. looks: how
- * many it is the mean of, at least 1; not known: HISTORY_FINEST_S. False: no memory, it is not counted.
+ * Before the first look. Of a pool those since the begin of the hour of the newest are needed, and
+ * older ones do no harm. looks: how many it is the mean of, at least 1; not known:
+ * HISTORY_FINEST_S. False: no memory, it is not counted.
  */
 bool history_resume(struct history *h, const struct registry_sample *s, uint64_t looks);
 /* What was not complete and is now that time has gone on is to be taken, and the rest goes on. */

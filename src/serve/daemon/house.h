@@ -80,8 +80,8 @@ void house_take_down(struct house *h);
 WEIR_MUST_CHECK enum weir_status house_add_pool(struct house *h, const struct config_pool *p,
                                                 struct poolset_plan *plan, struct weir_error *err);
 /*
- * What may fail of all that is said beside pools: slots, and tenants' weights. before: the configuration that is in force (it
- * may be the same); after a failure it is again.
+ * What may fail of all that is said beside pools: slots, and tenants' weights. before: the
+ * configuration that is in force (it may be the same); after a failure it is again.
  */
 WEIR_MUST_CHECK enum weir_status house_share(struct house *h, const struct config *before,
                                              const struct config *c, struct weir_error *err);
@@ -95,8 +95,9 @@ void house_tell(struct house *h, enum registry_event_kind kind, const char *deta
 void house_wake(struct house *h);
 
 /*
- * reload.c; any thread. Appends a JSON object that says what has changed; out may be NULL. After a failure it is empty when
- * nothing has, and else says what could not be changed, too: all the rest is in force.
+ * reload.c; any thread. Appends a JSON object that says what has changed; out may be NULL. After a
+ * failure it is empty when nothing has, and else says what could not be changed, too: all the rest
+ * is in force.
  */
 WEIR_MUST_CHECK enum weir_status house_reload(struct house *h, struct buf *out,
                                               struct weir_error *err);

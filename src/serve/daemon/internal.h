@@ -1,6 +1,6 @@
 /*
- * What the files of the backend share: backend.c (the table of functions, readers), views.c (what somebody wants to
- * see), change.c (what somebody wants to be otherwise).
+ * What the files of the backend share: backend.c (the table of functions, readers), views.c (what
+ * somebody wants to see), change.c (what somebody wants to be otherwise).
  */
 #ifndef SERVE_DAEMON_INTERNAL_H
 #define SERVE_DAEMON_INTERNAL_H

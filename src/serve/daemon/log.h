@@ -1,10 +1,12 @@
 /*
- * The daemon's log: a line for a person about what the daemon itself does. What happens to tasks is in the record of events.
+ * The daemon's log: a line for a person about what the daemon itself does. What happens to tasks is
+ * in the record of events.
  *
  *     daemon_log(l, CONFIG_WARNING, "the store fails: %s", message);
  *
- * "2026-01-31T12:00:00.000Z warning: ..." in a file, which is opened anew by daemon_log_reopen() (log rotation); on standard
- * error without the time where systemd's journal adds its own. Any thread.
+ * "2026-01-31T12:00:00.000Z warning: ..." in a file, which is opened anew by daemon_log_reopen()
+ * (log rotation); on standard error without the time where systemd's journal adds its own. Any
+ * thread.
  */
 #ifndef SERVE_DAEMON_LOG_H
 #define SERVE_DAEMON_LOG_H

@@ -1,10 +1,11 @@
 /*
- * The daemon's metrics as text, for Prometheus (docs/operating.md says what each means and what to do about it).
+ * The daemon's metrics as text, for Prometheus (docs/operating.md says what each means and what to
+ * do about it).
  *
  *     metrics_render(&sources, &buf, openmetrics, &err);
  *
- * Everything is read when it is asked for: from the desk on the engine's thread, from a reader of the registry, from the server. Any
- * thread that may wait for the engine's.
+ * Everything is read when it is asked for: from the desk on the engine's thread, from a reader of
+ * the registry, from the server. Any thread that may wait for the engine's.
  */
 #ifndef SERVE_DAEMON_METRICS_H
 #define SERVE_DAEMON_METRICS_H

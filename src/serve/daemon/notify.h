@@ -1,7 +1,7 @@
 /*
- * What systemd wants to know (sd_notify(3)): ready, reloading, stopping, a sign of life. Does nothing where the
- * daemon was not started by it. By libsystemd: the protocol is small, but sockets in the abstract namespace, pid checks and
- * barriers are its business and not ours.
+ * What systemd wants to know (sd_notify(3)): ready, reloading, stopping, a sign of life. Does
+ * nothing where the daemon was not started by it. By libsystemd: the protocol is small, but sockets
+ * in the abstract namespace, pid checks and barriers are its business and not ours.
  */
 #ifndef SERVE_DAEMON_NOTIFY_H
 #define SERVE_DAEMON_NOTIFY_H

@@ -1,6 +1,7 @@
 /*
- * Another configuration, while it runs: what can be changed is, and no task is lost by it. What needs a restart is told by
- * name, and everything else of the file is applied. A file that is wrong changes nothing.
+ * Another configuration, while it runs: what can be changed is, and no task is lost by it. What
+ * needs a restart is told by name, and everything else of the file is applied. A file that is wrong
+ * changes nothing.
  *
  *     read, compare ──► prepare ──────────────► switch ───────────► keep
  *                       pools planned,          pool by pool:       what needs a restart, and what
@@ -8,7 +9,8 @@
  *                       tokens: all or          limits              the configuration as it was
  *                       nothing
  *
- * So the configuration that is kept is what is in force: it is shown, and the next reload is compared with it.
+ * So the configuration that is kept is what is in force: it is shown, and the next reload is
+ * compared with it.
  */
 #include "base/error.h"
 #include "base/json.h"

@@ -1,5 +1,6 @@
 /*
- * What somebody wants to see: copied on the engine's thread into memory of the call, then handed to the caller.
+ * What somebody wants to see: copied on the engine's thread into memory of the call, then handed to
+ * the caller.
  */
 #include "base/error.h"
 #include "base/mem.h"

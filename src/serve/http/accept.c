@@ -1,12 +1,13 @@
 /*
  * The thread that accepts connections and watches over them. See internal.h.
  *
- * libmicrohttpd is given accepted sockets, so one server can listen in several places, and one connection too many can be told so. It has
- * one timeout, for silence; a client that sends a byte now and then would hold a connection for ever. So each phase of a connection
- * has a deadline here, and what is late is shut down; libmicrohttpd then finds the end of it.
+ * libmicrohttpd is given accepted sockets, so one server can listen in several places, and one
+ * connection too many can be told so. It has one timeout, for silence; a client that sends a byte
+ * now and then would hold a connection for ever. So each phase of a connection has a deadline here,
+ * and what is late is shut down; libmicrohttpd then finds the end of it.
  *
- * While a stream waits, libmicrohttpd does not look at its socket. It is in this thread's epoll set then, so that a
- * client that goes away is noticed at once and not with the next byte for it.
+ * While a stream waits, libmicrohttpd does not look at its socket. It is in this thread's epoll set
+ * then, so that a client that goes away is noticed at once and not with the next byte for it.
  */
 #include "base/error.h"
 #include "base/mem.h"

@@ -1,9 +1,11 @@
 /*
- * Whether a request is let in: limits, the page that sent it, its route, its token, its parameters. See internal.h.
+ * Whether a request is let in: limits, the page that sent it, its route, its token, its parameters.
+ * See internal.h.
  *
- * A browser sends requests for any page that a person has open, and to any address that the page's name resolves to. Where no
- * token is asked for, a request by TCP must therefore name this machine as its host (a name of somebody else's that
- * resolves to loopback is refused), and everywhere one that changes something must not come from a page of another site.
+ * A browser sends requests for any page that a person has open, and to any address that the page's
+ * name resolves to. Where no token is asked for, a request by TCP must therefore name this machine
+ * as its host (a name of somebody else's that resolves to loopback is refused), and everywhere one
+ * that changes something must not come from a page of another site.
  */
 #include "base/mem.h"
 #include "loop/loop.h"

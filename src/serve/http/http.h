@@ -11,8 +11,9 @@
  *     ... http_server_stop(server, duration_from_ms(5000));
  *     http_server_free(server);
  *
- * A request goes: head, route, limits, who may (token and role), begin, body, handler, answer. A handler has all of
- * the request and answers it once, by one of the http_reply_*() or http_problem():
+ * A request goes: head, route, limits, who may (token and role), begin, body, handler, answer. A
+ * handler has all of the request and answers it once, by one of the http_reply_*() or
+ * http_problem():
  *
  *     static void get_task(struct http_request *req, void *ctx)
  *     {
@@ -21,17 +22,19 @@
  *         http_reply_json(req, 200, &text);
  *     }
  *
- * or it says http_suspend() and answers later, from any thread. A handler that returns without either is answered for
- * with a 500.
+ * or it says http_suspend() and answers later, from any thread. A handler that returns without
+ * either is answered for with a 500.
  *
- * Threads: handlers, begin, on_data, producers and `then` run on the server's threads (options.threads), for one
- * request never two at once. They hold up the other requests of their thread, so what takes long is suspended.
+ * Threads: handlers, begin, on_data, producers and `then` run on the server's threads
+ * (options.threads), for one request never two at once. They hold up the other requests of their
+ * thread, so what takes long is suspended.
  *
  * (`struct http_request` is not defined here: exec/http has one of that name, for what it sends.)
  *
- * Who owns what: a request, and all strings that it gives, live until its answer has been sent and, if it was
- * suspended, until http_resume() has been called as well: a client that goes away in between takes nothing from under
- * anybody's feet. State of one's own goes with it (http_set_state).
+ * Who owns what: a request, and all strings that it gives, live until its answer has been sent and,
+ * if it was suspended, until http_resume() has been called as well: a client that goes away in
+ * between takes nothing from under anybody's feet. State of one's own goes with it
+ * (http_set_state).
  */
 #ifndef SERVE_HTTP_HTTP_H
 #define SERVE_HTTP_HTTP_H
@@ -112,9 +115,10 @@ void *http_state(const struct http_request *req);
 /* ---- a body in parts ---- */
 
 /*
- * A part of the body. Returns how many of the bytes it has taken. When these are not all, it has called http_suspend():
- * after http_resume() it is called again with the rest (and no more is read from the client until then). It may answer
- * (http_problem): then what is left of the body is thrown away, and the handler is not called.
+ * A part of the body. Returns how many of the bytes it has taken. When these are not all, it has
+ * called http_suspend(): after http_resume() it is called again with the rest (and no more is read
+ * from the client until then). It may answer (http_problem): then what is left of the body is
+ * thrown away, and the handler is not called.
  */
 typedef size_t (*http_data_fn)(struct http_request *req, void *ctx, const char *data, size_t len);
 
@@ -138,9 +142,9 @@ void http_reply_static(struct http_request *req, unsigned status, const char *co
 void http_reply_empty(struct http_request *req);
 
 /*
- * RFC 9457: application/problem+json with type about:blank. title NULL: the usual words for the status. What
- * http_problem_add() and http_problem_put() say goes into it, whether called before or after. A later http_problem()
- * replaces an earlier answer.
+ * RFC 9457: application/problem+json with type about:blank. title NULL: the usual words for the
+ * status. What http_problem_add() and http_problem_put() say goes into it, whether called before or
+ * after. A later http_problem() replaces an earlier answer.
  */
 void http_problem(struct http_request *req, unsigned status, const char *title, const char *detail,
                   ...) __attribute__((format(printf, 4, 5)));
@@ -155,11 +159,12 @@ bool http_answered(const struct http_request *req);
 /* ---- answering later ---- */
 
 /*
- * In a handler, in on_data, or in `then`: not now. From here on until http_resume() the request is that of whoever will call
- * it: it may be answered from that thread, and http_resume() must be called exactly once, also when the client has gone,
- * also while the server stops. It may be called before the handler has returned. `then` (may be NULL) is called after it on
- * a server's thread, with the route's ctx, to answer (or to suspend again); not when the client has gone or the
- * server stopped meanwhile. In on_data `then` is NULL: on_data is called again.
+ * In a handler, in on_data, or in `then`: not now. From here on until http_resume() the request is
+ * that of whoever will call it: it may be answered from that thread, and http_resume() must be
+ * called exactly once, also when the client has gone, also while the server stops. It may be called
+ * before the handler has returned. `then` (may be NULL) is called after it on a server's thread,
+ * with the route's ctx, to answer (or to suspend again); not when the client has gone or the server
+ * stopped meanwhile. In on_data `then` is NULL: on_data is called again.
  */
 void http_suspend(struct http_request *req, http_handler_fn then);
 /* Any thread. The request must not be touched afterwards. */
@@ -253,10 +258,11 @@ void http_server_stop(struct http_server *s, duration_ns deadline_ns);
 void http_server_free(struct http_server *s);
 
 /*
- * Tokens. With none, everybody who can connect may do everything, and there is no TCP listener beyond loopback. With
- * some, each request needs one (but routes with HTTP_ROLE_NONE), on every listener. Only their digests are kept.
- * Replaces all that were set before; any thread. WEIR_E_INVALID: a token is empty or longer than 4,096 bytes, has other
- * than visible characters, stands there twice; or there are none and a listener is beyond loopback. Then nothing changes.
+ * Tokens. With none, everybody who can connect may do everything, and there is no TCP listener
+ * beyond loopback. With some, each request needs one (but routes with HTTP_ROLE_NONE), on every
+ * listener. Only their digests are kept. Replaces all that were set before; any thread.
+ * WEIR_E_INVALID: a token is empty or longer than 4,096 bytes, has other than visible characters,
+ * stands there twice; or there are none and a listener is beyond loopback. Then nothing changes.
  */
 struct http_token {
     const char *secret;

@@ -1,17 +1,20 @@
 /*
  * What the parts of the server know of each other.
  *
- * server.c starts and stops; listen.c opens sockets; accept.c has the thread that accepts, and watches over connections
- * (deadlines, clients that go away); request.c is what libmicrohttpd calls; guard.c decides whether a request is let in; reply.c
- * makes answers; later.c suspends, resumes and wakes.
+ * server.c starts and stops; listen.c opens sockets; accept.c has the thread that accepts, and
+ * watches over connections (deadlines, clients that go away); request.c is what libmicrohttpd
+ * calls; guard.c decides whether a request is let in; reply.c makes answers; later.c suspends,
+ * resumes and wakes.
  *
- * Locks: `server.lock` for the connections, the list of requests, the tokens, the peers and the counts; `request.lock` for whether
- * it is suspended. In that order. No callback is called under either. Callbacks may hold locks of their owners while they call http_wake()
- * or http_resume(), so these take nothing but request.lock.
+ * Locks: `server.lock` for the connections, the list of requests, the tokens, the peers and the
+ * counts; `request.lock` for whether it is suspended. In that order. No callback is called under
+ * either. Callbacks may hold locks of their owners while they call http_wake() or http_resume(), so
+ * these take nothing but request.lock.
  *
- * A request has two holders at most: libmicrohttpd's side (from its first line until it is completed), and whoever has suspended
- * it. The last one frees it. Between http_suspend() and http_resume() the answer belongs to the suspender; all else is
- * written by the server's thread only.
+ * A request has two holders at most: libmicrohttpd's side (from its first line until it is
+ * completed), and whoever has suspended it. The last one frees it. Between http_suspend() and
+ * http_resume() the answer belongs to the suspender; all else is written by the server's thread
+ * only.
  */
 #ifndef SERVE_HTTP_INTERNAL_H
 #define SERVE_HTTP_INTERNAL_H

@@ -125,8 +125,9 @@ static bool no_links(int errnum)
 }
 
 /*
- * The socket is made beside its place under a name of its own, gets its mode and its queue, and is then linked into place: so
- * nobody can connect before the mode is right, and of two that start at once one is told so.
+ * The socket is made beside its place under a name of its own, gets its mode and its queue, and is
+ * then linked into place: so nobody can connect before the mode is right, and of two that start at
+ * once one is told so.
  */
 static enum weir_status bind_unix(int fd, const struct sockaddr_un *addr, mode_t mode,
                                   struct weir_error *err)

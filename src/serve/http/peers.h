@@ -4,8 +4,9 @@
  *     http_peers_init(&peers, 100 per second, burst);
  *     wait_ns = http_peers_take(&peers, &addr, now);     // 0: it may; else how long until it may again
  *
- * A bucket that has filled up again says nothing, so its place may be taken; when all places that an address could have
- * are taken by others, the fullest of them goes, which lets its owner have a little more. Not thread-safe; time is an argument.
+ * A bucket that has filled up again says nothing, so its place may be taken; when all places that
+ * an address could have are taken by others, the fullest of them goes, which lets its owner have a
+ * little more. Not thread-safe; time is an argument.
  */
 #ifndef SERVE_HTTP_PEERS_H
 #define SERVE_HTTP_PEERS_H

@@ -1,8 +1,10 @@
 /*
- * What libmicrohttpd calls for a request, and what a handler may ask of it. See http.h and internal.h.
+ * What libmicrohttpd calls for a request, and what a handler may ask of it. See http.h and
+ * internal.h.
  *
- * It calls http_request_first() when the first line is there; http_request_on() when the head is, then for each part of the body, then
- * once more, and again whenever the connection goes on after a wait; http_request_completed() at the end.
+ * It calls http_request_first() when the first line is there; http_request_on() when the head is,
+ * then for each part of the body, then once more, and again whenever the connection goes on after a
+ * wait; http_request_completed() at the end.
  */
 #include "base/mem.h"
 #include "loop/loop.h"

@@ -1,9 +1,10 @@
 /*
  * See sse.h.
  *
- * One lock, hub.lock, over the ring and the followers; under it nothing blocks: a read copies what its follower may take (some
- * KiB, at most SCAN_MAX events are looked at in one go), and the store is read without it. http_wake() is called under
- * it; closed() takes it, so that a stream is never woken after its end.
+ * One lock, hub.lock, over the ring and the followers; under it nothing blocks: a read copies what
+ * its follower may take (some KiB, at most SCAN_MAX events are looked at in one go), and the store
+ * is read without it. http_wake() is called under it; closed() takes it, so that a stream is never
+ * woken after its end.
  */
 #include "serve/http/sse.h"
 
@@ -486,8 +487,8 @@ static bool is_for(struct follower *f)
 }
 
 /*
- * Those that have something to hear, as far as the share goes; who has been looked at goes to the end of the line. True: some
- * are left, and wait for more of it.
+ * Those that have something to hear, as far as the share goes; who has been looked at goes to the
+ * end of the line. True: some are left, and wait for more of it.
  */
 static bool wake_followers(struct sse_hub *h, bool beat)
 {

@@ -1,13 +1,15 @@
 /*
- * Events that the ring has no longer, out of the store, in blocks of text that followers share. Of sse.c; see sse.h.
+ * Events that the ring has no longer, out of the store, in blocks of text that followers share. Of
+ * sse.c; see sse.h.
  *
  *     block = sse_past_get(&past, &filter, after);    // the next ones after that event; a holder more
  *     ... block->text, up to block->until ...
  *     sse_block_release(block);
  *
- * The latest blocks are kept, so that the store is read once for all who are behind by the same. Blocks of all events (without a
- * filter) end at multiples of a number: followers that fell behind at different events come to ask for the same blocks. A block never
- * changes; what it has may have been deleted from the store since.
+ * The latest blocks are kept, so that the store is read once for all who are behind by the same.
+ * Blocks of all events (without a filter) end at multiples of a number: followers that fell behind
+ * at different events come to ask for the same blocks. A block never changes; what it has may have
+ * been deleted from the store since.
  */
 #ifndef SERVE_HTTP_SSE_PAST_H
 #define SERVE_HTTP_SSE_PAST_H

@@ -5,9 +5,10 @@
  *     sse_ring_put(&ring, &fields, text);              // the oldest go for it
  *     for (i = sse_ring_after(&ring, seq); i < ring.count; i++)  e = sse_ring_at(&ring, i);
  *
- * A text lies in one piece, behind the name of its pool; one that does not fit before the end begins at the start again, and
- * what is left there lies fallow. `floor` is the largest number that is not in the ring (any more): whoever has
- * dealt with it, or a later one, lacks nothing. Not thread-safe.
+ * A text lies in one piece, behind the name of its pool; one that does not fit before the end
+ * begins at the start again, and what is left there lies fallow. `floor` is the largest number that
+ * is not in the ring (any more): whoever has dealt with it, or a later one, lacks nothing. Not
+ * thread-safe.
  */
 #ifndef SERVE_HTTP_SSE_RING_H
 #define SERVE_HTTP_SSE_RING_H

@@ -1,12 +1,14 @@
 /*
- * What stands in a request line behind the method, taken apart: a path of segments and a query of names and values.
+ * What stands in a request line behind the method, taken apart: a path of segments and a query of
+ * names and values.
  *
  *     struct http_target t = {0};
  *     if (!http_target_parse(&t, slice_of(raw)))  ... t.fault says what is wrong with it: a 400
  *     http_target_free(&t);
  *
- * The path is cut at its slashes first and decoded then, so that %2F in a name stays in its segment. Everything that is decoded is
- * valid UTF-8 and holds no NUL. Pure; the texts belong to the target.
+ * The path is cut at its slashes first and decoded then, so that %2F in a name stays in its
+ * segment. Everything that is decoded is valid UTF-8 and holds no NUL. Pure; the texts belong to
+ * the target.
  */
 #ifndef SERVE_HTTP_TARGET_H
 #define SERVE_HTTP_TARGET_H

@@ -4,9 +4,10 @@
  *     http_tokens_new(given, count, &tokens, &err);
  *     if (http_tokens_look(tokens, secret, &role, name)) ...
  *
- * A secret is never kept, only its digest; all digests are compared to their last byte each time, so that the time that it takes says
- * nothing. Unchanged once it is made; the server exchanges the whole of it. The digest is nettle's, which libmicrohttpd's
- * own libraries have loaded anyway; so is the comparison.
+ * A secret is never kept, only its digest; all digests are compared to their last byte each time,
+ * so that the time that it takes says nothing. Unchanged once it is made; the server exchanges the
+ * whole of it. The digest is nettle's, which libmicrohttpd's own libraries have loaded anyway; so
+ * is the comparison.
  */
 #ifndef SERVE_HTTP_TOKENS_H
 #define SERVE_HTTP_TOKENS_H

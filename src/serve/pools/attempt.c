@@ -1,8 +1,9 @@
 /*
- * What an attempt gets of its task: the executor's payload, and the environment. On the engine's thread.
+ * What an attempt gets of its task: the executor's payload, and the environment. On the engine's
+ * thread.
  *
- * The payload of a process pool's request stays the task's own memory, which the desk keeps until discard(); those of the
- * others are made by their recipes.
+ * The payload of a process pool's request stays the task's own memory, which the desk keeps until
+ * discard(); those of the others are made by their recipes.
  */
 #include "base/error.h"
 #include "base/json.h"

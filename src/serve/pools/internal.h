@@ -1,5 +1,6 @@
 /*
- * Inside serve/pools: the program of a pool, which is what its executor and its attempts are made of.
+ * Inside serve/pools: the program of a pool, which is what its executor and its attempts are made
+ * of.
  */
 #ifndef SERVE_POOLS_INTERNAL_H
 #define SERVE_POOLS_INTERNAL_H

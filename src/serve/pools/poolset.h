@@ -1,6 +1,6 @@
 /*
- * Pools of the engine out of a configuration's: what each is (core and desk options), where its attempts run (an executor),
- * and what an attempt gets of its task (payload, environment).
+ * Pools of the engine out of a configuration's: what each is (core and desk options), where its
+ * attempts run (an executor), and what an attempt gets of its task (payload, environment).
  *
  *     poolset_new(&(struct poolset_options){.config = config, .run_dir = "/run/weir", .api = "unix:/run/weir/weir.sock"},
  *               &pools, &err);
@@ -22,11 +22,11 @@
  *     WEIR_SLOT, WEIR_SLOT_PATH                            number and path of the first slot; and of each, by its name:
  *     WEIR_SLOT_GPU, WEIR_SLOT_PATH_GPU                    in capitals, - and . as _
  *
- * A command without slots has the number of its place in WEIR_SLOT, as `weir run` has it. What no attempt gets is what is
- * weir's own: the variables that tokens come from, and systemd's sockets.
+ * A command without slots has the number of its place in WEIR_SLOT, as `weir run` has it. What no
+ * attempt gets is what is weir's own: the variables that tokens come from, and systemd's sockets.
  *
- * Threads: poolset_new(), _plan(), _replan(), _set_config(), _token_check() any one; the executor's factory, prepare and
- * discard are called on the engine's.
+ * Threads: poolset_new(), _plan(), _replan(), _set_config(), _token_check() any one; the executor's
+ * factory, prepare and discard are called on the engine's.
  */
 #ifndef SERVE_POOLS_POOLSET_H
 #define SERVE_POOLS_POOLSET_H
@@ -70,14 +70,16 @@ WEIR_MUST_CHECK enum weir_status poolset_plan(struct poolset *s, const struct co
 /* Of a plan that did not become a pool. */
 void poolset_forget(struct poolset_plan *plan);
 /*
- * New figures for a pool that is there: plan->core.size and plan->desk are those of `p`, program and executor stay. For what
- * config_diff() calls CONFIG_POOL_CHANGED. The skills in plan->desk are p's: copied by desk_change_pool().
+ * New figures for a pool that is there: plan->core.size and plan->desk are those of `p`, program
+ * and executor stay. For what config_diff() calls CONFIG_POOL_CHANGED. The skills in plan->desk are
+ * p's: copied by desk_change_pool().
  */
 void poolset_replan(struct poolset_plan *plan, const struct config_pool *p);
 
 /*
- * The limit of a pool (desk_set_limit()) whose max_concurrency, or what its follow says, is that: of workers, as many
- * requests as all of them, extra ones included, take at once. The program of a desk pool is its options' ctx.
+ * The limit of a pool (desk_set_limit()) whose max_concurrency, or what its follow says, is that:
+ * of workers, as many requests as all of them, extra ones included, take at once. The program of a
+ * desk pool is its options' ctx.
  */
 size_t poolset_limit(const struct pool_program *program, size_t max_concurrency);
 /* The other way round: the max_concurrency whose limit that is. */
@@ -86,8 +88,9 @@ size_t poolset_max_concurrency(const struct pool_program *program, size_t limit)
 size_t poolset_places(const struct pool_program *program, size_t running);
 
 /*
- * Whose word the limit is: the configuration's, or that of somebody who has set it by hand. What follows something does not while
- * it is set by hand. Once the pool is there, on the engine's thread only.
+ * Whose word the limit is: the configuration's, or that of somebody who has set it by hand. What
+ * follows something does not while it is set by hand. Once the pool is there, on the engine's
+ * thread only.
  */
 /* The configuration (again): its max_concurrency, and whether it has the limit follow something. */
 void poolset_set_configured(struct pool_program *program, const struct config_pool *p);

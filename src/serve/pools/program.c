@@ -1,5 +1,6 @@
 /*
- * The program of a pool, out of its configuration: copies, so that a reload may free what it was made of.
+ * The program of a pool, out of its configuration: copies, so that a reload may free what it was
+ * made of.
  */
 #include "base/error.h"
 #include "base/mem.h"

@@ -1,6 +1,6 @@
 /*
- * The files of web/, as the binary has them. The assembler reads them, from the top of the sources, where make runs. Their
- * tags are made of what is in them when the first of them is asked for.
+ * The files of web/, as the binary has them. The assembler reads them, from the top of the sources,
+ * where make runs. Their tags are made of what is in them when the first of them is asked for.
  */
 #include "serve/web/web.h"
 

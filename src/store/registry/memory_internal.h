@@ -1,10 +1,11 @@
 /*
  * Inside the registry in memory.
  *
- * Two kinds of fields. What is *kept* (a task's state, an edge, how far a line was taken) is changed only behind memory_touch(),
- * which remembers how it was, so that an op that is refused, or a transaction that fails, is taken back. What is
- * *derived* from that (lists of ready tasks, the heap of times, hash chains, counts) is changed in passing, and made anew from what is
- * kept when something was taken back, which is rare.
+ * Two kinds of fields. What is *kept* (a task's state, an edge, how far a line was taken) is
+ * changed only behind memory_touch(), which remembers how it was, so that an op that is refused, or
+ * a transaction that fails, is taken back. What is *derived* from that (lists of ready tasks, the
+ * heap of times, hash chains, counts) is changed in passing, and made anew from what is kept when
+ * something was taken back, which is rare.
  *
  *     memory_registry.c  apply(), readers' and others' way in        memory_undo.c     taking back
  *     memory_table.c     tasks, lines, batches, events by number     memory_move.c     what follows from what; handing over
@@ -12,8 +13,9 @@
  *     memory_hand.c      CANCEL, RETRY, EDIT, DELETE, RESOLVE        memory_keep.c     the other ops
  *     memory_read.c      readers
  *
- * A function that returns a status returns WEIR_E_NOMEM when the transaction has to fail, and any other one when the op is
- * refused, with op->err set; one that returns bool returns false for want of memory.
+ * A function that returns a status returns WEIR_E_NOMEM when the transaction has to fail, and any
+ * other one when the op is refused, with op->err set; one that returns bool returns false for want
+ * of memory.
  */
 #ifndef STORE_REGISTRY_MEMORY_INTERNAL_H
 #define STORE_REGISTRY_MEMORY_INTERNAL_H

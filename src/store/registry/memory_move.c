@@ -1,6 +1,6 @@
 /*
- * What follows from what: a task's next state, its event, and what becomes of those that depend on it; and what the engine is
- * given of it.
+ * What follows from what: a task's next state, its event, and what becomes of those that depend on
+ * it; and what the engine is given of it.
  */
 #include "store/registry/memory_internal.h"
 #include "store/registry/rules.h"

@@ -1,6 +1,6 @@
 /*
- * Readers: each looks at the registry itself, under its lock. A callback gets slices into it; what a call returns by itself is
- * copied into the reader.
+ * Readers: each looks at the registry itself, under its lock. A callback gets slices into it; what
+ * a call returns by itself is copied into the reader.
  */
 #include "store/registry/memory_internal.h"
 #include "store/registry/rules.h"

@@ -1,6 +1,6 @@
 /*
- * apply(): a chain of ops, each done or refused, and at the end all of it kept or taken back. And the small functions of the
- * port.
+ * apply(): a chain of ops, each done or refused, and at the end all of it kept or taken back. And
+ * the small functions of the port.
  */
 #include "store/registry/memory_registry.h"
 

@@ -1,13 +1,14 @@
 /*
- * The registry in memory: plain, for the simulator, for tests, and as the model that other registries are compared with.
+ * The registry in memory: plain, for the simulator, for tests, and as the model that other
+ * registries are compared with.
  *
  *     status = memory_registry_new(&registry, err);
  *     registry->ops->apply(registry, chain, err);
  *     registry->ops->close(registry);
  *
- * It keeps everything that core/ports/registry.h promises but that it outlives its process: what apply() said WEIR_OK to is
- * "durable". Any thread may call anything, one at a time holds the others up. A reader's callback may ask for a line, and
- * must not apply anything.
+ * It keeps everything that core/ports/registry.h promises but that it outlives its process: what
+ * apply() said WEIR_OK to is "durable". Any thread may call anything, one at a time holds the
+ * others up. A reader's callback may ask for a line, and must not apply anything.
  */
 #ifndef STORE_REGISTRY_MEMORY_REGISTRY_H
 #define STORE_REGISTRY_MEMORY_REGISTRY_H

@@ -1,6 +1,6 @@
 /*
- * SUBMIT: all tasks are put in as BLOCKED first, then their dependencies, then each gets the state that follows. What is
- * refused half-way is taken back by apply().
+ * SUBMIT: all tasks are put in as BLOCKED first, then their dependencies, then each gets the state
+ * that follows. What is refused half-way is taken back by apply().
  */
 #include "store/registry/memory_internal.h"
 #include "store/registry/rules.h"

@@ -1,5 +1,6 @@
 /*
- * Tasks, lines and batches by number, tasks and lines also by what they are called, and what is derived from all that.
+ * Tasks, lines and batches by number, tasks and lines also by what they are called, and what is
+ * derived from all that.
  */
 #include "store/registry/memory_internal.h"
 #include "store/registry/rules.h"

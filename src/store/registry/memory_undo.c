@@ -1,6 +1,6 @@
 /*
- * Taking back. A chain of what was done, last first: bytes as they were are put back in the reverse order, and only then is
- * freed what was made since, for it may hold bytes that were touched.
+ * Taking back. A chain of what was done, last first: bytes as they were are put back in the reverse
+ * order, and only then is freed what was made since, for it may hold bytes that were touched.
  */
 #include "store/registry/memory_internal.h"
 

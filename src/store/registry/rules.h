@@ -1,6 +1,6 @@
 /*
- * What every registry says alike: what it refuses of a submission before it looks at its tasks, and the words and details of
- * its events.
+ * What every registry says alike: what it refuses of a submission before it looks at its tasks, and
+ * the words and details of its events.
  *
  *     status = rules_check_submit(&op->submit, &op->err);
  *     rules_detail_failed(&detail, reason, message);      // appends a JSON object

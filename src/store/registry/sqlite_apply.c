@@ -1,8 +1,9 @@
 /*
  * A chain of ops as one transaction.
  *
- * What an op changes in memory (lines, names, what the engine has, counts, numbers given) is put aside or found again by
- * its number, so that a transaction that fails leaves nothing behind, and the same chain may come again.
+ * What an op changes in memory (lines, names, what the engine has, counts, numbers given) is put
+ * aside or found again by its number, so that a transaction that fails leaves nothing behind, and
+ * the same chain may come again.
  */
 #include "base/error.h"
 #include "base/mem.h"

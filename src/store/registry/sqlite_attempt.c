@@ -1,8 +1,9 @@
 /*
  * Attempts: START, END, and what a predecessor left running.
  *
- * An END that has its START with it is the usual one, and the one that has to be cheap: one look at the row, one change of
- * it, its events. Only an attempt that runs while a transaction ends has a row in `runner`, by which a successor finds it.
+ * An END that has its START with it is the usual one, and the one that has to be cheap: one look at
+ * the row, one change of it, its events. Only an attempt that runs while a transaction ends has a
+ * row in `runner`, by which a successor finds it.
  */
 #include "base/error.h"
 #include "store/registry/rules.h"

@@ -1,17 +1,20 @@
 /*
- * CHECK: tasks that can never run. Of those that are blocked, those live whose dependencies all live: from what can still
- * end, along dependencies. What is not reached so is stuck. Only blocked tasks and what they depend on are looked at, and
- * nothing at all if no dependency has changed since the last time.
+ * CHECK: tasks that can never run. Of those that are blocked, those live whose dependencies all
+ * live: from what can still end, along dependencies. What is not reached so is stuck. Only blocked
+ * tasks and what they depend on are looked at, and nothing at all if no dependency has changed
+ * since the last time.
  *
  *      gather (which are blocked) ──► look (at what each depends on) ──► find (which live) ──► mark (and tell)
  *
- * With many of them that takes longer than the writer may be held up: it is done in pieces, one an op, and what is known so far is
- * kept in between. Other ops come between the pieces. Most of what they change is no harm: what lived may not do so any more, which the
- * next check finds, for the graph is not the same; what has ended or left its place is looked at again before it is told.
+ * With many of them that takes longer than the writer may be held up: it is done in pieces, one an
+ * op, and what is known so far is kept in between. Other ops come between the pieces. Most of what
+ * they change is no harm: what lived may not do so any more, which the next check finds, for the
+ * graph is not the same; what has ended or left its place is looked at again before it is told.
  *
- * But what was found dead may come to life: a task is retried or resolved, or one that is blocked fails, and another was to run
- * after its failure. Then what is behind it may live, too, however far, so the check begins anew, and has told only what
- * was so. After some times of that it is done in one piece. With a transaction that fails, the check begins anew as well.
+ * But what was found dead may come to life: a task is retried or resolved, or one that is blocked
+ * fails, and another was to run after its failure. Then what is behind it may live, too, however
+ * far, so the check begins anew, and has told only what was so. After some times of that it is done
+ * in one piece. With a transaction that fails, the check begins anew as well.
  */
 #include "base/error.h"
 #include "base/mem.h"

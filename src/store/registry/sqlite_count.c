@@ -1,8 +1,9 @@
 /*
- * Counts: how many tasks there are of each state, by target (tally) and by batch. A transaction gathers what it changes,
- * and writes each row once, so that nothing ever has to count tasks.
+ * Counts: how many tasks there are of each state, by target (tally) and by batch. A transaction
+ * gathers what it changes, and writes each row once, so that nothing ever has to count tasks.
  *
- * Batches are kept as they are, those that were looked at lately; when a transaction is taken back, all are let go.
+ * Batches are kept as they are, those that were looked at lately; when a transaction is taken back,
+ * all are let go.
  */
 #include "base/error.h"
 #include "base/mem.h"

@@ -1,14 +1,15 @@
 /*
- * The record. Events of one transaction stand together in one row of the table (several when there are many), as bytes:
- * a row, and an entry in an index, for each event would cost more than all that it tells of. So
+ * The record. Events of one transaction stand together in one row of the table (several when there
+ * are many), as bytes: a row, and an entry in an index, for each event would cost more than all
+ * that it tells of. So
  *
  *     event(first, count, at, kinds, body)      numbers first .. first + count - 1; which kinds are among them
  *
- * and a body is, for each event: its kind, a byte of bits that says which fields follow, and these, as varints. Times are
- * the distance from the event before, tasks too.
+ * and a body is, for each event: its kind, a byte of bits that says which fields follow, and these,
+ * as varints. Times are the distance from the event before, tasks too.
  *
- * What happened to one task is found without an index: its row knows its last event, and each event of a task how far
- * back the one before it is. For tasks that are gone, `gone` knows the last.
+ * What happened to one task is found without an index: its row knows its last event, and each event
+ * of a task how far back the one before it is. For tasks that are gone, `gone` knows the last.
  */
 #include "base/error.h"
 #include "store/registry/sqlite_inside.h"

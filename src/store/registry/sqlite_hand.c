@@ -1,6 +1,6 @@
 /*
- * What a person does to tasks: CANCEL, RETRY, EDIT, DELETE, RESOLVE. Each looks before it writes: what is refused has no
- * effect.
+ * What a person does to tasks: CANCEL, RETRY, EDIT, DELETE, RESOLVE. Each looks before it writes:
+ * what is refused has no effect.
  */
 #include "base/error.h"
 #include "base/mem.h"

@@ -16,8 +16,9 @@
  *      sqlite_event     the record         sqlite_read* readers
  *      sqlite_fail      errors
  *
- * Two kinds of failure: what an op cannot do is op->err, and apply() goes on; a status that a function here returns means that the
- * transaction cannot go on, and all of it is taken back: in the file by SQLite, in memory by registry_undo().
+ * Two kinds of failure: what an op cannot do is op->err, and apply() goes on; a status that a
+ * function here returns means that the transaction cannot go on, and all of it is taken back: in
+ * the file by SQLite, in memory by registry_undo().
  */
 #ifndef STORE_REGISTRY_SQLITE_INSIDE_H
 #define STORE_REGISTRY_SQLITE_INSIDE_H

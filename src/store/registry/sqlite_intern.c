@@ -1,8 +1,9 @@
 /*
- * Things that many share, known by their numbers, in the file and in memory: the table in memory, and names. Lines are in
- * sqlite_lines.c.
+ * Things that many share, known by their numbers, in the file and in memory: the table in memory,
+ * and names. Lines are in sqlite_lines.c.
  *
- * The table is found by number from any thread without a lock: it grows by chunks that never move. By key only the writer looks.
+ * The table is found by number from any thread without a lock: it grows by chunks that never move.
+ * By key only the writer looks.
  */
 #include "base/error.h"
 #include "base/mem.h"

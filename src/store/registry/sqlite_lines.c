@@ -1,19 +1,22 @@
 /*
- * Lines, and the targets of the tally that they stand for. Both are kept in memory, and their rows written once by each
- * transaction that changes how many tasks there are.
+ * Lines, and the targets of the tally that they stand for. Both are kept in memory, and their rows
+ * written once by each transaction that changes how many tasks there are.
  *
  *      made by a SUBMIT or an EDIT ──► in use ◄──► empty ──PURGE──► dropped, told ──next PURGE──► let go of ──► free
  *                    └── the op is refused, or the transaction fails ──► taken back ───────────────────┘
  *
- * From `dropped` on nobody finds it by what it is, and its row is gone; by its number it is found until it is let go of, for the
- * engine may still ask. Readers look lines up by number, too, and choose them by number before they look for tasks, within a call, for
- * which they hold r->reading: so nothing is freed, and no number becomes free, while one is in a call. Else a list could show a task of
- * another line, which has come by a number that had passed the filter.
+ * From `dropped` on nobody finds it by what it is, and its row is gone; by its number it is found
+ * until it is let go of, for the engine may still ask. Readers look lines up by number, too, and
+ * choose them by number before they look for tasks, within a call, for which they hold r->reading:
+ * so nothing is freed, and no number becomes free, while one is in a call. Else a list could show a
+ * task of another line, which has come by a number that had passed the filter.
  *
- * The writer does not wait for readers: it tries again with each transaction. That calls which overlap do not keep it out for good, it
- * waits for a moment after many tries; new calls wait behind it then.
+ * The writer does not wait for readers: it tries again with each transaction. That calls which
+ * overlap do not keep it out for good, it waits for a moment after many tries; new calls wait
+ * behind it then.
  *
- * What a transaction has added and dropped is noted in steps, which are taken back in the reverse order when it fails.
+ * What a transaction has added and dropped is noted in steps, which are taken back in the reverse
+ * order when it fails.
  */
 #include "base/error.h"
 #include "base/mem.h"

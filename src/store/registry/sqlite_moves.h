@@ -1,6 +1,7 @@
 /*
- * What follows from what: a task's next state, its event, and what becomes of those that depend on it. For the ops of the SQLite
- * registry. Each function writes the row; a status other than WEIR_OK ends the transaction.
+ * What follows from what: a task's next state, its event, and what becomes of those that depend on
+ * it. For the ops of the SQLite registry. Each function writes the row; a status other than WEIR_OK
+ * ends the transaction.
  */
 #ifndef STORE_REGISTRY_SQLITE_MOVES_H
 #define STORE_REGISTRY_SQLITE_MOVES_H

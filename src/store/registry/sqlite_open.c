@@ -1,10 +1,11 @@
 /*
  * Opening a registry, and refusing what is none.
  *
- * First PATH-lock is locked, for as long as the registry is open: a lock of the system, which a process that dies lets go
- * of; what stands in the file (a process id) is only for messages. Then the header of the file itself is looked at,
- * before SQLite changes anything: what is no registry is left as it is. Then the tables are compared with what they
- * should be, the log of a run that was killed is played back, and what is kept in memory is read: names, lines, numbers.
+ * First PATH-lock is locked, for as long as the registry is open: a lock of the system, which a
+ * process that dies lets go of; what stands in the file (a process id) is only for messages. Then
+ * the header of the file itself is looked at, before SQLite changes anything: what is no registry
+ * is left as it is. Then the tables are compared with what they should be, the log of a run that
+ * was killed is played back, and what is kept in memory is read: names, lines, numbers.
  */
 #include "base/buf.h"
 #include "base/error.h"
@@ -64,8 +65,8 @@ static bool lock_it(int fd)
 }
 
 /*
- * A child that was just being started when its parent was killed has the lock until it runs its program, or has seen that it
- * is to end: that is waited for. One that is alive is not.
+ * A child that was just being started when its parent was killed has the lock until it runs its
+ * program, or has seen that it is to end: that is waited for. One that is alive is not.
  */
 static bool lock_of_the_dead(int fd)
 {

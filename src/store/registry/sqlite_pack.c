@@ -1,7 +1,8 @@
 /*
- * What is packed in a task's row: what it asks for beside its line (opts), and what has come of its attempts (run). Each
- * is a column that is NULL for most of a task's life or all of it. First a set of bits that says which fields follow,
- * then these, as varints; times as their distance from the submit. A field that is not there is 0.
+ * What is packed in a task's row: what it asks for beside its line (opts), and what has come of its
+ * attempts (run). Each is a column that is NULL for most of a task's life or all of it. First a set
+ * of bits that says which fields follow, then these, as varints; times as their distance from the
+ * submit. A field that is not there is 0.
  *
  * Bits and their order are stored: new ones come at the end.
  */

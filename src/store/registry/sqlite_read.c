@@ -1,6 +1,7 @@
 /*
- * Readers: each has a connection of its own, which only reads, and holds no transaction open between two calls: so the log
- * can always be copied back. Lists of tasks are in sqlite_read_tasks.c, the record in sqlite_read_events.c.
+ * Readers: each has a connection of its own, which only reads, and holds no transaction open
+ * between two calls: so the log can always be copied back. Lists of tasks are in
+ * sqlite_read_tasks.c, the record in sqlite_read_events.c.
  */
 #include "store/registry/sqlite_read.h"
 

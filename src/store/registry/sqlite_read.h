@@ -1,5 +1,6 @@
 /*
- * What the files of the readers share: a connection of its own, its statements, and a task's row as a view.
+ * What the files of the readers share: a connection of its own, its statements, and a task's row as
+ * a view.
  */
 #ifndef STORE_REGISTRY_SQLITE_READ_H
 #define STORE_REGISTRY_SQLITE_READ_H
@@ -49,8 +50,9 @@ static inline struct sqlite_reader *reader_self(struct registry_reader *r)
 }
 
 /*
- * Around each call that looks at lines, from before its snapshot is taken until it is let go of: what it finds there stays. Not to be
- * nested: behind a writer that waits, the second would wait for the first.
+ * Around each call that looks at lines, from before its snapshot is taken until it is let go of:
+ * what it finds there stays. Not to be nested: behind a writer that waits, the second would wait
+ * for the first.
  */
 static inline void reader_lock(struct sqlite_reader *rd)
 {

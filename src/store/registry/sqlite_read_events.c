@@ -1,6 +1,6 @@
 /*
- * Reading the record. In the order of numbers: row by row of the table, whose kinds say whether it is worth unpacking. What
- * happened to one task: along its chain, from its last event backwards.
+ * Reading the record. In the order of numbers: row by row of the table, whose kinds say whether it
+ * is worth unpacking. What happened to one task: along its chain, from its last event backwards.
  */
 #include "store/registry/sqlite_read.h"
 

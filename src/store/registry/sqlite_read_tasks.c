@@ -1,11 +1,13 @@
 /*
- * Lists of tasks, page by page in the order of ids: each page starts where the one before ended, so that its cost does
- * not grow with what is before it. Where a filter has an index, that is followed:
+ * Lists of tasks, page by page in the order of ids: each page starts where the one before ended, so
+ * that its cost does not grow with what is before it. Where a filter has an index, that is
+ * followed:
  *
  *     key             the index of keys               batch      ids from its first to its last
  *     stuck           the index of those              states     a list for each state, put together
  *
- * Pools, skills, tenants and sessions are asked of the lines, in memory; then each row's line is one that passes or not.
+ * Pools, skills, tenants and sessions are asked of the lines, in memory; then each row's line is
+ * one that passes or not.
  */
 #include "store/registry/sqlite_read.h"
 
@@ -38,8 +40,9 @@ static enum weir_status run(struct sqlite_reader *rd, enum reader_statement st,
 }
 
 /*
- * Which lines pass. *ret_any false: none. The snapshot is there: what comes behind it is in none of its rows, and a line whose tasks
- * are in it is there. The other way round, a task of a line that came in between would be left out, and a page might end behind it.
+ * Which lines pass. *ret_any false: none. The snapshot is there: what comes behind it is in none of
+ * its rows, and a line whose tasks are in it is there. The other way round, a task of a line that
+ * came in between would be left out, and a page might end behind it.
  */
 static enum weir_status choose_lines(struct sqlite_reader *rd, const struct registry_filter *f,
                                      bool *ret_any, struct weir_error *err)

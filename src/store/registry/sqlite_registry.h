@@ -6,9 +6,9 @@
  *     registry->ops->apply(...)        // one thread
  *     registry->ops->close(registry)
  *
- * A write-ahead log and synchronous=FULL: what apply() has said WEIR_OK to outlives a power cut. One process at a time has
- * it open (PATH-lock is locked for as long, and says whose it is); any number of readers, each on a connection of its
- * own, see what was committed and hold up nobody.
+ * A write-ahead log and synchronous=FULL: what apply() has said WEIR_OK to outlives a power cut.
+ * One process at a time has it open (PATH-lock is locked for as long, and says whose it is); any
+ * number of readers, each on a connection of its own, see what was committed and hold up nobody.
  *
  * docs/registry.md tells what is in the tables.
  */
@@ -38,8 +38,9 @@ struct sqlite_registry_options {
 };
 
 /*
- * Opens the file, or makes it. WEIR_E_BUSY: another process has it, the message says which. WEIR_E_CONFLICT: it is
- * another program's, or of another version. WEIR_E_FORMAT: it is no database, or is damaged.
+ * Opens the file, or makes it. WEIR_E_BUSY: another process has it, the message says which.
+ * WEIR_E_CONFLICT: it is another program's, or of another version. WEIR_E_FORMAT: it is no
+ * database, or is damaged.
  */
 WEIR_MUST_CHECK enum weir_status sqlite_registry_open(const char *path,
                                                       const struct sqlite_registry_options *o,

@@ -1,13 +1,14 @@
 /*
  * Rows of tasks on their way into the file.
  *
- * What a transaction puts in, or changes by an END, is gathered here and written by one statement for all: to begin a
- * statement, and to open its cursors on a table with seven indexes, costs as much as to write a row. The statements take the
- * rows of two virtual tables, `coming` and `changed`, which are nothing but a way from these arrays into SQLite. Whatever
- * else reads or writes tasks has them written first (rows_flush()).
+ * What a transaction puts in, or changes by an END, is gathered here and written by one statement
+ * for all: to begin a statement, and to open its cursors on a table with seven indexes, costs as
+ * much as to write a row. The statements take the rows of two virtual tables, `coming` and
+ * `changed`, which are nothing but a way from these arrays into SQLite. Whatever else reads or
+ * writes tasks has them written first (rows_flush()).
  *
- * Here the rows are remembered, too, that the engine was given and has not ended: START and END find them without a look into
- * the file. When a transaction is taken back, all of it is forgotten.
+ * Here the rows are remembered, too, that the engine was given and has not ended: START and END
+ * find them without a look into the file. When a transaction is taken back, all of it is forgotten.
  */
 #include "base/error.h"
 #include "base/mem.h"

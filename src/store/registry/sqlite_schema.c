@@ -1,9 +1,10 @@
 /*
- * The registry's tables and the statements over them. docs/registry.md tells what is in them; a change here is a change
- * there, and raises SQLITE_REGISTRY_VERSION.
+ * The registry's tables and the statements over them. docs/registry.md tells what is in them; a
+ * change here is a change there, and raises SQLITE_REGISTRY_VERSION.
  *
- * What is written for each task is kept short, for each column costs each time: what a task asks for beside its line, and
- * what has come of its attempts, are packed (sqlite_pack.c); events of a transaction stand together (sqlite_event.c).
+ * What is written for each task is kept short, for each column costs each time: what a task asks
+ * for beside its line, and what has come of its attempts, are packed (sqlite_pack.c); events of a
+ * transaction stand together (sqlite_event.c).
  */
 #include "store/registry/sqlite_inside.h"
 

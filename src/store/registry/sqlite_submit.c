@@ -1,8 +1,9 @@
 /*
- * SUBMIT. First everything is looked at (batches, idempotency keys, dependencies), and the op is refused as a whole or not at all;
- * then rows are written. In the usual case each row is written once, as what it becomes, for its numbers (of its events,
- * its rank) are known before. Where a task fails at once (because of a dependency), which brings others in its train, all are
- * written as blocked, and then moved in their order.
+ * SUBMIT. First everything is looked at (batches, idempotency keys, dependencies), and the op is
+ * refused as a whole or not at all; then rows are written. In the usual case each row is written
+ * once, as what it becomes, for its numbers (of its events, its rank) are known before. Where a
+ * task fails at once (because of a dependency), which brings others in its train, all are written
+ * as blocked, and then moved in their order.
  */
 #include "base/error.h"
 #include "base/mem.h"

@@ -1,5 +1,6 @@
 /*
- * What time brings: WAKE, and what goes after its time: PURGE. Each in small bites, through an index.
+ * What time brings: WAKE, and what goes after its time: PURGE. Each in small bites, through an
+ * index.
  */
 #include "base/error.h"
 #include "store/registry/rules.h"

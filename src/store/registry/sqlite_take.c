@@ -1,7 +1,8 @@
 /*
- * What the engine has of a line. It has every ready task of it up to a rank (`passed`), because these were taken or handed
- * over; whether there may be others behind, `behind` says. So what becomes ready is handed over at once when it is next in
- * its line, and the engine has room for it; else only its line is told, and the engine takes from there when it wants.
+ * What the engine has of a line. It has every ready task of it up to a rank (`passed`), because
+ * these were taken or handed over; whether there may be others behind, `behind` says. So what
+ * becomes ready is handed over at once when it is next in its line, and the engine has room for it;
+ * else only its line is told, and the engine takes from there when it wants.
  */
 #include "base/error.h"
 #include "base/mem.h"

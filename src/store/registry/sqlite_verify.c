@@ -1,5 +1,6 @@
 /*
- * What must hold in the registry, looked at from outside of what makes it so. For tests: it reads everything.
+ * What must hold in the registry, looked at from outside of what makes it so. For tests: it reads
+ * everything.
  */
 #include "base/mem.h"
 #include "store/registry/sqlite_inside.h"

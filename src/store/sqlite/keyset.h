@@ -22,8 +22,9 @@
 #include <stdint.h>
 
 /*
- * Keys in memory before they are written to disk: 8 MiB at 24 bytes and three quarters full, and as much again while
- * they are sorted. Four times as many would make a set of millions a quarter faster, and take 42 MiB more.
+ * Keys in memory before they are written to disk: 8 MiB at 24 bytes and three quarters full, and as
+ * much again while they are sorted. Four times as many would make a set of millions a quarter
+ * faster, and take 42 MiB more.
  */
 #define KEYSET_MEMORY_KEYS ((size_t)1 << 18)
 

@@ -54,8 +54,8 @@ const size_t journal_table_count = sizeof(journal_tables) / sizeof(journal_table
 #define PLACE_VALUES   "(?,?,?,?,?)"
 
 /*
- * Of the statements of many: OR FAIL, for what fails is taken back with the whole transaction, and so SQLite need not
- * be ready to take back a statement alone, which costs a copy of each page.
+ * Of the statements of many: OR FAIL, for what fails is taken back with the whole transaction, and
+ * so SQLite need not be ready to take back a statement alone, which costs a copy of each page.
  */
 const char *const journal_sql[ST_COUNT] = {
     [ST_BEGIN] = "BEGIN IMMEDIATE",

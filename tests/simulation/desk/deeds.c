@@ -1,5 +1,6 @@
 /*
- * What is done in a life: ops of users, and what somebody does to the desk, its pools, its store and its clock. See life.h.
+ * What is done in a life: ops of users, and what somebody does to the desk, its pools, its store
+ * and its clock. See life.h.
  */
 #include "simulation/desk/life_internal.h"
 

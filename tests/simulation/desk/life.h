@@ -1,7 +1,8 @@
 /*
- * One random life of a dispatcher with durable tasks, from a seed: tasks come, are cancelled, changed, retried; pools come,
- * go, are disabled, get other limits; the store fails, the clock is set, the dispatcher is killed and starts again. A witness
- * looks on. When all that was to happen has happened, what is in the way is taken out of it, and all is let run out.
+ * One random life of a dispatcher with durable tasks, from a seed: tasks come, are cancelled,
+ * changed, retried; pools come, go, are disabled, get other limits; the store fails, the clock is
+ * set, the dispatcher is killed and starts again. A witness looks on. When all that was to happen
+ * has happened, what is in the way is taken out of it, and all is let run out.
  *
  *     life_live(&options, &tally, wrong)        // true: every promise held; else `wrong` says which did not
  */

@@ -1,5 +1,6 @@
 /*
- * What the files of a life share, and nobody else: life.c has its pools, its offices and its end, deeds.c what is done in it.
+ * What the files of a life share, and nobody else: life.c has its pools, its offices and its end,
+ * deeds.c what is done in it.
  */
 #ifndef SIMULATION_DESK_LIFE_INTERNAL_H
 #define SIMULATION_DESK_LIFE_INTERNAL_H

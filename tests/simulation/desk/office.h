@@ -1,6 +1,7 @@
 /*
- * The office: a desk in a modelled world, with a modelled clerk between it and a registry. What engine/tasks_ops.c and
- * engine/clerk.c do with threads, this does in virtual time, so that every order in which they could do it can come about:
+ * The office: a desk in a modelled world, with a modelled clerk between it and a registry. What
+ * engine/tasks_ops.c and engine/clerk.c do with threads, this does in virtual time, so that every
+ * order in which they could do it can come about:
  *
  *     office_open(&options, registry, wall_ns, &o);      // finds what a predecessor left, puts it back, starts
  *     office_add_pool(o, ...);
@@ -8,12 +9,13 @@
  *     sim_world_run(o->world, until);
  *     office_close(o);                                   // a crash, if something is under way: see below
  *
- * The clerk gathers ops, folds a START into its END when both are in one group, applies the group after a while, refuses what may be
- * refused and repeats the rest when that fails (memory_registry_fail_next()); what is back goes to the desk by mail, which
- * takes a while, in the order in which engine/tasks_ops.c says it.
+ * The clerk gathers ops, folds a START into its END when both are in one group, applies the group
+ * after a while, refuses what may be refused and repeats the rest when that fails
+ * (memory_registry_fail_next()); what is back goes to the desk by mail, which takes a while, in the
+ * order in which engine/tasks_ops.c says it.
  *
- * Closing forgets all that is not durable, like kill -9: what was written and not told to the desk stays written. The registry is
- * its owner's, and is used again by the next office. One thread.
+ * Closing forgets all that is not durable, like kill -9: what was written and not told to the desk
+ * stays written. The registry is its owner's, and is used again by the next office. One thread.
  */
 #ifndef SIMULATION_DESK_OFFICE_H
 #define SIMULATION_DESK_OFFICE_H

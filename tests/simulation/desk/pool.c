@@ -1,5 +1,6 @@
 /*
- * What works in an office's pools: each attempt is an event, and what comes of it is drawn when it begins. See office.h.
+ * What works in an office's pools: each attempt is an event, and what comes of it is drawn when it
+ * begins. See office.h.
  */
 #include "simulation/desk/office.h"
 

@@ -1,5 +1,6 @@
 /*
- * The witness of an office: keeps books of its own, from what edges see and from the record, and says what went wrong.
+ * The witness of an office: keeps books of its own, from what edges see and from the record, and
+ * says what went wrong.
  *
  *     watch_new(registry)                        // reads the record, as it becomes durable
  *     watch_submitted(w, id, spec)               // each accepted task
@@ -7,12 +8,13 @@
  *     watch_committed(w, now_ns)                 // new events are there
  *     watch_wrong(w)                             // NULL: all is well
  *
- * What it checks, by number as in docs/INVARIANTS.md: I1 (permits against the attempts that really are between start and
- * report), I2 and I5 (one attempt of a task at a time, one end of each, one recorded end), I6 (the order of a task's
- * events), P3 (no limit is passed by a start: places, global, quotas, reserve, slots, sessions), and that nothing starts that
- * must not: in a disabled pool, after its deadline, before its dependencies, after it has ended; and (P1) once somebody was told that
- * it is cancelled, be it before a crash. A hash
- * over all of it says whether two lives were the same (I7).
+ * What it checks, by number as in docs/INVARIANTS.md: I1 (permits against the attempts that really
+ * are between start and report), I2 and I5 (one attempt of a task at a time, one end of each, one
+ * recorded end), I6 (the order of a task's events), P3 (no limit is passed by a start: places,
+ * global, quotas, reserve, slots, sessions), and that nothing starts that must not: in a disabled
+ * pool, after its deadline, before its dependencies, after it has ended; and (P1) once somebody was
+ * told that it is cancelled, be it before a crash. A hash over all of it says whether two lives
+ * were the same (I7).
  */
 #ifndef SIMULATION_DESK_WATCH_H
 #define SIMULATION_DESK_WATCH_H

@@ -1,6 +1,6 @@
 /*
- * What is JSON and what is not, and where the fault is. Texts are checked in memory of exactly their
- * size, so that under the address sanitizer a read beyond the end is seen.
+ * What is JSON and what is not, and where the fault is. Texts are checked in memory of exactly
+ * their size, so that under the address sanitizer a read beyond the end is seen.
  */
 #include "base/json.h"
 #include "base/mem.h"

@@ -1,5 +1,6 @@
 /*
- * The hash map: every node is found while it grows and shrinks, and where there is no memory to grow.
+ * The hash map: every node is found while it grows and shrinks, and where there is no memory to
+ * grow.
  */
 #include "base/map.h"
 #include "base/mem.h"

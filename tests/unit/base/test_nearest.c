@@ -1,5 +1,6 @@
 /*
- * The known name that somebody may have meant: slips, swaps, abbreviations, and what is too far off.
+ * The known name that somebody may have meant: slips, swaps, abbreviations, and what is too far
+ * off.
  */
 #include "base/nearest.h"
 

@@ -1,6 +1,6 @@
 /*
- * What the tests of src/cli share: cmocka with what it needs before it, and argument vectors that may
- * be written to, as a real argv may.
+ * What the tests of src/cli share: cmocka with what it needs before it, and argument vectors that
+ * may be written to, as a real argv may.
  */
 #ifndef CLI_TEST_H
 #define CLI_TEST_H

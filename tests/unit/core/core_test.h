@@ -1,5 +1,6 @@
 /*
- * A bench for the dispatcher: an executor that does only what the test says, and a host that keeps what it is told.
+ * A bench for the dispatcher: an executor that does only what the test says, and a host that keeps
+ * what it is told.
  *
  *     struct bench b;
  *     bench_init(&b, NULL, true);                     // pool options or NULL; whether cancel ends at once

@@ -1,5 +1,6 @@
 /*
- * The dispatcher's bench (core_test.h) with a pool of workers: a real crew, whose edge does what the test lets it.
+ * The dispatcher's bench (core_test.h) with a pool of workers: a real crew, whose edge does what
+ * the test lets it.
  *
  *     struct crew_bench cb;
  *     crew_bench_init(&cb, NULL, NULL);               // crew options, pool options; NULL: two workers

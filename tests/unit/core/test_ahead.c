@@ -1,6 +1,6 @@
 /*
- * Attempts that are handed over ahead (src/core/ahead.c), in virtual time: when, how many, what is counted meanwhile, and
- * that a row that never began is as if nothing had been.
+ * Attempts that are handed over ahead (src/core/ahead.c), in virtual time: when, how many, what is
+ * counted meanwhile, and that a row that never began is as if nothing had been.
  */
 #include "base/rng.h"
 #include "core/dispatcher.h"

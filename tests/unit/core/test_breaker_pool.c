@@ -1,5 +1,6 @@
 /*
- * The breaker of a pool, seen through the dispatcher: what counts, what waits, what fails at once, line by line of design 5.
+ * The breaker of a pool, seen through the dispatcher: what counts, what waits, what fails at once,
+ * line by line of design 5.
  */
 #include "core_test.h"
 

@@ -1,6 +1,7 @@
 /*
- * What a pool does when the service is full, line by line of design 3: the AIMD throttle, the limits of time,
- * Retry-After, rows that are too large, and new rows beside many that were refused (P4).
+ * What a pool does when the service is full, line by line of design 3: the AIMD throttle, the
+ * limits of time, Retry-After, rows that are too large, and new rows beside many that were refused
+ * (P4).
  */
 #include "core_test.h"
 

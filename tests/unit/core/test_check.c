@@ -1,6 +1,6 @@
 /*
- * The check of the invariants notices each of them when it is broken. For this the inside of the dispatcher is
- * disturbed by hand, looked at, and put right again.
+ * The check of the invariants notices each of them when it is broken. For this the inside of the
+ * dispatcher is disturbed by hand, looked at, and put right again.
  */
 #include "core_test.h"
 

@@ -1,8 +1,9 @@
 /*
- * Random lives of two pools of workers, the second the fallback of the first, in virtual time: sessions, retries, breakers,
- * deadlines, workers that die, cannot start, fail their checks or are not given what they should; batches in order and not,
- * stopped and shut down. After each step the dispatcher is asked whether all is sound, and books of the test's own say
- * whether sessions are in order and one at a time, and each row ends once.
+ * Random lives of two pools of workers, the second the fallback of the first, in virtual time:
+ * sessions, retries, breakers, deadlines, workers that die, cannot start, fail their checks or are
+ * not given what they should; batches in order and not, stopped and shut down. After each step the
+ * dispatcher is asked whether all is sound, and books of the test's own say whether sessions are in
+ * order and one at a time, and each row ends once.
  *
  *     WEIR_SEED=4711 WEIR_SEEDS=1 build/tests/unit/core/test_crew_lives
  */

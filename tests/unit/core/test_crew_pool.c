@@ -1,6 +1,7 @@
 /*
- * A pool whose places are workers with a life of their own: nothing starts without a worker, and what becomes of it when
- * the worker cannot take it, dies, or is not there at all. With a real crew, in virtual time.
+ * A pool whose places are workers with a life of their own: nothing starts without a worker, and
+ * what becomes of it when the worker cannot take it, dies, or is not there at all. With a real
+ * crew, in virtual time.
  */
 #include "crew_test.h"
 

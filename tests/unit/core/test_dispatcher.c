@@ -1,6 +1,7 @@
 /*
- * What a pool does with a batch, line by line of design 3: permits and waiting, pacing, fairness, retries, order,
- * results, statistics. Full services are in test_capacity.c, what ends things early in test_stopping.c.
+ * What a pool does with a batch, line by line of design 3: permits and waiting, pacing, fairness,
+ * retries, order, results, statistics. Full services are in test_capacity.c, what ends things early
+ * in test_stopping.c.
  */
 #include "core_test.h"
 

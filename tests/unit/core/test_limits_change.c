@@ -1,5 +1,6 @@
 /*
- * Limits that change while attempts run, of pools and of all, and pools that are taken away. In virtual time.
+ * Limits that change while attempts run, of pools and of all, and pools that are taken away. In
+ * virtual time.
  */
 #include "crew_test.h"
 

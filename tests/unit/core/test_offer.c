@@ -1,6 +1,7 @@
 /*
- * Rows that are offered: each runs at once or is given back as it came, is one attempt whatever its outcome, and has its
- * permit back before anybody is told. In virtual time; of pools with and without workers.
+ * Rows that are offered: each runs at once or is given back as it came, is one attempt whatever its
+ * outcome, and has its permit back before anybody is told. In virtual time; of pools with and
+ * without workers.
  */
 #include "crew_test.h"
 

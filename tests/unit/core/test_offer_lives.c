@@ -1,8 +1,10 @@
 /*
- * Random lives of pools whose rows are offered, in virtual time: executors that end attempts at once or only ask, a pool of
- * workers that die and are slow, refusals, failures, timeouts, ends by hand, needs, limits that change in every way, pools that are
- * held, removed and added, and batches of the common kind in the same pools. After each step the dispatcher is asked whether all
- * is sound, and books of the test's own say that the permits are the attempts that run, with all that these need.
+ * Random lives of pools whose rows are offered, in virtual time: executors that end attempts at
+ * once or only ask, a pool of workers that die and are slow, refusals, failures, timeouts, ends by
+ * hand, needs, limits that change in every way, pools that are held, removed and added, and batches
+ * of the common kind in the same pools. After each step the dispatcher is asked whether all is
+ * sound, and books of the test's own say that the permits are the attempts that run, with all that
+ * these need.
  *
  *     WEIR_SEED=4711 WEIR_SEEDS=1 build/tests/unit/core/test_offer_lives
  *

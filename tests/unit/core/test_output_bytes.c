@@ -1,5 +1,6 @@
 /*
- * I8: outputs that wait in memory are bounded by bytes, not by rows alone, and the bound never stops a batch for good.
+ * I8: outputs that wait in memory are bounded by bytes, not by rows alone, and the bound never
+ * stops a batch for good.
  */
 #include "base/mem.h"
 #include "core/dispatcher.h"

@@ -1,6 +1,7 @@
 /*
- * Permits: taken against every limit at once or not at all, returned once (I1, P3). The burst's place-seconds are compared
- * with a slow sum in steps of a millisecond, and random lives with books that are kept another way.
+ * Permits: taken against every limit at once or not at all, returned once (I1, P3). The burst's
+ * place-seconds are compared with a slow sum in steps of a millisecond, and random lives with books
+ * that are kept another way.
  */
 #include "core/permits.h"
 

@@ -1,6 +1,6 @@
 /*
- * Rows that go in runs (src/core/run.c), in virtual time: when they do, what is counted and said of each of them, and that
- * whatever comes between leaves every row as if there were no runs.
+ * Rows that go in runs (src/core/run.c), in virtual time: when they do, what is counted and said of
+ * each of them, and that whatever comes between leaves every row as if there were no runs.
  */
 #include "base/rng.h"
 #include "core/dispatcher.h"

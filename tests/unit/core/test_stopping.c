@@ -1,6 +1,6 @@
 /*
- * What ends things before their time, line by line of design 3: timeouts, deadlines, callbacks that cannot be ended,
- * stop, abort, shutdown.
+ * What ends things before their time, line by line of design 3: timeouts, deadlines, callbacks that
+ * cannot be ended, stop, abort, shutdown.
  */
 #include "core_test.h"
 

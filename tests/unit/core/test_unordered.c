@@ -1,5 +1,6 @@
 /*
- * Batches that deliver in any order: each result as soon as it stands, and a window that counts rows, not distances.
+ * Batches that deliver in any order: each result as soon as it stands, and a window that counts
+ * rows, not distances.
  */
 #include "core_test.h"
 

@@ -1,8 +1,9 @@
 /*
- * What the tests of the public API share: an engine with one pool, and a counter that threads wait for.
+ * What the tests of the public API share: an engine with one pool, and a counter that threads wait
+ * for.
  *
- * Nothing here sleeps: a latch waits for an event with a deadline, and a callback that is to be "running" waits at a
- * latch until the test opens it.
+ * Nothing here sleeps: a latch waits for an event with a deadline, and a callback that is to be
+ * "running" waits at a latch until the test opens it.
  */
 #ifndef ENGINE_TEST_H
 #define ENGINE_TEST_H

@@ -1,6 +1,7 @@
 /*
- * Batches as their callers see them, with real threads: as many results as rows and in their order, streamed as soon as
- * their turn comes, a window that bounds them, and no batch that sees another's rows (P2, P3, P6).
+ * Batches as their callers see them, with real threads: as many results as rows and in their order,
+ * streamed as soon as their turn comes, a window that bounds them, and no batch that sees another's
+ * rows (P2, P3, P6).
  */
 #include "engine_test.h"
 

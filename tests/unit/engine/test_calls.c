@@ -1,6 +1,7 @@
 /*
- * Calls outside of a batch: each waits for its own answer, takes its turn beside batches, and leaves nothing behind. And
- * what else is asked of a pool from outside: holding it, its breaker, its fallback pool.
+ * Calls outside of a batch: each waits for its own answer, takes its turn beside batches, and
+ * leaves nothing behind. And what else is asked of a pool from outside: holding it, its breaker,
+ * its fallback pool.
  */
 #include "engine/engine.h"
 

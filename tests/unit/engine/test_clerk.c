@@ -1,5 +1,6 @@
 /*
- * The clerk: what is written together, what is tried again, what is refused, and what is kept in the spill file meanwhile.
+ * The clerk: what is written together, what is tried again, what is refused, and what is kept in
+ * the spill file meanwhile.
  */
 #include "engine/clerk.h"
 

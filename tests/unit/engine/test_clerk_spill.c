@@ -1,6 +1,7 @@
 /*
- * The clerk when its store takes nothing: what is refused, what is kept, and what the spill file holds meanwhile. The store is
- * a stand-in, which fails for as long as it is told to, before a registry in memory.
+ * The clerk when its store takes nothing: what is refused, what is kept, and what the spill file
+ * holds meanwhile. The store is a stand-in, which fails for as long as it is told to, before a
+ * registry in memory.
  */
 #include "base/error.h"
 #include "base/mem.h"

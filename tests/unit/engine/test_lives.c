@@ -1,10 +1,11 @@
 /*
- * Any life of a pool with real threads, from a seed: rows of very short work, which go in runs (src/core/run.c), and among
- * them some that fail, are refused, take long, give much back, end their thread, or call the library; several batches of
- * any window; adders and takers at any pace; and now and then a stop, a shutdown or a close in the middle.
+ * Any life of a pool with real threads, from a seed: rows of very short work, which go in runs
+ * (src/core/run.c), and among them some that fail, are refused, take long, give much back, end
+ * their thread, or call the library; several batches of any window; adders and takers at any pace;
+ * and now and then a stop, a shutdown or a close in the middle.
  *
- * What a row does follows from the seed and its number, so what its result must say is known (struct fate), and what the
- * statistics must say is the sum over the results.
+ * What a row does follows from the seed and its number, so what its result must say is known
+ * (struct fate), and what the statistics must say is the sum over the results.
  *
  *     WEIR_SEED=17 WEIR_SEEDS=1 build/tests/unit/engine/test_lives      # one life again
  *

@@ -1,6 +1,6 @@
 /*
- * What a callback may say or do, with real threads, and what its row becomes: refusals, failures, silence, a thread
- * that ends, time that runs out (P1, P4, P7). Every row has its result.
+ * What a callback may say or do, with real threads, and what its row becomes: refusals, failures,
+ * silence, a thread that ends, time that runs out (P1, P4, P7). Every row has its result.
  */
 #include "engine_test.h"
 
@@ -353,8 +353,8 @@ static void stay(void *ctx, const struct weir_row *row, struct weir_answer *answ
 }
 
 /*
- * The row is tried again and has its result, while the first attempt still runs. The permit stays with that attempt: of
- * two places one is left, and so both are never exceeded (P3).
+ * The row is tried again and has its result, while the first attempt still runs. The permit stays
+ * with that attempt: of two places one is left, and so both are never exceeded (P3).
  */
 static void a_callback_over_its_time_keeps_its_place_until_it_returns(void **state)
 {

@@ -1,6 +1,7 @@
 /*
- * The public API as something that is misused: NULLs, options out of their range, calls in the wrong state, no memory.
- * Each gets an error with a message that says what is wrong, and nothing else happens.
+ * The public API as something that is misused: NULLs, options out of their range, calls in the
+ * wrong state, no memory. Each gets an error with a message that says what is wrong, and nothing
+ * else happens.
  */
 #include "engine_test.h"
 

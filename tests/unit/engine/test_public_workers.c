@@ -1,6 +1,6 @@
 /*
- * Pools of workers and of commands through the public API, with real processes: this very program is the worker when its
- * first argument says so.
+ * Pools of workers and of commands through the public API, with real processes: this very program
+ * is the worker when its first argument says so.
  */
 #include "engine_test.h"
 

@@ -1,6 +1,7 @@
 /*
- * Rows of very short work through the library: by the hundred thousand they go in runs (src/core/run.c), and nobody can
- * tell by the results. What a test does only to some rows it does after so many quick ones that runs are under way.
+ * Rows of very short work through the library: by the hundred thousand they go in runs
+ * (src/core/run.c), and nobody can tell by the results. What a test does only to some rows it does
+ * after so many quick ones that runs are under way.
  */
 #include "base/mem.h"
 #include "engine_test.h"

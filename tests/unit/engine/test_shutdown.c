@@ -1,6 +1,7 @@
 /*
- * How it stops (P8): shutdown with and without waiting in the middle of batches, stop and close of one batch, calls
- * afterwards, and that nothing is left behind. Every accepted row has its result, and nothing hangs.
+ * How it stops (P8): shutdown with and without waiting in the middle of batches, stop and close of
+ * one batch, calls afterwards, and that nothing is left behind. Every accepted row has its result,
+ * and nothing hangs.
  */
 #include "engine_test.h"
 

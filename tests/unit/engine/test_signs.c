@@ -1,6 +1,7 @@
 /*
- * What executors say of running attempts, on its way through the engine: it is told on the engine's thread, copied, before
- * the report that came with it; and where nobody wants to know, executors see that and say nothing.
+ * What executors say of running attempts, on its way through the engine: it is told on the engine's
+ * thread, copied, before the report that came with it; and where nobody wants to know, executors
+ * see that and say nothing.
  */
 #include "base/mem.h"
 #include "engine/engine.h"

@@ -1,6 +1,6 @@
 /*
- * The spill file: what is written to it, and that a start takes it in once, wherever the one before was killed. The registry is the one
- * in memory, behind a gate that fails when it is told to.
+ * The spill file: what is written to it, and that a start takes it in once, wherever the one before
+ * was killed. The registry is the one in memory, behind a gate that fails when it is told to.
  */
 #include "engine/spill.h"
 

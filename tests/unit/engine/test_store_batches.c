@@ -1,6 +1,6 @@
 /*
- * The engine with a store behind a batch: a result comes out only after the store has it (I3), in groups; a store that
- * fails ends the batch with its error and hangs nobody (P1, P2, P8).
+ * The engine with a store behind a batch: a result comes out only after the store has it (I3), in
+ * groups; a store that fails ends the batch with its error and hangs nobody (P1, P2, P8).
  */
 #include "engine_test.h"
 

@@ -1,6 +1,6 @@
 /*
- * Durable tasks in an engine with real threads, over the registry in memory: from the submit to the recorded end, on
- * every way out.
+ * Durable tasks in an engine with real threads, over the registry in memory: from the submit to the
+ * recorded end, on every way out.
  */
 #include "base/mem.h"
 #include "core/ports/registry.h"

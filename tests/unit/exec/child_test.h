@@ -1,5 +1,6 @@
 /*
- * What tests with real processes look at: descriptors and children of their own, and whether processes are gone.
+ * What tests with real processes look at: descriptors and children of their own, and whether
+ * processes are gone.
  */
 #ifndef EXEC_CHILD_TEST_H
 #define EXEC_CHILD_TEST_H

@@ -1,6 +1,7 @@
 /*
- * The stage of the command executor's tests: an executor with a host that counts reports, the attempts that it is given,
- * and what each of them is to run. stage_close() sees that nothing is left: no descriptor, no child, no file.
+ * The stage of the command executor's tests: an executor with a host that counts reports, the
+ * attempts that it is given, and what each of them is to run. stage_close() sees that nothing is
+ * left: no descriptor, no child, no file.
  */
 #ifndef COMMAND_TEST_H
 #define COMMAND_TEST_H

@@ -1,6 +1,7 @@
 /*
- * The smallest dispatcher that there can be, for tests of an executor whose places are workers: it queues attempts until the
- * crew has a worker for them, and calls the crew in each turn of the loop, as the real one does.
+ * The smallest dispatcher that there can be, for tests of an executor whose places are workers: it
+ * queues attempts until the crew has a worker for them, and calls the crew in each turn of the
+ * loop, as the real one does.
  *
  *     mini_dispatcher_open(&d, &loop, &host);
  *     process_executor_new(&options, &loop, &d.inner_host, &ex, &err);
@@ -8,8 +9,8 @@
  *     d.base.ops->start(&d.base, attempt); ...
  *     d.base.ops->close(&d.base);
  *
- * So it is an executor in front of another one: what is given to it by start() is reported to `host` once. An attempt that
- * had not begun is queued again and counted.
+ * So it is an executor in front of another one: what is given to it by start() is reported to
+ * `host` once. An attempt that had not begun is queued again and counted.
  */
 #ifndef UNIT_EXEC_MINI_DISPATCHER_H
 #define UNIT_EXEC_MINI_DISPATCHER_H

@@ -1,6 +1,7 @@
 /*
- * What the tests of the process executor share: a world with the executor on a loop, a smallest dispatcher in front of it
- * (mini_dispatcher.h), and this program itself, started again, as its worker (support/worker.h).
+ * What the tests of the process executor share: a world with the executor on a loop, a smallest
+ * dispatcher in front of it (mini_dispatcher.h), and this program itself, started again, as its
+ * worker (support/worker.h).
  *
  *     struct world *w = world_open(2);              // or world_new(), options, world_start()
  *     struct core_attempt *a = put(w, "echo", "[1]");

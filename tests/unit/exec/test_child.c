@@ -1,6 +1,7 @@
 /*
- * Child processes, with real ones: what a program finds when it starts, how its end is told, and that nothing is left
- * behind, whatever happens to whom. Each test counts descriptors and children before and after.
+ * Child processes, with real ones: what a program finds when it starts, how its end is told, and
+ * that nothing is left behind, whatever happens to whom. Each test counts descriptors and children
+ * before and after.
  */
 #include "exec/child/child.h"
 

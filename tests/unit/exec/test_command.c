@@ -1,7 +1,7 @@
 /*
- * The command executor beyond what every executor promises (tests/contract/test_executor.c), with real programs: what
- * they find, what their ends are called, outputs and inputs of any size, and that nothing of them is left. Each test
- * counts descriptors and children before and after.
+ * The command executor beyond what every executor promises (tests/contract/test_executor.c), with
+ * real programs: what they find, what their ends are called, outputs and inputs of any size, and
+ * that nothing of them is left. Each test counts descriptors and children before and after.
  */
 #include "base/mem.h"
 #include "exec/command/capture.h"

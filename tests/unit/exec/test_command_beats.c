@@ -1,6 +1,7 @@
 /*
- * What the command executor makes known of an attempt while it runs: which process it is, and that it is alive; and what
- * goes before its words. With real commands, which wait for the test wherever it has to see something first.
+ * What the command executor makes known of an attempt while it runs: which process it is, and that
+ * it is alive; and what goes before its words. With real commands, which wait for the test wherever
+ * it has to see something first.
  */
 #include "base/mem.h"
 #include "exec/child/child.h"

@@ -1,8 +1,9 @@
 /*
- * Whole lives of commands under the engine, from seeds: rows that go well, fail, meet a full service or hold on; stops and
- * shutdowns in the middle. What is looked at afterwards is what the commands themselves have written: that none ran twice
- * as the same attempt (also none that the engine had handed over ahead and wanted back), that what is told has happened,
- * that results come in order, and that no process or descriptor is left.
+ * Whole lives of commands under the engine, from seeds: rows that go well, fail, meet a full
+ * service or hold on; stops and shutdowns in the middle. What is looked at afterwards is what the
+ * commands themselves have written: that none ran twice as the same attempt (also none that the
+ * engine had handed over ahead and wanted back), that what is told has happened, that results come
+ * in order, and that no process or descriptor is left.
  */
 #include "base/mem.h"
 #include "base/rng.h"

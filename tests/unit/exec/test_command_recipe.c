@@ -1,6 +1,6 @@
 /*
- * What command is made of a task's payload: of the pool's own command line, or of a payload that names one; and what is
- * said of a payload that is wrong.
+ * What command is made of a task's payload: of the pool's own command line, or of a payload that
+ * names one; and what is said of a payload that is wrong.
  */
 #include "base/mem.h"
 #include "exec/command/recipe.h"

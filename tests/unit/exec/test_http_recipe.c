@@ -1,6 +1,6 @@
 /*
- * What request is made of a task's payload: with the pool's URL, or with all that the payload says; and what is said of a
- * payload, or a pool, that is wrong.
+ * What request is made of a task's payload: with the pool's URL, or with all that the payload says;
+ * and what is said of a payload, or a pool, that is wrong.
  */
 #include "base/buf.h"
 #include "base/mem.h"

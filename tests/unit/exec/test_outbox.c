@@ -1,6 +1,6 @@
 /*
- * What waits to be written to a worker and what it has in hand: whatever comes in between, bytes go out once and in order, and
- * each call is found until it is removed.
+ * What waits to be written to a worker and what it has in hand: whatever comes in between, bytes go
+ * out once and in order, and each call is found until it is removed.
  */
 #include "base/mem.h"
 #include "base/rng.h"

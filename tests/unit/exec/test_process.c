@@ -1,7 +1,8 @@
 /*
- * The process executor on a real loop with real processes: this program itself, started again as a worker that misbehaves on
- * command (process_test.h). Each test waits for reports or events, with a deadline, and not for time to pass; and after each
- * there are no more descriptors and no more children than before.
+ * The process executor on a real loop with real processes: this program itself, started again as a
+ * worker that misbehaves on command (process_test.h). Each test waits for reports or events, with a
+ * deadline, and not for time to pass; and after each there are no more descriptors and no more
+ * children than before.
  *
  * run-tests: waits
  */

@@ -1,7 +1,7 @@
 /*
- * What the process executor makes known of an attempt while it runs: which worker's process it is with, and the heartbeats
- * that the worker sends of it; what a request says of its attempt; and what goes before a worker's words. Real workers:
- * this program, started again (process_test.h).
+ * What the process executor makes known of an attempt while it runs: which worker's process it is
+ * with, and the heartbeats that the worker sends of it; what a request says of its attempt; and
+ * what goes before a worker's words. Real workers: this program, started again (process_test.h).
  *
  * run-tests: waits
  */

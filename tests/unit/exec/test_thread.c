@@ -1,6 +1,6 @@
 /*
- * The thread executor beyond what every executor promises (tests/contract/test_executor.c): how many threads, in which
- * order, and what happens when threads end or cannot be started.
+ * The thread executor beyond what every executor promises (tests/contract/test_executor.c): how
+ * many threads, in which order, and what happens when threads end or cannot be started.
  */
 #include "exec/thread/thread.h"
 #include "unit/engine/engine_test.h"

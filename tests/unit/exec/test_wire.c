@@ -1,6 +1,7 @@
 /*
- * The workers' protocol as bytes: what goes out is as the contract says and passes args on untouched, what comes in is read
- * whatever way it is cut up, and what is wrong is named with its first bytes.
+ * The workers' protocol as bytes: what goes out is as the contract says and passes args on
+ * untouched, what comes in is read whatever way it is cut up, and what is wrong is named with its
+ * first bytes.
  */
 #include "base/json.h"
 #include "base/mem.h"

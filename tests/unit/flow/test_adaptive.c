@@ -1,6 +1,6 @@
 /*
- * The adaptive throttle: what each situation makes of it. Properties that hold for any service are in
- * test_adaptive_properties.c.
+ * The adaptive throttle: what each situation makes of it. Properties that hold for any service are
+ * in test_adaptive_properties.c.
  */
 #include "flow_test.h"
 

@@ -1,6 +1,6 @@
 /*
- * What holds of the adaptive throttle whatever the service does: random services, delays, losses and orders of
- * answers from a seed, in virtual time.
+ * What holds of the adaptive throttle whatever the service does: random services, delays, losses
+ * and orders of answers from a seed, in virtual time.
  */
 #include "flow_test.h"
 

@@ -1,5 +1,6 @@
 /*
- * The event log: what a line holds and what it never holds, when it is written, and what happens when it cannot be.
+ * The event log: what a line holds and what it never holds, when it is written, and what happens
+ * when it cannot be.
  */
 #include "observe/eventlog.h"
 

@@ -1,6 +1,6 @@
 /*
- * Rows for the tests of the journal, whose every byte follows from their index: so a test that finds
- * one again, after whatever happened, knows what must be in it.
+ * Rows for the tests of the journal, whose every byte follows from their index: so a test that
+ * finds one again, after whatever happened, knows what must be in it.
  */
 #ifndef TESTS_UNIT_STORE_JOURNAL_KIT_H
 #define TESTS_UNIT_STORE_JOURNAL_KIT_H

@@ -1,6 +1,6 @@
 /*
- * Fingerprints: the values are those of XXH3-128, so that a journal that is written today is understood
- * for ever, and by other tools.
+ * Fingerprints: the values are those of XXH3-128, so that a journal that is written today is
+ * understood for ever, and by other tools.
  */
 #include "base/mem.h"
 #include "store/fingerprint.h"

@@ -1,7 +1,7 @@
 /*
- * A journal through everything that can go wrong beneath it: memory, writes and syncs that fail, each
- * in turn; a full disk; a file cut short or with bytes changed; SIGKILL. What was acknowledged is
- * there afterwards, whole, and what was not is not there in part.
+ * A journal through everything that can go wrong beneath it: memory, writes and syncs that fail,
+ * each in turn; a full disk; a file cut short or with bytes changed; SIGKILL. What was acknowledged
+ * is there afterwards, whole, and what was not is not there in part.
  *
  * run-tests: timeout=600
  * run-tests: waits

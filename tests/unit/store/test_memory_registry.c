@@ -1,6 +1,7 @@
 /*
- * What is special about the registry in memory: it fails when it is told to, forgets what a crash would make forgotten, and takes back
- * whatever a transaction did that has failed. What every registry does, tests/contract/test_registry*.c show.
+ * What is special about the registry in memory: it fails when it is told to, forgets what a crash
+ * would make forgotten, and takes back whatever a transaction did that has failed. What every
+ * registry does, tests/contract/test_registry*.c show.
  */
 #include "store/registry/memory_registry.h"
 

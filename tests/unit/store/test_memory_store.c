@@ -1,6 +1,6 @@
 /*
- * What the memory store has beyond the contract (tests/contract/test_store.c): failures on demand, the
- * list of attempts, and many rows.
+ * What the memory store has beyond the contract (tests/contract/test_store.c): failures on demand,
+ * the list of attempts, and many rows.
  */
 #include "store/memory/memory_store.h"
 

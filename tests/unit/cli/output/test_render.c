@@ -1,6 +1,6 @@
 /*
- * Output lines: the two forms, what is verbatim, what is an error. Every line that is rendered here is
- * also read by Python's json module, a reader that nobody here wrote.
+ * Output lines: the two forms, what is verbatim, what is an error. Every line that is rendered here
+ * is also read by Python's json module, a reader that nobody here wrote.
  */
 #include "unit/cli/cli_test.h"
 

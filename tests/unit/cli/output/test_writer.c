@@ -1,10 +1,10 @@
 /*
- * The writer: each result exactly once, in order, whatever the moment of a crash (P1, P2, I3); a full
- * disk, a closed pipe and a changed file are errors that say what to do (P9).
+ * The writer: each result exactly once, in order, whatever the moment of a crash (P1, P2, I3); a
+ * full disk, a closed pipe and a changed file are errors that say what to do (P9).
  *
  * A crash is made by a store that stops working at its n-th call, before or after doing it, so that
- * every boundary between files and store is met; the next run starts from what is left, with a random
- * part of what was not yet marked lost from the files.
+ * every boundary between files and store is met; the next run starts from what is left, with a
+ * random part of what was not yet marked lost from the files.
  *
  * run-tests: waits
  * run-tests: long

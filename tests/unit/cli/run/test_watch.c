@@ -1,6 +1,6 @@
 /*
- * How far the reading of rows may be ahead of their beginning: the feeder's waiting, against events as the engine tells
- * them.
+ * How far the reading of rows may be ahead of their beginning: the feeder's waiting, against events
+ * as the engine tells them.
  */
 #include "cli/run/run.h"
 

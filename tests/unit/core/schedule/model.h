@@ -1,6 +1,6 @@
 /*
- * The choice once more, slowly, in the words of core/schedule/schedule.h: an array of tasks, looked through from one end to
- * the other. It shares nothing with the schedule but the pools' permits.
+ * The choice once more, slowly, in the words of core/schedule/schedule.h: an array of tasks, looked
+ * through from one end to the other. It shares nothing with the schedule but the pools' permits.
  */
 #ifndef TESTS_SCHEDULE_MODEL_H
 #define TESTS_SCHEDULE_MODEL_H

@@ -1,6 +1,6 @@
 /*
- * Random lives, each of them twice: in the schedule, and in the model that looks through all tasks. They choose the same
- * task and the same pool, every time.
+ * Random lives, each of them twice: in the schedule, and in the model that looks through all tasks.
+ * They choose the same task and the same pool, every time.
  *
  *     WEIR_SEED=4711 WEIR_SEEDS=1 build/tests/unit/core/schedule/test_lives
  */

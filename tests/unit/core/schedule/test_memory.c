@@ -1,6 +1,6 @@
 /*
- * Each allocation fails once, while pools, skills and lines are made and a reserve is changed: what could not be done has
- * changed nothing, and what goes on needs no memory.
+ * Each allocation fails once, while pools, skills and lines are made and a reserve is changed: what
+ * could not be done has changed nothing, and what goes on needs no memory.
  */
 #include "schedule_test.h"
 

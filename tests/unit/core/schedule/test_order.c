@@ -1,5 +1,6 @@
 /*
- * The heap with its keys inside: whatever goes in, moves and leaves, the first is the least, and all are where they think.
+ * The heap with its keys inside: whatever goes in, moves and leaves, the first is the least, and
+ * all are where they think.
  */
 #include "base/mem.h"
 #include "base/rng.h"

@@ -1,6 +1,6 @@
 /*
- * A crew in virtual time with a fake edge: the edge writes down what the crew asked of it, and the test says what
- * happened. After every step the crew is checked.
+ * A crew in virtual time with a fake edge: the edge writes down what the crew asked of it, and the
+ * test says what happened. After every step the crew is checked.
  *
  *     struct stand s;
  *     stand_init(&s, &options);          // crew_options_init(), with what the test sets

@@ -460,8 +460,9 @@ static void plain_task(struct book *b, struct plain *p, int i, bool hold, int64_
 }
 
 /*
- * Uses are not put in order when they are made, so nothing but this shows that the order is right: sessions, of which a part
- * is used far more than the others and some are held, at a bound, swept now and then.
+ * Uses are not put in order when they are made, so nothing but this shows that the order is right:
+ * sessions, of which a part is used far more than the others and some are held, at a bound, swept
+ * now and then.
  */
 static void random_use_ends_the_same_sessions_as_a_plain_array(void **state)
 {

@@ -1,7 +1,8 @@
 /*
- * Random lives of a crew, from seeds: an edge whose processes start slowly or not at all, answer late, twice or never, report
- * errors, hang, die at any moment and do not obey; and a plain dispatcher with sessions. What must hold is checked after
- * every step by books of the test's own, beside crew_check().
+ * Random lives of a crew, from seeds: an edge whose processes start slowly or not at all, answer
+ * late, twice or never, report errors, hang, die at any moment and do not obey; and a plain
+ * dispatcher with sessions. What must hold is checked after every step by books of the test's own,
+ * beside crew_check().
  *
  *     WEIR_SEEDS=10000 build/tests/unit/core/worker/test_crew_lives     how many seeds; 400 by default
  *     WEIR_SEED=4711 WEIR_SEEDS=1 build/tests/unit/core/worker/test_crew_lives    one, again: the same life

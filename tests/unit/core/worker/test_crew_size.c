@@ -1,6 +1,6 @@
 /*
- * A crew's size changes while it works: more workers come, fewer go in order of what they would lose, and what a worker
- * has in hand is never ended for it.
+ * A crew's size changes while it works: more workers come, fewer go in order of what they would
+ * lose, and what a worker has in hand is never ended for it.
  */
 #include "crew_test.h"
 

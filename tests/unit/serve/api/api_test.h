@@ -1,5 +1,6 @@
 /*
- * The API over a Unix socket, on a registry in memory, with a clerk, and pools that are only said to be there.
+ * The API over a Unix socket, on a registry in memory, with a clerk, and pools that are only said
+ * to be there.
  *
  *     struct api_fixture f;
  *     api_open(&f, NULL);

@@ -1,5 +1,6 @@
 /*
- * The rest of the API over HTTP: pools, the dispatcher, runners, events and how they are followed, status, files.
+ * The rest of the API over HTTP: pools, the dispatcher, runners, events and how they are followed,
+ * status, files.
  */
 #include "unit/serve/api/api_test.h"
 

@@ -1,6 +1,6 @@
 /*
- * Events between the registry and those who follow: what has not been published yet, readers that fail, want of memory, and
- * long searches.
+ * Events between the registry and those who follow: what has not been published yet, readers that
+ * fail, want of memory, and long searches.
  */
 #include "base/mem.h"
 #include "serve/api/internal.h"

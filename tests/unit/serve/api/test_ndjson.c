@@ -1,5 +1,6 @@
 /*
- * A stream of lines becomes groups, however its bytes are cut; mistakes are told with their line, and leave what was before.
+ * A stream of lines becomes groups, however its bytes are cut; mistakes are told with their line,
+ * and leave what was before.
  */
 #include "serve/api/ndjson.h"
 

@@ -1,5 +1,6 @@
 /*
- * What the API writes: times, durations, numbers, base64, bytes of tasks, and each object when memory runs out.
+ * What the API writes: times, durations, numbers, base64, bytes of tasks, and each object when
+ * memory runs out.
  */
 #include "serve/api/out.h"
 

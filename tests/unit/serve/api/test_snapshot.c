@@ -1,5 +1,6 @@
 /*
- * Answers that are made once for many: how often, how old, one at a time, and never from before a change.
+ * Answers that are made once for many: how often, how old, one at a time, and never from before a
+ * change.
  */
 #include "base/mem.h"
 #include "serve/api/snapshot.h"

@@ -1,5 +1,6 @@
 /*
- * Tasks out of JSON: each field, each mistake with its place, names of siblings, and memory that runs out at every point.
+ * Tasks out of JSON: each field, each mistake with its place, names of siblings, and memory that
+ * runs out at every point.
  */
 #include "serve/api/task_in.h"
 

@@ -1,5 +1,6 @@
 /*
- * Who may do what: tokens and roles, whose page a request comes from, rates, and limits of heads and connections.
+ * Who may do what: tokens and roles, whose page a request comes from, rates, and limits of heads
+ * and connections.
  */
 #include "http_test.h"
 #include "serve/http/tokens.h"

@@ -1,5 +1,6 @@
 /*
- * Answers that come later, bodies and answers in parts, clients that go away meanwhile, and the end of the server.
+ * Answers that come later, bodies and answers in parts, clients that go away meanwhile, and the end
+ * of the server.
  */
 #include "http_test.h"
 

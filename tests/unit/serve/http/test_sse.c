@@ -621,8 +621,9 @@ static void silence_is_broken_by_a_comment(void **state)
 }
 
 /*
- * Two of three read nothing while 40,000 events go by, a hundred times what the ring holds. The third hears each at once: it
- * is let run dry every hundred events, so that it would hang if anybody waited for the others. Then these read, and miss nothing.
+ * Two of three read nothing while 40,000 events go by, a hundred times what the ring holds. The
+ * third hears each at once: it is let run dry every hundred events, so that it would hang if
+ * anybody waited for the others. Then these read, and miss nothing.
  */
 static void slow_readers_hold_up_nobody_and_cost_nothing(void **state)
 {

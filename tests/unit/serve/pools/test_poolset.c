@@ -1,5 +1,6 @@
 /*
- * Pools out of their configuration: figures, executors that run, and what an attempt gets of its task.
+ * Pools out of their configuration: figures, executors that run, and what an attempt gets of its
+ * task.
  */
 #include "base/mem.h"
 #include "core/worker/crew.h"

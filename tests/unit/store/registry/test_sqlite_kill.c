@@ -1,6 +1,6 @@
 /*
- * The registry's writer is killed in the middle, again and again: nothing that was acknowledged is missing, and nothing is
- * there by half.
+ * The registry's writer is killed in the middle, again and again: nothing that was acknowledged is
+ * missing, and nothing is there by half.
  */
 #include "base/mem.h"
 #include "base/rng.h"

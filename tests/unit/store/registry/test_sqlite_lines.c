@@ -1,5 +1,6 @@
 /*
- * Lines of the registry in a file, beside what all registries promise: who reads is not robbed of them, and what their rows may be.
+ * Lines of the registry in a file, beside what all registries promise: who reads is not robbed of
+ * them, and what their rows may be.
  */
 #include "base/mem.h"
 #include "loop/loop.h"

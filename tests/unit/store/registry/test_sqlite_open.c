@@ -1,6 +1,6 @@
 /*
- * The registry's file: whose it is, who has it, what is refused and how that is said; and what becomes of a transaction that the
- * disk, or somebody else's lock, does not let through.
+ * The registry's file: whose it is, who has it, what is refused and how that is said; and what
+ * becomes of a transaction that the disk, or somebody else's lock, does not let through.
  */
 #include "base/mem.h"
 #include "store/registry/sqlite_registry.h"

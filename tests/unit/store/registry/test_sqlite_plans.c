@@ -1,6 +1,6 @@
 /*
- * With many tasks: no statement of the writer reads all of them, a page of a list costs the same wherever it is, and a
- * start does not count them.
+ * With many tasks: no statement of the writer reads all of them, a page of a list costs the same
+ * wherever it is, and a start does not count them.
  */
 #include "base/mem.h"
 #include "store/registry/sqlite_read.h"

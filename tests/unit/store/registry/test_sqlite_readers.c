@@ -1,6 +1,6 @@
 /*
- * Readers beside the writer, each on a thread of its own: what they see was committed as a whole, and the writer does
- * not wait for them.
+ * Readers beside the writer, each on a thread of its own: what they see was committed as a whole,
+ * and the writer does not wait for them.
  */
 #include "base/mem.h"
 #include "store/registry/sqlite_registry.h"
