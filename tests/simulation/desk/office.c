@@ -422,6 +422,18 @@ static const struct core_observer_ops observer_ops = {.event = on_event};
 
 static const struct weir_error gone = {.status = WEIR_E_SHUTDOWN, .message = "the world has ended"};
 
+/* It is written, but nobody hears of it any more. */
+static void lose(struct registry_op *op)
+{
+    while (op->kind == REGISTRY_TAKE && op->take.ret_tasks) {
+        struct registry_task *r = op->take.ret_tasks;
+
+        op->take.ret_tasks = r->next;
+        mem_free(r);
+    }
+    op->err = gone;
+}
+
 /* Users hear that it failed, the desk's ops are put on a chain. */
 static void drop_chain(struct office *o, struct registry_op *chain, struct registry_op ***tail)
 {
@@ -473,7 +485,7 @@ static void drop_ops(struct office *o)
 
         chain = op->next;
         if (op->err.status == WEIR_OK)
-            op->err = gone;
+            lose(op);
         desk_written(o->desk, op, now);
     }
 }
