@@ -1,8 +1,7 @@
 """Many rows: memory stays flat, the order holds, nothing is lost.
 
 The service is nginx, which answers faster than weir asks. How many rows, by the time there is: WEIR_TEST_ROWS.
-run-tests: parallel
-run-tests: long
+run-tests: alone
 run-tests: timeout=300
 """
 import os
