@@ -134,6 +134,29 @@ void get_task_events(struct http_request *req, void *ctx)
 
 /* ---- following ---- */
 
+static bool keep_seq(void *ctx, const struct registry_event *e)
+{
+    *(uint64_t *)ctx = e->seq;
+    return false;
+}
+
+/*
+ * The last event that a client may know: not what the feeder has published so far, for a list or
+ * the status has told of more; and what is in the store may be read before last_event() says so.
+ */
+static uint64_t newest_event(struct api *a)
+{
+    const struct registry_event_filter filter = {.newest_first = true};
+    uint64_t last = a->backend->ops->last_event(a->backend), stored = 0;
+    struct registry_reader *r;
+
+    if (a->backend->ops->take_reader(a->backend, &r, NULL) == WEIR_OK) {
+        (void)r->ops->events(r, &filter, 0, 1, keep_seq, &stored, NULL);
+        reader_give(a, r);
+    }
+    return stored > last ? stored : last;
+}
+
 void get_events_follow(struct http_request *req, void *ctx)
 {
     struct api *a = ctx;
@@ -149,6 +172,5 @@ void get_events_follow(struct http_request *req, void *ctx)
     }
     filter =
         (struct sse_filter){.task = f.task, .worker = f.worker, .pool = f.pool, .kinds = f.kinds};
-    /* Not what the feeder has published so far: a list or the status has told the client of more. */
-    sse_hub_follow(a->hub, req, &filter, after, a->backend->ops->last_event(a->backend));
+    sse_hub_follow(a->hub, req, &filter, after, newest_event(a));
 }

@@ -73,7 +73,7 @@ static void expect_events(int fd, uint64_t first, uint64_t last)
 static void what_the_client_knows_is_not_told_again(void **state)
 {
     struct api_fixture f;
-    int listed, now, beyond;
+    int listed, now, beyond, early;
 
     (void)state;
     api_open(&f, NULL);
@@ -82,11 +82,16 @@ static void what_the_client_knows_is_not_told_again(void **state)
     listed = follow(&f, "?after=6");
     now = follow(&f, "");
     beyond = follow(&f, "?after=1000");
+    f.untold = 2;
+    early = follow(&f, "?after=10");
+    f.untold = 0;
     tell_all(&f);
     expect(post(&f, "/v1/tasks", "{}"), 201, HAS_NOTHING);
     expect_events(listed, 7, 12);
     expect_events(now, 11, 12);
     expect_events(beyond, 11, 12);
+    expect_events(early, 11, 12);
+    close(early);
     close(listed);
     close(now);
     close(beyond);
