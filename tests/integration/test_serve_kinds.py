@@ -330,10 +330,10 @@ class Workers(KindsCase):
         pool = d.get("/v1/pools/w")
         self.assertEqual((pool["attempts"]["failed"], pool["attempts"]["ok"]), (2, 5))
 
-    def pair(self, w, f="about", **pool):
+    def pair(self, w, f="about", lazy=False, **pool):
         return self.daemon({"max_global_concurrency": 50, "default_pool": "w", "pools": [
             {"name": "w", "kind": "process", "process": bad_worker(*w), "fallback": "f", **pool},
-            {"name": "f", "kind": "process", "process": bad_worker(f)}]})
+            {"name": "f", "kind": "process", "process": bad_worker(f), "lazy": lazy}]})
 
     BREAKER = {"mode": "on", "failures": 2, "open": "1h", "trials": 1, "successes": 1}
 
@@ -352,6 +352,14 @@ class Workers(KindsCase):
         wait_until(lambda: d.task(waits).get("waits_for", {}).get("why") == "pool_closed", 20, "it to wait")
         self.ok(d, "POST", "/v1/pools/f/enable")
         self.assertEqual(d.wait_task(waits, DONE)["ran_in"], "f")
+
+    def test_workers_of_a_fallback_start_for_what_comes_from_another_pool(self):
+        for faults, more in ((["retryable"], {"breaker": self.BREAKER}), (["fail=no"], {"breaker": {"mode": "off"}})):
+            with self.subTest(faults=faults):
+                d = self.pair(faults, lazy=True, **more)
+                self.assertEqual(d.get("/v1/pools/f")["workers"]["total"], 0)
+                for n in d.submit([{"payload": n} for n in range(3)]):
+                    self.assertEqual(d.wait_task(n, DONE)["ran_in"], "f")
 
     def test_a_fallback_has_one_try_at_what_has_failed_for_good(self):
         d = self.pair(["fail=no"], breaker={"mode": "off"})
