@@ -86,6 +86,34 @@ static void what_waits_for_memory_is_not_started_when_it_was_cancelled(void **st
     desk_bench_free(&bench);
 }
 
+static void what_is_handed_over_anew_without_memory_starts_once_and_as_it_is_then(void **state)
+{
+    struct desk_pool *p;
+    struct registry_task *old, *anew;
+    enum permit_block block;
+    uint32_t before, after;
+
+    (void)state;
+    desk_bench_init(&bench, SCHEDULE_FIFO);
+    p = desk_bench_pool(&bench, "p", &(struct bench_pool){.size = 8});
+    before = desk_bench_line(&bench, &(struct registry_line){.pool = SLICE("p")}, 0);
+    after = desk_bench_line(&bench, &(struct registry_line){.pool = SLICE("p"), .priority = 5}, 0);
+    desk_enable_pool(bench.desk, p, false, bench.now);
+    old = desk_bench_task(&bench, before);
+    anew = desk_bench_task(&bench, after);
+    anew->id = old->id; /* 1 */
+    desk_ready(bench.desk, old, bench.now);
+    mem_fail_at(1);
+    desk_ready(bench.desk, anew, bench.now);
+    assert_true(mem_has_failed());
+    mem_fail_at(0);
+    assert_int_equal(desk_why(bench.desk, 1, &block), SCHEDULE_MAY_RUN); /* it is not there */
+    desk_enable_pool(bench.desk, p, true, bench.now);
+    desk_bench_settle(&bench);
+    assert_int_equal(run_all(), 1);
+    desk_bench_free(&bench);
+}
+
 /* So many lines, with so many tasks each, told one after the other. */
 static void tell_lines(uint32_t lines, uint64_t tasks)
 {
@@ -228,6 +256,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(without_memory_no_line_is_forgotten),
         cmocka_unit_test(what_waits_for_memory_is_not_started_when_it_was_cancelled),
+        cmocka_unit_test(what_is_handed_over_anew_without_memory_starts_once_and_as_it_is_then),
         cmocka_unit_test(many_lines_are_asked_for_in_turn),
         cmocka_unit_test(lines_that_come_one_by_one_leave_something_to_the_others),
         cmocka_unit_test(with_more_lines_than_tasks_in_memory_the_order_is_that_of_all),
