@@ -244,9 +244,11 @@ class TestWorkers(RunCase):
 
     def test_a_stop_lets_what_runs_finish(self):
         gate = self.path("gate")
-        process = self.start("--worker", self.program, "-j1", "-q", self.rows({"gate": gate, "log": "begun"}, {"n": 1}))
-        self.assertEqual(process.stderr.readline(), b"worker 1: begun\n")
+        process = self.start("--worker", self.program, "-j1", "--progress", "plain",
+                             self.rows({"gate": gate, "log": "begun"}, {"n": 1}))
+        self.assertIn(b"worker 1: begun\n", iter(process.stderr.readline, b""))
         process.send_signal(signal.SIGINT)
+        self.assertTrue(any(b"stopping:" in line for line in iter(process.stderr.readline, b"")))
         self.write("gate", "")
         done = self.finish(process, 3)
         self.assertEqual(len(done.rows), 1)

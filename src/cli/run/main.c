@@ -165,6 +165,7 @@ static void stop_starting(struct run *r, bool cancel)
     engine_batch_stop(r->batch, cancel);
 }
 
+/* Told once it is so: who reads the note may rely on it, and a terminal that is stopped holds up no stop. */
 static void on_signal(struct run *r)
 {
     uint64_t one;
@@ -172,12 +173,12 @@ static void on_signal(struct run *r)
     while (read(r->signal_fd, &one, sizeof one) == (ssize_t)sizeof one) {
         r->signals++;
         if (r->signals == 1) {
+            stop_starting(r, false);
             run_note(r,
                      "stopping: nothing more is started, what runs finishes; once more cancels it");
-            stop_starting(r, false);
         } else if (r->signals == 2) {
-            run_note(r, "cancelling what runs; once more ends at once");
             stop_starting(r, true);
+            run_note(r, "cancelling what runs; once more ends at once");
         }
     }
 }
