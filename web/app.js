@@ -426,8 +426,9 @@ function showRunners() {
   table("runners", found.slice(0, RUNNERS_SHOWN), (r) => r.id, (r) => [taskLink(r.task, "n"), { text: r.key || "", cls: "text" },
     num(r.attempt), poolLink(r.pool), r.worker ? `worker ${r.worker}` : r.pid ? `process ${r.pid}` : "",
     { text: duration(r.run_s), cls: "n", title: r.started_at },
-    r.progress !== undefined ? { text: `${percent(r.progress)} ${r.text || ""}`, bar: r.progress, cls: "text" }
-      : { text: r.text || "", cls: "text" },
+    r.cancelling ? { text: "is being cancelled", cls: "bad" }
+      : r.progress !== undefined ? { text: `${percent(r.progress)} ${r.text || ""}`, bar: r.progress, cls: "text" }
+        : { text: r.text || "", cls: "text" },
     when(r.heartbeat_at)], words ? "none with that runs" : "nothing runs");
 }
 
@@ -557,7 +558,7 @@ async function askTask(wanted) {
     const plain = ["pool", "skill", "ran_in", "tenant", "session", "batch", "priority", "attempts", "failures", "deaths",
       "max_attempts", "capacity_retries", "idempotency_key"];
     facts("task-facts", [
-      ["state", { text: task.state, cls: { failed: "bad", done: "good" }[task.state] || "" }],
+      ["state", { text: task.cancelling ? `${task.state}, is being cancelled` : task.state, cls: { failed: "bad", done: "good" }[task.state] || "" }],
       ["waits for", task.waits_for && `${task.waits_for.detail || ""} (${task.waits_for.why})`],
       ["outcome", task.outcome], ["reason", task.reason], ["status", task.status], ["message", task.message],
       ...plain.map((name) => [name.replaceAll("_", " "), task[name]]),

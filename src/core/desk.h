@@ -91,6 +91,7 @@ struct desk_attempt {
     struct registry_runner runner;
     double progress;           /* negative: not told */
     const char *progress_text; /* or NULL */
+    bool cancelling; /* somebody has cancelled the task: it is not tried again, however this ends */
 };
 
 struct desk_pool_ops {

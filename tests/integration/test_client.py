@@ -388,12 +388,13 @@ class Batches(Shared):
 
 class Pools(Shared):
     CONFIG = {**CONFIG, "pools": CONFIG["pools"] + [
-        {"name": "work", "kind": "process", "max_concurrency": 1, "process": bad_worker()}]}
+        {"name": "work", "kind": "process", "max_concurrency": 1, "process": bad_worker()},
+        {"name": "patient", "kind": "command", "kill_after": "600s"}]}
 
     def test_list_and_show(self):
         head, *rows = self.weir("pool", "list", status=0).out.splitlines()
         self.assertEqual(head.split()[:6], ["POOL", "KIND", "STATE", "RUNNING", "LIMIT", "USE"])
-        self.assertEqual({row.split()[0] for row in rows}, {"sh", "spare", "work"})
+        self.assertEqual({row.split()[0] for row in rows}, {"sh", "spare", "work", "patient"})
         self.assertEqual([p["name"] for p in self.weir("pool", "list", "--json").rows],
                          [p["name"] for p in self.d.get("/v1/pools")])
         self.assertRegex(self.weir("pool", "show", "sh", status=0).out, r"(?m)^skills +img$")
@@ -467,6 +468,17 @@ class Pools(Shared):
         wait_until(lambda: self.d.task(number).get("reason") == "killed", 30, "the attempt to be lost")
         self.weir("task", "cancel", number, status=0)
         self.refused("runner", "kill", "12", says="weir runner kill: Not Found", status=1)
+
+    def test_an_attempt_that_is_being_cancelled_says_so(self):
+        number = self.submit("--key", "deaf", "--pool", "patient", "--shell", f"trap '' TERM; : >{self.path('deaf')}; "
+                             f"while [ ! -e {self.path('go')} ]; do sleep 0.01; done")
+        wait_until(lambda: os.path.exists(self.path("deaf")), 30, "it to be deaf")
+        self.assertNotIn("cancelling", self.weir("runner", "list", "--json").rows[0])
+        self.weir("task", "cancel", number, status=0)
+        self.assertIs(self.weir("runner", "list", "--json").rows[0]["cancelling"], True)
+        self.assertIn("is being cancelled", self.weir("runner", "list", status=0).out)
+        self.write("go", "")
+        self.d.wait_task(number, "cancelled")
 
 
 class Watching(Shared):

@@ -130,6 +130,18 @@ class TestTop(ServeCase):
         t.wait(f"task {second} is told to end", "running 1/8")
         self.assertEqual(d.task(first)["state"], "running")
 
+    def test_shows_that_an_attempt_is_being_cancelled(self):
+        d = self.daemon({"pools": [{"name": "sh", "kind": "command", "kill_after": "600s"}]})
+        t = self.top(d)
+        task = d.submit({"key": "deaf", "payload": {"argv": ["sh", "-c", f"trap '' TERM; : >{self.path('deaf')}; "
+                                                             f"while [ ! -e {self.path('go')} ]; do sleep 0.01; done"]}})
+        wait_until(lambda: os.path.exists(self.path("deaf")), 30, "it to be deaf")
+        t.wait("deaf", without=("cancelling",))
+        t.keys("c", "y")
+        t.wait(f"task {task} is told to end", "deaf", "cancelling")
+        self.write("go", "")
+        self.assertEqual(d.wait_task(task)["state"], "cancelled")
+
     def test_kills_an_attempt_whose_task_is_tried_again(self):
         d = self.daemon(POOLS)
         (task,) = self.busy(d, 1, backoff={"initial": "0.01s"})

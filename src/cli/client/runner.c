@@ -1,10 +1,21 @@
 /*
  * weir runner: attempts that run.
  */
+#include "base/json.h"
 #include "cli/client/commands.h"
 #include "cli/client/verbs.h"
 #include "cli/client/view.h"
 #include "cli/commands.h"
+
+/* What it says, or that it is being ended. */
+static void put_words(const struct client *c, struct slice runner, struct buf *out)
+{
+    (void)c;
+    if (json_kind(view_member(runner, "cancelling")) == JSON_TRUE)
+        buf_puts(out, "is being cancelled");
+    else
+        view_put_text(out, view_member(runner, "text"));
+}
 
 static const struct view_column columns[] = {
     {{.title = "RUNNER", .right = true}, "id", VIEW_TEXT, NULL},
@@ -17,7 +28,7 @@ static const struct view_column columns[] = {
     {{.title = "RUNS", .right = true}, "run_s", VIEW_SECONDS, NULL},
     {{.title = "HEARTBEAT"}, "heartbeat_at", VIEW_TIME, NULL},
     {{.title = "PROGRESS", .right = true}, "progress", VIEW_SHARE, NULL},
-    {{.title = "TEXT", .stretch = true}, "text", VIEW_TEXT, NULL},
+    {{.title = "TEXT", .stretch = true}, NULL, VIEW_FUNCTION, put_words},
 };
 
 static int list(struct client *c, void *options)

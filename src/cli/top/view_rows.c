@@ -105,10 +105,12 @@ static void put_progress_bar(const struct cell *c, struct buf *out)
 {
     double progress = top_number(c->row->item, "progress", -1);
 
-    if (progress < 0)
-        return;
-    top_put_bar(out, progress, 12, c->ui->utf8);
-    buf_printf(out, " %3.0f%%", floor(fmin(progress, 1) * 100));
+    if (json_kind(top_member(c->row->item, "cancelling")) == JSON_TRUE) {
+        buf_puts(out, "cancelling");
+    } else if (progress >= 0) {
+        top_put_bar(out, progress, 12, c->ui->utf8);
+        buf_printf(out, " %3.0f%%", floor(fmin(progress, 1) * 100));
+    }
 }
 
 static void put_priority(const struct cell *c, struct buf *out)

@@ -615,7 +615,7 @@ static struct attempt *running(struct desk *d, uint64_t task)
 /* It may have just ended by itself, or be ended for another reason: what is cancelled is not tried again. */
 static void cancel(struct attempt *a, const char *why, struct instant now)
 {
-    a->unwanted = true;
+    a->shown.cancelling = true;
     attempt_end(a, WEIR_OUTCOME_CANCELLED, WEIR_REASON_CANCELLED, why, false, now);
 }
 

@@ -108,7 +108,6 @@ struct attempt {
     bool refused;     /* the registry would not have its START: it is not to run */
     bool by_desk;     /* ended from here: */
     bool put_back;    /* ... the task is ready again, and it did not count */
-    bool unwanted; /* somebody has cancelled the task: it is not tried again, however this ends */
     uint64_t task; /* its id, also when t is NULL */
     struct registry_task *anew; /* of `refused`: handed over since */
     bool released;              /* the dispatcher does not refer to `core` any more */

@@ -185,7 +185,7 @@ void judge_attempt(struct attempt *a, struct registry_end *e, duration_ns *ret_w
         e->wait_ns = a->started_wall_ns - a->t->task->rank;
     a->may_go_over = !a->guest && !a->t->task->away && pool_refuge(a->pool, now);
     judge_ended(a, e, ret_wait);
-    if ((a->unwanted || a->refused) &&
+    if ((a->shown.cancelling || a->refused) &&
         (e->next == REGISTRY_READY || e->next == REGISTRY_SCHEDULED)) {
         e->next = REGISTRY_CANCELLED;
         *ret_wait = 0;

@@ -77,6 +77,7 @@ struct api_runner {
     int64_t heartbeat_ns; /* 0: it has sent none */
     double progress;      /* negative: not told */
     const char *text;     /* NULL: not told */
+    bool cancelling;      /* its task was cancelled: it is being ended */
 };
 
 struct api_tenant {

@@ -209,6 +209,8 @@ void out_runner(struct buf *buf, const struct api_runner *r)
         out_number(&o, "progress", r->progress);
     if (r->text)
         out_text_if(&o, "text", slice_of(r->text));
+    if (r->cancelling)
+        out_bool(&o, "cancelling", true);
     out_end(&o);
 }
 

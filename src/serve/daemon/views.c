@@ -313,6 +313,7 @@ static void on_attempt(void *ctx, const struct desk_attempt *a)
         .heartbeat_ns = wall_of(a->beat_at, l->now),
         .progress = a->progress,
         .text = a->progress_text ? text(l->copies, a->progress_text) : NULL,
+        .cancelling = a->cancelling,
     };
     memcpy(to->slots, a->slots, sizeof to->slots);
 }
