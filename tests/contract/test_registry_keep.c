@@ -103,6 +103,34 @@ static void a_batch_ends_with_the_last_of_its_tasks(void **state)
                            "batch.ended {\"batch\":1,\"done\":2,\"failed\":0,\"cancelled\":1}\n"));
 }
 
+/* It was being filled by somebody who went with the dispatcher. */
+static void a_passing_batch_is_ended_at_the_next_start(void **state)
+{
+    struct registrykit *k = *state;
+    uint64_t count;
+
+    for (int i = 0; i < 4; i++)
+        registrykit_do(
+            k, (struct registry_op){.kind = REGISTRY_BATCH_OPEN, .batch_open.passing = i != 1});
+    for (uint64_t batch = 1; batch <= 3; batch++)
+        submit_to(k, batch, 0);
+    registrykit_run(k, 1, REGISTRY_DONE);
+    end_batch(k, 3);
+    registrykit_new_events(k);
+    for (int i = 0; i < 2; i++) {
+        registrykit_reopen(k);
+        k->now += 9;
+        assert_int_equal(k->r->ops->put_back(k->r, k->now, 2, &count, &k->err), WEIR_OK);
+        registrykit_events(
+            k, i == 0 ? "batch.ended {\"batch\":1,\"done\":1,\"failed\":0,\"cancelled\":0}\n"
+                        "batch.ended {\"batch\":4,\"done\":0,\"failed\":0,\"cancelled\":0}\n"
+                      : "");
+    }
+    assert_true(batch_of(k, 1).ended && !batch_of(k, 2).ended && batch_of(k, 3).ended);
+    assert_int_equal(batch_of(k, 4).ended_ns, NOW + 9);
+    submit_to(k, 2, 1); /* the one that somebody else may still fill */
+}
+
 static void a_batch_that_is_ended_empty_has_ended(void **state)
 {
     struct registrykit *k = *state;
@@ -579,6 +607,7 @@ int main(void)
 {
     static const struct registrykit_test tests[] = {
         REGISTRYKIT_TEST(a_batch_ends_with_the_last_of_its_tasks),
+        REGISTRYKIT_TEST(a_passing_batch_is_ended_at_the_next_start),
         REGISTRYKIT_TEST(a_batch_that_is_ended_empty_has_ended),
         REGISTRYKIT_TEST(an_ended_batch_takes_only_what_it_has),
         REGISTRYKIT_TEST(a_batch_is_cancelled_and_retried_as_one),

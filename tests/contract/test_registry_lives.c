@@ -249,6 +249,7 @@ static void make_other(struct life *l, struct order *o)
     case 1:
         o->op.kind = REGISTRY_BATCH_OPEN;
         o->op.batch_open.name = SLICE("batch");
+        o->op.batch_open.passing = below(l, 2);
         break;
     case 2:
         o->op.kind = REGISTRY_BATCH_END;

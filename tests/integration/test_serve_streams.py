@@ -82,6 +82,19 @@ class Streams(ServeCase):
         self.d.restart()
         self.wait_batch(1, "its end", total=2, ended=True)
 
+    def test_when_the_daemon_is_killed_meanwhile_too(self):
+        for number, count in ((1, 0), (2, 3)):
+            up = self.upload("/v1/batches")
+            up.send(lines(count) + '{"payl')
+            self.wait_batch(number, "its tasks", total=count, ended=False)
+            self.d.kill9()
+            self.d.start()
+            self.wait_batch(number, "its end", total=count, ended=True)
+        self.assertEqual(self.d.api("POST", "/v1/batches?open=true")[1]["id"], 3)
+        self.d.kill9()
+        self.d.start()
+        self.wait_batch(3, "the one that is for others", ended=False)
+
     def test_a_batch_that_was_opened_before_stays_open(self):
         batch = self.d.api("POST", "/v1/batches?open=true")[1]["id"]
         up = self.upload(f"/v1/batches/{batch}/tasks")

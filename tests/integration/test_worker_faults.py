@@ -569,7 +569,7 @@ class TestEverythingAtOnce(FaultCase):
         rows = [{"n": i, "s": f"s{rng.randrange(40)}" if rng.random() < 0.5 else None} for i in range(count)]
         run = self.begin(name, "-j", 3, "--overflow", 2, "--recycle-after", 150, "--session", ".s", "--breaker", "off",
                          "--retries", 20, "--timeout", "20s", "--max-dispatch-delay", "20ms", *options,
-                         worker=worker_of("any=15", *words), rows=rows)
+                         worker=worker_of(f"any={100 if VARIANT else 15}", *words), rows=rows)
         killed = set()
         while run.poll() is None and len(killed) < kills:
             found = [pid for pid in run.workers() if pid not in killed]

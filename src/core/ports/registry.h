@@ -505,6 +505,7 @@ struct registry_op {
         struct registry_event tell;
         struct {
             struct slice name;
+            bool passing; /* who fills it goes with the dispatcher: put_back() ends it if nobody has */
             uint64_t ret_id;
         } batch_open;
         struct {
@@ -678,7 +679,7 @@ struct core_registry_ops {
      * has seen them, and their processes have been ended, put_back makes them READY at their old
      * rank, with their attempts recorded as lost (the dispatcher was killed), in one transaction.
      * One that somebody has cancelled is CANCELLED instead; a task that was so lost deaths_max
-     * times is quarantined; 0: never.
+     * times is quarantined; 0: never. Passing batches (batch_open) that are still open are ended.
      */
     enum weir_status (*left_running)(struct core_registry *r, registry_left_fn fn, void *ctx,
                                      struct weir_error *err);

@@ -262,7 +262,8 @@ void post_batches(struct http_request *req, void *ctx)
     if (!c || !read_batch(c) || (c->tasks.count > 0 && !prepare_submit(c)))
         return;
     c->submit = c->op.submit;
-    c->op = (struct registry_op){.kind = REGISTRY_BATCH_OPEN, .batch_open.name = c->name};
+    c->op = (struct registry_op){.kind = REGISTRY_BATCH_OPEN,
+                                 .batch_open = {.name = c->name, .passing = !c->open}};
     c->step = batch_opened;
     call_send(c, reply_batch);
 }

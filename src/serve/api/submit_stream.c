@@ -619,6 +619,7 @@ void begin_batches(struct http_request *req, void *ctx)
         return;
     s->makes_batch = true;
     s->stays_open = open;
-    send_batch_op(s, &(struct registry_op){.kind = REGISTRY_BATCH_OPEN,
-                                           .batch_open.name = slice_of(s->name)});
+    send_batch_op(s, &(struct registry_op){
+                         .kind = REGISTRY_BATCH_OPEN,
+                         .batch_open = {.name = slice_of(s->name), .passing = !s->stays_open}});
 }

@@ -95,7 +95,7 @@ struct memory_batch {
     uint64_t id;
     struct memory_text name;
     int64_t opened_ns, ended_ns;
-    bool ended;
+    bool ended, passing;
     uint64_t *tasks; /* ids, in the order of place, then id; those that are gone are still there */
     size_t task_count, task_cap;
     /* derived */
@@ -302,6 +302,8 @@ enum weir_status memory_op_resolve(struct memory_registry *m, struct registry_op
 enum weir_status memory_op_wake(struct memory_registry *m, struct registry_op *op);
 enum weir_status memory_op_tell(struct memory_registry *m, struct registry_op *op);
 enum weir_status memory_op_batch_open(struct memory_registry *m, struct registry_op *op);
+/* Of those that are to go with who filled them. */
+bool memory_end_passing(struct memory_registry *m);
 enum weir_status memory_op_batch_end(struct memory_registry *m, struct registry_op *op);
 enum weir_status memory_op_check(struct memory_registry *m, struct registry_op *op);
 enum weir_status memory_op_purge(struct memory_registry *m, struct registry_op *op);

@@ -36,9 +36,30 @@ enum weir_status memory_op_batch_open(struct memory_registry *m, struct registry
         return WEIR_E_NOMEM;
     b->id = m->c.batches + 1;
     b->opened_ns = op->at_ns;
+    b->passing = op->batch_open.passing;
     m->batches[m->c.batches++] = b;
     op->batch_open.ret_id = b->id;
     return WEIR_OK;
+}
+
+static bool end_batch(struct memory_registry *m, struct memory_batch *b)
+{
+    if (!memory_touch(m, b, sizeof(*b)))
+        return false;
+    b->ended = true;
+    memory_batch_changed(m, b);
+    return true;
+}
+
+bool memory_end_passing(struct memory_registry *m)
+{
+    for (uint64_t i = 0; i < m->c.batches; i++) {
+        struct memory_batch *b = m->batches[i];
+
+        if (b && b->passing && !b->ended && !end_batch(m, b))
+            return false;
+    }
+    return true;
 }
 
 enum weir_status memory_op_batch_end(struct memory_registry *m, struct registry_op *op)
@@ -47,13 +68,7 @@ enum weir_status memory_op_batch_end(struct memory_registry *m, struct registry_
 
     if (!b)
         return WEIR_E_END;
-    if (b->ended)
-        return WEIR_OK;
-    if (!memory_touch(m, b, sizeof(*b)))
-        return WEIR_E_NOMEM;
-    b->ended = true;
-    memory_batch_changed(m, b);
-    return WEIR_OK;
+    return b->ended || end_batch(m, b) ? WEIR_OK : WEIR_E_NOMEM;
 }
 
 /* ---- deadlocks ---- */

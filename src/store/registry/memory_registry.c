@@ -199,7 +199,8 @@ static enum weir_status memory_put_all_back(struct core_registry *r, int64_t now
     pthread_mutex_lock(&m->lock);
     counts = m->c;
     begin_op(m, &op);
-    if (memory_put_back(m, &op, deaths_max, &count) && memory_end_batches(m, now_ns)) {
+    if (memory_put_back(m, &op, deaths_max, &count) && memory_end_passing(m) &&
+        memory_end_batches(m, now_ns)) {
         memory_commit(m);
         *ret_count = count;
     } else {

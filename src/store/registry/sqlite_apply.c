@@ -79,26 +79,20 @@ static enum weir_status op_batch_open(struct sqlite_registry *r, struct registry
                   REGISTRY_NAME_BYTES_MAX);
         return WEIR_OK;
     }
-    return batch_open(r, op->batch_open.name, op->at_ns, &op->batch_open.ret_id, err);
+    return batch_open(r, op->batch_open.name, op->batch_open.passing, op->at_ns,
+                      &op->batch_open.ret_id, err);
 }
 
 static enum weir_status op_batch_end(struct sqlite_registry *r, struct registry_op *op,
                                      struct weir_error *err)
 {
-    struct batch_entry *b;
-    enum weir_status status = batch_load(r, op->batch_end.batch, &b, err);
+    bool found;
+    enum weir_status status = batch_close(r, op->batch_end.batch, &found, err);
 
-    if (status != WEIR_OK)
-        return status;
-    if (!b) {
+    if (status == WEIR_OK && !found)
         error_set(&op->err, WEIR_E_END, "there is no batch %llu",
                   (unsigned long long)op->batch_end.batch);
-        return WEIR_OK;
-    }
-    if (b->closed)
-        return WEIR_OK;
-    b->closed = true;
-    return batch_touch(r, b, err);
+    return status;
 }
 
 static enum weir_status op_set(struct sqlite_registry *r, struct registry_op *op,

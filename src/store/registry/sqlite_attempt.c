@@ -416,6 +416,22 @@ static enum weir_status put_back_one(struct sqlite_registry *r, uint64_t task, i
     return status;
 }
 
+/* Those who filled them went with the predecessor. */
+static enum weir_status end_passing(struct sqlite_registry *r, struct weir_error *err)
+{
+    sqlite3_stmt *stmt = registry_statement(r, RS_BATCH_PASSING);
+    _cleanup_ids_ struct id_list ids = {0};
+    enum weir_status status;
+    bool found;
+
+    if (!stmt)
+        return registry_fail(r, "ending batches", err);
+    status = id_list_read(r, stmt, 0, &ids, "ending batches", err);
+    for (size_t i = 0; i < ids.count && status == WEIR_OK; i++)
+        status = batch_close(r, ids.ids[i], &found, err);
+    return status;
+}
+
 static enum weir_status put_back_all(struct sqlite_registry *r, int64_t now_ns, uint32_t deaths_max,
                                      uint64_t *ret_count, struct weir_error *err)
 {
@@ -428,6 +444,8 @@ static enum weir_status put_back_all(struct sqlite_registry *r, int64_t now_ns, 
     status = id_list_read(r, stmt, 0, &ids, "putting tasks back", err);
     for (size_t i = 0; i < ids.count && status == WEIR_OK; i++)
         status = put_back_one(r, ids.ids[i], now_ns, deaths_max, err);
+    if (status == WEIR_OK)
+        status = end_passing(r, err);
     if (status == WEIR_OK)
         status = batch_settle(r, now_ns, err);
     *ret_count = ids.count;

@@ -53,7 +53,7 @@ static enum weir_status batch_put(struct sqlite_registry *r, const struct batch_
         return registry_fail(r, "counting", err);
     sqlite3_bind_int64(stmt, 1, (sqlite3_int64)b->id);
     sqlite3_bind_int64(stmt, 2, b->ended_ns);
-    sqlite3_bind_int(stmt, 3, b->closed);
+    sqlite3_bind_int(stmt, 3, b->closed ? BATCH_CLOSED : b->passing ? BATCH_PASSING : BATCH_OPEN);
     sqlite3_bind_int(stmt, 4, b->told);
     sqlite3_bind_int64(stmt, 5, (sqlite3_int64)b->first);
     sqlite3_bind_int64(stmt, 6, (sqlite3_int64)b->last);
@@ -122,8 +122,9 @@ static bool list_add(struct batch_entry ***list, size_t *count, size_t *cap, str
     return true;
 }
 
-enum weir_status batch_touch(struct sqlite_registry *r, struct batch_entry *b,
-                             struct weir_error *err)
+/* It is written with the transaction, and settled with the op. */
+static enum weir_status batch_touch(struct sqlite_registry *r, struct batch_entry *b,
+                                    struct weir_error *err)
 {
     if (b->touched != r->op_number) {
         if (!list_add(&r->touched, &r->touched_count, &r->touched_cap, b))
@@ -147,7 +148,8 @@ static enum weir_status batch_read(struct sqlite_registry *r, sqlite3_stmt *stmt
         return error_nomem(err);
     b->id = id;
     b->ended_ns = sqlite3_column_int64(stmt, 0);
-    b->closed = sqlite3_column_int(stmt, 1);
+    b->closed = sqlite3_column_int(stmt, 1) == BATCH_CLOSED;
+    b->passing = sqlite3_column_int(stmt, 1) == BATCH_PASSING;
     b->told = sqlite3_column_int(stmt, 2);
     b->first = (uint64_t)sqlite3_column_int64(stmt, 3);
     b->last = (uint64_t)sqlite3_column_int64(stmt, 4);
@@ -184,6 +186,21 @@ enum weir_status batch_load(struct sqlite_registry *r, uint64_t id, struct batch
     return status;
 }
 
+enum weir_status batch_close(struct sqlite_registry *r, uint64_t id, bool *ret_found,
+                             struct weir_error *err)
+{
+    struct batch_entry *b;
+    enum weir_status status = batch_load(r, id, &b, err);
+
+    if (status != WEIR_OK)
+        return status;
+    *ret_found = b != NULL;
+    if (!b || b->closed)
+        return WEIR_OK;
+    b->closed = true;
+    return batch_touch(r, b, err);
+}
+
 enum weir_status batch_move(struct sqlite_registry *r, uint64_t batch, int from, int to, int64_t n,
                             struct weir_error *err)
 {
@@ -214,8 +231,8 @@ enum weir_status batch_join(struct sqlite_registry *r, uint64_t batch, uint64_t 
     return WEIR_OK;
 }
 
-enum weir_status batch_open(struct sqlite_registry *r, struct slice name, int64_t at_ns,
-                            uint64_t *ret_id, struct weir_error *err)
+enum weir_status batch_open(struct sqlite_registry *r, struct slice name, bool passing,
+                            int64_t at_ns, uint64_t *ret_id, struct weir_error *err)
 {
     sqlite3_stmt *stmt = registry_statement(r, RS_BATCH_PUT);
 
@@ -225,6 +242,7 @@ enum weir_status batch_open(struct sqlite_registry *r, struct slice name, int64_
     sqlite3_bind_int64(stmt, 1, (sqlite3_int64)*ret_id);
     sqlite3_bind_text(stmt, 2, name.len ? name.data : "", (int)name.len, SQLITE_STATIC);
     sqlite3_bind_int64(stmt, 3, at_ns);
+    sqlite3_bind_int(stmt, 4, passing ? BATCH_PASSING : BATCH_OPEN);
     return registry_run(r, stmt, "opening a batch", err);
 }
 

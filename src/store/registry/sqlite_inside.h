@@ -252,6 +252,7 @@ enum registry_statement {
     RS_BATCH_PUT,
     RS_BATCH_GET,
     RS_BATCH_SET,
+    RS_BATCH_PASSING,
     RS_BATCH_DROP,
     RS_BATCH_TASKS,
     RS_TALLY_PUT,
@@ -285,12 +286,16 @@ extern const char *const registry_sql[RS_COUNT];
 
 /* ---- counts of batches ---- */
 
+/* The column `closed`. */
+enum { BATCH_OPEN, BATCH_CLOSED, BATCH_PASSING };
+
 struct batch_entry {
     uint64_t id;
     int64_t n[REGISTRY_STATES];
     uint64_t first, last; /* of its tasks' ids; other tasks may stand between */
     int64_t ended_ns;
     bool closed;               /* no more tasks come */
+    bool passing;              /* not closed: registry_put_back() does it */
     bool told;                 /* that it has ended */
     uint64_t touched, changed; /* op and transaction in which that was last noted */
 };
@@ -507,10 +512,10 @@ enum weir_status batch_join(struct sqlite_registry *r, uint64_t batch, uint64_t 
 /* NULL in *ret: there is none. */
 enum weir_status batch_load(struct sqlite_registry *r, uint64_t id, struct batch_entry **ret,
                             struct weir_error *err);
-enum weir_status batch_open(struct sqlite_registry *r, struct slice name, int64_t at_ns,
-                            uint64_t *ret_id, struct weir_error *err);
-/* It is written with the transaction, and settled with the op. */
-enum weir_status batch_touch(struct sqlite_registry *r, struct batch_entry *b,
+enum weir_status batch_open(struct sqlite_registry *r, struct slice name, bool passing,
+                            int64_t at_ns, uint64_t *ret_id, struct weir_error *err);
+/* No more tasks come. It may have ended by that, which batch_settle() tells. */
+enum weir_status batch_close(struct sqlite_registry *r, uint64_t id, bool *ret_found,
                              struct weir_error *err);
 /* After an op: tells of the batches that have ended by it. */
 enum weir_status batch_settle(struct sqlite_registry *r, int64_t at_ns, struct weir_error *err);

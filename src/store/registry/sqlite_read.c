@@ -269,7 +269,7 @@ static struct registry_batch read_batch(sqlite3_stmt *stmt)
                                .name = registry_column(stmt, 1),
                                .opened_ns = sqlite3_column_int64(stmt, 2),
                                .ended_ns = sqlite3_column_int64(stmt, 3),
-                               .ended = sqlite3_column_int(stmt, 4)};
+                               .ended = sqlite3_column_int(stmt, 4) == BATCH_CLOSED};
 
     for (int i = 0; i < REGISTRY_STATES; i++) {
         b.states[i] = (uint64_t)sqlite3_column_int64(stmt, 5 + i);

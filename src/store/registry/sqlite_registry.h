@@ -20,7 +20,7 @@
 /* "WeiT", in the header of the file. */
 #define SQLITE_REGISTRY_APPLICATION_ID 0x57656954
 /* Of the tables; another one is refused. */
-#define SQLITE_REGISTRY_VERSION 2
+#define SQLITE_REGISTRY_VERSION 3
 
 enum sqlite_registry_sync {
     SQLITE_REGISTRY_FULL, /* each transaction is on the disk when it is done */

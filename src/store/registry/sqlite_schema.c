@@ -48,6 +48,7 @@ const char *const registry_tables[] = {
     " n1 INTEGER NOT NULL, n2 INTEGER NOT NULL, n3 INTEGER NOT NULL, n4 INTEGER NOT NULL,"
     " n5 INTEGER NOT NULL, n6 INTEGER NOT NULL) STRICT",
     "CREATE INDEX batch_ended ON batch (ended) WHERE told = 1",
+    "CREATE INDEX batch_passing ON batch (id) WHERE closed = 2",
     "CREATE TABLE tally (target TEXT NOT NULL PRIMARY KEY, n0 INTEGER NOT NULL,"
     " n1 INTEGER NOT NULL, n2 INTEGER NOT NULL, n3 INTEGER NOT NULL, n4 INTEGER NOT NULL,"
     " n5 INTEGER NOT NULL, n6 INTEGER NOT NULL) STRICT, WITHOUT ROWID",
@@ -124,12 +125,13 @@ const char *const registry_sql[RS_COUNT] = {
     [RS_RUNNER_DROP] = "DELETE FROM runner WHERE task = ?1",
     [RS_RUNNER_ALL] = "SELECT task, token, attempt, pool, pid, pid_start, worker, slots, started"
                       " FROM runner ORDER BY task",
-    [RS_BATCH_PUT] = "INSERT INTO batch VALUES (?1, ?2, ?3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
+    [RS_BATCH_PUT] = "INSERT INTO batch VALUES (?1, ?2, ?3, 0, ?4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
     [RS_BATCH_GET] =
         "SELECT ended, closed, told, first, last, " TALLY_COLUMNS " FROM batch WHERE id = ?1",
     [RS_BATCH_SET] = "UPDATE batch SET ended = ?2, closed = ?3, told = ?4, first = ?5, last = ?6,"
                      " n0 = ?7, n1 = ?8, n2 = ?9, n3 = ?10, n4 = ?11, n5 = ?12, n6 = ?13"
                      " WHERE id = ?1",
+    [RS_BATCH_PASSING] = "SELECT id FROM batch WHERE closed = 2 ORDER BY id",
     [RS_BATCH_DROP] = "DELETE FROM batch WHERE id = ?1",
     [RS_BATCH_TASKS] = "SELECT id FROM task INDEXED BY task_batch WHERE batch = ?1 AND batch > 0"
                        " ORDER BY id",
