@@ -244,6 +244,27 @@ class Sessions(ChoosingCase):
         sessions = d.get("/v1/pools/w")["sessions"]
         self.assertEqual((sessions["bound"], sessions["hits"], sessions["misses"]), (4, 76, 4))
 
+    def test_their_order_outlasts_a_next_try_and_a_kill(self):
+        """What is behind a task that is tried again waits with it, also where it has another priority."""
+        d = self.daemon({"max_global_concurrency": 50, "pools": [
+            {"name": "a", "kind": "command", "max_concurrency": 8, "backoff": {"initial": "300ms"}}]})
+        log = self.path("log")
+        ids = d.submit([{"payload": {"shell": f"echo {n} >>{log}; mkdir {self.path('tried')}.{n} && exit 1; exit 0"},
+                         "session": "s", "priority": n % 2} for n in range(4)])
+        waits = wait_until(lambda: (t := d.task(ids[0]))["failures"] == 1 and t, 30, "its first failure")
+        self.assertEqual(waits["state"], "ready", waits)
+        self.assertGreater(waits["not_before"], waits["submitted_at"])
+        kinds = [e["kind"] for e in d.get(f"/v1/tasks/{ids[0]}/events")["events"]]
+        self.assertEqual(kinds[4:7], ["runner.failed", "task.retry_scheduled", "task.ready"])
+        wait_until(lambda: d.task(ids[1])["failures"] == 1, 30, "that of the second")
+        d.kill9()
+        d.start()
+        self.assertEqual({d.wait_task(n)["state"] for n in ids}, {"done"})
+        with open(log, encoding="ascii") as f:
+            ran = f.read().split()
+        self.assertEqual(ran, sorted(ran))
+        self.assertEqual(set(ran), {"0", "1", "2", "3"})
+
     def test_of_commands_too(self):
         d = self.daemon({"max_global_concurrency": 50, "pools": [{"name": "a", "kind": "command", "max_concurrency": 8}]})
         lock = self.path("lock")

@@ -260,7 +260,7 @@ static void count(struct desk_pool *p, const struct registry_end *e)
     c->outcomes[e->outcome]++;
     c->done += e->next == REGISTRY_DONE;
     c->failed += e->next == REGISTRY_FAILED;
-    c->retries += e->next == REGISTRY_SCHEDULED && !e->ret_cancelled;
+    c->retries += e->wake_ns != 0 && !e->ret_cancelled;
     c->quarantined += e->quarantined;
     count_time(&c->wait, e->wait_ns);
     count_time(&c->run, e->run_ns);
@@ -309,8 +309,8 @@ static void pass_on(struct attempt *a, duration_ns wait_ns, struct instant now)
     const struct registry_end *e = &a->end_op.end;
 
     if (e->next == REGISTRY_READY) {
-        window_again(a->desk, a->t, a->pool, wait_ns > 0 ? instant_add(now, wait_ns) : INSTANT_NONE,
-                     now);
+        window_again(a->desk, a->t, e->outcome == WEIR_OUTCOME_CAPACITY ? a->pool : NULL,
+                     wait_ns > 0 ? instant_add(now, wait_ns) : INSTANT_NONE, now);
         return;
     }
     a->t->state = DESK_TASK_ENDING;

@@ -108,7 +108,7 @@ struct attempt {
     bool refused;     /* the registry would not have its START: it is not to run */
     bool by_desk;     /* ended from here: */
     bool put_back;    /* ... the task is ready again, and it did not count */
-    uint64_t task; /* its id, also when t is NULL */
+    uint64_t task;    /* its id, also when t is NULL */
     struct registry_task *anew; /* of `refused`: handed over since */
     bool released;              /* the dispatcher does not refer to `core` any more */
     struct registry_op start_op, end_op;
@@ -209,7 +209,7 @@ bool window_is_aside(const struct desk *d, const struct desk_task *t);
 void window_unstash(struct desk *d, const struct desk_hold *h);
 /* The task leaves for good: its end is written. */
 void window_end(struct desk *d, struct desk_task *t);
-/* READY again, in the schedule at its rank; aside until then (NONE: not). */
+/* READY again, in the schedule at its rank; aside until then (NONE: not). p: it was refused there, and counts as such meanwhile; or NULL. */
 void window_again(struct desk *d, struct desk_task *t, struct desk_pool *p, struct instant until,
                   struct instant now);
 void window_aside_until(struct desk *d, struct desk_task *t, struct instant until);

@@ -85,7 +85,8 @@ static void judge_death(struct attempt *a, struct registry_end *e)
     }
 }
 
-static void judge_again(struct attempt *a, struct registry_end *e, duration_ns *ret_wait)
+static void judge_again(struct attempt *a, struct registry_end *e, duration_ns *ret_wait,
+                        struct instant now)
 {
     struct registry_task *r = a->t->task;
     struct core_pool_options o = rules(a);
@@ -116,10 +117,13 @@ static void judge_again(struct attempt *a, struct registry_end *e, duration_ns *
         return;
     }
     *ret_wait = r->last_wait_ns = j.wait_ns;
-    e->next = REGISTRY_SCHEDULED;
+    /* The order of its session stays: it waits here, at its place, and those behind it with it. */
+    e->next = a->shown.line->session.len > 0 ? REGISTRY_READY : REGISTRY_SCHEDULED;
+    e->wake_ns = a->desk->host->wall_ns(a->desk->host, now) + j.wait_ns;
 }
 
-static void judge_ended(struct attempt *a, struct registry_end *e, duration_ns *ret_wait)
+static void judge_ended(struct attempt *a, struct registry_end *e, duration_ns *ret_wait,
+                        struct instant now)
 {
     switch (a->answer.outcome) {
     case WEIR_OUTCOME_OK:
@@ -157,7 +161,7 @@ static void judge_ended(struct attempt *a, struct registry_end *e, duration_ns *
     if (e->counts)
         a->t->task->failures++;
     if (!e->quarantined)
-        judge_again(a, e, ret_wait);
+        judge_again(a, e, ret_wait, now);
 }
 
 void judge_attempt(struct attempt *a, struct registry_end *e, duration_ns *ret_wait,
@@ -184,14 +188,12 @@ void judge_attempt(struct attempt *a, struct registry_end *e, duration_ns *ret_w
     if (a->started_wall_ns > a->t->task->rank)
         e->wait_ns = a->started_wall_ns - a->t->task->rank;
     a->may_go_over = !a->guest && !a->t->task->away && pool_refuge(a->pool, now);
-    judge_ended(a, e, ret_wait);
+    judge_ended(a, e, ret_wait, now);
     if ((a->shown.cancelling || a->refused) &&
         (e->next == REGISTRY_READY || e->next == REGISTRY_SCHEDULED)) {
         e->next = REGISTRY_CANCELLED;
-        *ret_wait = 0;
+        e->wake_ns = *ret_wait = 0;
     }
-    if (e->next == REGISTRY_SCHEDULED)
-        e->wake_ns = a->desk->host->wall_ns(a->desk->host, now) + *ret_wait;
     e->message = slice_of(answer->message);
     if (e->next == REGISTRY_DONE || e->next == REGISTRY_FAILED || e->next == REGISTRY_CANCELLED) {
         e->output = (struct slice){answer->output, answer->output_len};

@@ -8,7 +8,8 @@
  * which they ran low, so none waits for longer than all others take once.
  *
  * A task that cannot go for a reason of its own is set aside: until its wait after a refusal is
- * over, or until the worker that holds its session has room.
+ * over (with a session, that after a failure too), or until the worker that holds its session has
+ * room.
  */
 #include "core/desk/internal.h"
 
@@ -85,7 +86,7 @@ static struct registry_task *free_chain(struct registry_task *chain)
     return NULL;
 }
 
-/* Its wait after a refusal is over, or does not matter any more. */
+/* Its wait is over, or does not matter any more. */
 static void end_wait(struct desk *d, struct desk_task *t)
 {
     heap_remove(&d->waits, &t->wait);
@@ -527,7 +528,8 @@ void window_again(struct desk *d, struct desk_task *t, struct desk_pool *p, stru
     if (!instant_before(now, until))
         return;
     t->refused_by = p;
-    p->refused++;
+    if (p)
+        p->refused++;
     window_aside_until(d, t, until);
 }
 

@@ -356,8 +356,9 @@ struct registry_end {
     bool started;
     struct registry_start start; /* of `started` */
     enum registry_state
-        next;        /* DONE, FAILED, CANCELLED, READY (again, at its old rank) or SCHEDULED */
-    int64_t wake_ns; /* of SCHEDULED: when */
+        next; /* DONE, FAILED, CANCELLED, READY (again, at its old rank) or SCHEDULED */
+    int64_t
+        wake_ns; /* of SCHEDULED: when; of READY: until then it waits for its next try at its place; 0: it does not */
     enum weir_outcome outcome;
     enum weir_reason reason;
     int status;
@@ -505,7 +506,8 @@ struct registry_op {
         struct registry_event tell;
         struct {
             struct slice name;
-            bool passing; /* who fills it goes with the dispatcher: put_back() ends it if nobody has */
+            bool
+                passing; /* who fills it goes with the dispatcher: put_back() ends it if nobody has */
             uint64_t ret_id;
         } batch_open;
         struct {

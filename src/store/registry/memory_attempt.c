@@ -147,7 +147,9 @@ static bool tell_next(struct memory_registry *m, const struct memory_task *t,
     case REGISTRY_CANCELLED:
         return memory_tell(m, t, REGISTRY_TASK_CANCELLED, at_ns, true, life_ns, NULL);
     case REGISTRY_READY:
-        return memory_tell(m, t, REGISTRY_TASK_READY, at_ns, true, 0, NULL);
+        return (e->wake_ns == 0 || memory_tell(m, t, REGISTRY_TASK_RETRY_SCHEDULED, at_ns, true,
+                                               e->wake_ns - at_ns, NULL)) &&
+               memory_tell(m, t, REGISTRY_TASK_READY, at_ns, true, 0, NULL);
     case REGISTRY_SCHEDULED:
         return memory_tell(m, t, REGISTRY_TASK_RETRY_SCHEDULED, at_ns, true, e->wake_ns - at_ns,
                            NULL);
@@ -181,7 +183,7 @@ static bool note(struct memory_registry *m, struct memory_task *t, const struct 
     t->failures += e->counts;
     t->deaths += e->death;
     t->capacity_retries += e->outcome == WEIR_OUTCOME_CAPACITY;
-    if (e->next == REGISTRY_SCHEDULED) {
+    if (!ended && e->wake_ns != 0) {
         t->not_before_ns = e->wake_ns;
         t->last_wait_ns = e->wake_ns > at_ns ? e->wake_ns - at_ns : 0;
     }

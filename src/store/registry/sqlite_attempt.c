@@ -221,6 +221,7 @@ static enum weir_status tell_next(struct sqlite_registry *r, struct task_row *ro
                                   int64_t at_ns, struct weir_error *err)
 {
     int64_t life_ns = at_ns - row->submitted_ns;
+    enum weir_status status = WEIR_OK;
 
     switch (e->next) {
     case REGISTRY_DONE:
@@ -228,7 +229,11 @@ static enum weir_status tell_next(struct sqlite_registry *r, struct task_row *ro
     case REGISTRY_CANCELLED:
         return tell(r, row, a, REGISTRY_TASK_CANCELLED, at_ns, life_ns, NULL, err);
     case REGISTRY_READY:
-        return tell(r, row, a, REGISTRY_TASK_READY, at_ns, 0, NULL, err);
+        if (e->wake_ns != 0)
+            status = tell(r, row, a, REGISTRY_TASK_RETRY_SCHEDULED, at_ns, e->wake_ns - at_ns, NULL,
+                          err);
+        return status == WEIR_OK ? tell(r, row, a, REGISTRY_TASK_READY, at_ns, 0, NULL, err)
+                                 : status;
     case REGISTRY_SCHEDULED:
         return tell(r, row, a, REGISTRY_TASK_RETRY_SCHEDULED, at_ns, e->wake_ns - at_ns, NULL, err);
     default:
@@ -269,7 +274,7 @@ static enum weir_status note(struct sqlite_registry *r, struct task_row *row,
     row->run.failures += e->counts;
     row->run.deaths += e->death;
     row->run.capacity_retries += e->outcome == WEIR_OUTCOME_CAPACITY;
-    if (e->next == REGISTRY_SCHEDULED) {
+    if (!ended && e->wake_ns != 0) {
         row->run.wake_ns = e->wake_ns;
         row->run.last_wait_ns = e->wake_ns > at_ns ? e->wake_ns - at_ns : 0;
     }
