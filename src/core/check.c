@@ -60,6 +60,7 @@ static const char *check_pool(const struct core_pool *p, size_t *running, uint64
         return "I1: permits taken in a pool differ from the attempts that run in it";
     if (busy + idle + p->ahead_count != p->slot_count ||
         p->slot_count < p->options.size + p->ahead_max || p->permits.running > p->permits.granted ||
+        (p->permits.running > 0 && permit_running(&p->permits) > p->permits.granted) ||
         p->permits.limit != p->options.size)
         return "P3: more places than the pool has";
     *running += busy + p->run_permits;

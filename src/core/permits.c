@@ -139,6 +139,15 @@ size_t permit_limit(const struct permit_account *a)
     return __builtin_add_overflow(a->limit, a->burst.places, &sum) ? PERMITS_UNLIMITED : sum;
 }
 
+size_t permit_running(const struct permit_account *a)
+{
+    size_t sum = 0;
+
+    for (; a; a = a->before)
+        sum += a->running;
+    return sum;
+}
+
 /* Places that are taken beyond the limit; negative: that stay free below it. */
 static double over(const struct permit_account *a)
 {
@@ -218,7 +227,7 @@ struct instant permit_settles_at(const struct permit_account *a, struct instant 
 
 bool permit_available(const struct permit_account *a)
 {
-    return a->running < permit_limit(a) && a->all->running < a->all->limit;
+    return permit_running(a) < permit_limit(a) && a->all->running < a->all->limit;
 }
 
 static bool is_low(const struct permit_account *a, const struct permit_need *need)
@@ -267,13 +276,20 @@ static enum permit_block check_slots(const struct permit_need *need)
 
 static enum permit_block check_need(const struct permit_account *a, const struct permit_need *need)
 {
+    uint64_t cpu_milli = 0, memory_mib = 0;
     enum permit_block block;
+    size_t low = 0;
 
-    if (is_low(a, need) && a->running_low >= open_to_low(a))
+    for (const struct permit_account *b = a; b; b = b->before) {
+        low += b->running_low;
+        cpu_milli += b->cpu_milli;
+        memory_mib += b->memory_mib;
+    }
+    if (is_low(a, need) && low >= open_to_low(a))
         return PERMIT_RESERVE;
-    block = check_quota(a->cpu_milli_limit, a->cpu_milli, need->cpu_milli, PERMIT_CPU);
+    block = check_quota(a->cpu_milli_limit, cpu_milli, need->cpu_milli, PERMIT_CPU);
     if (block == PERMIT_FREE)
-        block = check_quota(a->memory_mib_limit, a->memory_mib, need->memory_mib, PERMIT_MEMORY);
+        block = check_quota(a->memory_mib_limit, memory_mib, need->memory_mib, PERMIT_MEMORY);
     if (block == PERMIT_FREE)
         block = check_slots(need);
     return block;
@@ -283,7 +299,7 @@ enum permit_block permit_check(const struct permit_account *a, const struct perm
 {
     if (a->all->running >= a->all->limit)
         return PERMIT_GLOBAL;
-    if (a->running >= permit_limit(a))
+    if (permit_running(a) >= permit_limit(a))
         return PERMIT_POOL;
     return need ? check_need(a, need) : PERMIT_FREE;
 }
@@ -373,7 +389,7 @@ size_t permit_take_many(struct permit_account *a, size_t most)
 
     if (!permit_available(a))
         return 0;
-    room = limit - a->running;
+    room = limit - permit_running(a);
     if (room > a->all->limit - a->all->running)
         room = a->all->limit - a->all->running;
     if (room > most)

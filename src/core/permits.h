@@ -13,7 +13,8 @@
  *     permit_return(&permit);        // on every way out; a second time is a defect (asserted)
  *
  * Limits may be changed at any time. One that is lowered below what runs lets that finish, and
- * starts nothing until there is room again. Pure.
+ * starts nothing until there is room again. A pool that takes the place of another one follows it
+ * (`before`): together they have the limits of the new one. Pure.
  */
 #ifndef CORE_PERMITS_H
 #define CORE_PERMITS_H
@@ -79,6 +80,8 @@ struct permit_burst {
 /* One pool's share; `all` is where it counts too. */
 struct permit_account {
     struct permits *all;
+    struct permit_account *
+        before; /* of the pool that this one follows: what still runs there counts against the limits here; NULL: none */
     size_t limit;                               /* as it was set; see permit_limit() */
     uint64_t cpu_milli_limit, memory_mib_limit; /* quotas; 0: none */
     struct permit_reserve reserve;
@@ -148,6 +151,8 @@ static inline void permit_settle(struct permit_account *a, struct instant now)
 struct instant permit_settles_at(const struct permit_account *a, struct instant now);
 /* The limit in force: limit, with what the burst adds or takes. */
 size_t permit_limit(const struct permit_account *a);
+/* What runs here and in those before it. */
+size_t permit_running(const struct permit_account *a);
 
 /* Whether a plain one (no need beside a place) could be taken by a task of the highest priority. */
 bool permit_available(const struct permit_account *a);

@@ -70,6 +70,51 @@ class Reload(ServeCase):
         d.restart()
         self.assertEqual(self.reload(d, wanted), (200, {"changed": []}))
 
+    def test_limits_hold_over_a_pool_that_is_replaced_and_one_that_goes_and_comes_back(self):
+        def config(n, **more):
+            return {"max_global_concurrency": 50, "pools": [pool("a", env={"N": str(n)}, **more), pool("other")]}
+        gates = [self.path(f"gate{i}") for i in range(12)]
+        for gate in gates:
+            os.mkfifo(gate)
+        d = self.daemon(config(0, max_concurrency=3))
+        ids = d.submit([{"pool": "a", "payload": {"shell": f"read x <{gate}; echo $N"}}
+                        for gate in gates])
+
+        def running():
+            own = d.get("/v1/pools/a")
+            self.assertLessEqual(own["running"], own["limit"])
+            return {r["task"] for r in d.get("/v1/runners")}
+
+        def release(count):
+            """Some end, and as many others begin."""
+            before = running()
+            for task in sorted(before)[:count]:
+                with open(gates[ids.index(task)], "w", encoding="ascii") as f:
+                    f.write("\n")
+            wait_until(lambda: len(running()) == 3 and not sorted(before)[:count][0] in running(), 20, "the next ones")
+            return running()
+
+        wait_until(lambda: len(running()) == 3, 20, "the first ones")
+        first = running()
+        for n in (1, 2):
+            self.assertEqual(self.reload(d, config(n, max_concurrency=3))[0], 200)
+            self.assertEqual(running(), first)
+        self.assertEqual(len(release(1) & first), 2)
+        self.reload(d, {"max_global_concurrency": 50, "pools": [pool("other")]})
+        self.reload(d, config(3, max_concurrency=3))
+        before = running()
+        self.assertEqual(len(before), 3)
+        self.assertEqual(len(release(2) & before), 1)
+        seen = set()
+        while (left := running()):
+            seen |= left
+            for task in left:
+                with open(gates[ids.index(task)], "w", encoding="ascii") as f:
+                    f.write("\n")
+            wait_until(lambda: not running() & left, 20, "them to end")
+        self.assertEqual({d.wait_task(t)["state"] for t in ids}, {"done"})
+        self.assertEqual({d.task(t)["output"] for t in ids}, {0, 2, 3})
+
     def test_a_default_pool_that_cannot_be_made_leaves_the_one_that_was(self):
         d = self.daemon({"default_pool": "a", "pools": [pool("a"), pool("b")]})
         wanted = {"default_pool": "c", "pools": [pool("a"), pool("b"), pool("c")]}

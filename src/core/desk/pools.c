@@ -218,6 +218,30 @@ static void close_batch(struct desk_pool *p, struct instant now)
     p->batch = NULL;
 }
 
+/* The last one of its name that still has something running: together they have the limits of the new one. */
+static void follow_predecessor(struct desk_pool *p)
+{
+    list_foreach (node, &p->desk->pools) {
+        struct desk_pool *old = list_entry(node, struct desk_pool, link);
+
+        if (old->core && strcmp(old->name, p->name) == 0)
+            core_pool_permits(p->core)->before = core_pool_permits(old->core);
+    }
+}
+
+/* Nothing of it runs any more. */
+static void stop_leading(struct desk_pool *p)
+{
+    const struct permit_account *own = core_pool_permits(p->core);
+
+    list_foreach (node, &p->desk->pools) {
+        struct desk_pool *other = list_entry(node, struct desk_pool, link);
+
+        if (other->core && core_pool_permits(other->core)->before == own)
+            core_pool_permits(other->core)->before = own->before;
+    }
+}
+
 enum weir_status desk_add_pool(struct desk *d, struct core_pool *pool,
                                const struct desk_pool_options *o, struct instant now,
                                struct desk_pool **ret, struct weir_error *err)
@@ -247,6 +271,7 @@ enum weir_status desk_add_pool(struct desk *d, struct core_pool *pool,
     }
     old = desk_find_pool(d, p->name);
     p->is_default = old && old->is_default;
+    follow_predecessor(p);
     list_push_back(&d->pools, &p->link); /* before the old one goes, whose heir it is */
     p->place = schedule_add_pool(d->schedule, p->name, core_pool_permits(pool), p->options.skills,
                                  p->options.skill_count, p);
@@ -432,6 +457,7 @@ static void leave(struct desk_pool *p, struct instant now)
 
     if (p->batch) {
         bequeath(p);
+        stop_leading(p);
         window_leave_pool(p, now);
         schedule_remove_pool(d->schedule, p->place);
         p->place = NULL;
@@ -546,6 +572,12 @@ void pool_barred(struct desk_pool *p, struct instant until)
 
 void pool_has_room(struct desk_pool *p)
 {
+    struct desk_pool *heir = p->leaving ? desk_find_pool(p->desk, p->name) : NULL;
+
+    if (heir) {
+        schedule_pool_changed(p->desk->schedule, heir->place);
+        pool_has_room(heir);
+    }
     p->open_at = INSTANT_NONE;
     if (p->bars)
         p->desk->unbar_at = INSTANT_NONE;

@@ -257,8 +257,8 @@ bool pool_takes(const struct schedule_pool *p, const struct permit_need *need,
 
 bool pool_is_less_used(const struct schedule_pool *a, const struct schedule_pool *b)
 {
-    unsigned __int128 x = (unsigned __int128)a->account->running * permit_limit(b->account);
-    unsigned __int128 y = (unsigned __int128)b->account->running * permit_limit(a->account);
+    unsigned __int128 x = (unsigned __int128)permit_running(a->account) * permit_limit(b->account);
+    unsigned __int128 y = (unsigned __int128)permit_running(b->account) * permit_limit(a->account);
 
     return x < y;
 }

@@ -438,6 +438,10 @@ static void do_pool(struct life *l)
     if (p->there) {
         if (!one_in(l, 3))
             return;
+        if (one_in(l, 2)) { /* as a reload does: the new one, then the old one goes */
+            life_replace_pool(l, p);
+            return;
+        }
         p->there = false;
         p->watch->leaving = true;
         desk_remove_pool(l->office->desk, p->watch->desk, office_now(l->office));

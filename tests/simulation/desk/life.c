@@ -282,6 +282,17 @@ void life_add_pool(struct life *l, struct life_pool *p)
     p->there = true;
 }
 
+void life_replace_pool(struct life *l, struct life_pool *p)
+{
+    struct watch_pool *before = p->watch;
+
+    if (l->watch->pool_count == WATCH_POOLS)
+        return;
+    before->leaving = true;
+    p->there = false;
+    life_add_pool(l, p);
+}
+
 /* ---- offices, one after the other ---- */
 
 static void walk(struct sim_world *w, struct sim_event *ev);

@@ -62,6 +62,8 @@ int64_t life_wall(const struct life *l);
 void life_draw_limits(struct life *l, struct life_pool *p);
 void life_draw_pool(struct life *l, size_t i);
 void life_add_pool(struct life *l, struct life_pool *p);
+/* As a reload does. */
+void life_replace_pool(struct life *l, struct life_pool *p);
 void life_set_slots(struct life *l, size_t kind, uint32_t count);
 
 /* deeds.c */

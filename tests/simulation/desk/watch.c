@@ -236,6 +236,17 @@ static size_t low_most(const struct watch_pool *p)
     return most == 0 && p->reserve.share < 1 ? 1 : most;
 }
 
+/* Together with those whose place it has taken, and in which something runs still. */
+static size_t running_by_name(const struct watch *w, const struct watch_pool *p)
+{
+    size_t sum = 0;
+
+    for (size_t i = 0; i < w->pool_count; i++)
+        if (strcmp(w->pools[i].name, p->name) == 0)
+            sum += w->pools[i].running;
+    return sum;
+}
+
 static void check_limits(struct watch *w, const struct watch_pool *p, const struct watch_run *r)
 {
     uint64_t cpu = r->cpu_milli, memory = r->memory_mib;
@@ -248,13 +259,13 @@ static void check_limits(struct watch *w, const struct watch_pool *p, const stru
             continue;
         if (r->session[0] && !o->asked && strcmp(o->session, r->session) == 0)
             watch_fail(w, "P3: two attempts of a session at a time", r->task);
-        if (o->pool != p)
+        if (strcmp(o->pool->name, p->name) != 0)
             continue;
         cpu += o->cpu_milli;
         memory += o->memory_mib;
         low += o->low;
     }
-    if (p->running > p->limit + p->burst_places)
+    if (running_by_name(w, p) > p->limit + p->burst_places)
         watch_fail(w, "P3: more attempts start in a pool than it has places", r->task);
     if (w->global_limit > 0 && w->running > w->global_limit)
         watch_fail(w, "P3: more attempts start than the global limit", r->task);

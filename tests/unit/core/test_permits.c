@@ -55,6 +55,46 @@ static void a_pool_gives_out_as_many_as_its_size(void **state)
     assert_int_equal(account.running + all.running, 0);
 }
 
+/* A pool that is replaced while something runs there. */
+static void one_that_follows_another_shares_its_limits_with_it(void **state)
+{
+    const struct permit_need low = {.priority = -1, .cpu_milli = 600, .memory_mib = 1};
+    struct permit_account older = {0}, old = {0};
+    struct permit p[4] = {0};
+
+    (void)state;
+    begin(3);
+    permit_account_init(&older, &all, 9);
+    permit_account_init(&old, &all, 9);
+    old.before = &older;
+    account.before = &old;
+    assert_true(permit_take(&older, &low, &p[0]));
+    assert_true(permit_take(&old, &low, &p[1]));
+    assert_int_equal(permit_running(&account), 2);
+    account.cpu_milli_limit = 1700;
+    assert_int_equal(permit_check(&account, &low), PERMIT_CPU);
+    account.cpu_milli_limit = 1800;
+    account.memory_mib_limit = 2;
+    assert_int_equal(permit_check(&account, &low), PERMIT_MEMORY);
+    account.memory_mib_limit = 3;
+    old.reserve = older.reserve = account.reserve = (struct permit_reserve){0, 0.5};
+    assert_int_equal(permit_check(&account, &low), PERMIT_FREE);
+    old.running_low = 1; /* as if it had been reserved then */
+    assert_int_equal(permit_check(&account, &low), PERMIT_RESERVE);
+    old.running_low = 0;
+    assert_int_equal(permit_take_many(&account, 9), 1);
+    permit_return_many(&account, 1);
+    assert_true(take(&p[2]));
+    assert_false(permit_available(&account));
+    assert_false(take(&p[3]));
+    assert_true(permit_available(&old)); /* whoever asks it: nobody does */
+    permit_return(&p[0]);
+    assert_true(take(&p[3]));
+    for (size_t i = 1; i < 4; i++)
+        permit_return(&p[i]);
+    assert_int_equal(permit_running(&account) + all.running, 0);
+}
+
 static void pools_share_the_global_limit(void **state)
 {
     struct permit_account b;
@@ -803,6 +843,7 @@ int main(void)
         cmocka_unit_test(a_burst_that_pays_leaves_one_place),
         cmocka_unit_test(what_was_used_in_part_is_forgotten_when_idle),
         cmocka_unit_test(a_clock_that_goes_back_counts_as_no_time),
+        cmocka_unit_test(one_that_follows_another_shares_its_limits_with_it),
         cmocka_unit_test(a_burst_that_is_taken_away_owes_nothing),
         cmocka_unit_test(a_burst_is_what_a_slow_sum_says),
         cmocka_unit_test(the_limit_changes_when_it_was_said),
