@@ -71,6 +71,9 @@ static void ask_for_lines(struct engine_tasks *t)
 /* Of the last one or two minutes, so that it does not matter who looks at it, and how often. */
 #define LAG_WINDOW_NS (60 * NS_PER_S)
 
+/* At least so often there is a turn. */
+#define LAG_LOOK_NS NS_PER_S
+
 static void lag_roll(struct engine_tasks *t, struct instant now)
 {
     duration_ns age_ns = instant_diff(now, t->lag_since);
@@ -101,6 +104,8 @@ static struct instant lodger_turn(struct engine_lodger *l, struct instant now)
     if (desk_missed_lines(t->desk))
         t->lines_at = instant_min(t->lines_at, instant_add(now, TASKS_LINES_AGAIN_NS));
     t->due = instant_min(t->due, t->lines_at);
+    /* So that there is something to be late for, whatever else is awaited (a child, a reply, an op). */
+    t->due = instant_min(t->due, instant_add(now, LAG_LOOK_NS));
     return t->due;
 }
 

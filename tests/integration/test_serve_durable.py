@@ -521,6 +521,17 @@ class Clock(ServeCase):
         self.assertEqual(d.wait_task(later)["state"], "done")
         self.assert_sane(d)
 
+    def test_a_clock_that_is_set_forward_uses_up_no_patience_with_a_service_that_is_full(self):
+        d = self.clocked(self.pools(max_capacity_retry="1h"))
+        gate = self.path("room")
+        i = d.submit({"payload": {"shell": f"test -e {gate} || exit 75"}})
+        wait_until(lambda: d.task(i)["capacity_retries"] >= 1, 30, "it to be refused")
+        self.set_clock(7200)
+        seen = d.task(i)["capacity_retries"]
+        wait_until(lambda: d.task(i)["state"] == "failed" or d.task(i)["capacity_retries"] > seen + 1, 30, "the next refusals")
+        self.write("room", "")
+        self.assertEqual(d.wait_task(i)["state"], "done")
+
     def assert_sane(self, d):
         for e in lifekit.events(d):
             self.assertGreaterEqual(e.get("duration_s", 0), 0, e)

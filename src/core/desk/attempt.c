@@ -359,6 +359,13 @@ static void begun(struct attempt *a, struct instant now)
     a->started_wall_ns = d->host->wall_ns(d->host, now);
     if (t->task->first_start_ns == 0)
         t->task->first_start_ns = a->started_wall_ns;
+    if (!t->task->tried) {
+        t->task->tried = true;
+        t->task->tried_at = now;
+        t->task->tried_ns = a->started_wall_ns - t->task->first_start_ns;
+        if (t->task->tried_ns < 0)
+            t->task->tried_ns = 0;
+    }
     a->shown.runner.worker = a->core.worker;
     list_push_back(&d->running, &a->link);
     d->run_count++;

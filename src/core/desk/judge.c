@@ -54,11 +54,17 @@ static void fail(struct registry_end *e, struct core_answer *a, enum weir_reason
         e->reason = a->reason = reason;
 }
 
-static void judge_full(struct attempt *a, struct registry_end *e, duration_ns *ret_wait)
+/* Since its first start. What a restart lies between is known by the wall clock alone, which somebody may have set. */
+static duration_ns tried_for(const struct registry_task *t, struct instant now)
+{
+    return t->tried ? t->tried_ns + instant_diff(now, t->tried_at) : 0;
+}
+
+static void judge_full(struct attempt *a, struct registry_end *e, duration_ns *ret_wait,
+                       struct instant now)
 {
     struct core_pool_options o = rules(a);
-    struct judgement j =
-        judge_capacity(&o, a->started_wall_ns + e->run_ns - a->t->task->first_start_ns);
+    struct judgement j = judge_capacity(&o, tried_for(a->t->task, now));
 
     if (j.verdict == JUDGE_FAIL) {
         fail(e, &a->answer, j.reason);
@@ -130,7 +136,7 @@ static void judge_ended(struct attempt *a, struct registry_end *e, duration_ns *
         e->next = REGISTRY_DONE;
         return;
     case WEIR_OUTCOME_CAPACITY:
-        judge_full(a, e, ret_wait);
+        judge_full(a, e, ret_wait, now);
         return;
     case WEIR_OUTCOME_CANCELLED:
         e->next = a->put_back || a->answer.reason == WEIR_REASON_SHUTDOWN_REQUESTED

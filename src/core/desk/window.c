@@ -137,6 +137,11 @@ static bool replace(struct desk *d, struct desk_task *t, struct registry_task *r
         keep_counts(r, t->task);
     else
         end_wait(d, t);
+    if (r->first_start_ns == t->task->first_start_ns) {
+        r->tried = t->task->tried;
+        r->tried_at = t->task->tried_at;
+        r->tried_ns = t->task->tried_ns;
+    }
     r->spared = t->task->spared;
     r->away = t->task->away && r->attempts == t->task->attempts;
     r->last_worker = t->task->last_worker;

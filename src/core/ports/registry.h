@@ -162,8 +162,11 @@ struct registry_task {
     uint32_t deaths;   /* of these, that were lost with their worker or runner */
     uint32_t max_attempts;
     uint32_t capacity_retries;
-    uint32_t spared;        /* attempts lost for the sake of another; not remembered */
-    uint64_t last_worker;   /* that it was given to; 0: none; not remembered */
+    uint32_t spared;         /* attempts lost for the sake of another; not remembered */
+    uint64_t last_worker;    /* that it was given to; 0: none; not remembered */
+    bool tried;              /* it has been started since it was handed over; not remembered: */
+    struct instant tried_at; /* ... first then, */
+    int64_t tried_ns;        /* ... so long after first_start_ns */
     bool away;              /* its next attempt is the one in its pool's fallback; not remembered */
     int64_t first_start_ns; /* of its first attempt; 0: none */
     int64_t timeout_ns, backoff_initial_ns, backoff_ceiling_ns, last_wait_ns;
