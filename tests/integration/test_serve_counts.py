@@ -406,6 +406,16 @@ class Limits(CountsCase):
         self.assertEqual(d.api("PATCH", "/v1/pools/a", {"cpu": 3})[0], 200)
         self.settle(d, 1, 7)
 
+    def test_one_answer_is_of_one_moment(self):
+        d = self.daemon({"max_global_concurrency": 10, "pools": [
+            {"name": name, "kind": "command", "max_concurrency": 3, "command": ["true"]} for name in "abc"]})
+        d.submit([{"pool": "abc"[n % 3], "payload": {}} for n in range(1500)])
+        seen = set()
+        while (status := d.get("/v1/status"))["tasks"]["done"] < 1500:
+            self.assertEqual(status["running"], sum(p["running"] for p in status["pools"]), status)
+            seen.add(status["running"])
+        self.assertGreater(len(seen), 2)
+
     def test_slots_have_a_number_and_a_path_each(self):
         d = self.daemon({"max_global_concurrency": 10, "slots": [{"name": "dir", "paths": ["/srv/1", "/srv/2", "/srv/3"]}],
                          "pools": [{"name": "a", "kind": "command", "max_concurrency": 8, "max_attempts": 1}]})

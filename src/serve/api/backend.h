@@ -159,9 +159,9 @@ struct api_backend_ops {
     enum weir_status (*change_dispatcher)(struct api_backend *b,
                                           const struct api_dispatcher_change *c,
                                           struct weir_error *err);
-    /* name NULL: all. E_NOMEM; a name that is not there is E_END. */
+    /* name NULL: all. ret_status: of the same moment; or NULL. E_NOMEM; a name that is not there is E_END. */
     enum weir_status (*pools)(struct api_backend *b, const char *name, api_pool_fn fn, void *ctx,
-                              struct weir_error *err);
+                              struct api_status *ret_status, struct weir_error *err);
     enum weir_status (*change_pool)(struct api_backend *b, const char *name,
                                     const struct api_pool_change *c, struct weir_error *err);
     enum weir_status (*act_on_pool)(struct api_backend *b, const char *name, enum api_pool_act act,

@@ -207,9 +207,9 @@ void post_pool_disable(struct http_request *req, void *ctx);
 void post_pool_drain(struct http_request *req, void *ctx);
 void post_pool_breaker_reset(struct http_request *req, void *ctx);
 void get_pool_workers(struct http_request *req, void *ctx);
-/* Of all pools, as the elements of an array; for the status too. */
+/* Of all pools, as the elements of an array. ret_status: of the same moment; or NULL. */
 enum weir_status put_pools(struct api *a, struct registry_reader *r, const char *name,
-                           struct buf *out, struct weir_error *err);
+                           struct buf *out, struct api_status *ret_status, struct weir_error *err);
 /* dispatcher.c */
 void get_dispatcher(struct http_request *req, void *ctx);
 void patch_dispatcher(struct http_request *req, void *ctx);

@@ -78,7 +78,7 @@ static void put_pool(void *ctx, const struct api_pool *p)
 }
 
 enum weir_status put_pools(struct api *a, struct registry_reader *r, const char *name,
-                           struct buf *out, struct weir_error *err)
+                           struct buf *out, struct api_status *ret_status, struct weir_error *err)
 {
     struct pools_out o = {.out = out};
     enum weir_status status = r->ops->tallies(r, note_tally, &o.tallies, err);
@@ -88,7 +88,7 @@ enum weir_status put_pools(struct api *a, struct registry_reader *r, const char 
         status = WEIR_E_NOMEM;
     }
     if (status == WEIR_OK)
-        status = a->backend->ops->pools(a->backend, name, put_pool, &o, err);
+        status = a->backend->ops->pools(a->backend, name, put_pool, &o, ret_status, err);
     tallies_free(&o.tallies);
     return status;
 }
@@ -102,7 +102,7 @@ static enum weir_status make_pools(void *ctx, struct buf *out, struct weir_error
     if (status != WEIR_OK)
         return status;
     buf_putc(out, '[');
-    status = put_pools(a, r, NULL, out, err);
+    status = put_pools(a, r, NULL, out, NULL, err);
     buf_putc(out, ']');
     reader_give(a, r);
     return status;
@@ -129,7 +129,7 @@ static void reply_pool(struct api *a, struct http_request *req, const char *name
 
     if (!r)
         return;
-    if (put_pools(a, r, name, &out, &err) == WEIR_OK)
+    if (put_pools(a, r, name, &out, NULL, &err) == WEIR_OK)
         http_reply_json(req, 200, &out);
     else
         reply_failure(req, &err, "such pool");

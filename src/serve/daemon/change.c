@@ -455,7 +455,7 @@ enum weir_status backend_restore(struct backend *b, struct weir_error *err)
     enum weir_status status = restore_dispatcher(b, err);
 
     if (status == WEIR_OK)
-        status = view_pools(&b->api, NULL, put_name, &names, err);
+        status = view_pools(&b->api, NULL, put_name, &names, NULL, err);
     if (status == WEIR_OK && names.all.failed)
         status = error_nomem(err);
     for (size_t at = 0; status == WEIR_OK && at < names.all.len;

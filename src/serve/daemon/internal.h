@@ -36,7 +36,7 @@ static inline struct backend *backend_of(struct api_backend *b)
 /* views.c */
 void view_status(struct api_backend *api, struct api_status *ret);
 enum weir_status view_pools(struct api_backend *b, const char *name, api_pool_fn fn, void *ctx,
-                            struct weir_error *err);
+                            struct api_status *ret_status, struct weir_error *err);
 enum weir_status view_workers(struct api_backend *b, const char *pool, api_worker_fn fn, void *ctx,
                               struct weir_error *err);
 enum weir_status view_runners(struct api_backend *b, api_runner_fn fn, void *ctx,

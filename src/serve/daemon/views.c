@@ -201,13 +201,62 @@ static void on_pool(void *ctx, struct desk_pool *p)
     copy_pool(l->copies, p, l->now);
 }
 
+struct status_look {
+    struct backend *backend;
+    struct api_status *ret;
+};
+
+static void look_at_status(struct desk *d, struct instant now, void *ctx)
+{
+    struct status_look *l = ctx;
+    const struct schedule_options *o = desk_get_schedule(d);
+    const struct permits *p = desk_permits(d);
+    struct api_status *to = l->ret;
+
+    to->uptime_s = instant_seconds(now, l->backend->started_at);
+    to->dispatcher = (struct api_dispatcher){
+        .policy = schedule_policy_name(o->policy),
+        .ageing = o->ageing,
+        .max_global_concurrency = p->limit == PERMITS_UNLIMITED ? 0 : p->limit,
+    };
+    to->running = p->running;
+    to->utilisation =
+        p->limit > 0 && p->limit != PERMITS_UNLIMITED ? (double)p->running / (double)p->limit : 0;
+}
+
+static void begin_status(const struct backend *b, struct api_status *ret)
+{
+    *ret = (struct api_status){.stopping = atomic_load(&b->stopping), .started_ns = b->started_ns};
+}
+
+static void look_at_store(struct backend *b, struct api_status *ret)
+{
+    struct engine_tasks_stats stats;
+
+    engine_tasks_get_stats(b->tasks, &stats);
+    ret->store_failing = stats.clerk.failing;
+    memcpy(ret->store_message, stats.clerk.message, sizeof ret->store_message);
+    ret->store_waiting = stats.clerk.waiting;
+    if (stats.clerk.groups > 0)
+        ret->commit_ms = duration_ms(stats.clerk.commit_ns) / (double)stats.clerk.groups;
+}
+
+struct all_look {
+    struct copies *copies;
+    struct status_look status; /* ret NULL: not asked for */
+};
+
 static void look_at_pools(struct desk *d, struct instant now, void *ctx)
 {
-    desk_pools(d, on_pool, &(struct pools_look){ctx, now});
+    struct all_look *l = ctx;
+
+    if (l->status.ret)
+        look_at_status(d, now, &l->status);
+    desk_pools(d, on_pool, &(struct pools_look){l->copies, now});
 }
 
 enum weir_status view_pools(struct api_backend *b, const char *name, api_pool_fn fn, void *ctx,
-                            struct weir_error *err)
+                            struct api_status *ret_status, struct weir_error *err)
 {
     struct copies c;
     char *default_pool;
@@ -218,7 +267,11 @@ enum weir_status view_pools(struct api_backend *b, const char *name, api_pool_fn
     default_pool = backend_of(b)->default_pool ? mem_strdup(backend_of(b)->default_pool) : NULL;
     pthread_mutex_unlock(&backend_of(b)->lock);
     c.default_pool = default_pool;
-    engine_tasks_call(c.tasks, look_at_pools, &c);
+    if (ret_status)
+        begin_status(backend_of(b), ret_status);
+    engine_tasks_call(c.tasks, look_at_pools, &(struct all_look){&c, {backend_of(b), ret_status}});
+    if (ret_status)
+        look_at_store(backend_of(b), ret_status);
     mem_free(default_pool);
     if (!c.failed && name && !c.first)
         return end(&c, error_set(err, WEIR_E_END, "there is no pool \"%s\"", name), err);
@@ -394,42 +447,13 @@ enum weir_status view_slots(struct api_backend *b, api_slots_fn fn, void *ctx,
 
 /* ---- status ---- */
 
-struct status_look {
-    struct backend *backend;
-    struct api_status *ret;
-};
-
-static void look_at_status(struct desk *d, struct instant now, void *ctx)
-{
-    struct status_look *l = ctx;
-    const struct schedule_options *o = desk_get_schedule(d);
-    const struct permits *p = desk_permits(d);
-    struct api_status *to = l->ret;
-
-    to->uptime_s = instant_seconds(now, l->backend->started_at);
-    to->dispatcher = (struct api_dispatcher){
-        .policy = schedule_policy_name(o->policy),
-        .ageing = o->ageing,
-        .max_global_concurrency = p->limit == PERMITS_UNLIMITED ? 0 : p->limit,
-    };
-    to->running = p->running;
-    to->utilisation =
-        p->limit > 0 && p->limit != PERMITS_UNLIMITED ? (double)p->running / (double)p->limit : 0;
-}
-
 void view_status(struct api_backend *api, struct api_status *ret)
 {
     struct backend *b = backend_of(api);
-    struct engine_tasks_stats stats;
 
-    *ret = (struct api_status){.stopping = atomic_load(&b->stopping), .started_ns = b->started_ns};
+    begin_status(b, ret);
     engine_tasks_call(b->tasks, look_at_status, &(struct status_look){b, ret});
-    engine_tasks_get_stats(b->tasks, &stats);
-    ret->store_failing = stats.clerk.failing;
-    memcpy(ret->store_message, stats.clerk.message, sizeof ret->store_message);
-    ret->store_waiting = stats.clerk.waiting;
-    if (stats.clerk.groups > 0)
-        ret->commit_ms = duration_ms(stats.clerk.commit_ns) / (double)stats.clerk.groups;
+    look_at_store(b, ret);
 }
 
 /* ---- why a task waits ---- */
