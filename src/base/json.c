@@ -247,25 +247,35 @@ static bool read_unit(const char *p, const char *end, uint32_t *ret)
     return true;
 }
 
+static bool is_surrogate(uint32_t unit)
+{
+    return unit >= 0xD800 && unit < 0xE000;
+}
+
+/* The code point of the \u or the two at *p, and moves *p behind. False: there is none. Half a pair gives itself. */
+static bool read_code(const char **p, const char *end, uint32_t *ret)
+{
+    uint32_t low;
+
+    if (!read_unit(*p, end, ret))
+        return false;
+    *p += 6;
+    if (*ret >= 0xD800 && *ret < 0xDC00 && read_unit(*p, end, &low) && low >= 0xDC00 &&
+        low < 0xE000) {
+        *ret = 0x10000 + ((*ret - 0xD800) << 10) + (low - 0xDC00);
+        *p += 6;
+    }
+    return true;
+}
+
 /* Resolves the escape at *p into out, and moves *p behind it; returns the bytes written. */
 static size_t resolve_escape(const char **p, const char *end, char out[4])
 {
     const char *at = *p;
     uint32_t code;
-    uint32_t low;
 
-    if (read_unit(at, end, &code)) {
-        at += 6;
-        if (code >= 0xD800 && code < 0xDC00 && read_unit(at, end, &low) && low >= 0xDC00 &&
-            low < 0xE000) {
-            code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
-            at += 6;
-        }
-        *p = at;
-        if (code >= 0xD800 && code < 0xE000)
-            code = 0xFFFD; /* half a pair */
-        return utf8_encode(code, out);
-    }
+    if (read_code(p, end, &code))
+        return utf8_encode(is_surrogate(code) ? 0xFFFD : code, out);
     *p = end - at < 2 ? end : at + 2;
     if (end - at < 2)
         return 0;
@@ -290,6 +300,21 @@ static size_t resolve_escape(const char **p, const char *end, char out[4])
         break;
     }
     return 1;
+}
+
+bool json_string_is_text(struct slice string)
+{
+    struct slice inside = string_inside(string);
+    const char *p = inside.data, *end = p + inside.len;
+    uint32_t code;
+
+    while ((p = memchr(p, '\\', (size_t)(end - p))) != NULL) {
+        if (!read_code(&p, end, &code))
+            p += end - p < 2 ? end - p : 2;
+        else if (is_surrogate(code))
+            return false;
+    }
+    return true;
 }
 
 void json_unquote(struct slice string, struct buf *out)

@@ -88,6 +88,8 @@ bool json_iter_next(struct json_iter *it, struct slice *ret_key, struct slice *r
 /* Appends the text of a JSON string without its quotes, escapes resolved; a lone surrogate becomes
  * U+FFFD. */
 void json_unquote(struct slice string, struct buf *out);
+/* Whether a JSON string is text at all: false when an escape in it is half of a pair (\ud800 without its other half). */
+bool json_string_is_text(struct slice string);
 /* Whether the JSON string (with quotes) is the same text as `text`. */
 bool json_string_equals(struct slice string, struct slice text);
 /* The number as an integer, by its value: 1e3 and 1000.0 are 1000. False: not a number, has a

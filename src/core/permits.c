@@ -406,6 +406,22 @@ void permit_return_many(struct permit_account *a, size_t count)
     count_out(a, count);
 }
 
+/* ---- quotas ---- */
+
+uint64_t permit_cpu_quota(double cores)
+{
+    double milli = ceil(cores * 1000 - 1e-6);
+
+    return milli >= 1 ? (uint64_t)milli : cores > 0;
+}
+
+uint64_t permit_memory_quota(uint64_t bytes)
+{
+    const uint64_t mib = UINT64_C(1) << 20;
+
+    return bytes / mib + (bytes % mib != 0);
+}
+
 /* ---- checking ---- */
 
 bool permit_has_its_slots(const struct permit *p)

@@ -165,6 +165,10 @@ void permit_return(struct permit *p);
 /* Its place goes on to another attempt of the same pool, which has begun in it: to is out, from is not any more. What from
  * has beside the place is returned. Asks no limit. */
 void permit_pass(struct permit *from, struct permit *to);
+/* A quota in thousandths, or MiB, of one in cores (0 to 1e6), or bytes. Rounded up, as what tasks ask for is: 0 is no
+ * quota, and only 0 gives it. */
+uint64_t permit_cpu_quota(double cores);
+uint64_t permit_memory_quota(uint64_t bytes);
 /* Plain ones, as many as there are, up to `most`; in no struct permit, for rows in runs. Returns how many. */
 size_t permit_take_many(struct permit_account *a, size_t most);
 void permit_return_many(struct permit_account *a, size_t count);

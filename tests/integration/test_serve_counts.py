@@ -406,6 +406,17 @@ class Limits(CountsCase):
         self.assertEqual(d.api("PATCH", "/v1/pools/a", {"cpu": 3})[0], 200)
         self.settle(d, 1, 7)
 
+    def test_less_than_a_whole_one_is_a_quota_too(self):
+        d = self.daemon({"pools": [{"name": "a", "kind": "command", "max_concurrency": 8, "cpu": 1e-9, "memory": 512}]})
+        limits = [d.get("/v1/pools/a")]
+        limits += [d.api("PATCH", "/v1/pools/a", {"cpu": 0.0004, "memory": "512KiB"})[1]]
+        for pool in limits:
+            self.assertEqual((pool["cpu"]["limit"], pool["memory"]["limit"]), (0.001, 1 << 20))
+        pool = d.api("PATCH", "/v1/pools/a", {"cpu": 1.0005, "memory": 1500000})[1]
+        self.assertEqual((pool["cpu"]["limit"], pool["memory"]["limit"]), (1.001, 2 << 20))
+        pool = d.api("PATCH", "/v1/pools/a", {"cpu": 0, "memory": 0})[1]
+        self.assertEqual((pool["cpu"], pool["memory"]), ({"used": 0}, {"used": 0}))
+
     def test_one_answer_is_of_one_moment(self):
         d = self.daemon({"max_global_concurrency": 10, "pools": [
             {"name": name, "kind": "command", "max_concurrency": 3, "command": ["true"]} for name in "abc"]})

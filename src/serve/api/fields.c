@@ -131,6 +131,10 @@ static bool read_text(struct body_in *in, const struct where *at, struct slice v
 
     if (json_kind(value) != JSON_STRING)
         return body_fault(in, at, "it is %s; it must be a string", kind_words(json_kind(value)));
+    if (!json_string_is_text(value))
+        return body_fault(in, at,
+                          "it has half a character, which is no text: \\ud800 to \\udfff "
+                          "stand for one only in pairs");
     if (!body_string(in, value, &text))
         return false;
     if (f->kind == FIELD_NAME && text.len == 0)

@@ -4,6 +4,7 @@
 #include "serve/api/internal.h"
 
 #include "base/mem.h"
+#include "core/permits.h"
 
 #include <stdint.h>
 
@@ -210,7 +211,7 @@ static void change_pool(struct api *a, struct http_request *req, const struct po
                         uint64_t given)
 {
     size_t max_concurrency = (size_t)f->max_concurrency, places = (size_t)f->places;
-    uint64_t cpu = (uint64_t)(f->cpu * 1000 + 0.5), memory = f->memory_bytes / MIB;
+    uint64_t cpu = permit_cpu_quota(f->cpu), memory = permit_memory_quota(f->memory_bytes);
     int32_t min_priority = (int32_t)f->min_priority;
     const char *name = http_param(req, "name");
     struct api_pool_change c = {

@@ -281,11 +281,8 @@ static void fill_desk(const struct config_pool *p, struct desk_pool_options *o)
 {
     o->skills = (const char *const *)p->skills.items;
     o->skill_count = p->skills.count;
-    o->cpu_milli = (uint64_t)(p->cpu * 1000 + 0.5);
-    o->memory_mib = (uint64_t)p->memory_bytes >> 20;
-    /* Less than a whole one is still a quota. */
-    if (p->memory_bytes > 0 && o->memory_mib == 0)
-        o->memory_mib = 1;
+    o->cpu_milli = permit_cpu_quota(p->cpu);
+    o->memory_mib = permit_memory_quota((uint64_t)p->memory_bytes);
     o->reserve = (struct permit_reserve){(int32_t)p->reserve.min_priority, p->reserve.share};
     o->burst_places = (size_t)p->burst.places;
     o->burst_seconds = duration_seconds(p->burst.time_ns);

@@ -282,6 +282,21 @@ static void unquoting_resolves_escapes(void **state)
     }
 }
 
+static void half_a_pair_is_no_text(void **state)
+{
+    static const char *const texts[] = {"\"\"", "\"plain\"", "\"\\ud83d\\ude00\"", "\"\\\\ud800\"",
+                                        "\"\\u00e9\\n\""};
+    static const char *const halves[] = {"\"\\ud800\"", "\"a\\udfff!\"",
+                                         "\"\\ud83d\\ude00\\ud83d\"", "\"\\udc00\\ud800\"",
+                                         "\"\\ud800\\n\""};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(texts); i++)
+        assert_true(json_string_is_text(slice_of(texts[i])));
+    for (size_t i = 0; i < COUNT(halves); i++)
+        assert_false(json_string_is_text(slice_of(halves[i])));
+}
+
 static void numbers_are_read_as_integers_when_they_are_whole(void **state)
 {
     static const struct {
@@ -495,6 +510,7 @@ int main(void)
         cmocka_unit_test(iteration_of_an_object_gives_names_with_their_quotes),
         cmocka_unit_test(what_is_no_container_has_nothing_to_step_through),
         cmocka_unit_test(unquoting_resolves_escapes),
+        cmocka_unit_test(half_a_pair_is_no_text),
         cmocka_unit_test(numbers_are_read_as_integers_when_they_are_whole),
         cmocka_unit_test(numbers_are_read_as_doubles),
         cmocka_unit_test(strings_are_written_with_what_must_be_escaped),

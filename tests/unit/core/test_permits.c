@@ -55,6 +55,19 @@ static void a_pool_gives_out_as_many_as_its_size(void **state)
     assert_int_equal(account.running + all.running, 0);
 }
 
+static void quotas_are_rounded_up(void **state)
+{
+    (void)state;
+    assert_int_equal(permit_cpu_quota(0), 0);
+    assert_int_equal(permit_cpu_quota(1e-9), 1);
+    assert_int_equal(permit_cpu_quota(0.1 + 0.2), 300);
+    assert_int_equal(permit_cpu_quota(1.0001), 1001);
+    assert_int_equal(permit_memory_quota(0), 0);
+    assert_int_equal(permit_memory_quota(1), 1);
+    assert_int_equal(permit_memory_quota(1 << 20), 1);
+    assert_int_equal(permit_memory_quota((1 << 20) + 1), 2);
+}
+
 /* A pool that is replaced while something runs there. */
 static void one_that_follows_another_shares_its_limits_with_it(void **state)
 {
@@ -843,6 +856,7 @@ int main(void)
         cmocka_unit_test(a_burst_that_pays_leaves_one_place),
         cmocka_unit_test(what_was_used_in_part_is_forgotten_when_idle),
         cmocka_unit_test(a_clock_that_goes_back_counts_as_no_time),
+        cmocka_unit_test(quotas_are_rounded_up),
         cmocka_unit_test(one_that_follows_another_shares_its_limits_with_it),
         cmocka_unit_test(a_burst_that_is_taken_away_owes_nothing),
         cmocka_unit_test(a_burst_is_what_a_slow_sum_says),
