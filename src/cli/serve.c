@@ -12,6 +12,10 @@
 #include "serve/daemon/daemon.h"
 
 #include <stdio.h>
+#include <sys/resource.h>
+
+/* What any number of places needs; where the hard limit is as good as none. */
+#define FILES_MAX ((rlim_t)1 << 20)
 
 struct serve_options {
     const char *config;
@@ -95,6 +99,17 @@ static int check(const struct serve_options *o)
     return status == WEIR_E_INVALID ? CLI_USAGE : complain(&err);
 }
 
+/* Three descriptors for each command, and connections besides: the usual soft limit of 1024 is for programs that select(). */
+static void raise_files(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max)
+        return;
+    limit.rlim_cur = limit.rlim_max < FILES_MAX ? limit.rlim_max : FILES_MAX;
+    (void)setrlimit(RLIMIT_NOFILE, &limit); /* what there is has to do */
+}
+
 int cmd_serve(int argc, char **argv)
 {
     struct serve_options o = {.config = "weir.yml"};
@@ -106,6 +121,7 @@ int cmd_serve(int argc, char **argv)
         return help();
     if (o.check || o.show)
         return check(&o);
+    raise_files();
     if (daemon_run(&(struct daemon_options){.config_path = o.config}, &err) != WEIR_OK)
         return complain(&err);
     return CLI_OK;

@@ -5,6 +5,7 @@ run-tests: waits
 """
 import json
 import os
+import resource
 import signal
 import threading
 import time
@@ -87,6 +88,21 @@ class Commands(KindsCase):
 
 
 class Again(KindsCase):
+    def test_a_machine_that_is_full_uses_up_no_attempts(self):
+        d = self.daemon({"max_global_concurrency": 60, "pools": [
+            {"name": "sh", "kind": "command", "max_concurrency": 60, "max_attempts": 1}]})
+        soft, hard = resource.prlimit(d.pid, resource.RLIMIT_NOFILE)
+        self.assertEqual(soft, min(hard, 1 << 20), "it takes what it may have")
+        self.addCleanup(lambda: d.process and resource.prlimit(d.pid, resource.RLIMIT_NOFILE, (soft, hard)))
+        # For some of them at a time, and for the connections that ask.
+        resource.prlimit(d.pid, resource.RLIMIT_NOFILE, (max(int(n) for n in os.listdir(f"/proc/{d.pid}/fd")) + 60, hard))
+        ids = d.submit([sh("exec sleep 0.3") for _ in range(60)])
+        tasks = [d.wait_task(n) for n in ids]
+        self.assertEqual({(t["state"], t["failures"]) for t in tasks}, {(DONE, 0)})
+        self.assertGreater(sum(t["capacity_retries"] for t in tasks), 0)
+        refused = d.get("/v1/events?kind=runner.capacity&limit=1")["events"]
+        self.assertIn("Too many open files", json.dumps(refused))
+
     def test_by_backoff_with_jitter(self):
         d = self.command(max_attempts=4, backoff={"initial": "100ms", "factor": 2, "ceiling": "300ms", "jitter": 0.5})
         ids = d.submit([sh("exit 1") for _ in range(6)])

@@ -177,7 +177,6 @@ static bool is_transient(int errnum)
     case ENOMEM:
     case EMFILE:
     case ENFILE:
-    case ETXTBSY: /* somebody is still writing the program */
     case EINTR:
         return true;
     default:
@@ -213,7 +212,9 @@ static const char *remedy(const struct launch *l)
 
 static enum weir_status explain(const struct launch *l, struct weir_error *err)
 {
-    enum weir_status status = is_transient(l->errnum) ? WEIR_E_AGAIN : WEIR_E_INVALID;
+    enum weir_status status = l->errnum == ETXTBSY      ? WEIR_E_BUSY
+                              : is_transient(l->errnum) ? WEIR_E_AGAIN
+                                                        : WEIR_E_INVALID;
     char reason[128];
     const char *text = strerror_r(l->errnum, reason, sizeof reason);
 

@@ -80,8 +80,8 @@ struct child {
  *
  * The errors, whose message names the program and the remedy: WEIR_E_INVALID: it cannot be run, now
  * or later (there is no such file, it is not executable, the arguments are too long); WEIR_E_AGAIN:
- * for lack of processes, memory or descriptors, so that it may work later; WEIR_E_LIMIT:
- * CHILD_GUARDED_MAX; WEIR_E_NOMEM.
+ * for lack of processes, memory or descriptors, so that it may work later; WEIR_E_BUSY: somebody is
+ * still writing the program; WEIR_E_LIMIT: CHILD_GUARDED_MAX; WEIR_E_NOMEM.
  */
 WEIR_MUST_CHECK enum weir_status child_launch(struct child_guard *guard,
                                               const struct child_options *options,

@@ -249,6 +249,13 @@ static void refuse(struct core_answer *a, enum weir_reason reason, bool retryabl
     a->retryable = retryable;
 }
 
+/* The machine is full, not the command at fault: it has not begun, and no attempt is used up. */
+static void is_full(struct core_answer *a)
+{
+    refuse(a, WEIR_REASON_START_FAILED, true);
+    a->outcome = WEIR_OUTCOME_CAPACITY;
+}
+
 static bool open_input(struct command_slot *slot)
 {
     int ends[2];
@@ -279,7 +286,7 @@ bool slot_launch(struct command_slot *slot, struct child_guard *guard)
 
     if (!capture_open(&slot->out, &slot->options.fds[1]) ||
         !capture_open(&slot->err, &slot->options.fds[2]) || !open_input(slot)) {
-        refuse(a, WEIR_REASON_START_FAILED, true);
+        is_full(a);
         answer_say(a, "cannot make a pipe for '%s': %s; run fewer at once, or raise ulimit -n",
                    slot->options.file, strerror(errno));
         close_theirs(slot);
@@ -292,13 +299,11 @@ bool slot_launch(struct command_slot *slot, struct child_guard *guard)
     close_theirs(slot);
     if (status == WEIR_OK)
         return true;
-    if (status == WEIR_E_NOMEM) {
-        refuse(a, WEIR_REASON_INTERNAL, true);
-        answer_say(a, "memory ran out");
-    } else {
-        refuse(a, WEIR_REASON_START_FAILED, status == WEIR_E_AGAIN || status == WEIR_E_LIMIT);
-        answer_say(a, "%s", err.message);
-    }
+    if (status == WEIR_E_AGAIN || status == WEIR_E_LIMIT || status == WEIR_E_NOMEM)
+        is_full(a);
+    else
+        refuse(a, WEIR_REASON_START_FAILED, status == WEIR_E_BUSY);
+    answer_say(a, "%s", status == WEIR_E_NOMEM ? "memory ran out" : err.message);
     return false;
 }
 

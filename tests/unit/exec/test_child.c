@@ -417,7 +417,7 @@ static void a_program_that_is_being_written_may_run_later(void **state)
     assert_int_equal(chmod(file, 0755), 0);
     fd = open(file, O_WRONLY | O_CLOEXEC);
     assert_true(fd >= 0);
-    assert_refused(s, &o, WEIR_E_AGAIN, "still being written");
+    assert_refused(s, &o, WEIR_E_BUSY, "still being written");
     close(fd);
     assert_string_equal(output_of(s, &o, &end), "ok\n");
     testkit_free(file);
