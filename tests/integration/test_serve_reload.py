@@ -4,6 +4,7 @@ run-tests: sanitizers
 """
 import os
 import resource
+import sqlite3
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -91,7 +92,7 @@ class Reload(ServeCase):
             for task in sorted(before)[:count]:
                 with open(gates[ids.index(task)], "w", encoding="ascii") as f:
                     f.write("\n")
-            wait_until(lambda: len(running()) == 3 and not sorted(before)[:count][0] in running(), 20, "the next ones")
+            wait_until(lambda: len(now := running()) == 3 and not now & set(sorted(before)[:count]), 20, "the next ones")
             return running()
 
         wait_until(lambda: len(running()) == 3, 20, "the first ones")
@@ -187,6 +188,43 @@ class Reload(ServeCase):
         self.assertRegex(done.err, r"(?m)^weir config reload: .*: pool a: ")
         self.assertRegex(done.err, r"(?m)^  failed: pool c: ")
         self.assertRegex(done.err, r"(?m)^  applied: pool b: max_concurrency: changed while it runs$")
+
+
+class SlowStore(ServeCase):
+    """Somebody else holds the store's lock: changes by hand wait to be written down, and hold up nobody else."""
+
+    def test_changes_and_reloads_wait_alone_and_together(self):
+        def config(limit):
+            return {"max_global_concurrency": limit, "pools": [pool(name, max_concurrency=limit) for name in "abcd"]}
+        d = self.daemon(config(5))
+        for name in "abcd":
+            self.assertEqual(d.api("PATCH", f"/v1/pools/{name}", {"max_concurrency": 7})[0], 200)
+        lock = sqlite3.connect(os.path.join(d.dir, "weir.db"), isolation_level=None, check_same_thread=False)
+        self.addCleanup(lock.close)
+        lock.execute("BEGIN IMMEDIATE")
+        d.configure(config(6))
+        with ThreadPoolExecutor(6) as threads:
+            waiting = [threads.submit(d.api, "POST", f"/v1/pools/{name}/disable") for name in "ab"]
+            waiting.append(threads.submit(d.api, "PATCH", "/v1/dispatcher", {"ageing": 1}))
+            wait_until(lambda: not d.get("/v1/pools/a")["enabled"], 20, "the first change to be made")
+            # They are told that it could not be written, after some seconds: nobody else waits for that.
+            answered = 0
+            while answered < 5 and not any(w.done() for w in waiting):
+                self.assertEqual(d.api("GET", "/healthz")[0], 200)
+                self.assertEqual(d.api("GET", "/v1/status")[0], 200)
+                answered += 1
+            self.assertGreater(answered, 0)
+            lock.execute("ROLLBACK")
+            self.assertLessEqual({w.result()[0] for w in waiting}, {200, 503})
+            lock.execute("BEGIN IMMEDIATE")
+            reload = threads.submit(d.api, "POST", "/v1/config/reload", {})
+            wait_until(lambda: d.get("/v1/pools/d")["max_concurrency"] == 6, 20, "the last pool to be changed")
+            self.assertEqual(d.api("GET", "/healthz")[0], 200)
+            lock.execute("ROLLBACK")
+            self.assertIn(reload.result()[0], (200, 503))
+        d.kill9()
+        d.start()
+        self.assertEqual({p["max_concurrency"] for p in d.get("/v1/pools")}, {6})
 
 
 class LimitsByHand(ServeCase):

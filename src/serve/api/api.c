@@ -64,6 +64,8 @@ enum weir_status api_new(const struct api_options *o, struct api **ret, struct w
     events.catch_up = event_catch_up;
     events.ctx = a;
     status = sse_hub_new(&events, &a->hub, err);
+    if (status == WEIR_OK && !apart_start(a))
+        status = error_set(err, WEIR_E_NOMEM, "a thread cannot be started");
     if (status == WEIR_OK && feeder_start(a, err)) {
         *ret = a;
         return WEIR_OK;
@@ -111,8 +113,10 @@ void api_event_stats(struct api *a, struct sse_stats *ret)
 
 void api_stop(struct api *a)
 {
-    if (a)
-        feeder_stop(a);
+    if (!a)
+        return;
+    apart_stop(a);
+    feeder_stop(a);
 }
 
 void api_free(struct api *a)
@@ -120,6 +124,7 @@ void api_free(struct api *a)
     if (!a)
         return;
     api_stop(a);
+    apart_free(a);
     assert(list_empty(&a->followers) && list_empty(&a->batch_uses));
     sse_hub_free(a->hub);
     while (a->snapshot_count > 0)

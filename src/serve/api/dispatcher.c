@@ -53,7 +53,7 @@ static void change_dispatcher(struct api *a, struct http_request *req,
         reply_failure(req, &err, "dispatcher");
 }
 
-void patch_dispatcher(struct http_request *req, void *ctx)
+static void patch(struct http_request *req, void *ctx)
 {
     struct arena arena = {0};
     struct body_in in = {.arena = &arena};
@@ -69,6 +69,11 @@ void patch_dispatcher(struct http_request *req, void *ctx)
     }
     faults_free(&in.faults);
     arena_free(&arena);
+}
+
+void patch_dispatcher(struct http_request *req, void *ctx)
+{
+    apart(ctx, req, patch);
 }
 
 /* ---- lists ---- */

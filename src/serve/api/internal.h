@@ -47,6 +47,12 @@ struct api {
     struct list batch_uses;     /* struct batch_use, by `link` */
     pthread_cond_t place_found; /* of one of them */
 
+    pthread_mutex_t apart_lock; /* of what follows */
+    pthread_cond_t apart_more;
+    struct list apart; /* struct apart_work, by `link` */
+    bool has_apart, apart_runs, apart_ends;
+    pthread_t apart_thread;
+
     _Atomic uint64_t changes; /* as snapshot.h has them */
     struct snapshot snapshots[SNAPSHOTS];
     size_t snapshot_count; /* that have been made */
@@ -94,6 +100,16 @@ void reader_give(struct api *a, struct registry_reader *r);
 WEIR_MUST_CHECK enum weir_status api_snapshot(struct api *a, enum api_snapshot which,
                                               snapshot_fn make, struct buf *out,
                                               struct weir_error *err);
+
+/* ---- changes by hand (apart.c) ---- */
+
+/* False: it cannot be. */
+WEIR_MUST_CHECK bool apart_start(struct api *a);
+/* Those that are there are done before. The server is stopped. */
+void apart_stop(struct api *a);
+void apart_free(struct api *a);
+/* In a handler: fn(req, a) answers, on the thread for that, after those before it; it may block. */
+void apart(struct api *a, struct http_request *req, http_handler_fn fn);
 
 /* ---- calls: requests that wait for an op (call.c) ---- */
 

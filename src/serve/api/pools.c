@@ -231,7 +231,7 @@ static void change_pool(struct api *a, struct http_request *req, const struct po
         reply_failure(req, &err, "such pool");
 }
 
-void patch_pool(struct http_request *req, void *ctx)
+static void patch(struct http_request *req, void *ctx)
 {
     struct arena arena = {0};
     struct body_in in = {.arena = &arena};
@@ -254,6 +254,11 @@ void patch_pool(struct http_request *req, void *ctx)
     arena_free(&arena);
 }
 
+void patch_pool(struct http_request *req, void *ctx)
+{
+    apart(ctx, req, patch);
+}
+
 static void act(struct http_request *req, struct api *a, enum api_pool_act what)
 {
     const char *name = http_param(req, "name");
@@ -265,24 +270,44 @@ static void act(struct http_request *req, struct api *a, enum api_pool_act what)
         reply_failure(req, &err, "such pool");
 }
 
-void post_pool_enable(struct http_request *req, void *ctx)
+static void enable(struct http_request *req, void *ctx)
 {
     act(req, ctx, API_POOL_ENABLE);
 }
 
-void post_pool_disable(struct http_request *req, void *ctx)
+void post_pool_enable(struct http_request *req, void *ctx)
+{
+    apart(ctx, req, enable);
+}
+
+static void disable(struct http_request *req, void *ctx)
 {
     act(req, ctx, API_POOL_DISABLE);
 }
 
-void post_pool_drain(struct http_request *req, void *ctx)
+void post_pool_disable(struct http_request *req, void *ctx)
+{
+    apart(ctx, req, disable);
+}
+
+static void drain(struct http_request *req, void *ctx)
 {
     act(req, ctx, API_POOL_DRAIN);
 }
 
-void post_pool_breaker_reset(struct http_request *req, void *ctx)
+void post_pool_drain(struct http_request *req, void *ctx)
+{
+    apart(ctx, req, drain);
+}
+
+static void reset_breaker(struct http_request *req, void *ctx)
 {
     act(req, ctx, API_POOL_RESET_BREAKER);
+}
+
+void post_pool_breaker_reset(struct http_request *req, void *ctx)
+{
+    apart(ctx, req, reset_breaker);
 }
 
 /* ---- workers ---- */

@@ -180,7 +180,7 @@ static void problem_put_member(struct http_request *req, struct slice object, co
         http_problem_put(req, name, value);
 }
 
-void post_config_reload(struct http_request *req, void *ctx)
+static void reload(struct http_request *req, void *ctx)
 {
     const struct api_options *o = &((struct api *)ctx)->options;
     struct weir_error err = {0};
@@ -196,6 +196,11 @@ void post_config_reload(struct http_request *req, void *ctx)
         problem_put_member(req, buf_slice(&out), "failed");
     }
     buf_free(&out);
+}
+
+void post_config_reload(struct http_request *req, void *ctx)
+{
+    apart(ctx, req, reload);
 }
 
 #define GRACE_SECONDS_MAX 86400

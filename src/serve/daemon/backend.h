@@ -48,10 +48,19 @@ WEIR_MUST_CHECK enum weir_status backend_restore(struct backend *b, struct weir_
 /* Between these nothing is changed by the API: it waits. Taken before the lock that options.configured() takes. */
 void backend_hold_changes(struct backend *b);
 void backend_allow_changes(struct backend *b);
-/* The configuration has changed there: what was changed by the API no longer holds. pool NULL: of the dispatcher. While changes
- * are held, or before there is an API. */
-WEIR_MUST_CHECK enum weir_status backend_forget(struct backend *b, const char *pool,
-                                                struct weir_error *err);
+/*
+ * The configuration has changed there: what was changed by the API no longer holds. pool NULL: of
+ * the dispatcher. While changes are held. What is not known to be changed costs nothing; the others
+ * are sent, and waited for together, for a store that is slow is slow once.
+ *
+ *     struct backend_forgets *all = NULL;
+ *     backend_forget(b, "sh", &all); backend_forget(b, NULL, &all);
+ *     backend_forget_end(&all, failed, ctx);    // failed(ctx, pool, &err) of each that could not be
+ */
+struct backend_forgets;
+typedef void (*backend_forget_failed_fn)(void *ctx, const char *pool, const struct weir_error *err);
+void backend_forget(struct backend *b, const char *pool, struct backend_forgets **all);
+void backend_forget_end(struct backend_forgets **all, backend_forget_failed_fn failed, void *ctx);
 /* No reader is out. NULL-safe. */
 void backend_free(struct backend *b);
 

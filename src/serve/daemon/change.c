@@ -330,7 +330,7 @@ enum weir_status beat_attempt(struct api_backend *api, uint64_t token, const cha
     return beat.found ? WEIR_OK : no_runner(token, err);
 }
 
-/* ---- at a start ---- */
+/* ---- forgetting ---- */
 
 static enum weir_status read_fact(struct backend *b, struct slice name, struct buf *out,
                                   struct weir_error *err)
@@ -342,6 +342,105 @@ static enum weir_status read_fact(struct backend *b, struct slice name, struct b
         return status;
     status = r->ops->fact(r, name, out, err);
     b->api.ops->give_reader(&b->api, r);
+    return status;
+}
+
+struct backend_forgets {
+    struct backend_forgets *next;
+    struct backend *backend;
+    struct registry_op op;
+    struct engine_tasks_wait wait;
+    struct weir_error err; /* it was not sent */
+    bool sent, of_pool;
+    size_t name_len;
+    char name[]; /* of the fact, behind it the pool's */
+};
+
+static enum weir_status forget_end(struct backend_forgets *f, struct weir_error *err)
+{
+    enum weir_status status = f->err.status;
+
+    if (f->sent)
+        status = engine_tasks_apply_end(&f->wait, &f->op, err);
+    else
+        *err = f->err;
+    if (status != WEIR_OK)
+        (void)error_prefix(err, "what was changed by hand there is undone, but could not be "
+                                "forgotten: it may hold again after the next start, unless it is "
+                                "changed by hand before");
+    return status;
+}
+
+static void forget_begin(struct backend_forgets *f)
+{
+    _cleanup_buf_ struct buf fact = {0};
+    struct slice name = {f->name, f->name_len};
+    enum weir_status status = read_fact(f->backend, name, &fact, &f->err);
+
+    if (status == WEIR_E_END) {
+        f->err = (struct weir_error){0};
+        return;
+    }
+    /* One that cannot be read is forgotten all the same. */
+    f->err = (struct weir_error){0};
+    f->op = (struct registry_op){.kind = REGISTRY_SET, .set = {.name = name, .value = {"", 0}}};
+    engine_tasks_apply_begin(f->backend->tasks, &f->op, &f->wait);
+    f->sent = true;
+}
+
+static struct backend_forgets *forget_new(struct backend *b, const char *pool)
+{
+    const char *kind = pool ? POOL_FACT : DISPATCHER_FACT, *name = pool ? pool : "";
+    size_t kind_len = strlen(kind), len = strlen(name);
+    struct backend_forgets *f = mem_calloc(1, sizeof *f + kind_len + len + 1);
+
+    if (!f)
+        return NULL;
+    f->backend = b;
+    f->of_pool = pool != NULL;
+    f->name_len = kind_len + len;
+    memcpy(f->name, kind, kind_len);
+    memcpy(f->name + kind_len, name, len);
+    return f;
+}
+
+void backend_forget(struct backend *b, const char *pool, struct backend_forgets **all)
+{
+    struct backend_forgets *f = forget_new(b, pool);
+
+    if (!f)
+        return; /* the configuration has changed there, which the fact does not outlive (is_of_now) */
+    forget_begin(f);
+    f->next = *all;
+    *all = f;
+}
+
+void backend_forget_end(struct backend_forgets **all, backend_forget_failed_fn failed, void *ctx)
+{
+    struct backend_forgets *f;
+
+    while ((f = *all)) {
+        struct weir_error err = {0};
+
+        *all = f->next;
+        if (forget_end(f, &err) != WEIR_OK)
+            failed(ctx, f->of_pool ? f->name + strlen(POOL_FACT) : NULL, &err);
+        mem_free(f);
+    }
+}
+
+/* ---- at a start ---- */
+
+static enum weir_status forget(struct backend *b, const char *pool, struct weir_error *err)
+{
+    struct backend_forgets *f = forget_new(b, pool);
+    enum weir_status status;
+
+    if (!f)
+        return error_nomem(err);
+    forget_begin(f);
+    status = forget_end(f, err);
+    mem_free(f);
     return status;
 }
 
@@ -364,7 +463,7 @@ static enum weir_status restore_dispatcher(struct backend *b, struct weir_error 
     if (status != WEIR_OK)
         return status == WEIR_E_END ? WEIR_OK : status;
     if (!is_of_now(b, NULL, buf_slice(&fact)))
-        return backend_forget(b, NULL, err);
+        return forget(b, NULL, err);
     if (json_member(buf_slice(&fact), "policy", &value)) {
         json_unquote(value, &policy);
         c.policy = policy.data;
@@ -431,7 +530,7 @@ static enum weir_status restore_pool(struct backend *b, const char *name, struct
     if (status != WEIR_OK)
         return status == WEIR_E_END ? WEIR_OK : status;
     if (!is_of_now(b, name, buf_slice(&fact)))
-        return backend_forget(b, name, err);
+        return forget(b, name, err);
     read_pool(buf_slice(&fact), &kept);
     return do_on_pool(
         b,
@@ -462,22 +561,5 @@ enum weir_status backend_restore(struct backend *b, struct weir_error *err)
          at += strlen(names.all.data + at) + 1)
         status = restore_pool(b, names.all.data + at, err);
     buf_free(&names.all);
-    return status;
-}
-
-enum weir_status backend_forget(struct backend *b, const char *pool, struct weir_error *err)
-{
-    _cleanup_buf_ struct buf name = {0};
-    struct registry_op op = {.kind = REGISTRY_SET, .set.value = {"", 0}};
-    enum weir_status status;
-
-    buf_puts(&name, pool ? POOL_FACT : DISPATCHER_FACT);
-    buf_puts(&name, pool ? pool : "");
-    op.set.name = buf_slice(&name);
-    status = name.failed ? error_nomem(err) : engine_tasks_apply(b->tasks, &op, err);
-    if (status != WEIR_OK)
-        (void)error_prefix(err, "what was changed by hand there is undone, but could not be "
-                                "forgotten: it may hold again after the next start, unless it is "
-                                "changed by hand before");
     return status;
 }

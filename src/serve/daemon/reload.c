@@ -122,7 +122,8 @@ struct reload {
     struct config *old, *now; /* of the second what is in force, at the end */
     struct config_changes changes;
     struct poolset_plan *plans; /* of each change that makes a pool; else zeroed */
-    struct buf failed;          /* "what: why" of each part, as JSON, commas between */
+    struct backend_forgets *forgets;
+    struct buf failed; /* "what: why" of each part, as JSON, commas between */
     size_t failures;
     struct weir_error *err; /* the first of them */
     bool stays;             /* what that is of is as it was */
@@ -265,9 +266,8 @@ static void apply_pool(struct reload *r, size_t i)
         return;
     }
     /* It begins as the file says, also after the next start. */
-    if (change->how != CONFIG_POOL_ADDED &&
-        backend_forget(r->house->backend, change->what, &err) != WEIR_OK)
-        note_failure(r, "pool ", change->what, false, &err);
+    if (change->how != CONFIG_POOL_ADDED)
+        backend_forget(r->house->backend, change->what, &r->forgets);
 }
 
 static void apply_pools(struct reload *r)
@@ -314,9 +314,15 @@ static void apply_rest(struct reload *r)
                         r->now->default_pool);
         note_failure(r, "default_pool", "", false, &err);
     }
-    if (all && backend_forget(h->backend, NULL, &err) != WEIR_OK)
-        note_failure(r, "policy, ageing, max_global_concurrency", "", false, &err);
+    if (all)
+        backend_forget(h->backend, NULL, &r->forgets);
     daemon_log_level(h->log, (enum config_level)r->now->log.level);
+}
+
+static void not_forgotten(void *ctx, const char *pool, const struct weir_error *err)
+{
+    note_failure(ctx, pool ? "pool " : "policy, ageing, max_global_concurrency", pool ? pool : "",
+                 false, err);
 }
 
 /* Plans point into the configuration that they are of. */
@@ -410,6 +416,7 @@ static enum weir_status reload(struct house *h, struct buf *out, bool *ret_appli
     if (*ret_applied) {
         apply_pools(&r);
         apply_rest(&r);
+        backend_forget_end(&r.forgets, not_forgotten, &r);
         config_keep_restarts(r.now, r.old);
         h->config = r.now;
         replan(h);
