@@ -120,8 +120,14 @@ struct desk_pool_options {
     /* A pool's name, or NULL: where tasks go while the breaker is open, and where a failure has one more attempt that the
      * recovery table sends there. It goes no further. */
     const char *fallback;
-    uint32_t max_attempts;            /* of tasks that say nothing else; >= 1 */
-    struct backoff_options backoff;   /* the same */
+    uint32_t max_attempts;          /* of tasks that say nothing else; >= 1 */
+    struct backoff_options backoff; /* the same */
+    /*
+     * Somebody has said them, as a task may: where the pool has a recovery table, they go before
+     * it (core/worker/recovery.h). Else it alone decides, and they do not bound it; only what a
+     * task leaves out of a backoff of its own is taken from here. Without a table: no matter.
+     */
+    bool max_attempts_given, backoff_given;
     duration_ns heartbeat_timeout_ns; /* after the first heartbeat; 0: none */
     /* Each attempt is told by desk_began() once its process runs: its START is written then, so that the record has the process. */
     bool tells_began;

@@ -38,12 +38,15 @@ struct judgement judge_by_table(const struct core_pool_options *o, const struct 
     if (!judge_counts(a) || a->outcome == WEIR_OUTCOME_OK || a->reason == WEIR_REASON_DEADLINE ||
         !o->recovery)
         return j;
-    d = recovery_decide(o->recovery, recovery_category(a),
-                        &(struct recovery_case){.attempt = c->failures,
-                                                .all_workers = c->all_workers,
-                                                .has_fallback = c->has_fallback,
-                                                .last_wait_ns = c->last_wait_ns},
-                        rng);
+    d = recovery_decide(
+        o->recovery, recovery_category(a),
+        &(struct recovery_case){.attempt = c->failures,
+                                .max_attempts = c->max_attempts_given ? o->max_attempts : 0,
+                                .backoff = c->backoff_given ? &o->backoff : NULL,
+                                .all_workers = c->all_workers,
+                                .has_fallback = c->has_fallback,
+                                .last_wait_ns = c->last_wait_ns},
+        rng);
     j.break_circuit = d.break_circuit;
     if (c->last_try || !d.again || c->failures >= o->max_attempts)
         return j;

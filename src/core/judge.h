@@ -40,7 +40,8 @@ struct judgement judge_answer(const struct core_pool_options *o, const struct co
 /*
  * The same by the pool's recovery table (worker/recovery.h): how often, after which wait and where
  * another attempt is made depends on what failed. There are no more attempts than max_attempts.
- * Without a table, or for a row's last try: finish.
+ * Where somebody has said max_attempts or backoff, they go before the table (see there for how
+ * far). Without a table, or for a row's last try: finish.
  */
 struct judge_case {
     uint32_t failures;
@@ -48,6 +49,8 @@ struct judge_case {
     bool last_try;     /* it was the one attempt that failing over gives */
     bool has_fallback; /* the row may go to a fallback pool, and has not been there */
     bool all_workers;  /* all workers of the pool are affected */
+    /* Those of the options were said, and are no defaults. */
+    bool max_attempts_given, backoff_given;
 };
 struct judgement judge_by_table(const struct core_pool_options *o, const struct core_answer *a,
                                 const struct judge_case *c, struct rng *rng);

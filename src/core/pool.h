@@ -42,8 +42,8 @@ struct core_pool_options {
     bool breaker_fails; /* while it is open: rows fail at once (circuit_open); else they wait */
     /*
      * What to do about each kind of failure (core/worker/recovery.h); outlives the pool. A row is
-     * tried at most as often as it and max_attempts allow. NULL: what is retryable is retried by
-     * `backoff`.
+     * tried at most as often as it and max_attempts allow (of the desk's tasks see
+     * desk_pool_options). NULL: what is retryable is retried by `backoff`.
      */
     const struct recovery_table *recovery;
     /*

@@ -87,6 +87,26 @@ class Submit(Shared):
         self.assertEqual(sorted(task["after"]), [first, second])
         self.assertEqual(self.d.task(self.held("--skill", "img"))["skill"], "img")
 
+    def test_its_waits_reach_the_task(self):
+        def waits(number):
+            return [e["duration_s"] for e in self.d.get(f"/v1/tasks/{number}/events")["events"]
+                    if e["kind"] == "task.retry_scheduled"]
+        number = self.submit("--attempts", "4", "--backoff", "40ms", "--backoff-factor", "3", "--backoff-ceiling", "150ms",
+                             "--shell", "exit 1")
+        self.assertEqual(self.d.wait_task(number)["attempts"], 4)
+        # Half of each is left to chance.
+        for wait, most in zip(waits(number), (0.04, 0.12, 0.15), strict=True):
+            self.assertTrue(most * 0.499 <= wait <= most * 1.001, waits(number))
+        number = self.submit("--backoff", "2h", "--shell", "exit 1")
+        wait_until(lambda: self.d.task(number)["state"] == "scheduled", 30, "it to wait")
+        self.assertTrue(3600 <= waits(number)[0] <= 7200, waits(number))
+        # Alone, a ceiling bounds the pool's waits, the first one too.
+        done = self.weir("batch", "submit", "--attempts", "2", "--backoff-ceiling", "4ms", "--open", status=0,
+                         stdin='{"shell":"exit 1"}\n')
+        number = self.d.api("GET", f"/v1/tasks?batch={int(done.out)}")[1]["tasks"][0]["id"]
+        self.assertEqual(self.d.wait_task(number)["attempts"], 2)
+        self.assertTrue(0.00199 <= waits(number)[0] <= 0.00401, waits(number))
+
     def test_what_is_not_there_is_accepted_and_warned_of(self):
         for args, says, why in (
                 (["--pool", "nope"], 'there is no pool "nope"', 'no_pool, detail no pool has the name "nope" that it asks for, until the configuration has one'),
@@ -128,6 +148,10 @@ class Submit(Shared):
                 (["--payload", "hello"], "a text needs quotes of its own"),
                 (["--payload", "@/no/such"], "/no/such cannot be read"),
                 (["--shell", "x", "--memory", "lots"], 'resources.memory: "lots" is not a size'),
+                (["--shell", "x", "--backoff", "2s", "--backoff-ceiling", "1s"],
+                 "backoff: its ceiling is below what it begins with"),
+                (["--shell", "x", "--backoff-factor", "0.5"], "--backoff-factor"),
+                (["--lines", "-", "--tasks", "--backoff", "1s"], "leave out --tasks"),
                 (["--shell", "x", "--after", "1,x"], '--after: "1,x" is no list of tasks'),
                 (["--shell", "x", "--priority", "1001"], "--priority"),
                 (["--shell", "x", "--not-before", "soon"], "not_before"),

@@ -414,6 +414,91 @@ class Workers(KindsCase):
         self.assertIn("breaker", tasks[-1]["message"])
 
 
+class WorkersAgain(KindsCase):
+    """How often and when tasks of workers are tried again: as is said, and else by what failed."""
+    POOLS = ("hang", "garbage", "crash", "retryable", "fail")
+    SAID = {"max_attempts": 5, "backoff": {"initial": "7s", "factor": 1, "ceiling": "7s", "jitter": 0}}
+
+    def config(self, **said):
+        return {"max_global_concurrency": 50, "quarantine": {"deaths": 0}, "pools": [
+            {"name": fault, "kind": "process", "process": bad_worker(fault), "timeout": "200ms" if fault == "hang" else "60s",
+             "shutdown_grace": "0s", "term_grace": "0s", "restart": {"initial": "10ms", "ceiling": "20ms"},
+             "breaker": {"mode": "off"}, **said}
+            for fault in self.POOLS]}
+
+    def waits(self, d, task):
+        """In whole seconds: what is told is what is left of them when it is written."""
+        return [round(e.get("duration_s", 0)) for e in d.get(f"/v1/tasks/{task}/events?limit=1000")["events"]
+                if e["kind"] == "task.retry_scheduled"]
+
+    def tried(self, d, pool, **more):
+        """How often a task there is tried, and its waits, of which none is sat out."""
+        task = d.submit({"pool": pool, "payload": 1, **more})
+
+        def hasten():
+            found = d.task(task)
+            if found["state"] == "scheduled":
+                d.api("PATCH", f"/v1/tasks/{task}", {"not_before": "+0s"})
+            return found["state"] == FAILED and found
+        found = wait_until(hasten, 60, f"the task of {pool} to fail")
+        return found["attempts"], self.waits(d, task)
+
+    def test_as_the_pool_says(self):
+        d = self.daemon(self.config(**self.SAID))
+        for pool in ("hang", "garbage", "crash", "retryable"):
+            with self.subTest(pool=pool):
+                self.assertEqual(self.tried(d, pool), (5, [7] * 4))
+        # More of the same does not help.
+        self.assertEqual(self.tried(d, "fail"), (1, []))
+
+    def test_as_the_task_says(self):
+        for config in (self.config(), self.config(**self.SAID)):
+            d = self.daemon(config)
+            for pool in ("hang", "garbage", "crash", "retryable"):
+                with self.subTest(pool=pool, said="max_attempts" in config["pools"][0]):
+                    attempts, waits = self.tried(d, pool, max_attempts=7, backoff={"initial": "1h", "ceiling": "1h"})
+                    self.assertEqual((attempts, len(waits)), (7, 6))
+                    self.assertTrue(all(1799 <= wait <= 3600 for wait in waits), waits)
+                    if config["pools"][0].get("backoff"):
+                        self.assertEqual(set(waits), {3600})
+                    else:
+                        self.assertGreater(len(set(waits)), 1, "jitter")
+            self.assertEqual(self.tried(d, "fail", max_attempts=7)[0], 1)
+            self.assertEqual(self.tried(d, "hang", max_attempts=1)[0], 1)
+
+    def test_by_what_failed_where_nobody_says_it(self):
+        table = {"hang": (3, [3, 3]), "garbage": (4, [0, 1, 2]), "crash": (6, [0, 1, 2, 4, 8]), "retryable": (4, [1, 1, 2]),
+                 "fail": (1, [])}
+        d = self.daemon(self.config())
+        for pool, expected in table.items():
+            with self.subTest(pool=pool):
+                self.assertEqual(self.tried(d, pool), expected)
+        self.assertNotIn("max_attempts", d.get("/v1/config")["config"])
+        # Of one that says only how often, the waits are still the table's; and the other way round.
+        self.assertEqual(self.tried(d, "retryable", max_attempts=6), (6, [1, 1, 2, 4, 8]))
+        attempts, waits = self.tried(d, "hang", backoff={"initial": "20s", "factor": 1})
+        self.assertEqual(attempts, 3)
+        self.assertTrue(all(9 <= wait <= 20 for wait in waits), waits)
+
+    def test_a_reload_changes_it_and_keeps_the_workers(self):
+        d = self.daemon(self.config())
+        pid = wait_until(lambda: d.get("/v1/pools/fail/workers")[0].get("pid"), 20, "a worker")
+        for said, attempts, waits in ((self.SAID, 5, [7] * 4),
+                                      ({"max_attempts": 2}, 2, [1]),
+                                      ({"backoff": self.SAID["backoff"]}, 4, [7] * 3),
+                                      ({}, 4, [1, 1, 2])):
+            with self.subTest(said=said):
+                d.configure(self.config(**said))
+                changed = self.ok(d, "POST", "/v1/config/reload", {})["changed"]
+                self.assertEqual({line.rpartition(": ")[2] for line in changed}, {"changed while it runs"})
+                self.assertEqual(self.tried(d, "retryable"), (attempts, waits))
+        # And so do the defaults of all pools.
+        d.configure({**self.config(), "defaults": self.SAID})
+        self.ok(d, "POST", "/v1/config/reload", {})
+        self.assertEqual(self.tried(d, "retryable"), (5, [7] * 4))
+        self.assertEqual(d.get("/v1/pools/fail/workers")[0]["pid"], pid)
+
+
 class Requests(KindsCase):
     def http(self, service, **pool):
         return self.daemon({"max_global_concurrency": 64, "pools": [

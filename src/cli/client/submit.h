@@ -16,8 +16,8 @@ struct submit_options {
     const char *pool, *skill, *tenant, *session, *not_before, *deadline, *memory;
     int64_t priority, attempts;
     int on_dependency_failure;
-    duration_ns timeout_ns;
-    double cpu;
+    duration_ns timeout_ns, backoff_initial_ns, backoff_ceiling_ns;
+    double cpu, backoff_factor;
     struct option_list after, slots;
     /* of one task */
     const char *payload, *shell, *key, *name, *idempotency_key;
@@ -28,7 +28,7 @@ struct submit_options {
 };
 
 /* What every task may have, for the tables of both. */
-#define SUBMIT_SPECS_COUNT 14
+#define SUBMIT_SPECS_COUNT 17
 extern const struct option_spec submit_specs[SUBMIT_SPECS_COUNT];
 
 void submit_options_free(struct submit_options *o);

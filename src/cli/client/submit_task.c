@@ -89,6 +89,30 @@ const struct option_spec submit_specs[SUBMIT_SPECS_COUNT] = {
      .max = 1e6,
      .group = "How it runs",
      .help = "at most (default: the pool's)"},
+    {.name = "backoff",
+     .kind = OPTION_DURATION,
+     .argument = "TIME",
+     AT(backoff_initial_ns),
+     .min = 0.001,
+     .max = 1e9,
+     .group = "How it runs",
+     .help = "wait after its first failure, but for a share left to chance (default: the pool's)"},
+    {.name = "backoff-factor",
+     .kind = OPTION_NUMBER,
+     .argument = "X",
+     AT(backoff_factor),
+     .min = 1,
+     .max = 1000,
+     .group = "How it runs",
+     .help = "each further wait is so much longer (default: the pool's)"},
+    {.name = "backoff-ceiling",
+     .kind = OPTION_DURATION,
+     .argument = "TIME",
+     AT(backoff_ceiling_ns),
+     .min = 0.001,
+     .max = 1e9,
+     .group = "How it runs",
+     .help = "but no longer than this (default: the pool's)"},
     {.name = "cpu",
      .kind = OPTION_NUMBER,
      .argument = "N",
@@ -126,11 +150,16 @@ const char *submit_single_option(const struct submit_options *o)
     return o->idempotency_key ? "idempotency-key" : NULL;
 }
 
+static bool any_backoff(const struct submit_options *o)
+{
+    return o->backoff_initial_ns > 0 || o->backoff_factor > 0 || o->backoff_ceiling_ns > 0;
+}
+
 bool submit_any_member(const struct submit_options *o)
 {
     return o->pool || o->skill || o->tenant || o->session || o->not_before || o->deadline ||
            o->memory || o->priority || o->attempts || o->on_dependency_failure || o->timeout_ns ||
-           o->cpu > 0 || o->after.count > 0 || o->slots.count > 0;
+           any_backoff(o) || o->cpu > 0 || o->after.count > 0 || o->slots.count > 0;
 }
 
 /* ---- members ---- */
@@ -214,6 +243,30 @@ static enum weir_status put_resources(const struct submit_options *o, struct buf
     return status;
 }
 
+static void put_backoff(const struct submit_options *o, struct buf *out)
+{
+    const struct {
+        const char *member;
+        double value;
+    } members[] = {
+        {"initial", duration_seconds(o->backoff_initial_ns)},
+        {"factor", o->backoff_factor},
+        {"ceiling", duration_seconds(o->backoff_ceiling_ns)},
+    };
+    const char *comma = "";
+
+    if (!any_backoff(o))
+        return;
+    buf_puts(out, ",\"backoff\":{");
+    for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
+        if (!(members[i].value > 0))
+            continue;
+        buf_printf(out, "%s\"%s\":%.9g", comma, members[i].member, members[i].value);
+        comma = ",";
+    }
+    buf_putc(out, '}');
+}
+
 enum weir_status submit_put_members(const struct submit_options *o, struct buf *out,
                                     struct weir_error *err)
 {
@@ -238,6 +291,7 @@ enum weir_status submit_put_members(const struct submit_options *o, struct buf *
         buf_printf(out, ",\"priority\":%" PRId64, o->priority);
     if (o->attempts > 0)
         buf_printf(out, ",\"max_attempts\":%" PRId64, o->attempts);
+    put_backoff(o, out);
     if (o->on_dependency_failure)
         buf_puts(out, ",\"on_dependency_failure\":\"run\"");
     if (o->timeout_ns > 0)

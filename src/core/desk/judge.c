@@ -5,10 +5,11 @@
  *     capacity    ready again at its old place, after the wait that the throttle advises; failed
  *                 when that has gone on for longer than the pool's max_capacity_retry. Counts
  *                 against nothing (P4)
- *     failed      for good: failed. Retryable, timeout, lost: again later, by the backoff (or the
- *                 pool's recovery table), until max_attempts have counted; then failed. The table
- *                 may send it to the pool's fallback: ready again at once, for one attempt there,
- *                 whatever has counted
+ *     failed      for good: failed. Retryable, timeout, lost: again later, by the backoff, until
+ *                 max_attempts have counted; then failed. In a pool with a recovery table that says
+ *                 both, by what failed; but what the task or the configuration says goes before it
+ *                 (core/worker/recovery.h has how far). The table may send it to the pool's
+ *                 fallback: ready again at once, for one attempt there
  *     lost        with its worker: counts as a death, apart from the attempts; after deaths_max of
  *                 them the task is quarantined. For the sake of another request at the same worker,
  *                 or before it began: counts as nothing
@@ -27,6 +28,19 @@ static bool is_death(const struct core_answer *a)
            (a->reason == WEIR_REASON_WORKER_LOST || a->reason == WEIR_REASON_CALLBACK_LOST);
 }
 
+static bool max_attempts_given(const struct attempt *a)
+{
+    return a->t->task->max_attempts > 0 || a->pool->options.max_attempts_given;
+}
+
+static bool backoff_given(const struct attempt *a)
+{
+    const struct registry_task *r = a->t->task;
+
+    return r->backoff_initial_ns > 0 || r->backoff_ceiling_ns > 0 || r->backoff_factor >= 1 ||
+           a->pool->options.backoff_given;
+}
+
 /* The pool's rules, with what the task says for itself. */
 static struct core_pool_options rules(const struct attempt *a)
 {
@@ -36,12 +50,17 @@ static struct core_pool_options rules(const struct attempt *a)
 
     o.max_attempts = r->max_attempts ? r->max_attempts : p->max_attempts;
     o.backoff = p->backoff;
+    if (o.recovery && !max_attempts_given(a))
+        o.max_attempts = UINT32_MAX; /* the table alone bounds them */
     if (r->backoff_initial_ns > 0)
         o.backoff.initial_ns = r->backoff_initial_ns;
     if (r->backoff_ceiling_ns > 0)
         o.backoff.ceiling_ns = r->backoff_ceiling_ns;
-    if (o.backoff.ceiling_ns < o.backoff.initial_ns)
+    /* Of the task's one and the pool's other, the task's holds. */
+    if (o.backoff.ceiling_ns < o.backoff.initial_ns && r->backoff_initial_ns > 0)
         o.backoff.ceiling_ns = o.backoff.initial_ns;
+    else if (o.backoff.ceiling_ns < o.backoff.initial_ns)
+        o.backoff.initial_ns = o.backoff.ceiling_ns;
     if (r->backoff_factor >= 1)
         o.backoff.factor = r->backoff_factor;
     return o;
@@ -108,7 +127,9 @@ static void judge_again(struct attempt *a, struct registry_end *e, duration_ns *
                            &(struct judge_case){.failures = times,
                                                 .last_wait_ns = r->last_wait_ns,
                                                 .last_try = r->away,
-                                                .has_fallback = a->may_go_over},
+                                                .has_fallback = a->may_go_over,
+                                                .max_attempts_given = max_attempts_given(a),
+                                                .backoff_given = backoff_given(a)},
                            &a->desk->rng);
     else
         j = judge_answer(&o, &a->answer, times, r->last_wait_ns, &a->desk->rng);

@@ -69,10 +69,22 @@ static duration_ns wait_of(const struct recovery_rule *r, const struct recovery_
     };
     duration_ns wait;
 
+    if (r->strategy == RECOVERY_FAIL_OVER)
+        return r->first_ns;
+    if (c->backoff)
+        return backoff_wait(c->backoff, c->attempt, c->last_wait_ns, rng);
     if (!r->backs_off || c->attempt < 2)
         return r->first_ns;
     wait = backoff_wait(&backoff, c->attempt - 1, c->last_wait_ns, rng);
     return wait > r->first_ns ? wait : r->first_ns;
+}
+
+/* By the rule, or what was said in its place. */
+static bool is_retried(const struct recovery_rule *r, const struct recovery_case *c)
+{
+    bool retries = r->strategy == RECOVERY_RETRY || r->strategy == RECOVERY_RETRY_AT_ONCE;
+
+    return retries && c->max_attempts > 0 ? c->attempt < c->max_attempts : c->attempt <= r->retries;
 }
 
 struct recovery_decision recovery_decide(const struct recovery_table *t,
@@ -83,7 +95,7 @@ struct recovery_decision recovery_decide(const struct recovery_table *t,
     struct recovery_decision d = {
         .strategy = r->strategy,
         .severity = severity_of(r, c),
-        .again = c->attempt <= r->retries,
+        .again = is_retried(r, c),
     };
 
     assert(c->attempt >= 1);

@@ -13,6 +13,20 @@
  *
  * The wait before retry n (from 1) is `first_ns` for n = 1, and then the larger of it and the
  * backoff's wait for n - 1, base 1 s, ceiling 30 s, without jitter.
+ *
+ * What somebody has said for the task or its pool goes before the table, but only as far as it is
+ * a matter of how often and when:
+ *
+ *     strategy of the rule      max_attempts                       backoff
+ *     retry, retry at once      in place of `retries`              in place of each wait
+ *     break the circuit         `retries` holds: what is missing   in place of each wait
+ *                               is missing to every task alike
+ *     fail over                 one attempt elsewhere, and no      at once: there is nothing to
+ *                               more, as ever                      wait for there
+ *     give up                   no attempt cures a defect          there is no wait
+ *
+ * Whoever asks also sees to it that there are no more attempts than max_attempts, whatever the
+ * strategy.
  */
 #ifndef CORE_WORKER_RECOVERY_H
 #define CORE_WORKER_RECOVERY_H
@@ -69,8 +83,10 @@ struct recovery_table {
 const struct recovery_table *recovery_table(void);
 
 struct recovery_case {
-    uint32_t attempt;         /* failures of the task so far, this one included; >= 1 */
-    bool all_workers;         /* every worker of the pool is affected */
+    uint32_t attempt;      /* failures of the task so far, this one included; >= 1 */
+    uint32_t max_attempts; /* said for the task or its pool; 0: nobody has */
+    const struct backoff_options *backoff; /* the same; NULL: nobody has */
+    bool all_workers;                      /* every worker of the pool is affected */
     bool has_fallback;        /* there is a fallback pool, and the task has not been there */
     duration_ns last_wait_ns; /* what the decision before said; 0 at first */
 };

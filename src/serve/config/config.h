@@ -83,6 +83,14 @@ struct config_backoff {
     double factor, jitter;
 };
 
+/*
+ * What neither a pool nor the defaults say of trying again, but for workers: what failed decides
+ * there (core/worker/recovery.h), and a pool's max_attempts and backoff stay -1. The backoff is
+ * 10 s, doubled each time, up to 300 s, with a jitter of 0.5.
+ */
+#define CONFIG_MAX_ATTEMPTS 3
+extern const struct config_backoff config_backoff_otherwise;
+
 struct config_reserve {
     int64_t min_priority;
     double share; /* 0: none */
@@ -120,8 +128,8 @@ struct config_pool {
     struct config_reserve reserve;
     struct config_burst burst;
     struct config_follow follow;
-    int64_t max_attempts;
-    struct config_backoff backoff;
+    int64_t max_attempts;                         /* -1, of workers: nobody has said it */
+    struct config_backoff backoff;                /* the same, all of it */
     duration_ns timeout_ns, heartbeat_timeout_ns; /* 0: none */
     duration_ns max_capacity_retry_ns;
     int throttle; /* enum throttle_kind, as choices has it: 0 none, 1 aimd, 2 adaptive */
@@ -174,9 +182,9 @@ struct config_pool {
 };
 
 struct config_defaults {
-    int64_t max_attempts;
+    int64_t max_attempts; /* -1: as the kind of the pool has it; so has what else is -1 */
     struct config_backoff backoff;
-    duration_ns timeout_ns; /* -1: as the kind of the pool has it */
+    duration_ns timeout_ns;
     duration_ns heartbeat_timeout_ns;
 };
 

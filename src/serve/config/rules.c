@@ -416,17 +416,38 @@ static void settle_throttle(struct config_pool *p)
     TAKE(p->recovery_step_ns, o.aimd.step_ns);
 }
 
+const struct config_backoff config_backoff_otherwise = {
+    .initial_ns = 10 * NS_PER_S, .ceiling_ns = 300 * NS_PER_S, .factor = 2, .jitter = 0.5};
+
+static void take_backoff(struct config_backoff *to, const struct config_backoff *from)
+{
+    TAKE(to->initial_ns, from->initial_ns);
+    TAKE(to->factor, from->factor);
+    TAKE(to->ceiling_ns, from->ceiling_ns);
+    TAKE(to->jitter, from->jitter);
+}
+
+/* Of workers only what somebody has said: it goes before the recovery table. */
+static void settle_again(const struct config_defaults *d, struct config_pool *p)
+{
+    const struct config_backoff *b = &p->backoff;
+
+    TAKE(p->max_attempts, d->max_attempts);
+    take_backoff(&p->backoff, &d->backoff);
+    if (p->kind != CONFIG_PROCESS)
+        TAKE(p->max_attempts, CONFIG_MAX_ATTEMPTS);
+    if (p->kind != CONFIG_PROCESS || b->initial_ns >= 0 || b->factor >= 0 || b->ceiling_ns >= 0 ||
+        b->jitter >= 0)
+        take_backoff(&p->backoff, &config_backoff_otherwise);
+}
+
 static void settle_pool(const struct config *c, struct config_pool *p)
 {
     static const duration_ns timeouts[] = {
         [CONFIG_COMMAND] = 0, [CONFIG_PROCESS] = 60 * NS_PER_S, [CONFIG_HTTP] = 600 * NS_PER_S};
     const struct config_defaults *d = &c->defaults;
 
-    TAKE(p->max_attempts, d->max_attempts);
-    TAKE(p->backoff.initial_ns, d->backoff.initial_ns);
-    TAKE(p->backoff.factor, d->backoff.factor);
-    TAKE(p->backoff.ceiling_ns, d->backoff.ceiling_ns);
-    TAKE(p->backoff.jitter, d->backoff.jitter);
+    settle_again(d, p);
     TAKE(p->timeout_ns, d->timeout_ns);
     TAKE(p->timeout_ns, timeouts[p->kind]);
     TAKE(p->heartbeat_timeout_ns, d->heartbeat_timeout_ns);
@@ -589,6 +610,17 @@ static void check_pool(struct rules *s, size_t number)
     check_pairs(s, number, "env", &p->env, false);
 }
 
+static void check_defaults(const struct config *c, struct config_reader *r)
+{
+    struct config_backoff b = c->defaults.backoff;
+
+    take_backoff(&b, &config_backoff_otherwise);
+    if (b.ceiling_ns < b.initial_ns)
+        config_reader_fault(r, "defaults.backoff",
+                            "its ceiling (%gs) is below its initial wait (%gs)",
+                            duration_seconds(b.ceiling_ns), duration_seconds(b.initial_ns));
+}
+
 enum weir_status rules_settle(struct config *c, struct config_reader *r, struct weir_error *err)
 {
     struct rules s = {.c = c, .r = r};
@@ -602,11 +634,7 @@ enum weir_status rules_settle(struct config *c, struct config_reader *r, struct 
     check_all_names(&s);
     for (size_t i = 0; i < c->listen.count; i++)
         check_listen(&s, i);
-    if (c->defaults.backoff.ceiling_ns < c->defaults.backoff.initial_ns)
-        config_reader_fault(r, "defaults.backoff",
-                            "its ceiling (%gs) is below its initial wait (%gs)",
-                            duration_seconds(c->defaults.backoff.ceiling_ns),
-                            duration_seconds(c->defaults.backoff.initial_ns));
+    check_defaults(c, r);
     for (size_t i = 0; i < c->pools.count; i++) {
         settle_pool(c, &c->pools.items[i]);
         check_pool(&s, i);

@@ -141,13 +141,6 @@ static const struct config_field backoff_fields[] = {
     {"jitter", SHARE(config_backoff, jitter), .min = 0, .max = 1},
 };
 
-static const struct config_field default_backoff_fields[] = {
-    {"initial", DURATION(config_backoff, initial_ns), .otherwise = "10s", .min = 0.001},
-    {"factor", NUMBER(config_backoff, factor), .otherwise = "2", .min = 1, .max = 1e6},
-    {"ceiling", DURATION(config_backoff, ceiling_ns), .otherwise = "300s", .min = 0.001},
-    {"jitter", SHARE(config_backoff, jitter), .otherwise = "0.5", .min = 0, .max = 1},
-};
-
 static const struct config_field restart_fields[] = {
     {"initial", DURATION(config_backoff, initial_ns), .otherwise = "1s", .min = 0.001},
     {"factor", NUMBER(config_backoff, factor), .otherwise = "2", .min = 1, .max = 1e6},
@@ -190,8 +183,6 @@ static const struct config_group tenant_group =
 static const struct config_group slot_group =
     GROUP_OF(slot_fields, config_slot, .item_name = "slot");
 static const struct config_group backoff_group = GROUP_OF(backoff_fields, config_backoff, );
-static const struct config_group default_backoff_group =
-    GROUP_OF(default_backoff_fields, config_backoff, );
 static const struct config_group restart_group = GROUP_OF(restart_fields, config_backoff, );
 static const struct config_group reserve_group = GROUP_OF(reserve_fields, config_reserve, );
 static const struct config_group burst_group = GROUP_OF(burst_fields, config_burst, );
@@ -315,8 +306,8 @@ const struct config_group config_pool_schema =
     GROUP_OF(pool_fields, config_pool, .selector = "kind", .item_name = "pool");
 
 static const struct config_field defaults_fields[] = {
-    {"max_attempts", COUNT(config_defaults, max_attempts), .otherwise = "3", .min = 1, .max = 1e6},
-    {"backoff", GROUP(config_defaults, backoff, default_backoff_group)},
+    {"max_attempts", COUNT(config_defaults, max_attempts), .min = 1, .max = 1e6},
+    {"backoff", GROUP(config_defaults, backoff, backoff_group)},
     {"timeout", DURATION(config_defaults, timeout_ns)},
     {"heartbeat_timeout", DURATION(config_defaults, heartbeat_timeout_ns), .otherwise = "60s"},
 };

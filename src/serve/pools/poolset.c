@@ -172,13 +172,18 @@ bool poolset_beat_path(const struct poolset *s, uint64_t token, struct buf *out)
 
 /* ---- figures ---- */
 
-static void fill_backoff(const struct config_backoff *from, struct backoff_options *ret)
+static void fill_again(const struct config_pool *p, uint32_t *ret_max_attempts,
+                       struct backoff_options *ret_backoff)
 {
-    ret->kind = BACKOFF_EXPONENTIAL;
-    ret->initial_ns = from->initial_ns;
-    ret->factor = from->factor;
-    ret->ceiling_ns = from->ceiling_ns;
-    ret->jitter = from->jitter;
+    const struct config_backoff *b =
+        p->backoff.initial_ns >= 0 ? &p->backoff : &config_backoff_otherwise;
+
+    *ret_max_attempts = p->max_attempts >= 0 ? (uint32_t)p->max_attempts : CONFIG_MAX_ATTEMPTS;
+    *ret_backoff = (struct backoff_options){.kind = BACKOFF_EXPONENTIAL,
+                                            .initial_ns = b->initial_ns,
+                                            .factor = b->factor,
+                                            .ceiling_ns = b->ceiling_ns,
+                                            .jitter = b->jitter};
 }
 
 static void fill_gate(const struct config_pool *p, struct gate_options *o)
@@ -259,8 +264,7 @@ static void fill_core(const struct config_pool *p, const struct pool_program *pr
     core_pool_options_init(o);
     o->size = poolset_limit(program, (size_t)p->max_concurrency);
     fill_gate(p, &o->gate);
-    o->max_attempts = (uint32_t)p->max_attempts;
-    fill_backoff(&p->backoff, &o->backoff);
+    fill_again(p, &o->max_attempts, &o->backoff);
     o->timeout_ns = p->timeout_ns;
     o->max_capacity_retry_ns = p->max_capacity_retry_ns;
     o->breaker = (struct breaker_options){
@@ -287,8 +291,9 @@ static void fill_desk(const struct config_pool *p, struct desk_pool_options *o)
     o->burst_places = (size_t)p->burst.places;
     o->burst_seconds = duration_seconds(p->burst.time_ns);
     o->fallback = p->fallback;
-    o->max_attempts = (uint32_t)p->max_attempts;
-    fill_backoff(&p->backoff, &o->backoff);
+    fill_again(p, &o->max_attempts, &o->backoff);
+    o->max_attempts_given = p->max_attempts >= 0;
+    o->backoff_given = p->backoff.initial_ns >= 0;
     o->heartbeat_timeout_ns = p->heartbeat_timeout_ns;
     o->disabled = !p->enabled;
     o->tells_began = p->kind != CONFIG_HTTP; /* there are processes */

@@ -216,6 +216,8 @@ void life_draw_limits(struct life *l, struct life_pool *p)
     d->burst_places = one_in(l, 4) && !p->crew ? 1 + below(l, 3) : 0;
     d->burst_seconds = d->burst_places > 0 ? 0.1 + rng_unit(&l->rng) * 5 : 0;
     d->max_attempts = 1 + (uint32_t)below(l, 4);
+    d->max_attempts_given = one_in(l, 2);
+    d->backoff_given = one_in(l, 2);
     d->tells_began = !p->crew && one_in(l, 3);
     p->model.tells_began = d->tells_began;
     d->heartbeat_timeout_ns = one_in(l, 2) ? rng_range(&l->rng, NS_PER_MS, 3 * NS_PER_S) : 0;

@@ -205,6 +205,53 @@ static void by_the_table_too_there_are_no_more_than_max_attempts(void **state)
     assert_int_equal(judge_by_table(&options, &a, &c, &jitter).verdict, JUDGE_RETRY);
 }
 
+/* Of what may pass; what is left to the table is tried as often as it says. */
+static void what_was_said_goes_before_the_table(void **state)
+{
+    static const struct {
+        enum weir_outcome outcome;
+        enum weir_reason reason;
+        bool retryable;
+        uint32_t attempts, when_given_2, when_given_8;
+    } lines[] = {
+        {WEIR_OUTCOME_LOST, WEIR_REASON_CONNECTION_LOST, false, 6, 2, 8},
+        {WEIR_OUTCOME_LOST, WEIR_REASON_PROTOCOL, false, 4, 2, 8},
+        {WEIR_OUTCOME_TIMEOUT, WEIR_REASON_TIMEOUT, true, 3, 2, 8},
+        {WEIR_OUTCOME_TIMEOUT, WEIR_REASON_CHECKOUT_TIMEOUT, true, 3, 2, 8},
+        {WEIR_OUTCOME_FAILED, WEIR_REASON_WORKER_ERROR, true, 4, 2, 8},
+        {WEIR_OUTCOME_FAILED, WEIR_REASON_INTERNAL, true, 2, 2, 2},
+        {WEIR_OUTCOME_FAILED, WEIR_REASON_INTERNAL, false, 1, 1, 1},
+        {WEIR_OUTCOME_FAILED, WEIR_REASON_WORKER_ERROR, false, 1, 1, 1},
+        {WEIR_OUTCOME_TIMEOUT, WEIR_REASON_DEADLINE, false, 1, 1, 1},
+    };
+    static const uint32_t given[] = {0, 2, 8};
+
+    (void)state;
+    options.recovery = recovery_table();
+    options.backoff.initial_ns = options.backoff.ceiling_ns = 7 * NS_PER_S;
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        struct core_answer a = failure(lines[i].outcome, lines[i].reason, lines[i].retryable);
+        const uint32_t attempts[] = {lines[i].attempts, lines[i].when_given_2,
+                                     lines[i].when_given_8};
+
+        for (size_t g = 0; g < 3; g++) {
+            struct judge_case c = {
+                .failures = 1, .max_attempts_given = given[g] > 0, .backoff_given = true};
+            struct judgement j;
+
+            options.max_attempts = given[g] > 0 ? given[g] : UINT32_MAX;
+            for (;; c.failures++) {
+                j = judge_by_table(&options, &a, &c, &jitter);
+                if (j.verdict != JUDGE_RETRY)
+                    break;
+                assert_int_equal(j.wait_ns, 7 * NS_PER_S);
+            }
+            assert_int_equal(j.verdict, JUDGE_FINISH);
+            assert_int_equal(c.failures, attempts[g]);
+        }
+    }
+}
+
 static void what_fails_for_good_fails_over_once_where_there_is_a_fallback_pool(void **state)
 {
     struct core_answer a = failure(WEIR_OUTCOME_FAILED, WEIR_REASON_CALLBACK, false);
@@ -247,6 +294,7 @@ int main(void)
         cmocka_unit_test_setup(by_the_table_each_failure_has_its_retries_its_wait_and_its_way,
                                setup),
         cmocka_unit_test_setup(by_the_table_too_there_are_no_more_than_max_attempts, setup),
+        cmocka_unit_test_setup(what_was_said_goes_before_the_table, setup),
         cmocka_unit_test_setup(what_fails_for_good_fails_over_once_where_there_is_a_fallback_pool,
                                setup),
         cmocka_unit_test_setup(when_all_workers_are_affected_a_retry_breaks_the_circuit, setup),

@@ -87,6 +87,72 @@ static void when_all_workers_are_affected_a_retry_breaks_the_circuit(void **stat
     }
 }
 
+static const struct backoff_options said = {.kind = BACKOFF_EXPONENTIAL,
+                                            .initial_ns = 7 * NS_PER_S,
+                                            .factor = 2,
+                                            .ceiling_ns = 20 * NS_PER_S};
+
+static void what_is_said_of_attempts_bounds_what_is_retried_in_place_of_the_table(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        const struct line *l = &lines[i];
+        bool retried = l->strategy == RECOVERY_RETRY || l->strategy == RECOVERY_RETRY_AT_ONCE;
+
+        for (uint32_t n = 1; n <= 10; n++) {
+            const struct recovery_rule *rule = &recovery_table()->rules[l->category];
+            bool by_table = n <= rule->retries;
+            struct recovery_decision more =
+                decide(l->category, (struct recovery_case){.attempt = n, .max_attempts = 9});
+            struct recovery_decision less =
+                decide(l->category, (struct recovery_case){.attempt = n, .max_attempts = 2});
+
+            assert_int_equal(more.again, retried ? n < 9 : by_table);
+            assert_int_equal(less.again, retried ? n < 2 : by_table);
+            assert_int_equal(more.strategy, l->strategy);
+            /* The table's waits go on behind its last retry. */
+            if (more.again && n >= 6 && rule->backs_off && rule->backoff == BACKOFF_EXPONENTIAL)
+                assert_int_equal(more.wait_ns, (n == 6 ? 16 : 30) * NS_PER_S);
+            if (more.again && by_table)
+                assert_int_equal(more.wait_ns, l->waits_s[n - 1] * NS_PER_S);
+        }
+    }
+}
+
+static void what_is_said_of_waits_holds_in_place_of_each_of_the_tables(void **state)
+{
+    static const int waits_s[] = {7, 14, 20, 20, 20, 20};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        const struct line *l = &lines[i];
+
+        for (uint32_t n = 1; n <= 6; n++) {
+            struct recovery_decision d =
+                decide(l->category, (struct recovery_case){.attempt = n, .backoff = &said});
+
+            assert_int_equal(d.again, n <= recovery_table()->rules[l->category].retries);
+            assert_int_equal(d.wait_ns, d.again ? waits_s[n - 1] * NS_PER_S : 0);
+        }
+    }
+}
+
+static void what_is_said_lets_nothing_fail_over_more_often_or_later(void **state)
+{
+    struct recovery_decision d;
+
+    (void)state;
+    d = decide(RECOVERY_REMOTE_EXCEPTION,
+               (struct recovery_case){.attempt = 1, .max_attempts = 9, .backoff = &said});
+    assert_false(d.again);
+    d = decide(RECOVERY_REMOTE_EXCEPTION,
+               (struct recovery_case){
+                   .attempt = 1, .max_attempts = 9, .backoff = &said, .has_fallback = true});
+    assert_int_equal(d.strategy, RECOVERY_FAIL_OVER);
+    assert_true(d.again);
+    assert_int_equal(d.wait_ns, 0);
+}
+
 /* However critical: it says nothing about the other tasks. */
 static void one_task_that_fails_again_and_again_does_not_break_the_circuit(void **state)
 {
@@ -204,6 +270,9 @@ int main(void)
         cmocka_unit_test(each_line_of_the_table_gives_its_retries_and_waits),
         cmocka_unit_test(each_category_has_its_severity_which_three_attempts_raise_by_a_step),
         cmocka_unit_test(when_all_workers_are_affected_a_retry_breaks_the_circuit),
+        cmocka_unit_test(what_is_said_of_attempts_bounds_what_is_retried_in_place_of_the_table),
+        cmocka_unit_test(what_is_said_of_waits_holds_in_place_of_each_of_the_tables),
+        cmocka_unit_test(what_is_said_lets_nothing_fail_over_more_often_or_later),
         cmocka_unit_test(one_task_that_fails_again_and_again_does_not_break_the_circuit),
         cmocka_unit_test(a_remote_exception_fails_over_once_where_there_is_a_fallback),
         cmocka_unit_test(waits_end_at_the_ceiling_in_another_table),

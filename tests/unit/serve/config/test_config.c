@@ -70,7 +70,6 @@ static void a_file_with_one_pool_has_defaults_for_all_else(void **state)
     assert_int_equal(c->unix_mode, 0660);
     assert_int_equal(c->max_global_concurrency, 10);
     assert_string_equal(c->default_pool, "a");
-    assert_int_equal(c->defaults.max_attempts, 3);
     assert_int_equal(c->deaths_max, 3);
     assert_int_equal(c->check_interval_ns, 60 * NS_PER_S);
     assert_int_equal(c->shutdown.grace_ns, 300 * NS_PER_S);
@@ -80,6 +79,8 @@ static void a_file_with_one_pool_has_defaults_for_all_else(void **state)
     assert_int_equal(p->max_attempts, 3);
     assert_int_equal(p->backoff.initial_ns, 10 * NS_PER_S);
     assert_int_equal(p->backoff.ceiling_ns, 300 * NS_PER_S);
+    assert_true(p->backoff.factor >= 2 && p->backoff.factor <= 2);
+    assert_true(p->backoff.jitter >= 0.5 && p->backoff.jitter <= 0.5);
     assert_int_equal(p->heartbeat_timeout_ns, 60 * NS_PER_S);
     assert_int_equal(p->timeout_ns, 0);
     assert_int_equal(p->throttle, THROTTLE_AIMD);
@@ -129,6 +130,35 @@ static void a_pool_takes_what_it_does_not_say_from_the_defaults(void **state)
     assert_int_equal(b->heartbeat_timeout_ns, 9 * NS_PER_S);
     assert_int_equal(b->backoff.initial_ns, NS_PER_S);
     assert_int_equal(b->backoff.ceiling_ns, 20 * NS_PER_S);
+    config_free(c);
+}
+
+static void of_workers_only_what_is_said_of_trying_again_is_known(void **state)
+{
+    struct config *c =
+        must_parse("pools:\n"
+                   "  - {name: a, kind: process, process: p}\n"
+                   "  - {name: b, kind: process, process: p, max_attempts: 5}\n"
+                   "  - {name: c, kind: process, process: p, backoff: {factor: 3}}\n");
+    const struct config_pool *a = &c->pools.items[0], *b = &c->pools.items[1],
+                             *third = &c->pools.items[2];
+
+    (void)state;
+    assert_int_equal(a->max_attempts, -1);
+    assert_int_equal(a->backoff.initial_ns, -1);
+    assert_int_equal(b->max_attempts, 5);
+    assert_int_equal(b->backoff.initial_ns, -1);
+    assert_int_equal(third->max_attempts, -1);
+    assert_int_equal(third->backoff.initial_ns, 10 * NS_PER_S);
+    assert_int_equal(third->backoff.ceiling_ns, 300 * NS_PER_S);
+    assert_true(third->backoff.factor >= 3 && third->backoff.jitter >= 0.5);
+    config_free(c);
+    c = must_parse("defaults: {max_attempts: 7, backoff: {initial: 1s}}\n"
+                   "pools: [{name: a, kind: process, process: p}]\n");
+    a = &c->pools.items[0];
+    assert_int_equal(a->max_attempts, 7);
+    assert_int_equal(a->backoff.initial_ns, NS_PER_S);
+    assert_int_equal(a->backoff.ceiling_ns, 300 * NS_PER_S);
     config_free(c);
 }
 
@@ -689,6 +719,7 @@ int main(void)
         cmocka_unit_test(a_file_with_one_pool_has_defaults_for_all_else),
         cmocka_unit_test(kinds_of_pools_have_defaults_of_their_own),
         cmocka_unit_test(a_pool_takes_what_it_does_not_say_from_the_defaults),
+        cmocka_unit_test(of_workers_only_what_is_said_of_trying_again_is_known),
         cmocka_unit_test(a_line_is_taken_apart_and_a_list_is_not),
         cmocka_unit_test(anchors_may_be_used),
         cmocka_unit_test(slots_have_as_many_places_as_paths),

@@ -398,6 +398,30 @@ static void a_default_changes_the_pools_that_take_it(void **state)
                    "pool a: max_attempts: changed while it runs\n");
 }
 
+static void what_nobody_said_of_trying_workers_again_is_not_shown(void **state)
+{
+    static const char unsaid[] = "pools: [{name: w, kind: process, process: p}]\n";
+    static const char said[] = "pools: [{name: w, kind: process, process: p, max_attempts: 3,\n"
+                               "         backoff: {initial: 1s}}]\n";
+    struct config *c = must_parse(unsaid);
+    struct buf shown = {0};
+
+    (void)state;
+    config_show(c, &shown);
+    assert_null(strstr(shown.data, "max_attempts:"));
+    assert_null(strstr(shown.data, " backoff:"));
+    config_free(c);
+    buf_clear(&shown);
+    c = must_parse(said);
+    config_show(c, &shown);
+    assert_non_null(strstr(shown.data, "    max_attempts: 3\n"));
+    assert_non_null(strstr(shown.data, "      jitter: 0.5\n"));
+    config_free(c);
+    buf_free(&shown);
+    expect_changes(unsaid, said, "pool w: max_attempts, backoff: changed while it runs\n");
+    expect_changes(said, unsaid, "pool w: max_attempts, backoff: changed while it runs\n");
+}
+
 static void another_secret_in_the_same_place_is_a_change(void **state)
 {
     static const char text[] = "tokens: [{name: a, role: read, env: CONFIG_TEST_TOKEN}]\n"
@@ -504,6 +528,7 @@ int main(void)
         cmocka_unit_test(the_same_file_changes_nothing),
         cmocka_unit_test(each_change_is_told_with_what_it_takes),
         cmocka_unit_test(a_default_changes_the_pools_that_take_it),
+        cmocka_unit_test(what_nobody_said_of_trying_workers_again_is_not_shown),
         cmocka_unit_test(another_secret_in_the_same_place_is_a_change),
         cmocka_unit_test(what_is_kept_is_as_it_was_and_the_rest_as_it_is_to_be),
         cmocka_unit_test(each_allocation_of_a_diff_may_fail),

@@ -134,6 +134,35 @@ static void workers_take_as_many_requests_as_all_of_them_have_room_for(void **st
     close_setup(&s);
 }
 
+static void what_the_configuration_says_of_trying_workers_again_is_marked_as_said(void **state)
+{
+    struct setup s;
+    struct poolset_plan w;
+    struct config_pool *p;
+
+    (void)state;
+    open_setup(&s);
+    p = &s.config->pools.items[1];
+    w = plan_of(&s, 1);
+    assert_false(w.desk.max_attempts_given || w.desk.backoff_given);
+    /* What a task takes that says a part of it. */
+    assert_int_equal(w.desk.max_attempts, 3);
+    assert_int_equal(w.desk.backoff.initial_ns, 10 * NS_PER_S);
+    assert_int_equal(w.desk.backoff.ceiling_ns, 300 * NS_PER_S);
+    assert_true(w.desk.backoff.jitter >= 0.5 && w.desk.backoff.jitter <= 0.5);
+    p->max_attempts = 8;
+    p->backoff = (struct config_backoff){.initial_ns = 5, .ceiling_ns = 6, .factor = 1};
+    poolset_replan(&w, p);
+    assert_true(w.desk.max_attempts_given && w.desk.backoff_given);
+    assert_int_equal(w.desk.max_attempts, 8);
+    assert_int_equal(w.desk.backoff.ceiling_ns, 6);
+    p->max_attempts = p->backoff.initial_ns = -1;
+    poolset_replan(&w, p);
+    assert_false(w.desk.max_attempts_given || w.desk.backoff_given);
+    poolset_forget(&w);
+    close_setup(&s);
+}
+
 static void a_limit_follows_where_the_configuration_says_so(void **state)
 {
     struct setup s;
@@ -528,6 +557,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_pool_has_the_figures_of_its_configuration),
         cmocka_unit_test(workers_take_as_many_requests_as_all_of_them_have_room_for),
+        cmocka_unit_test(what_the_configuration_says_of_trying_workers_again_is_marked_as_said),
         cmocka_unit_test(a_limit_follows_where_the_configuration_says_so),
         cmocka_unit_test(a_changed_pool_keeps_its_program),
         cmocka_unit_test(a_template_that_cannot_be_filled_in_is_told_with_its_pool),
