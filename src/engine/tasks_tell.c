@@ -56,6 +56,7 @@ static void tell_worker(struct engine_tasks *t, const struct core_event *ev)
                     &(struct registry_event){.kind = REGISTRY_WORKER_TRANSITION,
                                              .pool = pool_of(ev),
                                              .worker = ev->worker,
+                                             .duration_ns = w->lasted_ns,
                                              .detail = buf_slice(&detail)},
                     NULL, ev->at);
     buf_free(&detail);

@@ -287,7 +287,15 @@ class Workers(KindsCase):
         self.assertEqual(attempts["ok"], 10)
         kinds = {e["kind"] for e in self.events(d, "pool=w")}
         self.assertIn("runner.lost", kinds)
-        self.assertIn("worker.transition", kinds)
+        # Each says how long the state before lasted.
+        moves = self.events(d, "pool=w&kind=worker.transition")
+        self.assertIn(("busy", "terminating"), [(e["detail"]["from"], e["detail"]["to"]) for e in moves])
+        began = {}
+        for e in sorted(moves, key=lambda e: e["seq"]):
+            at, lasted = seconds(e["at"]), e.get("duration_s", 0)
+            self.assertTrue(lasted > 0 or e["detail"]["from"] != "initializing", e)
+            self.assertAlmostEqual(at - lasted, began.get(e["worker"], at - lasted), delta=0.01)
+            began[e["worker"]] = at
 
     def test_what_kills_workers_is_put_aside(self):
         d = self.workers("crash", "if=poison", max_attempts=10, backoff={"initial": "1ms", "ceiling": "1ms"},
