@@ -42,13 +42,14 @@ static void tell_breaker(struct engine_tasks *t, const struct core_event *ev)
 static void tell_worker(struct engine_tasks *t, const struct core_event *ev)
 {
     const struct worker_transition *w = ev->transition;
+    const char *more = ev->more ? ev->more : w->detail;
     struct buf detail = {0};
 
     buf_printf(&detail, "{\"from\":\"%s\",\"to\":\"%s\",\"why\":\"%s\"", worker_state_name(w->from),
                worker_state_name(w->to), w->reason);
-    if (w->detail[0]) {
+    if (more[0]) {
         buf_puts(&detail, ",\"detail\":");
-        json_put_string(&detail, slice_of(w->detail));
+        json_put_string(&detail, slice_of(more));
     }
     buf_putc(&detail, '}');
     if (!detail.failed)
