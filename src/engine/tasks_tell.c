@@ -89,6 +89,8 @@ static void on_edge_event(struct core_observer *o, const struct core_event *ev)
 
     if (ev->kind == EVENT_WORKER_TRANSITION)
         tell_worker(t, ev);
+    if (t->options.worker && (ev->kind == EVENT_WORKER_SAID || ev->kind == EVENT_WORKER_TRANSITION))
+        t->options.worker(t->options.ctx, ev);
     pass_on(t->edge_before, ev);
 }
 
