@@ -337,7 +337,8 @@ struct desk_counts {
      * crew.
      */
     struct {
-        uint64_t late_reports, breaker_opened, session_hits, session_misses, workers_lost;
+        uint64_t late_reports, breaker_opened, workers_lost;
+        uint64_t session_hits, session_misses, session_rebinds, session_expiries;
     } before;
 };
 void desk_counts_add(struct desk_counts *to, const struct desk_counts *from);

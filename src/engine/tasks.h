@@ -32,6 +32,8 @@ struct engine_tasks_options {
     void (*committed)(void *ctx, uint64_t last_event);
     /* A process of a predecessor that may still run; its process group is ended before its task is put back. May be NULL. */
     void (*left)(void *ctx, const struct registry_left *l);
+    /* What a worker says and goes through: EVENT_WORKER_SAID, EVENT_WORKER_TRANSITION. As an observer is told. May be NULL. */
+    void (*worker)(void *ctx, const struct core_event *ev);
     void *ctx;
 };
 

@@ -42,13 +42,14 @@ static void tell_breaker(struct engine_tasks *t, const struct core_event *ev)
 static void tell_worker(struct engine_tasks *t, const struct core_event *ev)
 {
     const struct worker_transition *w = ev->transition;
+    const char *more = ev->more ? ev->more : w->detail;
     struct buf detail = {0};
 
     buf_printf(&detail, "{\"from\":\"%s\",\"to\":\"%s\",\"why\":\"%s\"", worker_state_name(w->from),
                worker_state_name(w->to), w->reason);
-    if (w->detail[0]) {
+    if (more[0]) {
         buf_puts(&detail, ",\"detail\":");
-        json_put_string(&detail, slice_of(w->detail));
+        json_put_string(&detail, slice_of(more));
     }
     buf_putc(&detail, '}');
     if (!detail.failed)
@@ -56,6 +57,7 @@ static void tell_worker(struct engine_tasks *t, const struct core_event *ev)
                     &(struct registry_event){.kind = REGISTRY_WORKER_TRANSITION,
                                              .pool = pool_of(ev),
                                              .worker = ev->worker,
+                                             .duration_ns = w->lasted_ns,
                                              .detail = buf_slice(&detail)},
                     NULL, ev->at);
     buf_free(&detail);
@@ -87,6 +89,8 @@ static void on_edge_event(struct core_observer *o, const struct core_event *ev)
 
     if (ev->kind == EVENT_WORKER_TRANSITION)
         tell_worker(t, ev);
+    if (t->options.worker && (ev->kind == EVENT_WORKER_SAID || ev->kind == EVENT_WORKER_TRANSITION))
+        t->options.worker(t->options.ctx, ev);
     pass_on(t->edge_before, ev);
 }
 

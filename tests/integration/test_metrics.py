@@ -23,6 +23,7 @@ except ImportError:
 
 from servekit import ServeCase
 from weirtest import ROOT, WEIR, wait_until
+from workerkit import bad_worker
 
 PROMTOOL = shutil.which("promtool")
 BOARD = os.path.join(ROOT, "examples/grafana/weir.json")
@@ -243,6 +244,46 @@ class Metrics(ServeCase):
         self.assertAlmostEqual(total(values, "weir_last_start_timestamp_seconds"), seconds(started), delta=1)
         self.assertLess(abs(total(values, "weir_start_timestamp_seconds") - before), 30)
         self.assertEqual(types["weir_wait_seconds"], "histogram")
+
+    def wait_sessions(self, d, **counts):
+        """Until the metrics and the API have these of the pool w."""
+        names = {"bound": "weir_sessions_bound", **{n: f"weir_session_{n}_total" for n in
+                                                    ("hits", "misses", "rebinds", "expiries")}}
+        seen = []
+
+        def is_so():
+            values, _ = parse(self.metrics(d)[1])
+            seen[:] = [d.get("/v1/pools/w")["sessions"], {n: total(values, m, pool="w") for n, m in names.items()}]
+            return seen == [counts, counts]
+        try:
+            wait_until(is_so, 30, "these sessions")
+        except AssertionError as fault:
+            raise AssertionError(f"{fault}: {seen}, not {counts}") from None
+
+    def test_sessions_that_end_and_begin_anew_are_counted(self):
+        def config(idle, n=0):
+            return {"pools": [{"name": "w", "kind": "process", "process": bad_worker(), "max_concurrency": 1,
+                               "restart": {"initial": "10ms", "ceiling": "20ms"}, "session_idle": idle,
+                               "env": {"N": str(n)}}]}
+
+        def run(*names):
+            for session in names:
+                d.wait_task(d.submit({"payload": 1, "session": session}), "done", deadline_s=60)
+        d = self.daemon(config("1h"))
+        run("a", "a", "b", "a")
+        os.kill(d.get("/v1/pools/w/workers")[0]["pid"], signal.SIGKILL)
+        self.wait_sessions(d, bound=0, hits=2, misses=2, rebinds=0, expiries=0)
+        run("a", "b", "a")
+        self.wait_sessions(d, bound=2, hits=3, misses=2, rebinds=2, expiries=0)
+        # They go on counting in the pool that replaces it, which begins without a session.
+        for n, idle in enumerate(("1h", "50ms")):
+            d.configure(config(idle, n + 1))
+            self.assertEqual(d.api("POST", "/v1/config/reload", {})[0], 200)
+            self.wait_sessions(d, bound=0, hits=3, misses=2, rebinds=2, expiries=0)
+        run("c")
+        self.wait_sessions(d, bound=0, hits=3, misses=3, rebinds=2, expiries=1)
+        run("c")
+        self.wait_sessions(d, bound=0, hits=3, misses=3, rebinds=3, expiries=2)
 
     def test_promtool_has_nothing_to_say_under_load(self):
         d = self.daemon(CONFIG)

@@ -206,7 +206,7 @@ class TestWorkers(RunCase):
         self.program = f"python3 {broken}"
         done = self.run_worker("-j4", "--progress", "none", self.rows(1, 2, 3), status=2)
         self.assertIn("SyntaxError", done.text)
-        self.assertIn("no worker of --worker has started (its process has ended: exited with status 1; its last words: Syn", done.text)
+        self.assertIn("no worker of --worker has started (its process has ended: exited with status 1; its last words: SyntaxError: invalid syntax)", done.text)
         self.program = "sh -c 'exit 7'"
         done = self.run_worker("-j4", "-q", "--worker-log", "log", self.rows(1), status=2)
         self.assertIn("exited with status 7); what the program wrote to standard error stands in log", done.text)

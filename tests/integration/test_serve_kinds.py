@@ -5,8 +5,10 @@ run-tests: waits
 """
 import json
 import os
+import re
 import resource
 import signal
+import sys
 import threading
 import time
 import unittest
@@ -303,7 +305,61 @@ class Workers(KindsCase):
         self.assertEqual(attempts["ok"], 10)
         kinds = {e["kind"] for e in self.events(d, "pool=w")}
         self.assertIn("runner.lost", kinds)
-        self.assertIn("worker.transition", kinds)
+        # Each says how long the state before lasted.
+        moves = self.events(d, "pool=w&kind=worker.transition")
+        self.assertIn(("busy", "terminating"), [(e["detail"]["from"], e["detail"]["to"]) for e in moves])
+        began = {}
+        for e in sorted(moves, key=lambda e: e["seq"]):
+            at, lasted = seconds(e["at"]), e.get("duration_s", 0)
+            self.assertTrue(lasted > 0 or e["detail"]["from"] != "initializing", e)
+            self.assertAlmostEqual(at - lasted, began.get(e["worker"], at - lasted), delta=0.01)
+            began[e["worker"]] = at
+
+    def log_has(self, d, pattern):
+        try:
+            return wait_until(lambda: re.search(pattern, d.log(), re.M), 30, "the log to have it")
+        except AssertionError as fault:
+            raise AssertionError(f"{fault}: {pattern}\n{d.log()}") from None
+
+    def test_what_a_worker_writes_is_in_the_log(self):
+        d = self.workers(max_concurrency=1, process=[
+            "sh", "-c", r'printf "loads \033[2Jthe model\nand no end" >&2; exec "$@"', "sh", *bad_worker("crash", "if=die")])
+        self.log_has(d, r"Z info: pool w, worker 1: loads \?\[2Jthe model$")
+        d.wait_task(d.submit({"payload": "die", "max_attempts": 1}))
+        self.log_has(d, r"Z info: pool w, worker 1: and no end$")
+        self.log_has(d, r"Z info: pool w, worker 2: loads ")
+
+    def test_why_a_worker_does_not_start_is_in_the_log_and_in_its_event(self):
+        module = "of_" + "a_long_name_" * 10
+        d = self.workers(max_concurrency=1, restart={"initial": "1h", "ceiling": "1h"},
+                         process=[sys.executable, "-S", "-E", "-c", f"import {module}"])
+        words = f"exited with status 1; its last words: ModuleNotFoundError: No module named '{module}'"
+        self.log_has(d, r"Z info: pool w, worker 1: Traceback \(most recent call last\):$")
+        self.log_has(d, f"Z warning: pool w, worker 1 has not started: its process has ended: {re.escape(words)}$")
+        event = wait_until(lambda: self.events(d, "pool=w&kind=worker.transition"), 20, "the event")[0]
+        self.assertEqual((event["detail"]["from"], event["detail"]["detail"]), ("initializing", words))
+
+    def test_a_log_that_nobody_reads_holds_up_no_task(self):
+        log = self.path("log")
+        os.mkfifo(log)
+        reader = os.open(log, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        chatty = ["sh", "-c", 'yes "the same line again and again" | head -c 4000000 >&2; exec "$@"', "sh", *bad_worker()]
+        d = self.daemon({"log": {"file": log},
+                         "pools": [{"name": "w", "kind": "process", "process": chatty, "max_concurrency": 1}]})
+        ids = d.submit([{"payload": n} for n in range(100)])
+        self.assertEqual(self.outputs(d, ids), list(range(100)))
+        text = b""
+
+        def read():
+            nonlocal text
+            try:
+                text += os.read(reader, 1 << 20)
+            except BlockingIOError:
+                pass
+            return b"lines of workers that were left out here: " in text
+        wait_until(read, 60, "the log to say what is missing")
+        self.assertIn(b" is ready: 1 pools", text)
 
     def test_what_kills_workers_is_put_aside(self):
         d = self.workers("crash", "if=poison", max_attempts=10, backoff={"initial": "1ms", "ceiling": "1ms"},

@@ -376,12 +376,13 @@ const char *worker_never_starts(struct run *r)
 void worker_moved(struct run *r, const struct core_event *ev)
 {
     const struct worker_transition *t = ev->transition;
+    const char *what = ev->more ? ev->more : t->detail;
     struct worker_log *log = &r->worker_log;
 
     if (!log->open || t->from != WORKER_INITIALIZING || t->to != WORKER_TERMINATED)
         return;
     buf_clear(&log->line);
-    buf_printf(&log->line, "%s %s%s%s\n", ev->pool, t->reason, t->detail[0] ? ": " : "", t->detail);
+    buf_printf(&log->line, "%s %s%s%s\n", ev->pool, t->reason, what[0] ? ": " : "", what);
     spool_put(&log->starts, buf_slice(&log->line));
 }
 

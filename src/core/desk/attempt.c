@@ -249,6 +249,8 @@ void desk_counts_add(struct desk_counts *to, const struct desk_counts *from)
     to->before.breaker_opened += from->before.breaker_opened;
     to->before.session_hits += from->before.session_hits;
     to->before.session_misses += from->before.session_misses;
+    to->before.session_rebinds += from->before.session_rebinds;
+    to->before.session_expiries += from->before.session_expiries;
     to->before.workers_lost += from->before.workers_lost;
 }
 

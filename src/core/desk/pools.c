@@ -436,6 +436,8 @@ static void bequeath(struct desk_pool *p)
 
         p->counts.before.session_hits += sessions.hits;
         p->counts.before.session_misses += sessions.misses;
+        p->counts.before.session_rebinds += sessions.rebinds;
+        p->counts.before.session_expiries += sessions.expiries;
         p->counts.before.workers_lost += workers.lost + workers.killed;
     }
     desk_counts_add(&heir->counts, &p->counts);

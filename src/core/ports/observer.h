@@ -58,7 +58,8 @@ struct core_event {
     const struct throttle_state *throttle; /* of EVENT_THROTTLE_CHANGED; else NULL */
     uint64_t worker; /* id, of worker events and of attempts that run on one; 0: none */
     const struct worker_transition *transition; /* of EVENT_WORKER_TRANSITION; else NULL */
-    const struct core_breaker_change *breaker;  /* of EVENT_BREAKER_CHANGED; else NULL */
+    const char *more; /* what transition->detail is the beginning of; or NULL: it is whole */
+    const struct core_breaker_change *breaker; /* of EVENT_BREAKER_CHANGED; else NULL */
 };
 
 /* "task.finished", "attempt.started", ...; the words of the event record. */

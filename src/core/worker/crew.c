@@ -13,7 +13,7 @@
 #include <string.h>
 
 /* Of the text that an event of a transition has. */
-#define TOLD_BYTES 256
+#define TOLD_BYTES (WORKER_MORE_BYTES + 176)
 
 /* ---- options ---- */
 
@@ -153,7 +153,7 @@ struct crew *crew_free(struct crew *c)
 
 /* ---- telling ---- */
 
-static void tell(struct crew *c, struct worker *w, struct instant now)
+static void tell(struct crew *c, struct worker *w, const char *what, struct instant now)
 {
     const struct worker_transition *t = life_last(&w->life, 0);
     bool routine = (t->from == WORKER_READY && t->to == WORKER_BUSY) ||
@@ -165,14 +165,16 @@ static void tell(struct crew *c, struct worker *w, struct instant now)
         .worker = w->id,
         .transition = t,
     };
-    char text[TOLD_BYTES];
+    char text[TOLD_BYTES], more[WORKER_MORE_BYTES];
 
     /* Two for each request: no text is made for them. */
     if (!routine) {
+        life_cut(more, sizeof more, what ? what : "");
         snprintf(text, sizeof text, "%s -> %s: %s%s%s (after %.3g s)", worker_state_name(t->from),
-                 worker_state_name(t->to), t->reason, t->detail[0] ? ": " : "", t->detail,
+                 worker_state_name(t->to), t->reason, more[0] ? ": " : "", more,
                  duration_seconds(t->lasted_ns));
         ev.detail = text;
+        ev.more = more;
     }
     c->host->tell(c->host, &ev);
 }
@@ -188,7 +190,7 @@ void crew_move(struct crew *c, struct worker *w, enum worker_state to, const cha
     c->in_state[w->placed][from]--;
     c->in_state[w->placed][to]++;
     if (c->host && c->host->tell)
-        tell(c, w, now);
+        tell(c, w, what, now);
 }
 
 /* ---- what is due ---- */

@@ -136,14 +136,14 @@ struct worker {
     struct instant started_at, idle_since;
     struct instant ready_at; /* NEVER: it was not ready yet */
     uint32_t in_flight, max_in_flight;
-    bool retiring;   /* takes no new work; ends when it has none in hand */
-    const char *why; /* why it retires or is ended; constant text; NULL: it does not */
-    char said[WORKER_DETAIL_BYTES]; /* more of that; may be empty */
-    uint64_t given;                 /* requests */
-    uint64_t requests, ok, failed;  /* answered: in all, with success, with an error */
-    uint64_t memory_bytes;          /* when it was looked at last; 0: never */
-    struct instant memory_at;       /* when it was looked at */
-    size_t sessions;                /* bound */
+    bool retiring;                /* takes no new work; ends when it has none in hand */
+    const char *why;              /* why it retires or is ended; constant text; NULL: it does not */
+    char said[WORKER_MORE_BYTES]; /* more of that; may be empty */
+    uint64_t given;               /* requests */
+    uint64_t requests, ok, failed; /* answered: in all, with success, with an error */
+    uint64_t memory_bytes;         /* when it was looked at last; 0: never */
+    struct instant memory_at;      /* when it was looked at */
+    size_t sessions;               /* bound */
     struct list session_list;
     struct list parked; /* tasks that wait for it: the dispatcher's links */
     void *edge;         /* the edge's own */

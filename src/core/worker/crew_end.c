@@ -34,7 +34,7 @@ static void note_why(struct worker *w, const char *why, const char *detail)
 {
     if (!w->why) {
         w->why = why;
-        snprintf(w->said, sizeof w->said, "%s", detail ? detail : "");
+        life_cut(w->said, sizeof w->said, detail ? detail : "");
     }
 }
 
@@ -153,7 +153,7 @@ static void note_loss(struct crew *c, struct worker *w, struct instant now)
 static void record_end(struct crew *c, struct worker *w, const char *cause, const char *detail,
                        struct instant now)
 {
-    char text[2 * WORKER_DETAIL_BYTES];
+    char text[WORKER_MORE_BYTES + WORKER_DETAIL_BYTES];
 
     if (w->life.state == WORKER_INITIALIZING && w->why) {
         snprintf(text, sizeof text, "%s%s%s", w->said, w->said[0] ? "; " : "", cause);

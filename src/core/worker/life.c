@@ -23,18 +23,20 @@ bool life_may_move(enum worker_state from, enum worker_state to)
     return (unsigned)from < WORKER_STATES && (unsigned)to < WORKER_STATES && moves[from][to];
 }
 
-/* Cuts between characters, so that what is left is still UTF-8. */
-static void copy_cut(char ret[WORKER_DETAIL_BYTES], const char *text)
+void life_cut(char *ret, size_t bytes, const char *text)
 {
-    size_t len = strnlen(text, WORKER_DETAIL_BYTES);
+    static const char mark[] = "...";
+    size_t len = strnlen(text, bytes);
 
-    if (len == WORKER_DETAIL_BYTES) {
-        len--;
-        while (len > 0 && ((unsigned char)text[len] & 0xC0) == 0x80)
-            len--;
+    if (len < bytes) {
+        memcpy(ret, text, len + 1);
+        return;
     }
+    len = bytes - sizeof mark;
+    while (len > 0 && ((unsigned char)text[len] & 0xC0) == 0x80)
+        len--;
     memcpy(ret, text, len);
-    ret[len] = '\0';
+    memcpy(ret + len, mark, sizeof mark);
 }
 
 bool life_move(struct worker_life *l, enum worker_state to, const char *reason, const char *detail,
@@ -52,7 +54,7 @@ bool life_move(struct worker_life *l, enum worker_state to, const char *reason, 
     /* Each request makes two moves without detail: they touch the first byte only. */
     t->detail[0] = '\0';
     if (detail)
-        copy_cut(t->detail, detail);
+        life_cut(t->detail, sizeof t->detail, detail);
     l->state = to;
     l->since = now;
     l->moves++;

@@ -35,6 +35,7 @@ enum worker_state {
 
 #define WORKER_HISTORY      100 /* transitions kept */
 #define WORKER_DETAIL_BYTES 80  /* with the NUL; longer ones are cut */
+#define WORKER_MORE_BYTES   640 /* the same, of what is told of a transition and not kept */
 
 struct worker_transition {
     enum worker_state from, to;
@@ -58,6 +59,8 @@ bool life_move(struct worker_life *l, enum worker_state to, const char *reason, 
                struct instant now);
 /* The nth last transition, 0 the last one; NULL: there is none, or it is not kept any more. */
 const struct worker_transition *life_last(const struct worker_life *l, size_t n);
+/* Copies it to `ret` of so many bytes, 4 at least; what is too long is cut between characters, and ends in "...". */
+void life_cut(char *ret, size_t bytes, const char *text);
 /* "initializing", "ready", ...; "unknown" for any other value. */
 const char *worker_state_name(enum worker_state state);
 

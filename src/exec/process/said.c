@@ -25,16 +25,19 @@ static bool is_blank(struct slice line)
 /* Text is cut between characters; what is no text is kept as it is. */
 static void keep_last(struct said *s, struct slice line)
 {
-    size_t cut = sizeof s->last - 1;
+    size_t cut = sizeof s->last - sizeof "...";
+    bool is_cut = line.len > sizeof s->last - 1;
 
     if (is_blank(line))
         return;
-    if (line.len > cut) {
+    if (is_cut) {
         line.len = cut;
         if (utf8_valid_prefix(line) >= cut - 3)
             line.len = utf8_valid_prefix(line);
     }
     copy_text(s->last, line);
+    if (is_cut)
+        memcpy(s->last + line.len, "...", sizeof "...");
 }
 
 static void tell_line(struct said *s, struct slice line, said_tell_fn tell, void *ctx)

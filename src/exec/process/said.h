@@ -3,7 +3,7 @@
  *
  *     said_put(&s, bytes, tell, ctx);     // tell(ctx, line) for each line that is whole, or PROCESS_LINE_BYTES_MAX long
  *     said_end(&s, tell, ctx);            // for what is left without a line's end
- *     s.last                              // the last line with anything in it, cut: its last words
+ *     s.last                              // the last line with anything in it: its last words; cut, it ends in "..."
  *
  * A line is told as it is, without its end; bytes of 0 become spaces, for a line is a C string. One
  * owner.
@@ -17,7 +17,7 @@
 #include <stdbool.h>
 
 /* Last words are cut to this, with their NUL. */
-#define SAID_LAST_BYTES 256
+#define SAID_LAST_BYTES 512
 
 struct said {
     char *line; /* the beginning of a line that is not whole; NULL before the first one */

@@ -45,8 +45,8 @@ struct api_pool {
     bool has_workers;
     size_t workers_total, workers_idle, workers_busy, workers_starting, workers_unhealthy;
     size_t sessions_bound;
-    uint64_t session_hits, session_misses;
-    uint64_t attempts[API_OUTCOMES]; /* since the start */
+    uint64_t session_hits, session_misses, session_rebinds, session_expiries; /* since the start */
+    uint64_t attempts[API_OUTCOMES];                                          /* since the start */
 };
 
 struct api_worker {

@@ -94,6 +94,8 @@ static void put_crew(struct out_object *o, const struct api_pool *p)
     out_u64(&q, "bound", p->sessions_bound);
     out_u64(&q, "hits", p->session_hits);
     out_u64(&q, "misses", p->session_misses);
+    out_u64(&q, "rebinds", p->session_rebinds);
+    out_u64(&q, "expiries", p->session_expiries);
     out_end(&q);
 }
 

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "core/worker/life.h"
 #include "loop/loop.h"
 #include "serve/daemon/house.h"
 #include "serve/daemon/left.h"
@@ -88,6 +89,22 @@ static void on_left(void *ctx, const struct registry_left *l)
                    what == LEFT_KILLED ? ": its process was ended" : "");
 }
 
+static void on_worker(void *ctx, const struct core_event *ev)
+{
+    struct house *h = ctx;
+    const struct worker_transition *t = ev->transition;
+    const char *more = ev->more ? ev->more : t ? t->detail : "";
+
+    if (ev->kind == EVENT_WORKER_SAID)
+        daemon_log_later(h->log, CONFIG_INFO, "pool %s, worker %llu: %s", ev->pool,
+                         (unsigned long long)ev->worker, ev->detail);
+    else if (t && t->from == WORKER_INITIALIZING && t->to == WORKER_TERMINATED &&
+             !atomic_load(&h->stopping))
+        daemon_log_later(h->log, CONFIG_WARNING, "pool %s, worker %llu has not started: %s%s%s",
+                         ev->pool, (unsigned long long)ev->worker, t->reason, more[0] ? ": " : "",
+                         more);
+}
+
 /* A killed predecessor has left them; no attempt of ours has its files there yet. */
 static void remove_beats(const char *path)
 {
@@ -142,6 +159,7 @@ static enum weir_status build_tasks(struct house *h, struct weir_error *err)
         .spill_path = c->spill,
         .committed = on_commit,
         .left = on_left,
+        .worker = on_worker,
         .ctx = h,
     };
     enum weir_status status =

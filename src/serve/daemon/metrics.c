@@ -54,6 +54,8 @@ static void add_before(struct pool_copy *p)
     p->breaker_opened += p->counts.before.breaker_opened;
     p->sessions.hits += p->counts.before.session_hits;
     p->sessions.misses += p->counts.before.session_misses;
+    p->sessions.rebinds += p->counts.before.session_rebinds;
+    p->sessions.expiries += p->counts.before.session_expiries;
     p->crew.lost += p->counts.before.workers_lost;
 }
 
@@ -111,6 +113,8 @@ static void succeed(struct pool_copy *to, struct desk_pool *from)
     to->breaker_opened += old.breaker_opened;
     to->sessions.hits += old.sessions.hits;
     to->sessions.misses += old.sessions.misses;
+    to->sessions.rebinds += old.sessions.rebinds;
+    to->sessions.expiries += old.sessions.expiries;
     to->crew.lost += old.crew.lost;
     to->crew.killed += old.crew.killed;
     desk_counts_add(&to->counts, &old.counts);
@@ -361,6 +365,14 @@ static double misses(const struct pool_copy *p)
 {
     return (double)p->sessions.misses;
 }
+static double rebinds(const struct pool_copy *p)
+{
+    return (double)p->sessions.rebinds;
+}
+static double expiries(const struct pool_copy *p)
+{
+    return (double)p->sessions.expiries;
+}
 static double bound(const struct pool_copy *p)
 {
     return (double)p->sessions.bound;
@@ -445,6 +457,10 @@ static const struct {
     {"weir_breaker_opened", COUNTER, "Times that the breaker has opened.", opened, has_breaker},
     {"weir_session_hits", COUNTER, "Tasks whose session was bound to a worker.", hits, has_crew},
     {"weir_session_misses", COUNTER, "Tasks that have bound a new session.", misses, has_crew},
+    {"weir_session_rebinds", COUNTER,
+     "Tasks that have bound a session anew which had lost its worker.", rebinds, has_crew},
+    {"weir_session_expiries", COUNTER, "Sessions that ended because they were not used.", expiries,
+     has_crew},
     {"weir_sessions_bound", GAUGE, "Sessions that are bound to workers.", bound, has_crew},
     {"weir_workers_lost", COUNTER, "Workers that ended by themselves, or were killed.", lost,
      has_crew},

@@ -106,10 +106,21 @@ static void copy_flow(struct copies *c, struct api_pool *to, const struct core_p
     to->held_s = instant_before(now, held) ? instant_seconds(held, now) : 0;
 }
 
+static void copy_sessions(struct api_pool *to, struct crew *crew, const struct desk_counts *counts,
+                          const struct api_pool *old)
+{
+    struct affinity_counts a = affinity_counts(crew_affinity(crew));
+
+    to->sessions_bound = a.bound;
+    to->session_hits = a.hits + counts->before.session_hits + old->session_hits;
+    to->session_misses = a.misses + counts->before.session_misses + old->session_misses;
+    to->session_rebinds = a.rebinds + counts->before.session_rebinds + old->session_rebinds;
+    to->session_expiries = a.expiries + counts->before.session_expiries + old->session_expiries;
+}
+
 static void copy_crew(struct api_pool *to, struct crew *crew)
 {
     struct crew_counts n = crew_counts(crew);
-    struct affinity_counts a = affinity_counts(crew_affinity(crew));
 
     to->has_workers = true;
     to->workers_total = n.workers;
@@ -117,9 +128,6 @@ static void copy_crew(struct api_pool *to, struct crew *crew)
     to->workers_busy = n.by_state[WORKER_BUSY];
     to->workers_starting = n.by_state[WORKER_INITIALIZING];
     to->workers_unhealthy = n.by_health[HEALTH_UNHEALTHY];
-    to->sessions_bound = a.bound;
-    to->session_hits = a.hits;
-    to->session_misses = a.misses;
 }
 
 static void copy_skills(struct copies *c, struct api_pool *to, const struct desk_pool_options *o)
@@ -183,8 +191,10 @@ static void copy_pool(struct copies *c, struct desk_pool *p, struct instant now)
     to->burst_seconds = a->burst.seconds;
     copy_skills(c, to, o);
     copy_flow(c, to, core, now);
-    if (core_pool_crew(core))
+    if (core_pool_crew(core)) {
         copy_crew(to, core_pool_crew(core));
+        copy_sessions(to, core_pool_crew(core), desk_pool_counts(p), &old);
+    }
     for (size_t i = 0; i < API_OUTCOMES; i++)
         to->attempts[i] = desk_pool_counts(p)->outcomes[i] + old.attempts[i];
 }

@@ -105,10 +105,13 @@ static void a_long_detail_is_cut_between_characters(void **state)
 
     (void)state;
     memset(text, 'x', sizeof text);
-    memcpy(text + WORKER_DETAIL_BYTES - 2, "\xC3\xA9", 3); /* one byte of it would fit */
+    text[sizeof text - 1] = '\0';
+    memcpy(text + WORKER_DETAIL_BYTES - 5, "\xC3\xA9",
+           2); /* one byte of it would fit before the mark */
     life_init(&l, at_ms(0));
     assert_true(life_move(&l, WORKER_READY, "answered", text, at_ms(0)));
     assert_int_equal(strlen(life_last(&l, 0)->detail), WORKER_DETAIL_BYTES - 2);
+    assert_string_equal(life_last(&l, 0)->detail + WORKER_DETAIL_BYTES - 7, "xx...");
     text[WORKER_DETAIL_BYTES - 1] = '\0'; /* the longest that fits */
     assert_true(life_move(&l, WORKER_DEGRADED, "failed", text, at_ms(0)));
     assert_string_equal(life_last(&l, 0)->detail, text);
