@@ -74,6 +74,7 @@ UNITS = {
     "p50_us": ("p50 us", 1), "p99_us": ("p99 us", 1), "added_p99_ms": ("added p99 ms", 1), "look_up_ns": ("look-up ns", 1),
     "decision_ns": ("decision ns", 1), "submitted_per_s": ("submitted/s", 1), "ended_per_s": ("ended/s", 1), "asked_per_s": ("status/s", 1),
     "sync_p50_us": ("sync p50 us", 1), "sync_p99_us": ("sync p99 us", 1), "ready_again_s": ("ready again s", 1),
+    "line_bytes": ("bytes/line", 1),
     "resident_bytes": ("resident MiB", 1 << 20), "again_bytes": ("started again MiB", 1 << 20), "store_bytes": ("store MiB", 1 << 20), "followed_bytes": ("events MiB", 1 << 20),
     "wall_ms": ("wall ms", 1), "cpu_ms": ("CPU ms", 1), "goodput_pct": ("goodput %", 1), "waste_pct": ("waste %", 1),
     "completion_p99_seconds": ("row p99 s", 1), "latency_p50_seconds": ("latency p50 s", 1),

@@ -274,8 +274,8 @@ struct instant desk_run(struct desk *d, struct instant now);
 /* host->deliver() of the dispatcher, for a task of a batch of the desk's. */
 bool desk_owns(const struct desk *d, const struct core_batch *b);
 void desk_finished(struct desk *d, struct core_task *t);
-/* A result of one of its rows has come after the attempt was given up: it is recorded, and nothing else. */
-void desk_late(struct desk *d, const struct core_task *t, enum weir_outcome outcome,
+/* What an attempt of one of its rows says after it was given up: it is recorded, behind the end, and nothing else. */
+void desk_late(struct desk *d, const struct core_task *t, const struct core_answer *answer,
                struct instant now);
 /* Whether something has finished since the last desk_run(). */
 bool desk_is_due(const struct desk *d);

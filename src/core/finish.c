@@ -545,6 +545,18 @@ static void tell_late(const struct core_attempt_slot *s, struct core_task *t, st
         o->ops->event(o, &ev);
 }
 
+/*
+ * Whether what it says is a result that comes too late. How one ends that was lost is one, unless
+ * that says no more; how one ends that was told to is none, unless it was done after all.
+ */
+static bool is_late_result(enum weir_outcome judged, enum weir_outcome said)
+{
+    if (said == WEIR_OUTCOME_OK)
+        return true;
+    return judged != WEIR_OUTCOME_CANCELLED && said != WEIR_OUTCOME_CANCELLED &&
+           said != WEIR_OUTCOME_LOST;
+}
+
 /* The row was ended by hand and has its answer: only when it ended is the report's. */
 static void take_end(struct core_attempt_slot *s, struct core_task *t, struct instant now)
 {
@@ -554,8 +566,8 @@ static void take_end(struct core_attempt_slot *s, struct core_task *t, struct in
         s->batch->stats.late_reports++;
         s->pool->stats.late_reports++;
     }
-    if (a->outcome == WEIR_OUTCOME_OK)
-        tell_late(s, t, now); /* it was done after all */
+    if (is_late_result(t->answer.outcome, a->outcome))
+        tell_late(s, t, now);
     t->answer.started_at = instant_is_none(a->started_at) ? s->ticket.taken_at : a->started_at;
     t->answer.ended_at = instant_is_none(a->ended_at) ? now : a->ended_at;
     answer_clear(a);

@@ -78,7 +78,7 @@ static void on_event(struct core_observer *o, const struct core_event *ev)
         tell_breaker(t, ev);
     if (ev->kind == EVENT_ATTEMPT_LATE && ev->task && ev->answer &&
         desk_owns(t->desk, ev->task->batch))
-        desk_late(t->desk, ev->task, ev->answer->outcome, ev->at);
+        desk_late(t->desk, ev->task, ev->answer, ev->at);
     pass_on(t->before, ev);
 }
 

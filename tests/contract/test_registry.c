@@ -255,6 +255,45 @@ static void an_attempt_runs_and_its_task_is_done(void **state)
                        "runner.completed 1 a1 p w3 s2 90ns\ntask.done 1 a1 p w3 s2 105ns\n");
 }
 
+static void a_start_tells_which_of_each_kind_of_slot_it_has(void **state)
+{
+    struct registrykit *k = *state;
+    struct registry_op op;
+
+    registrykit_submit(k, (struct registry_spec){.line = {.slots = SLICE("dir,gpu")}});
+    registrykit_submit(k, (struct registry_spec){.line = {.slots = SLICE("a \"b\"")}});
+    registrykit_submit(k, (struct registry_spec){.line = {.slots = SLICE("dir,gpu,x")}});
+    registrykit_new_events(k);
+    registrykit_do(k, (struct registry_op){.kind = REGISTRY_START,
+                                           .start = {.task = 1,
+                                                     .token = 7,
+                                                     .attempt = 1,
+                                                     .pool = SLICE("p"),
+                                                     .runner = {.pid = 42, .slots = {2, 5}}}});
+    registrykit_do(k, (struct registry_op){.kind = REGISTRY_START,
+                                           .start = {.task = 2,
+                                                     .token = 8,
+                                                     .attempt = 1,
+                                                     .pool = SLICE("p"),
+                                                     .runner = {.slots = {1}}}});
+    /* The same of one that has ended before its start was written. */
+    op = registrykit_end_op(3, 9, REGISTRY_DONE);
+    op.end.started = true;
+    op.end.start = (struct registry_start){
+        .task = 3, .token = 9, .attempt = 1, .pool = SLICE("p"), .runner = {.slots = {3, 1, 4}}};
+    registrykit_do(k, op);
+    registrykit_events(k, "task.assigned 1 a1 p s2\n"
+                          "runner.started 1 a1 p s2 {\"pid\":42,\"slots\":[{\"name\":\"dir\","
+                          "\"slot\":2},{\"name\":\"gpu\",\"slot\":5}]}\n"
+                          "task.assigned 2 a1 p s1\n"
+                          "runner.started 2 a1 p s1 {\"slots\":[{\"name\":\"a \\\"b\\\"\","
+                          "\"slot\":1}]}\n"
+                          "task.assigned 3 a1 p s3\n"
+                          "runner.started 3 a1 p s3 {\"slots\":[{\"name\":\"dir\",\"slot\":3},"
+                          "{\"name\":\"gpu\",\"slot\":1},{\"name\":\"x\",\"slot\":4}]}\n"
+                          "runner.completed 3 a1 p s3\ntask.done 3 a1 p s3\n");
+}
+
 static void an_attempt_that_fails_is_tried_again_at_its_old_place(void **state)
 {
     struct registrykit *k = *state;
@@ -762,6 +801,7 @@ int main(void)
         REGISTRYKIT_TEST(a_submission_is_whole_or_not_at_all),
         REGISTRYKIT_TEST(what_is_out_of_range_is_refused),
         REGISTRYKIT_TEST(an_attempt_runs_and_its_task_is_done),
+        REGISTRYKIT_TEST(a_start_tells_which_of_each_kind_of_slot_it_has),
         REGISTRYKIT_TEST(an_attempt_that_fails_is_tried_again_at_its_old_place),
         REGISTRYKIT_TEST(an_attempt_that_is_tried_later_waits_and_comes_anew),
         REGISTRYKIT_TEST(a_start_and_its_end_may_come_as_one),

@@ -112,6 +112,8 @@ static void make_spec(struct life *l, struct order *o, size_t i, size_t count)
         s->line.skill = SLICE("gpu");
     if (one_in(l, 8))
         s->line.tenant = SLICE("tenant");
+    if (one_in(l, 6))
+        s->line.slots = SLICE("x,y");
     snprintf(o->key[i], sizeof(o->key[i]), "k%" PRIu64, below(l, 30));
     if (one_in(l, 2))
         s->key = slice_of(o->key[i]);
@@ -158,6 +160,10 @@ static void make_start(struct life *l, struct order *o)
                                 .attempt = 1 + (uint32_t)below(l, 3),
                                 .pool = SLICE("a"),
                                 .runner = {.pid = (int64_t)below(l, 2), .worker = below(l, 3)}};
+    if (one_in(l, 2)) {
+        o->op.start.runner.slots[0] = 1;
+        o->op.start.runner.slots[1] = 2;
+    }
 }
 
 static void make_end(struct life *l, struct order *o)

@@ -357,6 +357,28 @@ class Hostile(ServeCase):
         self.assertEqual(self.talk(ok.replace(b"Connection: close\r\n", b"") * 5 + ok).count(b"HTTP/1.1 200"), 6)
         self.ends_well()
 
+    def test_what_is_refused_before_it_is_seen_is_no_problem_document(self):
+        """As docs/openapi.yaml says of these, and of no others."""
+        get = "GET {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{}\r\n"
+        post = "POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{}"
+        large, huge = 40 << 10, 128 << 10
+        for status, is_problem, request in (
+                (414, True, get.format("/" + "a" * large, "")), (414, False, get.format("/" + "a" * huge, "")),
+                (431, True, get.format("/healthz", f"X: {'a' * large}\r\n")),
+                (431, False, get.format("/healthz", f"X: {'a' * huge}\r\n")),
+                (505, False, get.format("/healthz", "").replace("HTTP/1.1", "HTTP/2.5")),
+                (400, False, get.format("/healthz", "").replace("Host: localhost\r\n", "")),
+                (400, False, post.format("Content-Length: abc\r\n\r\n")),
+                (413, False, post.format(f"Content-Length: {'9' * 23}\r\n\r\n")),
+                (400, False, post.format("Transfer-Encoding: chunked\r\n\r\nzz\r\n")),
+                (400, True, get.format("/healthz", "Host: localhost\r\n")),
+                (415, True, post.format("Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}"))):
+            answer = self.talk(request.encode(), "raw")
+            what = (request[:60], answer[:300])
+            self.assertEqual(int(answer.split(b" ", 2)[1]), status, what)
+            self.assertEqual(b"\r\nContent-Type: application/problem+json\r\n" in answer, is_problem, what)
+            self.assertEqual(b"\r\nContent-Type:" in answer, is_problem, what)
+
     def test_texts_come_back_as_they_were(self):
         d = self.d
         # "X-..." in a key is a key.

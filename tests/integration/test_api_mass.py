@@ -27,6 +27,8 @@ from servekit import Daemon, ServeCase, UnixConnection
 from weirtest import SLOWNESS, VARIANT, free_port, wait_until
 
 MASS = int(os.environ.get("WEIR_MASS") or (20_000 if VARIANT else 200_000))
+# Of what is followed: tasks that run, and that only wait. A task that waits tells two events of 150 bytes.
+RUN, FOLLOWED = (300, 30_000) if VARIANT else (1500, 300_000)
 NDJSON = "application/x-ndjson"
 POOLS = [{"name": "sh", "kind": "command", "max_concurrency": 4, "max_attempts": 1, "command": ["true"]},
          {"name": "off", "kind": "command", "enabled": False, "command": ["true"]}]
@@ -225,10 +227,55 @@ class Mass(ServeCase):
                 seqs.append(int(line[4:]))
         return seqs
 
-    def test_followers_that_are_slow_hold_up_nobody(self):
-        d = self.daemon(CONFIG)
+    def carry(self, d):
+        """Work that tells much, 90 MB without a sanitizer: seconds, and by how many KiB the daemon has grown."""
+        before, began = self.rss_kib(d), time.monotonic()
+        batch = self.upload(d, lines(RUN, '{{"key":"r{0}"}}\n'), "/v1/batches?name=run")["id"]
+        self.upload(d, lines(FOLLOWED))
+        for _ in range(80):  # each waits for a transaction of its own
+            d.submit({"pool": "off"})
+        wait_until(lambda: d.get(f"/v1/batches/{batch}")["finished"], 60, f"{RUN} tasks to be done")
+        took = time.monotonic() - began
+        self.assertEqual(d.get(f"/v1/batches/{batch}")["tasks"]["done"], RUN)
+        return took, self.rss_kib(d) - before
+
+    def read_and_come_back(self, d, last, enough, over):
+        """Numbers of the events that one hears who is cut off again and again in the middle of what comes."""
+        seen = []
+        for turn in range(1000):
+            with contextlib.closing(self.follow(d, last)) as s:
+                taken = b""
+                while len(taken) < 20000 + 7919 * (turn % 13) and not (over.is_set() and last >= enough):
+                    s.settimeout(0.3 * SLOWNESS)
+                    try:
+                        part = s.recv(4096)
+                    except TimeoutError:
+                        break
+                    if not part:
+                        break
+                    taken += part
+            text = b""
+            _, _, rest = taken.partition(b"\r\n\r\n")
+            while rest:
+                size, found, rest = rest.partition(b"\r\n")
+                if not found or not size:
+                    break
+                text, rest = text + rest[:int(size, 16)], rest[int(size, 16) + 2:]
+            # Only what is whole counts, as for every reader of such streams.
+            for block in text.split(b"\n\n")[:-1]:
+                number = re.search(rb"^id: (\d+)$", block, re.M)
+                if number:
+                    data = json.loads(re.search(rb"^data: (.*)$", block, re.M).group(1))
+                    self.assertEqual(data["seq"], int(number.group(1)))
+                    last = data["seq"]
+                    seen.append(last)
+            if over.is_set() and last >= enough:
+                break
+        return seen
+
+    def carry_followed(self, d):
+        """The same work while 100 never read what they follow, 100 slowly, and one is cut off again and again."""
         first = d.get("/v1/status")["last_event"]
-        before = self.rss_kib(d)
         never = [self.follow(d) for _ in range(100)]
         slow = [self.follow(d) for _ in range(100)]
         stop = threading.Event()
@@ -240,69 +287,43 @@ class Mass(ServeCase):
                 stop.wait(0.01)
         reader = threading.Thread(target=read_slowly)
         reader.start()
-        # One that reads, and is cut off again and again in the middle of what comes.
-        seen = []
-
-        def read_and_come_back():
-            last = first
-            for turn in range(1000):
-                with contextlib.closing(self.follow(d, last)) as s:
-                    taken = b""
-                    while len(taken) < 20000 + 7919 * (turn % 13) and not (stop.is_set() and last >= end[0]):
-                        s.settimeout(0.3 * SLOWNESS)
-                        try:
-                            part = s.recv(4096)
-                        except TimeoutError:
-                            break
-                        if not part:
-                            break
-                        taken += part
-                text = b""
-                _, _, rest = taken.partition(b"\r\n\r\n")
-                while rest:
-                    size, found, rest = rest.partition(b"\r\n")
-                    if not found or not size:
-                        break
-                    text, rest = text + rest[:int(size, 16)], rest[int(size, 16) + 2:]
-                # Only what is whole counts, as for every reader of such streams.
-                for block in text.split(b"\n\n")[:-1]:
-                    number = re.search(rb"^id: (\d+)$", block, re.M)
-                    if number:
-                        data = json.loads(re.search(rb"^data: (.*)$", block, re.M).group(1))
-                        self.assertEqual(data["seq"], int(number.group(1)))
-                        last = data["seq"]
-                        seen.append(last)
-                if stop.is_set() and last >= end[0]:
-                    return
-        end = [1 << 62]
+        enough = first + 2 * min(FOLLOWED, 30000)
         with concurrent.futures.ThreadPoolExecutor(1) as threads:
-            coming_back = threads.submit(read_and_come_back)
+            coming_back = threads.submit(self.read_and_come_back, d, first, enough, stop)
             try:
-                began = time.monotonic()
-                count = 300 if VARIANT else 1500
-                batch = self.upload(d, lines(count, '{{"key":"r{0}"}}\n'), "/v1/batches?name=run")["id"]
-                self.upload(d, lines(30000))
-                wait_until(lambda: d.get(f"/v1/batches/{batch}")["finished"], 60, f"{count} tasks to be done")
-                self.assertEqual(d.get(f"/v1/batches/{batch}")["tasks"]["done"], count)
-                took = time.monotonic() - began
-                # What is held for those who do not read has a bound, however many of them there are.
-                if not VARIANT:  # a sanitizer has memory of its own
-                    self.assertLess(self.rss_kib(d) - before, 64 * 1024)
-                end[0] = d.get("/v1/status")["last_event"]
+                took, grown = self.carry(d)
             finally:
-                end[0] = min(end[0], d.get("/v1/status")["last_event"])
                 stop.set()
                 reader.join()
-            coming_back.result(120 * SLOWNESS)
+            seen = coming_back.result(120 * SLOWNESS)
         self.assertEqual(seen, list(range(first + 1, seen[-1] + 1)), "an event is missing, or came twice")
-        self.assertGreater(len(seen), 60000)
+        self.assertGreaterEqual(seen[-1], enough)
         # One that begins to read now, and one that comes now: what is long gone from memory they get from the store.
-        for s, since in ((never[0], first), (self.follow(d, first), first), (self.follow(d, first + 30000), first + 30000)):
-            self.assertEqual(self.read_events(s, end[0]), list(range(since + 1, end[0] + 1)))
+        end = d.get("/v1/status")["last_event"]
+        self.assertGreater(end - first, 2 * FOLLOWED)
+        for s, since, last in ((never[0], first, enough), (self.follow(d, first), first, enough),
+                               (self.follow(d, end - 30000), end - 30000, end)):
+            seen = self.read_events(s, last)
+            self.assertEqual(seen, list(range(since + 1, seen[-1] + 1)))
         for s in never + slow:
             s.close()
-        self.assertLess(took, 60 * SLOWNESS)
-        self.assertEqual(d.stop(), 0)
+        return took, grown
+
+    def test_followers_that_are_slow_hold_up_nobody(self):
+        for last_time in (False, True):  # how long it takes is compared; the machine may have been busy with something else
+            alone, followed = self.daemon(CONFIG), self.daemon(CONFIG)
+            took_alone, grown_alone = self.carry(alone)
+            self.assertEqual(alone.stop(), 0)
+            took, grown = self.carry_followed(followed)
+            self.assertEqual(followed.stop(), 0)
+            # What is held for those who do not read has a bound, however many they are and however much there is to tell:
+            # usually some 20 MiB, for their connections too.
+            if not VARIANT:  # a sanitizer has memory of its own
+                self.assertLess(grown - grown_alone, 64 * 1024)
+            if last_time:
+                self.assertLess(took, 3 * took_alone)
+            if took < 3 * took_alone:
+                return
 
     def test_limits_are_told(self):
         port = free_port()

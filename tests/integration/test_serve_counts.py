@@ -370,6 +370,13 @@ class Limits(CountsCase):
             for place in seen:
                 self.assertEqual(self.overlap(lambda m, k=kind, p=place: m[k] == p), 1, "one attempt for each place")
         self.assertEqual({s["name"]: s["taken"] for s in d.get("/v1/slots")}, {"dir": 0, "gpu": 0})
+        # What each had is in the record, when it is over.
+        had = {int(m[1]): [{"name": k, "slot": int(v)} for k, v in (("dir", m[4]), ("gpu", m[5])) if v != "-"]
+               for m in self.marks() if m[0] == "b"}
+        told = {e["task"]: e for e in d.get("/v1/events?kind=runner.started&limit=1000")["events"]}
+        self.assertEqual({task: e["detail"].get("slots", []) for task, e in told.items()}, had)
+        self.assertEqual({task: e.get("slot") for task, e in told.items()},
+                         {task: slots[0]["slot"] if slots else None for task, slots in had.items()})
 
     def test_quotas_of_cpu_and_memory(self):
         d = self.daemon({"pools": [{"name": "a", "kind": "command", "max_concurrency": 8, "cpu": 2.5,

@@ -210,6 +210,33 @@ class Leases(ServeCase):
         self.assertEqual([k for k in self.kinds(d, task) if k in lifekit.ENDS], ["task.cancelled"])
         # How a command ends that was told to is no result of its own, and no event; it is counted.
         self.assertEqual((t["attempts"], t.get("outcome"), self.late(d)), (1, "cancelled", 1))
+        self.assertNotIn("runner.late", self.kinds(d, task))
+
+    def test_what_a_lost_attempt_says_late_is_recorded_behind_its_end_and_ignored(self):
+        d = self.leases(heartbeat_timeout="1s", max_attempts=1)
+        scripts = {"trap 'echo late; exit 0' TERM": ("signalled", "exit status 0"),
+                   "trap 'echo no >&2; exit 7' TERM": ("exit_status", "exit status 7: no"),
+                   "": ("signalled", "SIGTERM")}
+        tasks = {d.submit({"payload": {"shell": f'{script or ":"}; touch "$WEIR_HEARTBEAT"; while :; do sleep 0.05; done'}}): said
+                 for script, said in scripts.items()}
+        # A worker of that kind has nothing to say: it is killed, or answers when nobody listens.
+        silent = d.submit({"pool": "workers", "payload": {"beats": [[0.5, 60]]}})
+        for task, (reason, message) in tasks.items():
+            t = self.ended(d, task, "failed")
+            self.assertEqual((t["attempts"], t["outcome"], t["reason"], t.get("output", "")), (1, "lost", "no_heartbeat", ""))
+            late = wait_until(lambda n=task: next((e for e in lifekit.events(d, f"task={n}") if e["kind"] == "runner.late"), None),
+                              20, "what it says late")
+            self.assertEqual((late["attempt"], late["pool"], late["detail"]["outcome"], late["detail"]["reason"]),
+                             (1, "sh", "failed", reason))
+            self.assertIn(message, late["detail"]["message"])
+            kinds = self.kinds(d, task)
+            self.assertGreater(kinds.index("runner.late"), kinds.index("runner.lost"))
+            self.assertEqual(kinds.count("runner.late"), 1)
+            self.assertEqual(d.task(task)["outcome"], "lost")
+        self.ended(d, silent, "failed")
+        self.assertNotIn("runner.late", self.kinds(d, silent))
+        self.assertGreaterEqual(self.late(d), len(tasks))
+        lifekit.check_counters(d)
 
     def test_an_attempt_that_is_killed_by_hand_is_tried_again(self):
         d = self.leases()

@@ -111,6 +111,8 @@ static void the_random_lives_reach_what_they_are_meant_to(void **state)
         assert_true(out || tally.kinds[k] > 0);
     }
     assert_true(tally.abandoned > 0 && tally.folds > 0 && tally.write_failures > 0);
+    assert_true(tally.lates_of_lost >
+                0); /* what failed after it was given up, and was waited for */
     assert_true(tally.crashes > 0 && tally.stops > 0 && tally.put_back > 0);
     assert_true(tally.pools_gone > 0 && tally.clock_set > 0 && tally.kills > 0);
     assert_true(tally.missed > 0); /* lines, for want of memory */

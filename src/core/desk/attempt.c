@@ -43,6 +43,7 @@ static void free_attempt(struct attempt *a)
     mem_free((void *)a->core.session);
     mem_free(a->text);
     mem_free(a->anew);
+    buf_free(&a->late);
     mem_free(a);
     d->attempt_count--;
 }
@@ -545,21 +546,36 @@ void desk_finished(struct desk *d, struct core_task *t)
     d->finished_tail = &a->next_finished;
 }
 
-void desk_late(struct desk *d, const struct core_task *t, enum weir_outcome outcome,
+static void tell_late(struct attempt *a, struct instant now)
+{
+    if (a->late.len > 0 && !a->late.failed)
+        desk_record(a->desk,
+                    &(struct registry_event){.kind = REGISTRY_RUNNER_LATE,
+                                             .task = a->task,
+                                             .attempt = a->shown.number,
+                                             .worker = a->shown.runner.worker,
+                                             .slot = a->shown.slots[0],
+                                             .detail = buf_slice(&a->late)},
+                    a->pool, now);
+    buf_free(&a->late);
+}
+
+void desk_late(struct desk *d, const struct core_task *t, const struct core_answer *answer,
                struct instant now)
 {
-    const struct attempt *a = t->user;
-    char detail[64];
+    struct attempt *a = t->user;
 
-    snprintf(detail, sizeof detail, "{\"outcome\":\"%s\"}", weir_outcome_name(outcome));
-    desk_record(d,
-                &(struct registry_event){.kind = REGISTRY_RUNNER_LATE,
-                                         .task = a->t ? a->t->task->id : a->end_op.end.task,
-                                         .attempt = a->shown.number,
-                                         .worker = a->shown.runner.worker,
-                                         .slot = a->shown.slots[0],
-                                         .detail = slice_of(detail)},
-                a->pool, now);
+    (void)d;
+    buf_printf(&a->late, "{\"outcome\":\"%s\"", weir_outcome_name(answer->outcome));
+    if (answer->reason != WEIR_REASON_NONE)
+        buf_printf(&a->late, ",\"reason\":\"%s\"", weir_reason_name(answer->reason));
+    if (answer->message) {
+        buf_puts(&a->late, ",\"message\":");
+        json_put_string(&a->late, slice_of(answer->message));
+    }
+    buf_putc(&a->late, '}');
+    if (a->ended)
+        tell_late(a, now); /* else behind its end, see finish() */
 }
 
 static void finish(struct attempt *a, struct instant now)
@@ -586,6 +602,7 @@ static void finish(struct attempt *a, struct instant now)
     window_bring_back(a->pool, worker, now);
     pool_has_room(a->pool);
     send_end(a, now);
+    tell_late(a, now);
     if (e->next == REGISTRY_READY)
         a->t = NULL; /* it has a life of its own again */
 }

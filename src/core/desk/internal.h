@@ -12,6 +12,7 @@
 #ifndef CORE_DESK_INTERNAL_H
 #define CORE_DESK_INTERNAL_H
 
+#include "base/buf.h"
 #include "base/heap.h"
 #include "base/idmap.h"
 #include "base/list.h"
@@ -112,7 +113,8 @@ struct attempt {
     struct registry_task *anew; /* of `refused`: handed over since */
     bool released;              /* the dispatcher does not refer to `core` any more */
     struct registry_op start_op, end_op;
-    char key[24]; /* where the task has none */
+    struct buf late; /* detail of its late report, until its end is sent */
+    char key[24];    /* where the task has none */
     struct heap_node silence;
     struct list link; /* in the desk's list `running` */
     struct attempt *next_finished;

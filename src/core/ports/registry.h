@@ -231,8 +231,8 @@ bool registry_event_from_name(struct slice name, enum registry_event_kind *ret);
  *   SUBMIT   of each new task, in their order: task.submitted. Then, in the same order, what became
  *            of each: task.ready, or task.failed (a dependency has failed), or nothing (blocked,
  *            scheduled)
- *   START    task.assigned (duration: since it was ready), runner.started (detail: {"pid":N} if
- *            there is one)
+ *   START    task.assigned (duration: since it was ready), runner.started (detail:
+ *            {"pid":N,"slots":[{"name":"..","slot":N}]}, without those that are none)
  *   END      with `started`, first those of START, at started_ns (duration: wait_ns). Then
  *            runner.completed | .capacity | .failed | .timeout | .lost | .cancelled, by the outcome
  *            (duration: run_ns; detail unless it was ok: {"reason":"..","status":N,"message":".."},

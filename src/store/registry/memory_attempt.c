@@ -76,7 +76,7 @@ static enum weir_status start(struct memory_registry *m, struct memory_task *t,
     if (t->first_start_ns == 0)
         t->first_start_ns = at_ns;
     memory_set_state(m, t, REGISTRY_RUNNING);
-    rules_detail_started(&detail, &s->runner);
+    rules_detail_started(&detail, &s->runner, t->line->pub.slots);
     ok = memory_tell(m, t, REGISTRY_TASK_ASSIGNED, at_ns, true, wait_ns, NULL) &&
          memory_tell(m, t, REGISTRY_RUNNER_STARTED, at_ns, true, 0, &detail);
     buf_free(&detail);

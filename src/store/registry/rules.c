@@ -164,10 +164,35 @@ static void close_object(struct buf *out, size_t from)
         buf_putc(out, '}');
 }
 
-void rules_detail_started(struct buf *out, const struct registry_runner *r)
+/* Of each kind the name, and which one it is. */
+static void put_slots(struct buf *out, const struct registry_runner *r, struct slice names)
 {
-    if (r->pid != 0)
-        buf_printf(out, "{\"pid\":%" PRId64 "}", r->pid);
+    for (size_t i = 0; i < REGISTRY_SLOTS_MAX && names.len > 0; i++) {
+        const char *comma = memchr(names.data, ',', names.len);
+        struct slice name = {names.data, comma ? (size_t)(comma - names.data) : names.len};
+
+        names.data += name.len + (comma ? 1 : 0);
+        names.len -= name.len + (comma ? 1 : 0);
+        buf_puts(out, i == 0 ? "[{\"name\":" : ",{\"name\":");
+        json_put_string(out, name);
+        buf_printf(out, ",\"slot\":%" PRIu32 "}", r->slots[i]);
+    }
+    buf_putc(out, ']');
+}
+
+void rules_detail_started(struct buf *out, const struct registry_runner *r, struct slice slots)
+{
+    size_t from = out->len;
+
+    if (r->pid != 0) {
+        member(out, from, "pid");
+        buf_printf(out, "%" PRId64, r->pid);
+    }
+    if (r->slots[0] != 0 && slots.len > 0) {
+        member(out, from, "slots");
+        put_slots(out, r, slots);
+    }
+    close_object(out, from);
 }
 
 static void put_failure(struct buf *out, enum weir_reason reason, int status, struct slice message)

@@ -39,7 +39,8 @@ static inline enum registry_state rules_next(enum registry_state next, bool canc
 enum registry_event_kind rules_runner_event(enum weir_outcome outcome);
 
 /* Details of events; what is none is left out, and a detail without anything is empty. */
-void rules_detail_started(struct buf *out, const struct registry_runner *r);
+/* slots: names, as of the task's line. */
+void rules_detail_started(struct buf *out, const struct registry_runner *r, struct slice slots);
 /* Of runner.*; of an ok one: nothing. */
 void rules_detail_runner(struct buf *out, enum weir_outcome outcome, enum weir_reason reason,
                          int status, struct slice message);

@@ -57,8 +57,8 @@ static enum weir_status begin(struct sqlite_registry *r, struct task_row *row,
     row->run.attempts++;
     if (row->run.first_start_ns == 0)
         row->run.first_start_ns = at_ns;
-    if (s->runner.pid)
-        rules_detail_started(&detail, &s->runner);
+    if (s->runner.pid || s->runner.slots[0])
+        rules_detail_started(&detail, &s->runner, row_line(r, row->line)->line.slots);
     if (status == WEIR_OK)
         status = tell(r, row, ret, REGISTRY_TASK_ASSIGNED, at_ns, wait_ns, NULL, err);
     if (status == WEIR_OK)

@@ -567,6 +567,7 @@ bool life_live(const struct life_options *o, struct life_tally *tally, uint64_t 
     tally->begun += l->watch->begun;
     tally->abandoned += l->watch->abandoned;
     tally->strays += l->watch->strays;
+    tally->lates_of_lost += l->watch->lates_of_lost;
     for (size_t i = 0; i < REGISTRY_EVENT_KINDS; i++)
         tally->kinds[i] += l->watch->kinds[i];
     *ret_hash = l->watch->hash;

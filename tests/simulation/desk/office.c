@@ -415,7 +415,7 @@ static void on_event(struct core_observer *observer, const struct core_event *ev
 
     if (ev->kind == EVENT_ATTEMPT_LATE && ev->task && ev->answer &&
         desk_owns(o->desk, ev->task->batch))
-        desk_late(o->desk, ev->task, ev->answer->outcome, ev->at);
+        desk_late(o->desk, ev->task, ev->answer, ev->at);
 }
 
 static const struct core_observer_ops observer_ops = {.event = on_event};

@@ -435,6 +435,14 @@ static void take_task_event(struct watch *w, struct watch_task *t, const struct 
         t->state = rules[e->kind].to;
 }
 
+static bool ends_at_once(const struct watch *w, struct slice pool)
+{
+    for (size_t i = 0; i < w->pool_count; i++)
+        if (w->pools[i].core && slice_equal(slice_of(w->pools[i].name), pool))
+            return w->pools[i].at_once;
+    return false;
+}
+
 static void check_attempt(struct watch *w, struct watch_task *t, const struct registry_event *e)
 {
     switch (e->kind) {
@@ -449,6 +457,14 @@ static void check_attempt(struct watch *w, struct watch_task *t, const struct re
         t->counted++;
         if (e->attempt != t->attempts)
             watch_fail(w, "I5: another attempt ends than the one that ran", e->task);
+        if (e->kind == REGISTRY_RUNNER_LOST)
+            t->lost = e->attempt;
+        break;
+    case REGISTRY_RUNNER_LATE:
+        if (t->state == WATCH_RUNS_NOW && e->attempt == t->attempts)
+            watch_fail(w, "I5: a report is late before its attempt has ended", e->task);
+        w->lates_of_lost +=
+            e->attempt == t->lost && says(e->detail, "\"failed\"") && ends_at_once(w, e->pool);
         break;
     case REGISTRY_TASK_FAILED:
         /* P4: what a refusal or a stop has ended uses up no attempt. */

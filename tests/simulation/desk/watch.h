@@ -58,6 +58,7 @@ struct watch_task {
     uint64_t batch;
     uint32_t attempts, max_attempts; /* recorded */
     uint32_t counted;                /* ends that can count against max_attempts */
+    uint32_t lost;                   /* the last attempt that ended so; 0: none */
     int64_t deadline_ns, not_before_ns;
     uint64_t *after;
     size_t after_count;
@@ -98,7 +99,7 @@ struct watch {
     struct instant now;
     int64_t wall_ns;
     /* sums, for those who want to know that it has come about */
-    uint64_t begun, abandoned, kinds[REGISTRY_EVENT_KINDS], strays;
+    uint64_t begun, abandoned, kinds[REGISTRY_EVENT_KINDS], strays, lates_of_lost;
     bool loud; /* tells all that it sees */
     char wrong[300];
 };

@@ -434,7 +434,41 @@ static void an_attempt_that_is_ended_by_hand_has_that_answer_whatever_it_says(vo
     assert_int_equal(bench.results[0].outcome, WEIR_OUTCOME_LOST);
     assert_string_equal(bench.results[0].message, "its heartbeats have stopped");
     assert_int_equal(bench_stats(batch).late_reports, 1);
+    assert_int_equal(bench_count(&bench, EVENT_ATTEMPT_LATE), 1);
     end(batch);
+}
+
+static void what_was_lost_may_tell_late_how_it_failed_and_what_was_cancelled_not(void **state)
+{
+    static const struct {
+        enum weir_outcome judged, said;
+        int counted, told;
+    } cases[] = {
+        {WEIR_OUTCOME_LOST, WEIR_OUTCOME_FAILED, 1, 1},
+        {WEIR_OUTCOME_LOST, WEIR_OUTCOME_CAPACITY, 1, 1},
+        {WEIR_OUTCOME_TIMEOUT, WEIR_OUTCOME_FAILED, 1, 1},
+        {WEIR_OUTCOME_LOST, WEIR_OUTCOME_LOST, 1, 0}, /* says no more than is known */
+        {WEIR_OUTCOME_LOST, WEIR_OUTCOME_CANCELLED, 0, 0},
+        {WEIR_OUTCOME_CANCELLED, WEIR_OUTCOME_FAILED, 1, 0},
+        {WEIR_OUTCOME_CANCELLED, WEIR_OUTCOME_OK, 1, 1}, /* it was done after all */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct core_batch *batch = begin(NULL, true);
+        struct core_task *t = bench_row(batch, 0);
+
+        bench.cancel_is_mute = true;
+        assert_int_equal(give(&bench, batch, t, NULL), OFFER_STARTED);
+        bench_run(&bench);
+        assert_true(dispatcher_end_attempt(bench.d, t, cases[i].judged, WEIR_REASON_NO_HEARTBEAT,
+                                           "by hand", bench.now));
+        bench_end_as(&bench, bench_running(&bench, 0), cases[i].said, 0, false);
+        assert_int_equal(bench.results[0].outcome, cases[i].judged);
+        assert_int_equal(bench_stats(batch).late_reports, cases[i].counted);
+        assert_int_equal(bench_count(&bench, EVENT_ATTEMPT_LATE), cases[i].told);
+        end(batch);
+    }
 }
 
 static void a_callback_that_is_ended_by_hand_keeps_its_permit_until_it_returns(void **state)
@@ -768,6 +802,7 @@ int main(void)
         cmocka_unit_test(the_numbers_of_its_slots_are_known_before_it_starts),
         cmocka_unit_test(a_row_has_a_timeout_of_its_own),
         cmocka_unit_test(an_attempt_that_is_ended_by_hand_has_that_answer_whatever_it_says),
+        cmocka_unit_test(what_was_lost_may_tell_late_how_it_failed_and_what_was_cancelled_not),
         cmocka_unit_test(a_callback_that_is_ended_by_hand_keeps_its_permit_until_it_returns),
         cmocka_unit_test(what_ends_by_hand_after_its_time_was_up_is_ended_already),
         cmocka_unit_test(a_shutdown_takes_no_offer_and_ends_what_runs),
