@@ -7,8 +7,9 @@
  *     registry->ops->close(registry)
  *
  * A write-ahead log and synchronous=FULL: what apply() has said WEIR_OK to outlives a power cut.
- * One process at a time has it open (PATH-lock is locked for as long, and says whose it is); any
- * number of readers, each on a connection of its own, see what was committed and hold up nobody.
+ * One process at a time has it open, by whatever name (PATH-lock is locked for as long, and says
+ * whose it is; so is the file itself); any number of readers, each on a connection of its own, see
+ * what was committed and hold up nobody.
  *
  * docs/registry.md tells what is in the tables.
  */
