@@ -28,12 +28,16 @@
 
 struct telling {
     struct registry_op op; /* first */
+    struct house *house;
     char detail[];
 };
 
 static void told(struct registry_op *op)
 {
+    struct house *h = ((struct telling *)(void *)op)->house;
+
     mem_free(op);
+    house_wake(h);
 }
 
 void house_tell(struct house *h, enum registry_event_kind kind, const char *detail)
@@ -43,6 +47,7 @@ void house_tell(struct house *h, enum registry_event_kind kind, const char *deta
 
     if (!t)
         return;
+    t->house = h;
     t->op.kind = REGISTRY_TELL;
     t->op.tell.kind = kind;
     if (len > 0)

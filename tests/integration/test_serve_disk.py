@@ -1,0 +1,110 @@
+"""What `weir serve` says and does when the disk under its store is full, hangs, or loses the file.
+
+run-tests: waits
+"""
+import http.client
+import os
+import subprocess
+import unittest
+
+import lifekit
+from servekit import ServeCase
+from weirtest import VARIANT, wait_until
+
+# While there is a file "full" in the folder $DISK, nothing can be added to the store's log, once the daemon listens.
+DISK = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+static int listens;
+
+static int is_there(const char *name)
+{
+    char path[4096];
+
+    snprintf(path, sizeof path, "%s/%s", getenv("DISK") ? getenv("DISK") : "", name);
+    return access(path, F_OK) == 0;
+}
+
+static int is_log(int fd)
+{
+    char link[64], name[4096] = "";
+    ssize_t len;
+
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    len = readlink(link, name, sizeof name - 1);
+    return len > 4 && strcmp(name + len - 4, "-wal") == 0;
+}
+
+int listen(int fd, int count)
+{
+    int (*real)(int, int) = (int (*)(int, int))dlsym(RTLD_NEXT, "listen");
+
+    listens = 1;
+    return real(fd, count);
+}
+
+ssize_t pwrite64(int fd, const void *bytes, size_t len, off64_t at)
+{
+    ssize_t (*real)(int, const void *, size_t, off64_t) =
+        (ssize_t (*)(int, const void *, size_t, off64_t))dlsym(RTLD_NEXT, "pwrite64");
+
+    if (listens && is_log(fd) && is_there("full")) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return real(fd, bytes, len, at);
+}
+"""
+
+
+@unittest.skipIf(VARIANT, "the sanitizer wants to be loaded first")
+class Disk(ServeCase):
+    def on_disk(self, config=None, start=True):
+        source, library = self.write("disk.c", DISK), self.path("disk.so")
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+        return self.daemon(config, env={"LD_PRELOAD": library, "DISK": self.dir}, start=start)
+
+    def readyz(self, d):
+        """Its status and what it says; None: nobody answers yet."""
+        try:
+            status, answer = d.api("GET", "/readyz")
+        except (OSError, http.client.HTTPException):
+            return None
+        return status, answer.get("detail", answer.get("status"))
+
+    def full_at_the_start(self):
+        d = self.on_disk(start=False)
+        self.write("full", "")
+        d.launch()
+        status, said = wait_until(lambda: self.readyz(d), 30, "an answer")
+        self.assertEqual(status, 503)
+        self.assertIn("no room", said)
+        wait_until(lambda: "the store takes nothing" in d.log(), 20, "the log to say so")
+        self.assertIn("is up, but its store takes nothing", d.log())
+        return d
+
+    def test_a_store_that_fills_up_during_the_start_is_told_and_waited_for(self):
+        d = self.full_at_the_start()
+        status, answer = d.api("POST", "/v1/tasks", {"payload": {"shell": "true"}})
+        self.assertEqual(status, 503, answer)
+        os.unlink(self.path("full"))
+        wait_until(lambda: self.readyz(d)[0] == 200, 30, "the store to be well again")
+        self.assertEqual(d.wait_task(d.submit({"payload": {"shell": "true"}}))["state"], "done")
+        self.assertEqual(lifekit.events(d)[0]["kind"], "dispatcher.started")
+        self.assertEqual(d.stop(), 0)
+
+    def test_a_daemon_whose_store_is_full_from_the_start_ends_when_told(self):
+        d = self.full_at_the_start()
+        self.assertEqual(d.stop(), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
