@@ -4,6 +4,7 @@ run-tests: waits
 """
 import http.client
 import os
+import sqlite3
 import subprocess
 import unittest
 
@@ -104,6 +105,37 @@ class Disk(ServeCase):
     def test_a_daemon_whose_store_is_full_from_the_start_ends_when_told(self):
         d = self.full_at_the_start()
         self.assertEqual(d.stop(), 0)
+
+    def damage(self, d, table):
+        """Writes over the table's first page, while nobody has the store open."""
+        path = os.path.join(d.dir, "weir.db")
+        with sqlite3.connect(path) as db:
+            (page,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
+            (size,) = db.execute("PRAGMA page_size").fetchone()
+        db.close()
+        with open(path, "r+b") as f:
+            f.seek((page - 1) * size)
+            f.write(b"\xa5" * size)
+
+    def assert_told(self, d, method, path, body=None):
+        status, headers, answer = d.request(method, path, body)
+        self.assertEqual(status, 503, answer)
+        self.assertIn(b"is damaged", answer)
+        self.assertIn("Retry-After", headers)
+
+    def test_a_damaged_store_is_no_fault_of_whoever_asks(self):
+        d = self.daemon()
+        i = d.submit({"payload": {"shell": "true"}})
+        d.wait_task(i)
+        d.stop()
+        self.damage(d, "task")
+        d.start()
+        self.assert_told(d, "GET", f"/v1/tasks/{i}")
+        self.assert_told(d, "GET", "/v1/tasks")
+        self.assert_told(d, "POST", f"/v1/tasks/{i}/retry")
+        self.assert_told(d, "POST", "/v1/tasks", {"payload": {"shell": "true"}})
+        done = d.weir("task", "show", i, status=1)
+        self.assertIn("is damaged", done.err)
 
 
 if __name__ == "__main__":
