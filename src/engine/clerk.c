@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -23,6 +24,8 @@ struct clerk {
     struct registry_op *queue, **tail;
     struct clerk_stats stats;
     atomic_bool failing; /* stats.failing, for any thread without the lock */
+    /* When the transaction that is under way was begun, of loop_clock(); 0: none is. */
+    atomic_llong commit_since_ns;
     bool quit, giving_up, ended;
 
     /* clerk's thread only */
@@ -389,7 +392,7 @@ static bool mark_spilled(struct clerk *c, struct spill_mark *mark)
 
 static void write_group(struct clerk *c)
 {
-    struct instant before = loop_clock();
+    struct instant before;
     struct registry_op *folded = fold_starts(&c->group, &c->group_tail, &c->groups);
     struct spill_mark mark;
     struct weir_error err = {0};
@@ -397,7 +400,10 @@ static void write_group(struct clerk *c)
 
     if (mark_spilled(c, &mark))
         *c->group_tail = &mark.op;
+    before = loop_clock();
+    atomic_store(&c->commit_since_ns, before.ns);
     status = c->registry->ops->apply(c->registry, c->group, &err);
+    atomic_store(&c->commit_since_ns, 0);
     *c->group_tail = NULL;
     if (status == WEIR_OK)
         succeed(c, folded, instant_diff(loop_clock(), before));
@@ -474,6 +480,8 @@ enum weir_status clerk_new(struct core_registry *r, const struct clerk_options *
         return error_nomem(err);
     c->registry = r;
     c->options = *o;
+    if (o->slow_ns == 0)
+        c->options.slow_ns = CLERK_SLOW_NS;
     c->tail = &c->queue;
     c->group_tail = &c->group;
     c->most = CLERK_GROUP_OPS;
@@ -510,16 +518,32 @@ void clerk_send(struct clerk *c, struct registry_op *op)
     pthread_mutex_unlock(&c->lock);
 }
 
+/* For how long the transaction that is under way has been, where that is too long; else 0. */
+static duration_ns late_ns(struct clerk *c)
+{
+    int64_t since_ns = atomic_load(&c->commit_since_ns);
+    duration_ns took_ns = since_ns != 0 ? loop_clock().ns - since_ns : 0;
+
+    return took_ns >= c->options.slow_ns ? took_ns : 0;
+}
+
 void clerk_get_stats(struct clerk *c, struct clerk_stats *ret)
 {
+    duration_ns took_ns = late_ns(c);
+
     pthread_mutex_lock(&c->lock);
     *ret = c->stats;
     pthread_mutex_unlock(&c->lock);
+    if (took_ns == 0 || ret->failing) /* what has failed before says more */
+        return;
+    ret->failing = true;
+    (void)snprintf(ret->message, sizeof ret->message, "a commit has taken %lld s: look at its disk",
+                   (long long)(took_ns / NS_PER_S));
 }
 
 bool clerk_is_failing(struct clerk *c)
 {
-    return atomic_load_explicit(&c->failing, memory_order_relaxed);
+    return atomic_load_explicit(&c->failing, memory_order_relaxed) || late_ns(c) > 0;
 }
 
 void clerk_give_up(struct clerk *c)

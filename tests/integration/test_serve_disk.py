@@ -2,6 +2,7 @@
 
 run-tests: waits
 """
+import concurrent.futures
 import http.client
 import os
 import sqlite3
@@ -12,7 +13,8 @@ import lifekit
 from servekit import ServeCase
 from weirtest import VARIANT, wait_until
 
-# While there is a file "full" in the folder $DISK, nothing can be added to the store's log, once the daemon listens.
+# While there is a file "full" in the folder $DISK, nothing can be added to the store's log, once the daemon listens; while
+# there is a file "hung", what is in the log does not get to the disk.
 DISK = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -63,6 +65,15 @@ ssize_t pwrite64(int fd, const void *bytes, size_t len, off64_t at)
     }
     return real(fd, bytes, len, at);
 }
+
+int fdatasync(int fd)
+{
+    int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
+
+    while (listens && is_log(fd) && is_there("hung"))
+        usleep(10000);
+    return real(fd);
+}
 """
 
 
@@ -104,6 +115,28 @@ class Disk(ServeCase):
 
     def test_a_daemon_whose_store_is_full_from_the_start_ends_when_told(self):
         d = self.full_at_the_start()
+        self.assertEqual(d.stop(), 0)
+
+    def test_a_disk_that_hangs_is_told_as_long_as_it_does(self):
+        d = self.on_disk()
+        self.assertEqual(self.readyz(d), (200, "ready"))
+        self.write("hung", "")
+        with concurrent.futures.ThreadPoolExecutor(1) as submitter:
+            waits = submitter.submit(d.submit, {"payload": {"shell": "true"}})
+            try:
+                wait_until(lambda: self.readyz(d)[0] == 503, 30, "the hanging disk to be told")
+                self.assertRegex(self.readyz(d)[1], r"a commit has taken \d+ s: look at its disk")
+                store = d.get("/v1/status")["store"]
+                self.assertTrue(store["failing"])
+                self.assertRegex(store["message"], r"a commit has taken \d+ s: look at its disk")
+                self.assertIn("\nweir_store_failing 1\n", d.request("GET", "/metrics")[2].decode())
+                wait_until(lambda: "a commit has taken" in d.log(), 20, "the log to say so")
+            finally:
+                os.unlink(self.path("hung"))
+            self.assertEqual(d.wait_task(waits.result(60))["state"], "done")
+        wait_until(lambda: self.readyz(d)[0] == 200, 20, "the store to be well again")
+        wait_until(lambda: "the store takes what is written again" in d.log(), 20, "the log to say that, too")
+        self.assertEqual(d.log().count("a commit has taken"), 1)
         self.assertEqual(d.stop(), 0)
 
     def damage(self, d, table):

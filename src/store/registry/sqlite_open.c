@@ -22,7 +22,8 @@
 #define HEADER_VERSION_AT 60
 #define HEADER_APP_ID_AT  68
 
-#define BUSY_MS_DEFAULT    5000
+/* Less than what the clerk takes for a disk that hangs (CLERK_SLOW_NS): a lock is told as one. */
+#define BUSY_MS_DEFAULT    4000
 #define CACHE_KIB_DEFAULT  65536
 #define PAGE_BYTES_DEFAULT 4096
 #define LOG_PAGES_DEFAULT  2000

@@ -303,6 +303,35 @@ static void what_somebody_wants_is_refused_with_the_reason(void **state)
     end(&t);
 }
 
+static void a_commit_that_does_not_return_is_a_failure_as_long_as_it_lasts(void **state)
+{
+    struct desk_of_test t;
+    struct clerk_options o = {.done = on_done, .ctx = &t, .slow_ns = NS_PER_MS};
+    struct registry_op told = tell_op(NULL);
+    struct clerk_stats stats;
+
+    (void)state;
+    begin(&t, false);
+    clerk_free(t.clerk);
+    ok(clerk_new(&t.gate.registry, &o, &t.clerk, &err));
+    assert_false(clerk_is_failing(t.clerk));
+    clerk_send(t.clerk, &told);
+    assert_true(latch_wait(&t.gate.entered, 1));
+    while (!clerk_is_failing(t.clerk))
+        sched_yield();
+    clerk_get_stats(t.clerk, &stats);
+    assert_true(stats.failing);
+    assert_string_equal(stats.message, "a commit has taken 0 s: look at its disk");
+    latch_add(&t.gate.open, 1);
+    assert_true(latch_wait(&t.done, 1));
+    assert_false(clerk_is_failing(t.clerk));
+    clerk_get_stats(t.clerk, &stats);
+    assert_false(stats.failing);
+    assert_string_equal(stats.message, "");
+    assert_int_equal(stats.failures, 0);
+    end(&t);
+}
+
 static void a_lone_wish_is_refused_at_the_first_failure(void **state)
 {
     struct desk_of_test t;
@@ -421,6 +450,7 @@ int main(void)
         cmocka_unit_test(a_start_in_an_earlier_group_is_not),
         cmocka_unit_test(what_has_happened_is_tried_until_the_store_takes_it),
         cmocka_unit_test(what_somebody_wants_is_refused_with_the_reason),
+        cmocka_unit_test(a_commit_that_does_not_return_is_a_failure_as_long_as_it_lasts),
         cmocka_unit_test(a_lone_wish_is_refused_at_the_first_failure),
         cmocka_unit_test(what_the_store_does_not_take_is_in_the_spill_file),
         cmocka_unit_test(who_gives_up_is_told_what_was_not_written),
