@@ -24,6 +24,9 @@ struct clerk {
     struct registry_op *queue, **tail;
     struct clerk_stats stats;
     atomic_bool failing; /* stats.failing, for any thread without the lock */
+    atomic_bool
+        lost; /* of the last look at the registry: it fails; lost_message is under the lock */
+    char lost_message[WEIR_ERROR_MESSAGE_BYTES];
     /* When the transaction that is under way was begun, of loop_clock(); 0: none is. */
     atomic_llong commit_since_ns;
     bool quit, giving_up, ended;
@@ -533,6 +536,10 @@ void clerk_get_stats(struct clerk *c, struct clerk_stats *ret)
 
     pthread_mutex_lock(&c->lock);
     *ret = c->stats;
+    if (!ret->failing && atomic_load(&c->lost)) {
+        ret->failing = true;
+        memcpy(ret->message, c->lost_message, sizeof ret->message);
+    }
     pthread_mutex_unlock(&c->lock);
     if (took_ns == 0 || ret->failing) /* what has failed before says more */
         return;
@@ -543,7 +550,20 @@ void clerk_get_stats(struct clerk *c, struct clerk_stats *ret)
 
 bool clerk_is_failing(struct clerk *c)
 {
-    return atomic_load_explicit(&c->failing, memory_order_relaxed) || late_ns(c) > 0;
+    return atomic_load_explicit(&c->failing, memory_order_relaxed) || atomic_load(&c->lost) ||
+           late_ns(c) > 0;
+}
+
+void clerk_look(struct clerk *c)
+{
+    const struct core_registry_ops *ops = c->registry->ops;
+    struct weir_error err = {0};
+    enum weir_status status = ops->look ? ops->look(c->registry, &err) : WEIR_OK;
+
+    pthread_mutex_lock(&c->lock);
+    atomic_store(&c->lost, status != WEIR_OK);
+    memcpy(c->lost_message, err.message, sizeof c->lost_message);
+    pthread_mutex_unlock(&c->lock);
 }
 
 void clerk_give_up(struct clerk *c)

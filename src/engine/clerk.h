@@ -48,7 +48,8 @@ struct clerk_stats {
     duration_ns commit_ns, commit_ns_max; /* spent in apply(), in all, and the longest */
     uint64_t commit_buckets[16];          /* how many took at most 2^i * 64 us; the last: longer */
     uint64_t waiting;                     /* ops that are not durable yet */
-    bool failing; /* the last try failed, or the one under way takes too long: message says why */
+    bool
+        failing; /* the last try or look failed, or what is under way takes too long: message says why */
     char message[WEIR_ERROR_MESSAGE_BYTES];
 };
 
@@ -61,8 +62,10 @@ WEIR_MUST_CHECK enum weir_status clerk_new(struct core_registry *r, const struct
                                            struct clerk **ret, struct weir_error *err);
 void clerk_send(struct clerk *c, struct registry_op *op);
 void clerk_get_stats(struct clerk *c, struct clerk_stats *ret);
-/* Whether the last transaction failed, or the one under way takes too long. Any thread; cheap. */
+/* Whether the last transaction or look failed, or the one under way takes too long. Any thread; cheap. */
 bool clerk_is_failing(struct clerk *c);
+/* Looks whether the registry is still there, which nobody sees while nothing is written. One thread at a time. */
+void clerk_look(struct clerk *c);
 /* Gives up on what the store does not take: those ops fail. For a shutdown. */
 void clerk_give_up(struct clerk *c);
 /* Writes what was sent; after CLERK_CLOSE_NS it gives up on what the store does not take. NULL-safe. */

@@ -3,8 +3,10 @@
 run-tests: waits
 """
 import concurrent.futures
+import fcntl
 import http.client
 import os
+import shutil
 import sqlite3
 import subprocess
 import unittest
@@ -137,6 +139,66 @@ class Disk(ServeCase):
         wait_until(lambda: self.readyz(d)[0] == 200, 20, "the store to be well again")
         wait_until(lambda: "the store takes what is written again" in d.log(), 20, "the log to say that, too")
         self.assertEqual(d.log().count("a commit has taken"), 1)
+        self.assertEqual(d.stop(), 0)
+
+    def assert_refuses(self, d, why):
+        """Whoever looks is told, also where nothing is written; and then whoever submits."""
+        wait_until(lambda: self.readyz(d)[0] == 503, 20, "it not to be ready")
+        self.assertIn(why, self.readyz(d)[1])
+        store = d.get("/v1/status")["store"]
+        self.assertTrue(store["failing"])
+        self.assertIn(why, store["message"])
+        self.assertIn("\nweir_store_failing 1\n", d.request("GET", "/metrics")[2].decode())
+        status, answer = d.api("POST", "/v1/tasks", {"payload": {"shell": "true"}})
+        self.assertEqual(status, 503, answer)
+        self.assertIn(why, answer["detail"])
+        wait_until(lambda: why in d.log(), 20, "the log to say so")
+        self.assertEqual(d.log().count(why), 1)
+
+    def test_a_store_that_is_removed_takes_nothing_until_it_is_put_back(self):
+        d = self.daemon()
+        i = d.submit({"payload": {"shell": "true"}})
+        d.wait_task(i)
+        store, away = os.path.join(d.dir, "weir.db"), os.path.join(d.dir, "away.db")
+        os.rename(store, away)
+        self.assert_refuses(d, "was removed or replaced")
+        shutil.copy(away, store)
+        self.assertEqual(d.api("POST", "/v1/tasks", {"payload": {"shell": "true"}})[0], 503)
+        self.assertNotIn("takes what is written again", d.log())
+        os.rename(away, store)
+        wait_until(lambda: d.api("POST", "/v1/tasks", {"payload": {"shell": "true"}})[0] == 201, 20, "the store to be back")
+        wait_until(lambda: self.readyz(d)[0] == 200, 20, "it to be ready")
+        self.assertEqual(d.wait_task(i + 1)["state"], "done")
+        self.assertEqual(d.stop(), 0)
+
+    def test_a_log_that_is_removed_is_told_and_nothing_of_it_is_lost(self):
+        d = self.daemon()
+        ids = d.submit([{"payload": {"shell": "true"}} for _ in range(20)])
+        for i in ids:
+            d.wait_task(i)
+        os.unlink(os.path.join(d.dir, "weir.db-wal"))
+        self.assert_refuses(d, "weir.db-wal, the log of registry")
+        self.assertEqual(d.stop(), 0)
+        d.start()
+        for i in ids:
+            self.assertEqual(d.task(i)["state"], "done")
+        self.assertEqual(d.stop(), 0)
+
+    def test_a_lock_file_that_is_removed_is_made_anew(self):
+        d = self.daemon()
+        lock = os.path.join(d.dir, "weir.db-lock")
+        os.unlink(lock)
+
+        def text():
+            try:
+                with open(lock, encoding="ascii") as f:
+                    return f.read()
+            except OSError:
+                return ""
+        wait_until(lambda: text() == f"{d.pid}\n", 20, "the lock file to be there again")
+        with open(lock, encoding="ascii") as f:
+            self.assertRaises(BlockingIOError, fcntl.flock, f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.assertEqual(self.readyz(d)[0], 200)
         self.assertEqual(d.stop(), 0)
 
     def damage(self, d, table):

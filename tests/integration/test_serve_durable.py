@@ -424,15 +424,6 @@ class Store(ServeCase):
         self.assertNotEqual(done.returncode, 0)
         self.assertRegex(done.stderr, "writable|Permission denied|permission")
 
-    def test_a_store_that_is_removed_is_told(self):
-        d = self.daemon()
-        self.assertEqual(d.wait_task(d.submit({"payload": {"shell": "true"}}))["state"], "done")
-        os.rename(os.path.join(d.dir, "weir.db"), os.path.join(d.dir, "away.db"))
-        wait_until(lambda: "was removed or replaced" in d.log(), 20, "the log to say so")
-        self.assertEqual(d.log().count("was removed or replaced"), 1)
-        os.rename(os.path.join(d.dir, "away.db"), os.path.join(d.dir, "weir.db"))
-        self.assertEqual(d.stop(), 0)
-
     def refused(self, d, store):
         """A second daemon on what is the same store by that name."""
         other = self.write("other.yml", f"store: {store}\nlisten: unix:{self.path('s')}\npools: [{{name: sh, kind: command}}]\n")

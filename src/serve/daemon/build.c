@@ -157,7 +157,6 @@ static enum weir_status build_tasks(struct house *h, struct weir_error *err)
         end_left(h);
         remove_beats(h->run_dir);
         clock_begin(h);
-        (void)stat(c->store, &h->store);
         status = engine_new(&(struct engine_options){0}, &h->engine, err);
     }
     if (status == WEIR_OK)

@@ -429,29 +429,11 @@ static duration_ns check_each_ns(struct house *h)
     return each_ns;
 }
 
-/* SQLite goes on with a file that nobody can open any more: all of it is lost with the process. */
-static void look_at_store(struct house *h)
-{
-    struct stat now;
-    bool gone;
-
-    pthread_mutex_lock(&h->config_lock);
-    gone = stat(h->mark ? h->mark : h->config->store, &now) != 0 || now.st_dev != h->store.st_dev ||
-           now.st_ino != h->store.st_ino;
-    if (gone && !h->store_is_gone)
-        daemon_log(h->log, CONFIG_ERROR,
-                   "the store %s was removed or replaced while it is in use: what is accepted from "
-                   "now on is lost when weir ends; stop it, and put back a copy of the store",
-                   h->config->store);
-    pthread_mutex_unlock(&h->config_lock);
-    h->store_is_gone = gone;
-}
-
 struct instant chores_run(struct house *h, struct instant now)
 {
     if (is_due(&h->look_at, LOOK_NS, now)) {
         clock_look(h);
-        look_at_store(h);
+        engine_tasks_look(h->tasks);
         look_around(h);
         tell_of_store(h);
     }

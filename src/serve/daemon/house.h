@@ -24,7 +24,6 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <sys/stat.h>
 
 /* A pool as it was planned. */
 struct house_pool {
@@ -69,8 +68,6 @@ struct house {
     bool store_failed;     /* and the log has it */
     int64_t wall_ahead_ns; /* of the steady clock, at the last look */
     bool set_back;         /* it was, while nobody ran */
-    struct stat store;     /* the file that is open */
-    bool store_is_gone;
 };
 
 /* build.c */

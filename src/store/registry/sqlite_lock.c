@@ -193,6 +193,73 @@ enum weir_status registry_lock_file(struct sqlite_registry *r, struct weir_error
     return WEIR_OK;
 }
 
+enum weir_status registry_note_files(struct sqlite_registry *r, struct weir_error *err)
+{
+    _cleanup_buf_ struct buf name = {0};
+
+    buf_printf(&name, "%s-wal", r->name);
+    r->log_name = buf_steal(&name, NULL);
+    if (!r->log_name)
+        return error_nomem(err);
+    if (fstat(r->file_fd, &r->file) != 0 || stat(r->log_name, &r->log) != 0)
+        return error_set_errno(err, WEIR_E_IO, errno, "registry %s cannot be read", r->path);
+    return WEIR_OK;
+}
+
+/* False: there is none of that name, or another file. */
+static bool is_there(const char *name, const struct stat *file)
+{
+    struct stat now;
+
+    if (stat(name, &now) != 0)
+        return errno != ENOENT && errno != ENOTDIR;
+    return now.st_dev == file->st_dev && now.st_ino == file->st_ino;
+}
+
+enum weir_status registry_check_files(const struct sqlite_registry *r, struct weir_error *err)
+{
+    if (!is_there(r->name, &r->file))
+        return error_set(err, WEIR_E_IO,
+                         "registry %s was removed or replaced while it is in use; put that very "
+                         "file back, or stop weir and put back a copy of it",
+                         r->path);
+    if (!is_there(r->log_name, &r->log))
+        return error_set(err, WEIR_E_IO,
+                         "%s, the log of registry %s, was removed or replaced while it is in use; "
+                         "restart weir, which writes what was in it into the registry",
+                         r->log_name, r->path);
+    return WEIR_OK;
+}
+
+/* Makes a lock file that was removed anew, so that the next one to come finds whose the registry is. */
+static void keep_lock(struct sqlite_registry *r)
+{
+    _cleanup_buf_ struct buf name = {0};
+    struct stat ours;
+    int fd;
+
+    buf_printf(&name, "%s-lock", r->name);
+    if (name.failed || fstat(r->lock_fd, &ours) != 0 || is_there(name.data, &ours))
+        return;
+    fd = open(name.data, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return;
+    if (!lock_it(fd)) {
+        /* Who has just come finds the file itself locked, and goes. */
+        close(fd);
+        return;
+    }
+    close(r->lock_fd);
+    r->lock_fd = fd;
+    sign(fd);
+}
+
+enum weir_status registry_look(struct core_registry *base, struct weir_error *err)
+{
+    keep_lock(registry_self(base));
+    return registry_check_files(registry_self(base), err);
+}
+
 void registry_unlock(struct sqlite_registry *r)
 {
     if (r->file_fd >= 0)

@@ -335,6 +335,7 @@ static void registry_close(struct core_registry *base)
     mem_free(r->undo);
     mem_free(r->path);
     mem_free(r->name);
+    mem_free(r->log_name);
     mem_free(r);
 }
 
@@ -347,6 +348,7 @@ static const struct core_registry_ops sqlite_registry_ops = {
     .line = registry_find_line,
     .last_event = registry_last_event,
     .reader = registry_reader_open,
+    .look = registry_look,
     .close = registry_close,
 };
 
@@ -392,6 +394,8 @@ static enum weir_status open_registry(struct sqlite_registry *r,
     if (status == WEIR_OK)
         status = execute(r, "BEGIN IMMEDIATE; UPDATE mark SET task = task; COMMIT",
                          "opening it for writing", err);
+    if (status == WEIR_OK)
+        status = registry_note_files(r, err);
     return status;
 }
 

@@ -449,6 +449,28 @@ static void a_disk_that_takes_no_more_takes_all_or_nothing(void **state)
     assert_int_equal(count_ready(f), 1010);
 }
 
+static void what_was_removed_takes_nothing_until_it_is_put_back(void **state)
+{
+    struct fixture *f = *state;
+    char *away = testkit_path(f->dir, "away.db");
+
+    open_it(f);
+    assert_int_equal(submit(f, 3, 10), WEIR_OK);
+    assert_int_equal(f->r->ops->look(f->r, &f->err), WEIR_OK);
+    assert_int_equal(rename(f->path, away), 0);
+    assert_int_equal(f->r->ops->look(f->r, &f->err), WEIR_E_IO);
+    assert_int_equal(submit(f, 3, 10), WEIR_E_IO);
+    assert_says(f, f->path);
+    assert_says(f, "removed or replaced");
+    testkit_file_write(f->path, "another", 7);
+    assert_int_equal(submit(f, 3, 10), WEIR_E_IO);
+    assert_int_equal(rename(away, f->path), 0);
+    assert_int_equal(f->r->ops->look(f->r, &f->err), WEIR_OK);
+    assert_int_equal(submit(f, 3, 10), WEIR_OK);
+    assert_int_equal(count_ready(f), 6);
+    testkit_free(away);
+}
+
 static void want_of_memory_at_the_open_leaves_nothing_behind(void **state)
 {
     struct fixture *f = *state;
@@ -490,6 +512,7 @@ int main(void)
         TEST(somebody_elses_lock_is_told_and_the_same_ops_go_through_later),
         TEST(a_file_that_may_not_grow_takes_all_or_nothing),
         TEST(a_disk_that_takes_no_more_takes_all_or_nothing),
+        TEST(what_was_removed_takes_nothing_until_it_is_put_back),
         TEST(want_of_memory_at_the_open_leaves_nothing_behind),
     };
 
