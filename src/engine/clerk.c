@@ -321,11 +321,16 @@ static void wait_to_retry(struct clerk *c)
     pthread_mutex_unlock(&c->lock);
 }
 
-static void fail(struct clerk *c, const struct weir_error *why)
+static void fail(struct clerk *c, struct weir_error *why)
 {
     struct registry_op *refused, *more;
     bool giving_up, refuses, can_spill;
 
+    /* It comes from wherever there was none, and says nothing of where that is. */
+    if (why->status == WEIR_E_NOMEM)
+        (void)error_set(why, WEIR_E_NOMEM,
+                        "no memory to write the store with; end what takes it on this machine, or "
+                        "let weir have more (MemoryMax of its unit)");
     unfold_starts(&c->group);
     pthread_mutex_lock(&c->lock);
     c->stats.failures++;

@@ -7,13 +7,14 @@ import fcntl
 import http.client
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import unittest
 
 import lifekit
 from servekit import ServeCase
-from weirtest import VARIANT, wait_until
+from weirtest import VARIANT, WEIR, wait_until
 
 # While there is a file "full" in the folder $DISK, nothing can be added to the store's log, once the daemon listens; while
 # there is a file "hung", what is in the log does not get to the disk.
@@ -77,6 +78,11 @@ int fdatasync(int fd)
     return real(fd);
 }
 """
+
+
+def ignore_size():
+    """So that a file that may not grow is told, and ends nobody."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
 
 @unittest.skipIf(VARIANT, "the sanitizer wants to be loaded first")
@@ -199,6 +205,24 @@ class Disk(ServeCase):
         with open(lock, encoding="ascii") as f:
             self.assertRaises(BlockingIOError, fcntl.flock, f, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self.assertEqual(self.readyz(d)[0], 200)
+        self.assertEqual(d.stop(), 0)
+
+    def test_a_store_that_has_no_room_at_the_start_ends_it_and_promises_nothing(self):
+        d = self.daemon()
+        d.stop()
+        done = subprocess.run(["sh", "-c", 'ulimit -f 16; exec "$@"', "sh", WEIR, "serve", "-c", d.config_path],
+                              capture_output=True, text=True, timeout=60, env=d.env, preexec_fn=ignore_size)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertRegex(done.stderr, r"no room for it \([^)]*\); free space on its disk\n")
+
+    def test_the_folder_for_heartbeats_is_made_anew(self):
+        d = self.daemon()
+        run = os.path.join(d.dir, "weir.db.run")
+        shutil.rmtree(run)
+        wait_until(lambda: os.path.isdir(run), 20, "the folder to be there again")
+        self.assertEqual(os.stat(run).st_mode & 0o777, 0o700)
+        self.assertEqual(d.wait_task(d.submit({"payload": {"shell": 'echo 0.5 >"$WEIR_HEARTBEAT"'}}))["state"], "done")
+        self.assertIn("for heartbeats was removed", d.log())
         self.assertEqual(d.stop(), 0)
 
     def damage(self, d, table):

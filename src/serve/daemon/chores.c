@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define LOOK_NS  NS_PER_S
 #define PURGE_NS (60 * NS_PER_S)
@@ -403,7 +404,7 @@ static void tell_of_store(struct house *h)
     h->store_failed = stats.clerk.failing;
     if (h->store_failed)
         daemon_log(h->log, CONFIG_ERROR,
-                   "the store takes nothing, so no task is accepted or started: %s",
+                   "the store takes nothing, so no task is accepted or started until it does: %s",
                    stats.clerk.message);
     else
         daemon_log(h->log, CONFIG_WARNING, "the store takes what is written again");
@@ -429,11 +430,22 @@ static duration_ns check_each_ns(struct house *h)
     return each_ns;
 }
 
+/* Who cleans up behind others removes it, too. */
+static void keep_run_dir(struct house *h)
+{
+    if (mkdir(h->run_dir, 0700) == 0)
+        daemon_log(h->log, CONFIG_WARNING,
+                   "the directory %s for heartbeats was removed, and is made anew: attempts that "
+                   "run may count as hung",
+                   h->run_dir);
+}
+
 struct instant chores_run(struct house *h, struct instant now)
 {
     if (is_due(&h->look_at, LOOK_NS, now)) {
         clock_look(h);
         engine_tasks_look(h->tasks);
+        keep_run_dir(h);
         look_around(h);
         tell_of_store(h);
     }
