@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -23,6 +24,11 @@ struct clerk {
     struct registry_op *queue, **tail;
     struct clerk_stats stats;
     atomic_bool failing; /* stats.failing, for any thread without the lock */
+    atomic_bool
+        lost; /* of the last look at the registry: it fails; lost_message is under the lock */
+    char lost_message[WEIR_ERROR_MESSAGE_BYTES];
+    /* When the transaction that is under way was begun, of loop_clock(); 0: none is. */
+    atomic_llong commit_since_ns;
     bool quit, giving_up, ended;
 
     /* clerk's thread only */
@@ -315,11 +321,16 @@ static void wait_to_retry(struct clerk *c)
     pthread_mutex_unlock(&c->lock);
 }
 
-static void fail(struct clerk *c, const struct weir_error *why)
+static void fail(struct clerk *c, struct weir_error *why)
 {
     struct registry_op *refused, *more;
     bool giving_up, refuses, can_spill;
 
+    /* It comes from wherever there was none, and says nothing of where that is. */
+    if (why->status == WEIR_E_NOMEM)
+        (void)error_set(why, WEIR_E_NOMEM,
+                        "no memory to write the store with; end what takes it on this machine, or "
+                        "let weir have more (MemoryMax of its unit)");
     unfold_starts(&c->group);
     pthread_mutex_lock(&c->lock);
     c->stats.failures++;
@@ -389,7 +400,7 @@ static bool mark_spilled(struct clerk *c, struct spill_mark *mark)
 
 static void write_group(struct clerk *c)
 {
-    struct instant before = loop_clock();
+    struct instant before;
     struct registry_op *folded = fold_starts(&c->group, &c->group_tail, &c->groups);
     struct spill_mark mark;
     struct weir_error err = {0};
@@ -397,7 +408,10 @@ static void write_group(struct clerk *c)
 
     if (mark_spilled(c, &mark))
         *c->group_tail = &mark.op;
+    before = loop_clock();
+    atomic_store(&c->commit_since_ns, before.ns);
     status = c->registry->ops->apply(c->registry, c->group, &err);
+    atomic_store(&c->commit_since_ns, 0);
     *c->group_tail = NULL;
     if (status == WEIR_OK)
         succeed(c, folded, instant_diff(loop_clock(), before));
@@ -474,6 +488,8 @@ enum weir_status clerk_new(struct core_registry *r, const struct clerk_options *
         return error_nomem(err);
     c->registry = r;
     c->options = *o;
+    if (o->slow_ns == 0)
+        c->options.slow_ns = CLERK_SLOW_NS;
     c->tail = &c->queue;
     c->group_tail = &c->group;
     c->most = CLERK_GROUP_OPS;
@@ -510,16 +526,49 @@ void clerk_send(struct clerk *c, struct registry_op *op)
     pthread_mutex_unlock(&c->lock);
 }
 
+/* For how long the transaction that is under way has been, where that is too long; else 0. */
+static duration_ns late_ns(struct clerk *c)
+{
+    int64_t since_ns = atomic_load(&c->commit_since_ns);
+    duration_ns took_ns = since_ns != 0 ? loop_clock().ns - since_ns : 0;
+
+    return took_ns >= c->options.slow_ns ? took_ns : 0;
+}
+
 void clerk_get_stats(struct clerk *c, struct clerk_stats *ret)
 {
+    duration_ns took_ns = late_ns(c);
+
     pthread_mutex_lock(&c->lock);
     *ret = c->stats;
+    if (!ret->failing && atomic_load(&c->lost)) {
+        ret->failing = true;
+        memcpy(ret->message, c->lost_message, sizeof ret->message);
+    }
     pthread_mutex_unlock(&c->lock);
+    if (took_ns == 0 || ret->failing) /* what has failed before says more */
+        return;
+    ret->failing = true;
+    (void)snprintf(ret->message, sizeof ret->message, "a commit has taken %lld s: look at its disk",
+                   (long long)(took_ns / NS_PER_S));
 }
 
 bool clerk_is_failing(struct clerk *c)
 {
-    return atomic_load_explicit(&c->failing, memory_order_relaxed);
+    return atomic_load_explicit(&c->failing, memory_order_relaxed) || atomic_load(&c->lost) ||
+           late_ns(c) > 0;
+}
+
+void clerk_look(struct clerk *c)
+{
+    const struct core_registry_ops *ops = c->registry->ops;
+    struct weir_error err = {0};
+    enum weir_status status = ops->look ? ops->look(c->registry, &err) : WEIR_OK;
+
+    pthread_mutex_lock(&c->lock);
+    atomic_store(&c->lost, status != WEIR_OK);
+    memcpy(c->lost_message, err.message, sizeof c->lost_message);
+    pthread_mutex_unlock(&c->lock);
 }
 
 void clerk_give_up(struct clerk *c)

@@ -25,11 +25,14 @@
 /* Between two tries of what must be recorded: at first, and at most. */
 #define CLERK_RETRY_MIN_NS (50 * NS_PER_MS)
 #define CLERK_RETRY_MAX_NS (2 * NS_PER_S)
+/* A transaction that has taken so long is told as a failure while it lasts: its disk may never come back. */
+#define CLERK_SLOW_NS (5 * NS_PER_S)
 
 struct clerk;
 
 struct clerk_options {
     const char *spill_path; /* NULL: none */
+    duration_ns slow_ns;    /* 0: CLERK_SLOW_NS */
     /* A group is durable: the number of the last event. On the clerk's thread, before done(). May be NULL. */
     void (*committed)(void *ctx, uint64_t last_event);
     /* Ops that are durable, or have failed (op->err), in their order (through next): the owner's again. On the clerk's thread. */
@@ -45,7 +48,8 @@ struct clerk_stats {
     duration_ns commit_ns, commit_ns_max; /* spent in apply(), in all, and the longest */
     uint64_t commit_buckets[16];          /* how many took at most 2^i * 64 us; the last: longer */
     uint64_t waiting;                     /* ops that are not durable yet */
-    bool failing;                         /* the last try failed: message says why */
+    bool
+        failing; /* the last try or look failed, or what is under way takes too long: message says why */
     char message[WEIR_ERROR_MESSAGE_BYTES];
 };
 
@@ -58,8 +62,10 @@ WEIR_MUST_CHECK enum weir_status clerk_new(struct core_registry *r, const struct
                                            struct clerk **ret, struct weir_error *err);
 void clerk_send(struct clerk *c, struct registry_op *op);
 void clerk_get_stats(struct clerk *c, struct clerk_stats *ret);
-/* Whether the last transaction failed. Any thread; cheap. */
+/* Whether the last transaction or look failed, or the one under way takes too long. Any thread; cheap. */
 bool clerk_is_failing(struct clerk *c);
+/* Looks whether the registry is still there, which nobody sees while nothing is written. One thread at a time. */
+void clerk_look(struct clerk *c);
 /* Gives up on what the store does not take: those ops fail. For a shutdown. */
 void clerk_give_up(struct clerk *c);
 /* Writes what was sent; after CLERK_CLOSE_NS it gives up on what the store does not take. NULL-safe. */

@@ -205,6 +205,11 @@ void engine_tasks_get_stats(struct engine_tasks *t, struct engine_tasks_stats *r
     clerk_get_stats(t->clerk, &ret->clerk);
 }
 
+void engine_tasks_look(struct engine_tasks *t)
+{
+    clerk_look(t->clerk);
+}
+
 /* ---- pools ---- */
 
 struct add {

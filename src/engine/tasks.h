@@ -96,6 +96,8 @@ struct engine_tasks_stats {
     uint64_t starts;
 };
 void engine_tasks_get_stats(struct engine_tasks *t, struct engine_tasks_stats *ret);
+/* Looks whether the registry is still there; the stats say it. Now and then; one thread at a time. */
+void engine_tasks_look(struct engine_tasks *t);
 
 /*
  * Nothing starts any more. Returns when nothing runs, or after `grace_ns`: then running attempts

@@ -424,25 +424,33 @@ class Store(ServeCase):
         self.assertNotEqual(done.returncode, 0)
         self.assertRegex(done.stderr, "writable|Permission denied|permission")
 
-    def test_a_store_that_is_removed_is_told(self):
-        d = self.daemon()
-        self.assertEqual(d.wait_task(d.submit({"payload": {"shell": "true"}}))["state"], "done")
-        os.rename(os.path.join(d.dir, "weir.db"), os.path.join(d.dir, "away.db"))
-        wait_until(lambda: "was removed or replaced" in d.log(), 20, "the log to say so")
-        self.assertEqual(d.log().count("was removed or replaced"), 1)
-        os.rename(os.path.join(d.dir, "away.db"), os.path.join(d.dir, "weir.db"))
-        self.assertEqual(d.stop(), 0)
+    def refused(self, d, store):
+        """A second daemon on what is the same store by that name."""
+        other = self.write("other.yml", f"store: {store}\nlisten: unix:{self.path('s')}\npools: [{{name: sh, kind: command}}]\n")
+        done = subprocess.run([WEIR, "serve", "-c", other], capture_output=True, text=True, timeout=60, env=d.env)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn(f"in use by process {d.pid};", done.stderr)
 
     def test_a_second_daemon_on_the_same_store_is_refused(self):
         d = self.daemon()
-        other = self.path("other.yml")
-        self.write("other.yml", f"store: {d.dir}/weir.db\nlisten: unix:{self.path('s')}\npools: [{{name: sh, kind: command}}]\n")
-        i = d.submit({"payload": {"shell": "sleep 0.3; echo ok"}})
-        done = subprocess.run([WEIR, "serve", "-c", other], capture_output=True, text=True, timeout=60, env=d.env)
-        self.assertNotEqual(done.returncode, 0)
-        self.assertIn("in use", done.stderr)
-        # It has ended nothing of the first one's.
-        self.assertEqual(d.wait_task(i)["attempts"], 1)
+        shell, gate = self.gate()
+        i = d.submit({"payload": {"shell": shell}})
+        self.begun(1)
+        store = os.path.join(d.dir, "weir.db")
+        self.refused(d, store)
+        os.symlink("weir.db", os.path.join(d.dir, "link.db"))
+        self.refused(d, os.path.join(d.dir, "link.db"))
+        os.symlink(d.dir, self.path("folder"))
+        self.refused(d, self.path("folder", "weir.db"))
+        os.link(store, os.path.join(d.dir, "other.db"))
+        self.refused(d, os.path.join(d.dir, "other.db"))
+        os.unlink(store + "-lock")
+        self.refused(d, store)
+        # They have ended nothing of the first one's.
+        os.write(gate, b"\n")
+        ended = d.wait_task(i)
+        self.assertEqual((ended["state"], ended["attempts"]), ("done", 1))
+        self.assertEqual(d.stop(), 0)
 
 
 CLOCK = r"""

@@ -92,12 +92,16 @@ class Daemon:
         with open(self.config_path, "w", encoding="utf-8") as f:
             f.write(text)
 
-    def start(self, deadline_s=30):
-        """Starts it, and waits until it takes tasks."""
+    def launch(self):
+        """Starts it, and waits for nothing."""
         assert self.process is None, "it runs already"
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen([WEIR, "serve", "-c", self.config_path], stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=log, env=self.env, cwd=self.dir)
+
+    def start(self, deadline_s=30):
+        """Starts it, and waits until it takes tasks."""
+        self.launch()
 
         def ready():
             if self.process.poll() is not None:

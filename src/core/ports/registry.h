@@ -705,6 +705,12 @@ struct core_registry_ops {
     /* Any thread; each reader is used by one at a time. */
     enum weir_status (*reader)(struct core_registry *r, struct registry_reader **ret,
                                struct weir_error *err);
+    /*
+     * Now and then: WEIR_E_IO when what is open is not what the next start would find, for somebody
+     * has removed or replaced it. apply() fails in the same way. One thread at a time, any; NULL:
+     * nothing can be removed.
+     */
+    enum weir_status (*look)(struct core_registry *r, struct weir_error *err);
     /* Readers are closed before. */
     void (*close)(struct core_registry *r);
 };

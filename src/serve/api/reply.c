@@ -24,9 +24,9 @@ static unsigned http_status_of(enum weir_status status)
     case WEIR_E_CONFLICT:
         return 409;
     case WEIR_E_INVALID:
-    case WEIR_E_FORMAT:
     case WEIR_E_LIMIT:
         return 422;
+    case WEIR_E_FORMAT: /* of the store, which is damaged; of what was sent it is in the faults */
     case WEIR_E_NOMEM:
     case WEIR_E_IO:
     case WEIR_E_SHUTDOWN:

@@ -29,12 +29,16 @@
 
 struct telling {
     struct registry_op op; /* first */
+    struct house *house;
     char detail[];
 };
 
 static void told(struct registry_op *op)
 {
+    struct house *h = ((struct telling *)(void *)op)->house;
+
     mem_free(op);
+    house_wake(h);
 }
 
 void house_tell(struct house *h, enum registry_event_kind kind, const char *detail)
@@ -44,6 +48,7 @@ void house_tell(struct house *h, enum registry_event_kind kind, const char *deta
 
     if (!t)
         return;
+    t->house = h;
     t->op.kind = REGISTRY_TELL;
     t->op.tell.kind = kind;
     if (len > 0)
@@ -170,7 +175,6 @@ static enum weir_status build_tasks(struct house *h, struct weir_error *err)
         end_left(h);
         remove_beats(h->run_dir);
         clock_begin(h);
-        (void)stat(c->store, &h->store);
         status = engine_new(&(struct engine_options){0}, &h->engine, err);
     }
     if (status == WEIR_OK)

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define LOOK_NS  NS_PER_S
 #define PURGE_NS (60 * NS_PER_S)
@@ -403,7 +404,7 @@ static void tell_of_store(struct house *h)
     h->store_failed = stats.clerk.failing;
     if (h->store_failed)
         daemon_log(h->log, CONFIG_ERROR,
-                   "the store takes nothing, so no task is accepted or started: %s",
+                   "the store takes nothing, so no task is accepted or started until it does: %s",
                    stats.clerk.message);
     else
         daemon_log(h->log, CONFIG_WARNING, "the store takes what is written again");
@@ -429,29 +430,22 @@ static duration_ns check_each_ns(struct house *h)
     return each_ns;
 }
 
-/* SQLite goes on with a file that nobody can open any more: all of it is lost with the process. */
-static void look_at_store(struct house *h)
+/* Who cleans up behind others removes it, too. */
+static void keep_run_dir(struct house *h)
 {
-    struct stat now;
-    bool gone;
-
-    pthread_mutex_lock(&h->config_lock);
-    gone = stat(h->mark ? h->mark : h->config->store, &now) != 0 || now.st_dev != h->store.st_dev ||
-           now.st_ino != h->store.st_ino;
-    if (gone && !h->store_is_gone)
-        daemon_log(h->log, CONFIG_ERROR,
-                   "the store %s was removed or replaced while it is in use: what is accepted from "
-                   "now on is lost when weir ends; stop it, and put back a copy of the store",
-                   h->config->store);
-    pthread_mutex_unlock(&h->config_lock);
-    h->store_is_gone = gone;
+    if (mkdir(h->run_dir, 0700) == 0)
+        daemon_log(h->log, CONFIG_WARNING,
+                   "the directory %s for heartbeats was removed, and is made anew: attempts that "
+                   "run may count as hung",
+                   h->run_dir);
 }
 
 struct instant chores_run(struct house *h, struct instant now)
 {
     if (is_due(&h->look_at, LOOK_NS, now)) {
         clock_look(h);
-        look_at_store(h);
+        engine_tasks_look(h->tasks);
+        keep_run_dir(h);
         look_around(h);
         tell_of_store(h);
     }

@@ -18,6 +18,8 @@
 
 /* While it stops, systemd is told this often that it still does. */
 #define STOP_TELL_NS (5 * NS_PER_S)
+/* Whether the store fails is looked at so often while the first event is written. */
+#define FIRST_LOOK_NS (100 * NS_PER_MS)
 
 /* ---- signals and wishes ---- */
 
@@ -46,6 +48,11 @@ static int take_signal(struct house *h)
     struct signalfd_siginfo info;
 
     return read(h->signals, &info, sizeof info) == (ssize_t)sizeof info ? (int)info.ssi_signo : 0;
+}
+
+static bool is_signalled(struct house *h)
+{
+    return poll(&(struct pollfd){.fd = h->signals, .events = POLLIN}, 1, 0) > 0;
 }
 
 /* Until a signal or a wish comes, or until then. */
@@ -201,28 +208,39 @@ static void run(struct house *h)
     }
 }
 
+/*
+ * Whoever finds us ready finds that in the record. A store that takes nothing just now is not
+ * waited for: whoever asks is told so. False: it does not.
+ */
+static bool tell_started(struct house *h)
+{
+    struct engine_tasks_stats stats;
+
+    house_tell(h, REGISTRY_DISPATCHER_STARTED, "{\"version\":\"" WEIR_VERSION "\"}");
+    for (;;) {
+        engine_tasks_get_stats(h->tasks, &stats);
+        if (stats.clerk.failing || stats.clerk.waiting == 0 || is_signalled(h))
+            return !stats.clerk.failing;
+        wait_until(h, instant_add(loop_clock(), FIRST_LOOK_NS));
+    }
+}
+
 static enum weir_status start(struct house *h, struct weir_error *err)
 {
     enum weir_status status = house_build(h, err);
+    bool is_well;
 
     if (status != WEIR_OK)
         return status;
-    /* Whoever finds us ready finds that in the record. */
-    status = engine_tasks_apply(
-        h->tasks,
-        &(struct registry_op){.kind = REGISTRY_TELL,
-                              .tell = {.kind = REGISTRY_DISPATCHER_STARTED,
-                                       .detail = SLICE("{\"version\":\"" WEIR_VERSION "\"}")}},
-        err);
-    if (status != WEIR_OK)
-        return status;
+    is_well = tell_started(h);
     engine_tasks_start(h->tasks);
     status = http_server_start(h->server, err);
     if (status != WEIR_OK)
         return status;
     pthread_mutex_lock(&h->config_lock); /* from here on the API may reload it */
-    daemon_log(h->log, CONFIG_INFO, "weir %s is ready: %zu pools, store %s", WEIR_VERSION,
-               h->config->pools.count, h->config->store);
+    daemon_log(h->log, CONFIG_INFO, "weir %s is %s: %zu pools, store %s", WEIR_VERSION,
+               is_well ? "ready" : "up, but its store takes nothing", h->config->pools.count,
+               h->config->store);
     pthread_mutex_unlock(&h->config_lock);
     notify_ready();
     return WEIR_OK;

@@ -24,7 +24,6 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <sys/stat.h>
 
 /* A pool as it was planned. */
 struct house_pool {
@@ -69,8 +68,6 @@ struct house {
     bool store_failed;     /* and the log has it */
     int64_t wall_ahead_ns; /* of the steady clock, at the last look */
     bool set_back;         /* it was, while nobody ran */
-    struct stat store;     /* the file that is open */
-    bool store_is_gone;
 };
 
 /* build.c */
@@ -89,7 +86,7 @@ WEIR_MUST_CHECK enum weir_status house_share(struct house *h, const struct confi
 WEIR_MUST_CHECK bool house_apply(struct house *h, const struct config *c, bool all);
 WEIR_MUST_CHECK enum weir_status house_set_tokens(struct house *h, const struct config *c,
                                                   struct weir_error *err);
-/* Has an event recorded; does not wait for it. */
+/* Has an event recorded; does not wait for it, but house_wake() comes when it is. */
 void house_tell(struct house *h, enum registry_event_kind kind, const char *detail);
 /* The main thread is to look at its wishes. Any thread. */
 void house_wake(struct house *h);

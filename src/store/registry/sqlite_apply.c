@@ -263,6 +263,10 @@ static void registry_keep(struct sqlite_registry *r)
 
 enum weir_status registry_begin(struct sqlite_registry *r, struct weir_error *err)
 {
+    enum weir_status status = registry_check_files(r, err);
+
+    if (status != WEIR_OK)
+        return status;
     r->transaction++;
     return registry_do(r, RS_BEGIN, 0, NULL, "beginning to write", err);
 }

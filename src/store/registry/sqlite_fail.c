@@ -32,9 +32,7 @@ static enum weir_status fail_unwritable(const char *path, struct weir_error *err
 
 static enum weir_status fail_full(const char *path, const char *doing, struct weir_error *err)
 {
-    return error_set(err, WEIR_E_IO,
-                     "registry %s: no room for it (%s); free space on its disk: what waits is then "
-                     "written",
+    return error_set(err, WEIR_E_IO, "registry %s: no room for it (%s); free space on its disk",
                      path, doing);
 }
 

@@ -1,7 +1,8 @@
 /*
  * What the files of the SQLite registry share. Nobody outside of this folder includes it.
  *
- *      sqlite_open      the file: whose it is, its lock, its tables
+ *      sqlite_open      the file: whose it is, its tables
+ *      sqlite_lock      one process at a time
  *      sqlite_apply     a chain of ops as one transaction, and taking it all back
  *      sqlite_submit    SUBMIT           sqlite_take    TAKE, and what is handed over
  *      sqlite_attempt   START, END, and what a predecessor left
@@ -34,6 +35,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/stat.h>
 
 /* Payloads up to this stand in the task's row, larger ones in a table of their own, so that no change of state copies them. */
 #define PAYLOAD_INLINE_BYTES 1024
@@ -333,8 +335,10 @@ struct sqlite_registry {
     struct core_registry base; /* first: the port casts */
     sqlite3 *db;
     sqlite3_stmt *statements[RS_COUNT];
-    char *path, *name; /* as the user named it; as SQLite has it */
-    int lock_fd;
+    char *path, *name;    /* as the user named it; as SQLite has it: its real path */
+    int lock_fd, file_fd; /* of NAME-lock and of the file itself; -1: not locked */
+    char *log_name;
+    struct stat file, log; /* as they were opened */
     uint32_t busy_ms;
     struct intern lines, names;
     struct registry_mark mark, durable;
@@ -391,6 +395,22 @@ enum weir_status registry_fail(struct sqlite_registry *r, const char *doing,
 enum weir_status registry_fail_db(sqlite3 *db, const char *path, const char *doing,
                                   struct weir_error *err);
 enum weir_status registry_damaged(const char *path, const char *what, struct weir_error *err);
+
+/* ---- sqlite_lock ---- */
+
+/* Finds the file's real name, and makes the file where there is none. */
+enum weir_status registry_find_file(struct sqlite_registry *r, struct weir_error *err);
+/* WEIR_E_BUSY: another process has it. */
+enum weir_status registry_lock(struct sqlite_registry *r, struct weir_error *err);
+/* The same of the file itself, by whatever name; with registry_lock() before it. */
+enum weir_status registry_lock_file(struct sqlite_registry *r, struct weir_error *err);
+/* What is open, as soon as it has its log: for the two that follow. */
+enum weir_status registry_note_files(struct sqlite_registry *r, struct weir_error *err);
+/* WEIR_E_IO: it is not there any more by its name, so that what is written now is lost at the end. Any thread. */
+enum weir_status registry_check_files(const struct sqlite_registry *r, struct weir_error *err);
+enum weir_status registry_look(struct core_registry *base, struct weir_error *err);
+/* When no connection of this process is open any more: to close a descriptor of the file lets go of SQLite's locks on it. */
+void registry_unlock(struct sqlite_registry *r);
 
 /* ---- sqlite_apply ---- */
 

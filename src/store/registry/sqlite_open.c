@@ -1,11 +1,10 @@
 /*
  * Opening a registry, and refusing what is none.
  *
- * First PATH-lock is locked, for as long as the registry is open: a lock of the system, which a
- * process that dies lets go of; what stands in the file (a process id) is only for messages. Then
- * the header of the file itself is looked at, before SQLite changes anything: what is no registry
- * is left as it is. Then the tables are compared with what they should be, the log of a run that
- * was killed is played back, and what is kept in memory is read: names, lines, numbers.
+ * First it is locked (sqlite_lock), for as long as it is open. In between the header of the file
+ * itself is looked at, before SQLite changes anything: what is no registry is left as it is. Then
+ * the tables are compared with what they should be, the log of a run that was killed is played
+ * back, and what is kept in memory is read: names, lines, numbers.
  */
 #include "base/buf.h"
 #include "base/error.h"
@@ -13,13 +12,8 @@
 #include "store/registry/sqlite_inside.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -28,14 +22,11 @@
 #define HEADER_VERSION_AT 60
 #define HEADER_APP_ID_AT  68
 
-#define BUSY_MS_DEFAULT    5000
+/* Less than what the clerk takes for a disk that hangs (CLERK_SLOW_NS): a lock is told as one. */
+#define BUSY_MS_DEFAULT    4000
 #define CACHE_KIB_DEFAULT  65536
 #define PAGE_BYTES_DEFAULT 4096
 #define LOG_PAGES_DEFAULT  2000
-
-/* For the lock of a process that is gone: 2 s in all. */
-#define LOCK_TRIES  200
-#define LOCK_TRY_US 10000
 
 /* Ready tasks of a line that are counted at the start. */
 #define LINE_COUNTED_MAX 1000
@@ -45,89 +36,6 @@ static const char header_magic[16] = "SQLite format 3";
 static uint32_t big_endian_32(const unsigned char *p)
 {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
-/* ---- the lock ---- */
-
-/* Whose it is, as it says itself; 0: it does not. */
-static long holder_of(int fd)
-{
-    char text[32] = "";
-    ssize_t len = pread(fd, text, sizeof(text) - 1, 0);
-
-    text[len > 0 ? len : 0] = 0;
-    return strtol(text, NULL, 10);
-}
-
-static bool lock_it(int fd)
-{
-    return flock(fd, LOCK_EX | LOCK_NB) == 0;
-}
-
-/*
- * A child that was just being started when its parent was killed has the lock until it runs its
- * program, or has seen that it is to end: that is waited for. One that is alive is not.
- */
-static bool lock_of_the_dead(int fd)
-{
-    for (int i = 0; i < LOCK_TRIES; i++) {
-        long pid = holder_of(fd);
-
-        if (pid <= 0 || kill((pid_t)pid, 0) == 0 || errno != ESRCH)
-            break;
-        (void)usleep(LOCK_TRY_US);
-        if (lock_it(fd))
-            return true;
-    }
-    return lock_it(fd);
-}
-
-static enum weir_status fail_held(struct sqlite_registry *r, int fd, struct weir_error *err)
-{
-    long pid = holder_of(fd);
-
-    if (pid == (long)getpid())
-        return error_set(err, WEIR_E_BUSY, "registry %s is in use by this very process", r->path);
-    if (pid > 0)
-        return error_set(err, WEIR_E_BUSY,
-                         "registry %s is in use by process %ld; end that first, or name another "
-                         "registry in the configuration",
-                         r->path, pid);
-    return error_set(err, WEIR_E_BUSY,
-                     "registry %s is in use by another process; end that first, or name another "
-                     "registry in the configuration",
-                     r->path);
-}
-
-static enum weir_status take_lock(struct sqlite_registry *r, struct weir_error *err)
-{
-    _cleanup_buf_ struct buf name = {0};
-    char text[32];
-    int fd, len;
-
-    buf_printf(&name, "%s-lock", r->path);
-    if (name.failed)
-        return error_nomem(err);
-    fd = open(name.data, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (fd < 0)
-        return error_set_errno(err, WEIR_E_IO, errno,
-                               "cannot lock registry %s: make its folder, and make it writable; %s",
-                               r->path, name.data);
-    if (!lock_it(fd) && !lock_of_the_dead(fd)) {
-        enum weir_status status =
-            errno == EWOULDBLOCK
-                ? fail_held(r, fd, err)
-                : error_set_errno(err, WEIR_E_IO, errno, "cannot lock %s", name.data);
-
-        close(fd);
-        return status;
-    }
-    r->lock_fd = fd;
-    /* For messages alone: a full disk is no hindrance. */
-    len = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
-    if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)len, 0) != len)
-        return WEIR_OK;
-    return WEIR_OK;
 }
 
 /* ---- the file ---- */
@@ -157,13 +65,7 @@ static enum weir_status connect_file(struct sqlite_registry *r, struct weir_erro
 {
     int flags =
         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-    struct buf name = {0};
 
-    /* So that no name means something to SQLite, as ":memory:" and "file:..." do. */
-    buf_printf(&name, "%s%s", r->path[0] == '/' ? "" : "./", r->path);
-    r->name = buf_steal(&name, NULL);
-    if (!r->name)
-        return error_nomem(err);
     if (sqlite3_open_v2(r->name, &r->db, flags, NULL) != SQLITE_OK)
         return registry_fail(r, "opening it", err);
     if (sqlite3_db_readonly(r->db, "main") == 1)
@@ -421,8 +323,7 @@ static void registry_close(struct core_registry *base)
     /* The last to close copies the log back and removes it; when it cannot, the log stays, and is played back by the
      * next to open. */
     sqlite3_close(r->db);
-    if (r->lock_fd >= 0)
-        close(r->lock_fd);
+    registry_unlock(r);
     lineset_close(r);
     check_free(r->check);
     intern_free(&r->names);
@@ -434,6 +335,7 @@ static void registry_close(struct core_registry *base)
     mem_free(r->undo);
     mem_free(r->path);
     mem_free(r->name);
+    mem_free(r->log_name);
     mem_free(r);
 }
 
@@ -446,6 +348,7 @@ static const struct core_registry_ops sqlite_registry_ops = {
     .line = registry_find_line,
     .last_event = registry_last_event,
     .reader = registry_reader_open,
+    .look = registry_look,
     .close = registry_close,
 };
 
@@ -457,11 +360,16 @@ static enum weir_status open_registry(struct sqlite_registry *r,
     bool is_new = false;
 
     if (status == WEIR_OK)
-        status = take_lock(r, err);
+        status = registry_find_file(r, err);
+    if (status == WEIR_OK)
+        status = registry_lock(r, err);
     if (status == WEIR_OK)
         status = connect_file(r, err);
     if (status == WEIR_OK)
         status = peek(r, &is_new, err);
+    /* Not sooner: what is no registry may be open in this process, and to close it would let go of its locks. */
+    if (status == WEIR_OK)
+        status = registry_lock_file(r, err);
     if (status == WEIR_OK)
         status = configure(r, o, err);
     if (status == WEIR_OK && is_new)
@@ -486,6 +394,8 @@ static enum weir_status open_registry(struct sqlite_registry *r,
     if (status == WEIR_OK)
         status = execute(r, "BEGIN IMMEDIATE; UPDATE mark SET task = task; COMMIT",
                          "opening it for writing", err);
+    if (status == WEIR_OK)
+        status = registry_note_files(r, err);
     return status;
 }
 
@@ -498,7 +408,7 @@ enum weir_status sqlite_registry_open(const char *path, const struct sqlite_regi
     if (!r)
         return error_nomem(err);
     r->base.ops = &sqlite_registry_ops;
-    r->lock_fd = -1;
+    r->lock_fd = r->file_fd = -1;
     r->busy_ms = o->busy_ms ? o->busy_ms : BUSY_MS_DEFAULT;
     idmap_init(&r->batches);
     idmap_init(&r->known);

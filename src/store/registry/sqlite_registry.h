@@ -7,8 +7,9 @@
  *     registry->ops->close(registry)
  *
  * A write-ahead log and synchronous=FULL: what apply() has said WEIR_OK to outlives a power cut.
- * One process at a time has it open (PATH-lock is locked for as long, and says whose it is); any
- * number of readers, each on a connection of its own, see what was committed and hold up nobody.
+ * One process at a time has it open, by whatever name (PATH-lock is locked for as long, and says
+ * whose it is; so is the file itself); any number of readers, each on a connection of its own, see
+ * what was committed and hold up nobody.
  *
  * docs/registry.md tells what is in the tables.
  */
@@ -30,7 +31,7 @@ enum sqlite_registry_sync {
 
 struct sqlite_registry_options {
     enum sqlite_registry_sync sync;
-    uint32_t busy_ms;        /* wait so long for a foreign lock; 0: 5,000 */
+    uint32_t busy_ms;        /* wait so long for a foreign lock; 0: 4,000 */
     uint32_t cache_kib;      /* of pages in memory; 0: 65,536 */
     uint32_t page_bytes;     /* of a new file: a power of two, 512 .. 65,536; 0: 4,096 */
     uint32_t log_pages;      /* in the log before it is copied back; 0: 2,000 */

@@ -18,7 +18,8 @@ struct gate {
     struct latch entered, open;
     atomic_uint groups;
     atomic_uint last_length;
-    unsigned fails; /* that transaction fails; 0: none */
+    unsigned fails;     /* that transaction fails; 0: none */
+    bool has_no_memory; /* it fails for want of that */
 };
 
 static enum weir_status gate_apply(struct core_registry *r, struct registry_op *chain,
@@ -33,6 +34,8 @@ static enum weir_status gate_apply(struct core_registry *r, struct registry_op *
     n = atomic_fetch_add(&g->groups, 1) + 1;
     latch_add(&g->entered, 1);
     (void)latch_wait(&g->open, 1);
+    if (n == g->fails && g->has_no_memory)
+        return error_nomem(err);
     if (n == g->fails)
         return error_set(err, WEIR_E_IO, "the disk is full");
     return g->inner->ops->apply(g->inner, chain, err);
@@ -303,6 +306,57 @@ static void what_somebody_wants_is_refused_with_the_reason(void **state)
     end(&t);
 }
 
+static void a_commit_that_does_not_return_is_a_failure_as_long_as_it_lasts(void **state)
+{
+    struct desk_of_test t;
+    struct clerk_options o = {.done = on_done, .ctx = &t, .slow_ns = NS_PER_MS};
+    struct registry_op told = tell_op(NULL);
+    struct clerk_stats stats;
+
+    (void)state;
+    begin(&t, false);
+    clerk_free(t.clerk);
+    ok(clerk_new(&t.gate.registry, &o, &t.clerk, &err));
+    assert_false(clerk_is_failing(t.clerk));
+    clerk_send(t.clerk, &told);
+    assert_true(latch_wait(&t.gate.entered, 1));
+    while (!clerk_is_failing(t.clerk))
+        sched_yield();
+    clerk_get_stats(t.clerk, &stats);
+    assert_true(stats.failing);
+    assert_string_equal(stats.message, "a commit has taken 0 s: look at its disk");
+    latch_add(&t.gate.open, 1);
+    assert_true(latch_wait(&t.done, 1));
+    assert_false(clerk_is_failing(t.clerk));
+    clerk_get_stats(t.clerk, &stats);
+    assert_false(stats.failing);
+    assert_string_equal(stats.message, "");
+    assert_int_equal(stats.failures, 0);
+    end(&t);
+}
+
+static void want_of_memory_is_told_with_what_to_do(void **state)
+{
+    struct desk_of_test t;
+    uint64_t id = 0;
+    struct registry_op wanted = submit_op(&plain, &id);
+    struct clerk_stats stats;
+
+    (void)state;
+    begin(&t, false);
+    t.gate.fails = 1;
+    t.gate.has_no_memory = true;
+    latch_add(&t.gate.open, 1);
+    clerk_send(t.clerk, &wanted);
+    assert_true(latch_wait(&t.done, 1));
+    assert_int_equal(wanted.err.status, WEIR_E_NOMEM);
+    assert_non_null(strstr(wanted.err.message, "no memory to write the store with"));
+    clerk_get_stats(t.clerk, &stats);
+    assert_string_equal(stats.message, wanted.err.message);
+    assert_non_null(strstr(stats.message, "MemoryMax"));
+    end(&t);
+}
+
 static void a_lone_wish_is_refused_at_the_first_failure(void **state)
 {
     struct desk_of_test t;
@@ -421,6 +475,8 @@ int main(void)
         cmocka_unit_test(a_start_in_an_earlier_group_is_not),
         cmocka_unit_test(what_has_happened_is_tried_until_the_store_takes_it),
         cmocka_unit_test(what_somebody_wants_is_refused_with_the_reason),
+        cmocka_unit_test(a_commit_that_does_not_return_is_a_failure_as_long_as_it_lasts),
+        cmocka_unit_test(want_of_memory_is_told_with_what_to_do),
         cmocka_unit_test(a_lone_wish_is_refused_at_the_first_failure),
         cmocka_unit_test(what_the_store_does_not_take_is_in_the_spill_file),
         cmocka_unit_test(who_gives_up_is_told_what_was_not_written),

@@ -262,11 +262,16 @@ static void one_process_has_it_at_a_time(void **state)
     open_it(f);
 }
 
-static void who_has_it_is_named(void **state)
+/* Another process that has it open, until it is let go of. */
+struct holder {
+    pid_t pid;
+    int go;
+};
+
+static struct holder hold(struct fixture *f)
 {
-    struct fixture *f = *state;
-    int ready[2], go[2], status;
-    char byte, pid_text[32];
+    int ready[2], go[2];
+    char byte;
     pid_t pid;
 
     assert_int_equal(pipe(ready), 0);
@@ -284,17 +289,105 @@ static void who_has_it_is_named(void **state)
         _exit(read(go[0], &byte, 1) < 0);
     }
     close(go[0]);
+    close(ready[1]);
     assert_int_equal(read(ready[0], &byte, 1), 1);
-    assert_int_equal(open_with(f, (struct sqlite_registry_options){0}), WEIR_E_BUSY);
-    snprintf(pid_text, sizeof(pid_text), "process %ld;", (long)pid);
-    assert_says(f, pid_text);
-    close(go[1]);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
+    close(ready[0]);
+    return (struct holder){pid, go[1]};
+}
+
+static void let_go(struct holder h)
+{
+    int status;
+
+    close(h.go);
+    assert_int_equal(waitpid(h.pid, &status, 0), h.pid);
     assert_int_equal(status, 0);
+}
+
+static void assert_held(struct fixture *f, struct holder h)
+{
+    char pid_text[32];
+
+    assert_int_equal(open_with(f, (struct sqlite_registry_options){0}), WEIR_E_BUSY);
+    snprintf(pid_text, sizeof(pid_text), "process %ld;", (long)h.pid);
+    assert_says(f, pid_text);
+}
+
+static void who_has_it_is_named(void **state)
+{
+    struct fixture *f = *state;
+    struct holder h = hold(f);
+
+    assert_held(f, h);
+    let_go(h);
     /* It has not closed it: its end has let go of the lock. */
     open_it(f);
-    close(ready[0]);
-    close(ready[1]);
+}
+
+/* The fixture's file by another name. */
+static void rename_to(struct fixture *f, const char *name)
+{
+    testkit_free(f->path);
+    f->path = testkit_path(f->dir, name);
+}
+
+static void a_link_to_it_is_the_same_registry(void **state)
+{
+    struct fixture *f = *state;
+    struct holder h = hold(f);
+    char *link_path = testkit_path(f->dir, "link.db");
+
+    assert_int_equal(symlink("tasks.db", link_path), 0);
+    testkit_free(link_path);
+    rename_to(f, "link.db");
+    assert_held(f, h);
+    let_go(h);
+    open_it(f);
+    /* Its lock and its log are beside the file, not beside the link. */
+    close_it(f);
+    rename_to(f, "link.db-lock");
+    assert_int_equal(access(f->path, F_OK), -1);
+}
+
+static void a_hard_link_to_it_is_the_same_registry(void **state)
+{
+    struct fixture *f = *state;
+    struct holder h = hold(f);
+    char *other = testkit_path(f->dir, "other.db");
+
+    assert_int_equal(link(f->path, other), 0);
+    testkit_free(other);
+    rename_to(f, "other.db");
+    assert_held(f, h);
+    let_go(h);
+}
+
+static void it_is_held_though_its_lock_file_was_removed(void **state)
+{
+    struct fixture *f = *state;
+    struct holder h = hold(f);
+    char *lock = testkit_path(f->dir, "tasks.db-lock");
+
+    assert_int_equal(unlink(lock), 0);
+    assert_held(f, h);
+    let_go(h);
+    testkit_free(lock);
+    open_it(f);
+}
+
+static void a_link_to_what_is_not_there_yet_makes_it_there(void **state)
+{
+    struct fixture *f = *state;
+    char *target = testkit_path(f->dir, "target.db");
+
+    assert_int_equal(symlink("target.db", f->path), 0);
+    open_it(f);
+    assert_int_equal(submit(f, 1, 1), WEIR_OK);
+    close_it(f);
+    testkit_free(f->path);
+    f->path = target;
+    open_it(f);
+    assert_int_equal(count_ready(f), 1);
 }
 
 /* ---- what does not go through ---- */
@@ -356,6 +449,28 @@ static void a_disk_that_takes_no_more_takes_all_or_nothing(void **state)
     assert_int_equal(count_ready(f), 1010);
 }
 
+static void what_was_removed_takes_nothing_until_it_is_put_back(void **state)
+{
+    struct fixture *f = *state;
+    char *away = testkit_path(f->dir, "away.db");
+
+    open_it(f);
+    assert_int_equal(submit(f, 3, 10), WEIR_OK);
+    assert_int_equal(f->r->ops->look(f->r, &f->err), WEIR_OK);
+    assert_int_equal(rename(f->path, away), 0);
+    assert_int_equal(f->r->ops->look(f->r, &f->err), WEIR_E_IO);
+    assert_int_equal(submit(f, 3, 10), WEIR_E_IO);
+    assert_says(f, f->path);
+    assert_says(f, "removed or replaced");
+    testkit_file_write(f->path, "another", 7);
+    assert_int_equal(submit(f, 3, 10), WEIR_E_IO);
+    assert_int_equal(rename(away, f->path), 0);
+    assert_int_equal(f->r->ops->look(f->r, &f->err), WEIR_OK);
+    assert_int_equal(submit(f, 3, 10), WEIR_OK);
+    assert_int_equal(count_ready(f), 6);
+    testkit_free(away);
+}
+
 static void want_of_memory_at_the_open_leaves_nothing_behind(void **state)
 {
     struct fixture *f = *state;
@@ -390,9 +505,14 @@ int main(void)
         TEST(a_file_that_cannot_be_written_is_named),
         TEST(one_process_has_it_at_a_time),
         TEST(who_has_it_is_named),
+        TEST(a_link_to_it_is_the_same_registry),
+        TEST(a_hard_link_to_it_is_the_same_registry),
+        TEST(it_is_held_though_its_lock_file_was_removed),
+        TEST(a_link_to_what_is_not_there_yet_makes_it_there),
         TEST(somebody_elses_lock_is_told_and_the_same_ops_go_through_later),
         TEST(a_file_that_may_not_grow_takes_all_or_nothing),
         TEST(a_disk_that_takes_no_more_takes_all_or_nothing),
+        TEST(what_was_removed_takes_nothing_until_it_is_put_back),
         TEST(want_of_memory_at_the_open_leaves_nothing_behind),
     };
 
