@@ -333,14 +333,18 @@ static enum weir_status circle_keys(struct sqlite_registry *r, struct circle *c,
                                     struct weir_error *err)
 {
     sqlite3_stmt *stmt = registry_statement(r, RS_TASK_FIELDS);
+    int rc;
 
     if (!stmt)
         return registry_fail(r, "reading a task", err);
     for (size_t i = 0; i < count; i++) {
         sqlite3_bind_int64(stmt, 1, (sqlite3_int64)c->ids[i]);
-        if (sqlite3_step(stmt) == SQLITE_ROW)
+        rc = sqlite3_step(stmt);
+        if (rc == SQLITE_ROW)
             buf_put_slice(&c->keys, registry_column(stmt, ROW_COLUMN_COUNT));
         sqlite3_reset(stmt);
+        if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+            return registry_fail(r, "reading a task", err);
         if (c->keys.failed || !id_list_add(&c->ends, c->keys.len))
             return error_nomem(err);
     }

@@ -363,6 +363,7 @@ struct sqlite_registry {
     size_t undo_count, undo_cap;
     uint64_t held, held_durable; /* of all lines */
     uint64_t transaction, op_number;
+    bool writing;       /* a transaction is open, as far as we know */
     uint64_t fail_next; /* tests only */
     bool
         graph_same; /* no dependency has changed since the last CHECK began, which found so many: */

@@ -474,6 +474,9 @@ static enum weir_status open_registry(struct sqlite_registry *r,
         status = check_tables(r, err);
     if (status == WEIR_OK)
         status = rows_open(r, err);
+    /* To take back is not to need memory. */
+    if (status == WEIR_OK && !registry_statement(r, RS_ROLLBACK))
+        status = registry_fail(r, "opening it", err);
     if (status == WEIR_OK)
         status = read_mark(r, err);
     if (status == WEIR_OK)
