@@ -210,6 +210,7 @@ static void open_copy(void)
     size_t len;
     char *bytes = testkit_file_read(path_full, &len);
 
+    close_it();
     testkit_file_write(path, bytes, len);
     testkit_free(bytes);
     open_at(path);
@@ -450,6 +451,105 @@ static void nothing_is_written_behind_a_rollback_of_sqlites_own(void **state)
     close_it();
 }
 
+/* ---- reading ---- */
+
+/* Of task 2, which has a large payload and an output. */
+static void expect_whole(const struct registry_view *v)
+{
+    if (v->id != 2)
+        return;
+    assert_true(slice_equal(v->payload, (struct slice){big, sizeof(big)}));
+    assert_true(v->has_result && slice_equal(v->output, (struct slice){big, sizeof(big)}));
+    assert_true(slice_equal(v->errput, SLICE("e")));
+}
+
+static bool see(void *ctx, const struct registry_view *v)
+{
+    *(uint64_t *)ctx = v->id;
+    expect_whole(v);
+    return true;
+}
+
+static void end_large(void)
+{
+    must((struct registry_op){.kind = REGISTRY_START, .start = {.task = 2, .token = 7}});
+    must((struct registry_op){.kind = REGISTRY_END,
+                              .end = {.task = 2,
+                                      .token = 7,
+                                      .next = REGISTRY_DONE,
+                                      .output = {big, sizeof(big)},
+                                      .errput = SLICE("e")}});
+}
+
+static enum weir_status read_task(struct registry_reader *reader)
+{
+    struct registry_view v;
+    enum weir_status status = reader->ops->task(reader, 2, true, &v, &err);
+
+    if (status == WEIR_OK)
+        expect_whole(&v);
+    return status;
+}
+
+static enum weir_status read_list(struct registry_reader *reader)
+{
+    const struct registry_filter f = {.with_payload = true, .with_result = true};
+    uint64_t last = 0;
+    enum weir_status status = reader->ops->tasks(reader, &f, 0, 100, see, &last, &err);
+
+    if (status == WEIR_OK)
+        assert_int_equal(last, 8);
+    return status;
+}
+
+static void a_task_is_read_as_a_whole_or_not_at_all(void **state)
+{
+    enum weir_status (*const reads[])(struct registry_reader *) = {read_task, read_list};
+
+    (void)state;
+    open_copy();
+    end_large();
+    for (size_t i = 0; i < sizeof(reads) / sizeof(reads[0]); i++) {
+        for (long n = 1; n == 1 || has_failed; n++) {
+            struct registry_reader *reader;
+            enum weir_status status;
+
+            assert_int_equal(registry->ops->reader(registry, &reader, &err), WEIR_OK);
+            fail_at(n, false);
+            status = reads[i](reader);
+            fail_none();
+            assert_true(status == WEIR_OK || (has_failed && status == WEIR_E_NOMEM));
+            assert_int_equal(reads[i](reader), WEIR_OK);
+            reader->ops->close(reader);
+        }
+    }
+    close_it();
+}
+
+static void what_is_missing_of_a_task_is_told(void **state)
+{
+    static const char *const tables[] = {"payload", "result"};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct registry_reader *reader;
+        char sql[64], say[32];
+
+        open_copy();
+        end_large();
+        snprintf(sql, sizeof(sql), "DELETE FROM %s WHERE id = 2", tables[i]);
+        snprintf(say, sizeof(say), "(a %s is missing)", tables[i]);
+        assert_int_equal(sqlite3_exec(registry_self(registry)->db, sql, NULL, NULL, NULL),
+                         SQLITE_OK);
+        assert_int_equal(registry->ops->reader(registry, &reader, &err), WEIR_OK);
+        assert_int_equal(read_task(reader), WEIR_E_FORMAT);
+        assert_non_null(strstr(err.message, say));
+        assert_int_equal(read_list(reader), WEIR_E_FORMAT);
+        reader->ops->close(reader);
+        close_it();
+    }
+}
+
 int main(void)
 {
     static const sqlite3_mem_methods methods = {
@@ -466,6 +566,8 @@ int main(void)
         cmocka_unit_test(no_chain_is_half_written_when_all_allocations_fail),
         cmocka_unit_test(no_chain_is_half_written_when_a_statement_cannot_be_prepared),
         cmocka_unit_test(nothing_is_written_behind_a_rollback_of_sqlites_own),
+        cmocka_unit_test(a_task_is_read_as_a_whole_or_not_at_all),
+        cmocka_unit_test(what_is_missing_of_a_task_is_told),
     };
 
     /* Without lookaside: else most of them would be none. */
