@@ -451,6 +451,10 @@ struct registry_check {
 /*
  * What has ended before that time (DONE and CANCELLED; FAILED), and events older than that or
  * beyond that count, go, without an event: at most `max` of both together at a time. 0: those stay.
+ * An event of a time after the op's, which a clock that was ahead has given it, is as old as the
+ * first one behind it that is not. An op looks at some thousand tasks and events at most, and
+ * ret_more says that the next one is to go on. After a clock was set back, tasks may stay longer by
+ * as much.
  * A batch goes with the last of its tasks, once it has ended before tasks_before_ns, and a line
  * with the last of its tasks, however that went: at most `max` batches and `max` lines at a time.
  */

@@ -260,6 +260,7 @@ static void registry_undo(struct sqlite_registry *r)
     r->pen.count = 0;
     r->graph_same = false;
     r->check = check_free(r->check);
+    r->purged_to = r->ahead_to = 0;
     intern_cut(&r->names, r->names_durable);
     memset(r->outcome_names, 0, sizeof(r->outcome_names));
     memset(r->reason_names, 0, sizeof(r->reason_names));

@@ -259,6 +259,7 @@ enum registry_statement {
     RS_TALLY_DROP,
     RS_EVENT_PUT,
     RS_EVENT_FIRST,
+    RS_EVENT_BEHIND,
     RS_EVENT_DROP,
     RS_GONE_PUT,
     RS_GONE_GET,
@@ -370,6 +371,9 @@ struct sqlite_registry {
     uint64_t stuck;
     bool graph_helped;   /* since the CHECK that is under way began: what was dead may live */
     struct check *check; /* that is under way */
+    /* PURGE: it has looked at what has ended up to that id, and is not through; and what is before that event is old or
+     * of a time to come. */
+    uint64_t purged_to, ahead_to;
     unsigned char opts[OPTS_BYTES_MAX], run[RUN_BYTES_MAX]; /* bound */
     /* What the op that is applied has made ready. */
     struct registry_task **ready_end;

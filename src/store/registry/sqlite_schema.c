@@ -141,6 +141,7 @@ const char *const registry_sql[RS_COUNT] = {
     [RS_TALLY_DROP] = "DELETE FROM tally WHERE target = ?1",
     [RS_EVENT_PUT] = "INSERT INTO event VALUES (?1, ?2, ?3, ?4, ?5)",
     [RS_EVENT_FIRST] = "SELECT first, count, at, body FROM event ORDER BY first LIMIT 1",
+    [RS_EVENT_BEHIND] = "SELECT first, at FROM event WHERE first > ?1 ORDER BY first",
     [RS_EVENT_DROP] = "DELETE FROM event WHERE first = ?1",
     [RS_GONE_PUT] = "INSERT OR REPLACE INTO gone VALUES (?1, ?2)",
     [RS_GONE_GET] = "SELECT event FROM gone WHERE task = ?1",
