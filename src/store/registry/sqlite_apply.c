@@ -215,7 +215,9 @@ static void op_clear(struct registry_op *op)
         op->take.ret_more = false;
         break;
     case REGISTRY_CANCEL:
-        op->cancel.ret_count = op->cancel.ret_running = 0;
+        op->cancel.ret_count = op->cancel.count_before;
+        op->cancel.ret_running = op->cancel.running_before;
+        op->cancel.ret_more = false;
         break;
     case REGISTRY_RETRY:
         op->retry.ret_count = 0;

@@ -255,6 +255,7 @@ enum registry_statement {
     RS_BATCH_PASSING,
     RS_BATCH_DROP,
     RS_BATCH_TASKS,
+    RS_BATCH_PIECE,
     RS_TALLY_PUT,
     RS_TALLY_DROP,
     RS_EVENT_PUT,

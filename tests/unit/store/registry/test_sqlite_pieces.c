@@ -1,6 +1,7 @@
 /*
- * What PURGE looks at: no op looks at more than some thousand tasks, or rows of the record, whether
- * they go or not; the next one goes on behind them.
+ * What is done in pieces. PURGE: no op looks at more than some thousand tasks, or rows of the
+ * record, whether they go or not; the next one goes on behind them. CANCEL of a batch: as it is
+ * told to.
  */
 #include "base/mem.h"
 #include "store/registry/sqlite_inside.h"
@@ -184,6 +185,46 @@ static void what_is_behind_events_of_a_time_to_come_is_looked_for_in_bites(void 
     assert_null(sqlite_registry_check(f->r));
 }
 
+/* ---- CANCEL ---- */
+
+static void a_batch_is_cancelled_in_pieces(void **state)
+{
+    struct fixture *f = *state;
+    const struct registry_spec late = {.batch = 1, .place = 7};
+    struct registry_op start = {.kind = REGISTRY_START, .start = {.task = 5, .token = 1}};
+    struct registry_op op = {.kind = REGISTRY_CANCEL, .cancel = {.batch = 1, .max = 4}};
+    struct registry_op more = {.kind = REGISTRY_SUBMIT, .submit = {.specs = &late, .count = 1}};
+
+    /* All have the same place, which is no harm. */
+    submit(f, 1, 10);
+    apply(f, &start, NOW);
+    apply(f, &op, NOW);
+    assert_true(op.cancel.ret_more);
+    assert_int_equal(op.cancel.ret_count, 4);
+    assert_int_equal(count(f, "SELECT count(*) FROM task WHERE state = 6 AND id <= 4"), 4);
+    /* Once more, as it was: nothing is left of that piece. */
+    apply(f, &op, NOW);
+    assert_int_equal(op.cancel.ret_count, 0);
+    op.cancel.ret_count = 4;
+    assert_true(registry_go_on(&op));
+    /* What fails leaves what was counted before. */
+    sqlite_registry_fail_next(f->r, 1);
+    assert_int_equal(f->r->ops->apply(f->r, &op, &f->err), WEIR_E_IO);
+    assert_int_equal(op.cancel.ret_count, 4);
+    assert_false(op.cancel.ret_more || registry_go_on(&op));
+    apply(f, &op, NOW);
+    assert_true(op.cancel.ret_more);
+    assert_true(op.cancel.ret_count == 7 && op.cancel.ret_running == 1);
+    /* One that comes meanwhile, at the end, too. */
+    apply(f, &more, NOW);
+    assert_true(registry_go_on(&op));
+    apply(f, &op, NOW);
+    assert_false(op.cancel.ret_more || registry_go_on(&op));
+    assert_true(op.cancel.ret_count == 10 && op.cancel.ret_running == 1);
+    assert_int_equal(count(f, "SELECT count(*) FROM task WHERE state = 6"), 10);
+    assert_null(sqlite_registry_check(f->r));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -192,6 +233,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_has_just_come_is_not_looked_at, setup, teardown),
         cmocka_unit_test_setup_teardown(
             what_is_behind_events_of_a_time_to_come_is_looked_for_in_bites, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_batch_is_cancelled_in_pieces, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
