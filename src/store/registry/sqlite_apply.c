@@ -25,10 +25,11 @@ sqlite3_stmt *registry_statement(struct sqlite_registry *r, enum registry_statem
 static enum weir_status check_open(struct sqlite_registry *r, const char *doing,
                                    struct weir_error *err)
 {
-    int rc = sqlite3_errcode(r->db);
+    int rc;
 
     if (!r->writing || !sqlite3_get_autocommit(r->db))
         return WEIR_OK;
+    rc = sqlite3_errcode(r->db);
     if (rc != SQLITE_OK && rc != SQLITE_ROW && rc != SQLITE_DONE)
         return registry_fail(r, doing, err);
     return error_set(err, WEIR_E_IO, "registry %s: %s failed: SQLite took all of it back", r->path,
