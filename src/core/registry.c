@@ -80,3 +80,16 @@ bool registry_event_from_name(struct slice name, enum registry_event_kind *ret)
         }
     return false;
 }
+
+bool registry_go_on(struct registry_op *op)
+{
+    struct registry_cancel *c = &op->cancel;
+
+    if (op->kind != REGISTRY_CANCEL || op->err.status != WEIR_OK || !c->ret_more)
+        return false;
+    c->from_place = c->to_place;
+    c->from_task = c->to_task;
+    c->count_before = c->ret_count;
+    c->running_before = c->ret_running;
+    return true;
+}

@@ -70,6 +70,8 @@ size_t clerk_weight(const struct registry_op *op)
         return CLERK_GROUP_OPS + 1;
     case REGISTRY_SUBMIT:
         return op->submit.count;
+    case REGISTRY_CANCEL:
+        return 1 + op->cancel.max;
     case REGISTRY_TAKE:
         return 1 + op->take.max / CLERK_TASKS_READ_PER_OP;
     default:
@@ -166,6 +168,25 @@ static void clear_spill(struct clerk *c)
     look_for_doubt(c);
 }
 
+/* Takes out of the chain what is not through: it goes on behind what waits. */
+static void go_on(struct clerk *c, struct registry_op **link)
+{
+    while (*link) {
+        struct registry_op *op = *link;
+
+        if (!registry_go_on(op)) {
+            link = &op->next;
+            continue;
+        }
+        *link = op->next;
+        op->next = NULL;
+        pthread_mutex_lock(&c->lock);
+        *c->tail = op;
+        c->tail = &op->next;
+        pthread_mutex_unlock(&c->lock);
+    }
+}
+
 /* The whole group is durable. STARTs that were folded come first: they happened before their ENDs. */
 static void succeed(struct clerk *c, struct registry_op *folded, duration_ns took_ns)
 {
@@ -192,6 +213,7 @@ static void succeed(struct clerk *c, struct registry_op *folded, duration_ns too
         clear_spill(c);
     if (c->options.committed)
         c->options.committed(c->options.ctx, c->registry->ops->last_event(c->registry));
+    go_on(c, &folded);
     give(c, folded);
 }
 

@@ -11,7 +11,8 @@
  * tried until the store takes it; what it would have told is meanwhile in the spill file, if there
  * is one, so that it outlives a crash: the next start takes in what the store has not got (once;
  * but twice what was written behind one that was given up on). An op of a user (SUBMIT, CANCEL,
- * ...) fails with the store's error: nothing was accepted.
+ * ...) fails with the store's error: nothing was accepted, but the pieces before of one that is done
+ * in pieces (registry_go_on()), between which the clerk writes what has come meanwhile.
  */
 #ifndef ENGINE_CLERK_H
 #define ENGINE_CLERK_H
@@ -55,7 +56,7 @@ struct clerk_stats {
 
 /* Whether it is tried until the store takes it; else it may be refused. */
 bool clerk_must_write(const struct registry_op *op);
-/* How much of a transaction it is: a SUBMIT counts as many as it has tasks; a look at all lines is no part of one, and goes alone. */
+/* How much of a transaction it is: a SUBMIT, and a piece of a CANCEL, count as many as they have tasks; a look at all lines is no part of one, and goes alone. */
 size_t clerk_weight(const struct registry_op *op);
 
 WEIR_MUST_CHECK enum weir_status clerk_new(struct core_registry *r, const struct clerk_options *o,

@@ -52,6 +52,9 @@ struct engine_tasks {
     duration_ns lag_before_ns; /* the longest of the minute before */
 };
 
+/* Of a batch that is cancelled, so many tasks are one transaction. */
+#define TASKS_PIECE 2000
+
 /* What could not be asked is asked again after so long. */
 #define TASKS_LINES_AGAIN_NS NS_PER_S
 

@@ -456,6 +456,66 @@ static void what_has_ended_goes_after_its_time(void **state)
     registrykit_events(k, "");
 }
 
+#define HOUR (INT64_C(3600) * NS_PER_S)
+
+static void a_clock_that_was_ahead_keeps_nothing_that_came_later(void **state)
+{
+    struct registrykit *k = *state;
+    struct registry_spec specs[300];
+    struct registry_op op = {.kind = REGISTRY_SUBMIT, .submit = {.specs = specs, .count = 300}};
+
+    for (size_t i = 0; i < 300; i++)
+        specs[i] = (struct registry_spec){.batch = 1};
+    k->now = NOW + 24 * HOUR;
+    registrykit_batch(k, "");
+    registrykit_do(k, op);
+    registrykit_do(k, (struct registry_op){.kind = REGISTRY_CANCEL, .cancel = {.batch = 1}});
+    k->now = NOW;
+    for (int i = 0; i < 3; i++) {
+        uint64_t id = registrykit_submit(k, plain);
+
+        registrykit_do(k, (struct registry_op){.kind = REGISTRY_CANCEL, .cancel = {.task = id}});
+    }
+    k->now = NOW + 3 * HOUR;
+    op = op_purge((struct registry_purge){.tasks_before_ns = NOW + HOUR, .max = 2});
+    assert_int_equal(registrykit_apply(k, &op), WEIR_OK);
+    assert_true(op.purge.ret_more);
+    assert_string_equal(list(k, (struct registry_filter){0}, 300, ALL), "303 ");
+    assert_int_equal(registrykit_apply(k, &op), WEIR_OK);
+    assert_false(op.purge.ret_more);
+    assert_string_equal(list(k, (struct registry_filter){0}, 298, ALL), "299 300 ");
+    /* These are as old as they say. */
+    k->now = NOW + 48 * HOUR;
+    registrykit_do(
+        k, op_purge((struct registry_purge){.tasks_before_ns = k->now - HOUR, .max = 1000}));
+    assert_string_equal(list(k, (struct registry_filter){0}, 0, ALL), "");
+}
+
+static void events_of_a_clock_that_was_ahead_go_with_what_is_behind_them(void **state)
+{
+    struct registrykit *k = *state;
+    const struct registry_op tell = {.kind = REGISTRY_TELL,
+                                     .tell = {.kind = REGISTRY_POOL_CHANGED}};
+    const int64_t at[] = {0, 24, 24, 25, 1, 2, 24};
+
+    for (size_t i = 0; i < sizeof(at) / sizeof(at[0]); i++) {
+        k->now = NOW + at[i] * HOUR;
+        registrykit_do(k, tell);
+    }
+    k->now = NOW + 3 * HOUR;
+    registrykit_do(k, op_purge((struct registry_purge){.events_before_ns = NOW + 1, .max = 100}));
+    assert_string_equal(list_events(k, (struct registry_event_filter){0}, 0, ALL), "2 3 4 5 6 7 ");
+    registrykit_do(k,
+                   op_purge((struct registry_purge){.events_before_ns = NOW + HOUR + 1, .max = 2}));
+    assert_string_equal(list_events(k, (struct registry_event_filter){0}, 0, ALL), "4 5 6 7 ");
+    registrykit_do(
+        k, op_purge((struct registry_purge){.events_before_ns = NOW + HOUR + 1, .max = 100}));
+    assert_string_equal(list_events(k, (struct registry_event_filter){0}, 0, ALL), "6 7 ");
+    registrykit_do(
+        k, op_purge((struct registry_purge){.events_before_ns = NOW + 3 * HOUR, .max = 100}));
+    assert_string_equal(list_events(k, (struct registry_event_filter){0}, 0, ALL), "7 ");
+}
+
 static void old_events_go_and_the_numbers_stay(void **state)
 {
     struct registrykit *k = *state;
@@ -619,6 +679,8 @@ int main(void)
         REGISTRYKIT_TEST(events_are_told_numbered_and_filtered),
         REGISTRYKIT_TEST(an_event_has_the_time_of_its_op_or_its_own),
         REGISTRYKIT_TEST(what_has_ended_goes_after_its_time),
+        REGISTRYKIT_TEST(a_clock_that_was_ahead_keeps_nothing_that_came_later),
+        REGISTRYKIT_TEST(events_of_a_clock_that_was_ahead_go_with_what_is_behind_them),
         REGISTRYKIT_TEST(old_events_go_and_the_numbers_stay),
         REGISTRYKIT_TEST(a_batch_goes_with_the_last_of_its_tasks),
         REGISTRYKIT_TEST(facts_are_set_changed_and_taken_away),

@@ -16,6 +16,8 @@ DEAF = """trap '' TERM
 echo "$WEIR_TASK $WEIR_ATTEMPT" >>"$SAID"
 while :; do sleep 0.05; done
 """
+QUICK = 'echo "$WEIR_TASK $WEIR_ATTEMPT" >>"$SAID"'
+LARGE = 7000  # tasks of a batch that is cancelled in some pieces
 
 
 class Cancel(ServeCase):
@@ -26,9 +28,9 @@ class Cancel(ServeCase):
                                       {"name": "quick", "kind": "command", "max_concurrency": 4}]},
                            env={"SAID": self.path("said")})
 
-    def batch(self, d, count):
+    def batch(self, d, count, shell=DEAF):
         """Its id, and those of its tasks."""
-        status, told = d.api("POST", "/v1/batches", {"tasks": [{"pool": "sh", "payload": {"shell": DEAF}}] * count})
+        status, told = d.api("POST", "/v1/batches", {"tasks": [{"pool": "sh", "payload": {"shell": shell}}] * count})
         self.assertEqual(status, 201, told)
         return told["id"], [t["id"] for t in lifekit.tasks(d, f"batch={told['id']}")]
 
@@ -97,6 +99,24 @@ class Cancel(ServeCase):
         self.all_after(d)
         self.check(d, tasks)
         self.assertEqual({t: n for t, n in self.begun().items() if n}, {t: [1] for t in tasks[:3]})
+        self.assertEqual(d.stop(), 0)
+
+    def test_nothing_of_a_large_batch_starts_between_the_pieces_in_which_it_is_cancelled(self):
+        d = self.start()
+        batch, tasks = self.batch(d, LARGE, QUICK)
+        self.wait_begun(tasks[:5])
+        status, told = d.api("POST", f"/v1/batches/{batch}/cancel")
+        self.assertEqual(status, 200, told)
+        wait_until(lambda: d.get(f"/v1/batches/{batch}")["finished"], 60, "the batch to end")
+        kinds = collections.Counter(t["state"] for t in lifekit.tasks(d, f"batch={batch}"))
+        self.assertEqual(sum(kinds.values()), LARGE)
+        self.assertLessEqual(kinds["cancelled"], told["cancelled"] + told["cancelling"])
+        self.assertGreaterEqual(kinds["cancelled"], told["cancelled"])
+        mine = set(tasks)
+        of_batch = [e["kind"] for e in lifekit.events(d) if e.get("task") in mine]
+        self.assertNotIn("task.assigned", of_batch[of_batch.index("task.cancelled"):])
+        self.check(d, tasks[-100:])
+        self.all_after(d)
         self.assertEqual(d.stop(), 0)
 
     def test_the_client_says_that_it_is_being_cancelled(self):

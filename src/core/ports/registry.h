@@ -383,12 +383,21 @@ struct registry_end {
  * it is CANCELLED when that has ended, or at the next put_back, and never READY or SCHEDULED
  * before; a second CANCEL changes nothing. One that has ended: WEIR_E_CONFLICT. What depends on it
  * stays BLOCKED.
+ *
+ * A large batch is a long transaction. With `max` the op does a piece of it; while ret_more says so,
+ * registry_go_on() makes it the next piece, and it is applied again. What fails then leaves the
+ * pieces before it done.
  */
 struct registry_cancel {
-    uint64_t task;        /* or: */
-    uint64_t batch;       /* all of a batch that have not ended */
-    uint64_t ret_count;   /* CANCELLED by this op */
+    uint64_t task;  /* or: */
+    uint64_t batch; /* all of a batch that have not ended */
+    uint32_t max;   /* of a batch: tasks that this op looks at, about; 0: all */
+    bool ret_more;
+    uint64_t ret_count;   /* CANCELLED, by all pieces so far */
     uint64_t ret_running; /* that run, and are marked */
+    /* Of the registry: where the piece begins and ends (the last place and id before it), and what the pieces before it
+     * have counted. */
+    uint64_t from_place, from_task, to_place, to_task, count_before, running_before;
 };
 
 /*
@@ -454,6 +463,10 @@ struct registry_check {
 /*
  * What has ended before that time (DONE and CANCELLED; FAILED), and events older than that or
  * beyond that count, go, without an event: at most `max` of both together at a time. 0: those stay.
+ * An event of a time after the op's, which a clock that was ahead has given it, is as old as the
+ * first one behind it that is not. An op looks at some thousand tasks and events at most, and
+ * ret_more says that the next one is to go on. After a clock was set back, tasks may stay longer by
+ * as much.
  * A batch goes with the last of its tasks, once it has ended before tasks_before_ns, and a line
  * with the last of its tasks, however that went: at most `max` batches and `max` lines at a time.
  */
@@ -550,6 +563,9 @@ struct registry_op {
     uint32_t doubt; /* it may be in the spill file, which was broken for that time; 0: no */
     bool untaken;   /* the store has not taken it: nothing has happened, and err says why */
 };
+
+/* Whether an op that was applied and succeeded is not through (struct registry_cancel). Then it is the next piece now. */
+bool registry_go_on(struct registry_op *op);
 
 /* ---- reading ---- */
 

@@ -92,6 +92,7 @@ enum weir_status memory_op_cancel(struct memory_registry *m, struct registry_op 
     struct memory_task *t;
 
     op->cancel.ret_count = op->cancel.ret_running = 0;
+    op->cancel.ret_more = false;
     if (op->cancel.task == 0)
         return cancel_batch(m, op);
     t = memory_need(m, op->cancel.task, op);

@@ -176,13 +176,26 @@ static bool purge_tasks(struct memory_registry *m, struct registry_purge *p, uin
     return true;
 }
 
-static bool purge_events(struct memory_registry *m, struct registry_purge *p, uint32_t *room)
+/* The first one; one of a time that is still to be is as old as what is behind it. */
+static bool is_old(const struct memory_registry *m, const struct registry_purge *p, int64_t now_ns)
+{
+    for (uint64_t seq = m->c.event_first; seq <= m->c.event_last; seq++) {
+        int64_t at_ns = m->events[seq - 1]->e.at_ns;
+
+        if (at_ns < p->events_before_ns || at_ns <= now_ns)
+            return at_ns < p->events_before_ns;
+    }
+    return false;
+}
+
+static bool purge_events(struct memory_registry *m, struct registry_purge *p, int64_t now_ns,
+                         uint32_t *room)
 {
     while (m->c.event_first <= m->c.event_last) {
         struct memory_event *e = m->events[m->c.event_first - 1];
         bool many = p->events_max != 0 && m->c.event_last - m->c.event_first + 1 > p->events_max;
 
-        if (!many && (p->events_before_ns == 0 || e->e.at_ns >= p->events_before_ns))
+        if (!many && (p->events_before_ns == 0 || !is_old(m, p, now_ns)))
             return true;
         if (*room == 0) {
             p->ret_more = true;
@@ -256,8 +269,8 @@ enum weir_status memory_op_purge(struct memory_registry *m, struct registry_op *
     p->ret_more = false;
     if (!p->keep_lines)
         memory_lines_let_go(m);
-    return purge_tasks(m, p, &room) && purge_events(m, p, &room) && purge_batches(m, p) &&
-                   purge_lines(m, p)
+    return purge_tasks(m, p, &room) && purge_events(m, p, op->at_ns, &room) &&
+                   purge_batches(m, p) && purge_lines(m, p)
                ? WEIR_OK
                : WEIR_E_NOMEM;
 }

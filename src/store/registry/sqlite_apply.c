@@ -21,12 +21,27 @@ sqlite3_stmt *registry_statement(struct sqlite_registry *r, enum registry_statem
     return r->statements[st];
 }
 
+/* After some errors SQLite rolls back by itself, and what comes next would be committed statement by statement. */
+static enum weir_status check_open(struct sqlite_registry *r, const char *doing,
+                                   struct weir_error *err)
+{
+    int rc;
+
+    if (!r->writing || !sqlite3_get_autocommit(r->db))
+        return WEIR_OK;
+    rc = sqlite3_errcode(r->db);
+    if (rc != SQLITE_OK && rc != SQLITE_ROW && rc != SQLITE_DONE)
+        return registry_fail(r, doing, err);
+    return error_set(err, WEIR_E_IO, "registry %s: %s failed: SQLite took all of it back", r->path,
+                     doing);
+}
+
 enum weir_status registry_run(struct sqlite_registry *r, sqlite3_stmt *stmt, const char *doing,
                               struct weir_error *err)
 {
-    enum weir_status status = WEIR_OK;
+    enum weir_status status = check_open(r, doing, err);
 
-    if (sqlite3_step(stmt) != SQLITE_DONE)
+    if (status == WEIR_OK && sqlite3_step(stmt) != SQLITE_DONE)
         status = registry_fail(r, doing, err);
     sqlite3_reset(stmt);
     return status;
@@ -120,14 +135,18 @@ static enum weir_status sample_trim(struct sqlite_registry *r, const struct regi
 {
     sqlite3_stmt *stmt = registry_statement(r, RS_SAMPLE_NEWEST);
     int64_t newest = s->at_ns, span = (int64_t)REGISTRY_SAMPLES_MAX * s->resolution_s;
+    int rc;
 
     if (!stmt)
         return registry_fail(r, "keeping a sample", err);
     sqlite3_bind_int64(stmt, 1, s->resolution_s);
     sqlite3_bind_text(stmt, 2, s->pool.len ? s->pool.data : "", (int)s->pool.len, SQLITE_STATIC);
-    if (sqlite3_step(stmt) == SQLITE_ROW)
+    rc = sqlite3_step(stmt);
+    if (rc == SQLITE_ROW)
         newest = sqlite3_column_int64(stmt, 0);
     sqlite3_reset(stmt);
+    if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+        return registry_fail(r, "keeping a sample", err);
     stmt = registry_statement(r, RS_SAMPLE_DROP);
     if (!stmt)
         return registry_fail(r, "keeping a sample", err);
@@ -197,7 +216,9 @@ static void op_clear(struct registry_op *op)
         op->take.ret_more = false;
         break;
     case REGISTRY_CANCEL:
-        op->cancel.ret_count = op->cancel.ret_running = 0;
+        op->cancel.ret_count = op->cancel.count_before;
+        op->cancel.ret_running = op->cancel.running_before;
+        op->cancel.ret_more = false;
         break;
     case REGISTRY_RETRY:
         op->retry.ret_count = 0;
@@ -242,6 +263,7 @@ static void registry_undo(struct sqlite_registry *r)
     r->pen.count = 0;
     r->graph_same = false;
     r->check = check_free(r->check);
+    r->purged_to = r->ahead_to = 0;
     intern_cut(&r->names, r->names_durable);
     memset(r->outcome_names, 0, sizeof(r->outcome_names));
     memset(r->reason_names, 0, sizeof(r->reason_names));
@@ -268,7 +290,9 @@ enum weir_status registry_begin(struct sqlite_registry *r, struct weir_error *er
     if (status != WEIR_OK)
         return status;
     r->transaction++;
-    return registry_do(r, RS_BEGIN, 0, NULL, "beginning to write", err);
+    status = registry_do(r, RS_BEGIN, 0, NULL, "beginning to write", err);
+    r->writing = status == WEIR_OK;
+    return status;
 }
 
 static enum weir_status mark_put(struct sqlite_registry *r, struct weir_error *err)
@@ -300,20 +324,14 @@ enum weir_status registry_end(struct sqlite_registry *r, enum weir_status status
     }
     if (status == WEIR_OK)
         status = registry_do(r, RS_COMMIT, 0, NULL, "writing", err);
+    r->writing = false;
     if (status == WEIR_OK) {
         registry_keep(r);
         return WEIR_OK;
     }
-    /* SQLite has rolled back by itself after some errors. */
     if (!sqlite3_get_autocommit(r->db)) {
-        sqlite3_stmt *stmt = registry_statement(r, RS_ROLLBACK);
-
-        if (stmt) {
-            sqlite3_step(stmt);
-            sqlite3_reset(stmt);
-        } else {
-            sqlite3_exec(r->db, "ROLLBACK", NULL, NULL, NULL);
-        }
+        sqlite3_step(r->statements[RS_ROLLBACK]);
+        sqlite3_reset(r->statements[RS_ROLLBACK]);
     }
     registry_undo(r);
     return status;
@@ -378,6 +396,8 @@ static enum weir_status apply_one(struct sqlite_registry *r, struct registry_op 
         status = batch_settle(r, op->at_ns, err);
     if (status == WEIR_OK)
         status = hand_back(r, op, err);
+    if (status == WEIR_OK)
+        status = check_open(r, "writing", err);
     r->op = NULL;
     return status;
 }

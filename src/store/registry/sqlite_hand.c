@@ -83,11 +83,59 @@ static enum weir_status cancel_one(struct sqlite_registry *r, struct registry_op
     return status == WEIR_OK ? row_set(r, row, row->line, row->state, NULL, err) : status;
 }
 
+static int compare_ids(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Ids of the next ones, in order. */
+static enum weir_status cancel_piece(struct sqlite_registry *r, struct registry_cancel *c,
+                                     struct id_list *ret, struct weir_error *err)
+{
+    sqlite3_stmt *stmt = registry_statement(r, RS_BATCH_PIECE);
+    enum weir_status status = WEIR_OK;
+    int rc = SQLITE_DONE;
+
+    if (!stmt)
+        return registry_fail(r, "reading a batch", err);
+    sqlite3_bind_int64(stmt, 1, (sqlite3_int64)c->batch);
+    sqlite3_bind_int64(stmt, 2, c->from_task ? (sqlite3_int64)c->from_place : -1);
+    sqlite3_bind_int64(stmt, 3, (sqlite3_int64)c->from_task);
+    sqlite3_bind_int64(stmt, 4, c->max ? (sqlite3_int64)c->max + 1 : -1);
+    while (status == WEIR_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        c->ret_more = c->max && ret->count == c->max;
+        if (c->ret_more)
+            break;
+        c->to_task = (uint64_t)sqlite3_column_int64(stmt, 0);
+        c->to_place = (uint64_t)sqlite3_column_int64(stmt, 1);
+        if (!id_list_add(ret, c->to_task))
+            status = error_nomem(err);
+    }
+    if (status == WEIR_OK && rc != SQLITE_ROW && rc != SQLITE_DONE)
+        status = registry_fail(r, "reading a batch", err);
+    sqlite3_reset(stmt);
+    if (ret->count)
+        qsort(ret->ids, ret->count, sizeof(*ret->ids), compare_ids);
+    return status;
+}
+
 static enum weir_status cancel_batch(struct sqlite_registry *r, struct registry_op *op,
                                      struct weir_error *err)
 {
     _cleanup_ids_ struct id_list ids = {0};
-    enum weir_status status = batch_ids(r, op, op->cancel.batch, &ids, err);
+    struct batch_entry *b;
+    enum weir_status status = batch_load(r, op->cancel.batch, &b, err);
+
+    if (status != WEIR_OK)
+        return status;
+    /* Between two pieces it may have gone with the last of its tasks. */
+    if (!b && op->cancel.from_task == 0)
+        error_set(&op->err, WEIR_E_END, "there is no batch %" PRIu64, op->cancel.batch);
+    if (!b)
+        return WEIR_OK;
+    status = cancel_piece(r, &op->cancel, &ids, err);
 
     for (size_t i = 0; i < ids.count && status == WEIR_OK; i++) {
         struct task_row row;
@@ -333,14 +381,18 @@ static enum weir_status circle_keys(struct sqlite_registry *r, struct circle *c,
                                     struct weir_error *err)
 {
     sqlite3_stmt *stmt = registry_statement(r, RS_TASK_FIELDS);
+    int rc;
 
     if (!stmt)
         return registry_fail(r, "reading a task", err);
     for (size_t i = 0; i < count; i++) {
         sqlite3_bind_int64(stmt, 1, (sqlite3_int64)c->ids[i]);
-        if (sqlite3_step(stmt) == SQLITE_ROW)
+        rc = sqlite3_step(stmt);
+        if (rc == SQLITE_ROW)
             buf_put_slice(&c->keys, registry_column(stmt, ROW_COLUMN_COUNT));
         sqlite3_reset(stmt);
+        if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+            return registry_fail(r, "reading a task", err);
         if (c->keys.failed || !id_list_add(&c->ends, c->keys.len))
             return error_nomem(err);
     }

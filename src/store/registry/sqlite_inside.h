@@ -257,10 +257,12 @@ enum registry_statement {
     RS_BATCH_PASSING,
     RS_BATCH_DROP,
     RS_BATCH_TASKS,
+    RS_BATCH_PIECE,
     RS_TALLY_PUT,
     RS_TALLY_DROP,
     RS_EVENT_PUT,
     RS_EVENT_FIRST,
+    RS_EVENT_BEHIND,
     RS_EVENT_DROP,
     RS_GONE_PUT,
     RS_GONE_GET,
@@ -367,12 +369,16 @@ struct sqlite_registry {
     size_t undo_count, undo_cap;
     uint64_t held, held_durable; /* of all lines */
     uint64_t transaction, op_number;
+    bool writing;       /* a transaction is open, as far as we know */
     uint64_t fail_next; /* tests only */
     bool
         graph_same; /* no dependency has changed since the last CHECK began, which found so many: */
     uint64_t stuck;
     bool graph_helped;   /* since the CHECK that is under way began: what was dead may live */
     struct check *check; /* that is under way */
+    /* PURGE: it has looked at what has ended up to that id, and is not through; and what is before that event is old or
+     * of a time to come. */
+    uint64_t purged_to, ahead_to;
     unsigned char opts[OPTS_BYTES_MAX], run[RUN_BYTES_MAX]; /* bound */
     /* What the op that is applied has made ready. */
     struct registry_task **ready_end;

@@ -27,6 +27,8 @@
 #define CACHE_KIB_DEFAULT  65536
 #define PAGE_BYTES_DEFAULT 4096
 #define LOG_PAGES_DEFAULT  2000
+/* The log shrinks to that after a large transaction. */
+#define LOG_BYTES_KEPT (64 << 20)
 
 /* Ready tasks of a line that are counted at the start. */
 #define LINE_COUNTED_MAX 1000
@@ -130,9 +132,9 @@ static enum weir_status configure(struct sqlite_registry *r,
     buf_printf(&sql,
                "PRAGMA trusted_schema = OFF; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY;"
                "PRAGMA synchronous = %s; PRAGMA cache_size = -%" PRIu32
-               "; PRAGMA wal_autocheckpoint = %" PRIu32 ";",
+               "; PRAGMA wal_autocheckpoint = %" PRIu32 "; PRAGMA journal_size_limit = %d;",
                syncs[o->sync], o->cache_kib ? o->cache_kib : CACHE_KIB_DEFAULT,
-               o->log_pages ? o->log_pages : LOG_PAGES_DEFAULT);
+               o->log_pages ? o->log_pages : LOG_PAGES_DEFAULT, LOG_BYTES_KEPT);
     if (o->file_pages_max)
         buf_printf(&sql, "PRAGMA max_page_count = %" PRIu32 ";", o->file_pages_max);
     if (sql.failed)
@@ -382,6 +384,9 @@ static enum weir_status open_registry(struct sqlite_registry *r,
         status = check_tables(r, err);
     if (status == WEIR_OK)
         status = rows_open(r, err);
+    /* To take back is not to need memory. */
+    if (status == WEIR_OK && !registry_statement(r, RS_ROLLBACK))
+        status = registry_fail(r, "opening it", err);
     if (status == WEIR_OK)
         status = read_mark(r, err);
     if (status == WEIR_OK)

@@ -66,35 +66,49 @@ enum weir_status reader_fail(struct sqlite_reader *rd, const char *doing, struct
 
 /* ---- views ---- */
 
+/* The row of another table that there must be. */
+static enum weir_status read_more(struct sqlite_reader *rd, enum reader_statement st, uint64_t id,
+                                  const char *doing, const char *missing, sqlite3_stmt **ret,
+                                  struct weir_error *err)
+{
+    sqlite3_stmt *stmt = reader_statement(rd, st);
+    int rc;
+
+    if (!stmt)
+        return reader_fail(rd, doing, err);
+    sqlite3_reset(stmt);
+    sqlite3_bind_int64(stmt, 1, (sqlite3_int64)id);
+    rc = sqlite3_step(stmt);
+    if (rc == SQLITE_DONE)
+        return registry_damaged(rd->r->path, missing, err);
+    *ret = stmt;
+    return rc == SQLITE_ROW ? WEIR_OK : reader_fail(rd, doing, err);
+}
+
 /* Other tables' columns of a task, if they are asked for. */
 static enum weir_status view_more(struct sqlite_reader *rd, const struct task_row *row,
                                   bool payload, bool result, struct registry_view *v,
                                   struct weir_error *err)
 {
+    enum weir_status status = WEIR_OK;
     sqlite3_stmt *stmt;
 
     if (payload && (row->flags & TASK_BIG)) {
-        stmt = reader_statement(rd, RD_PAYLOAD);
-        if (!stmt)
-            return reader_fail(rd, "reading a payload", err);
-        sqlite3_reset(stmt);
-        sqlite3_bind_int64(stmt, 1, (sqlite3_int64)row->id);
-        if (sqlite3_step(stmt) == SQLITE_ROW)
+        status = read_more(rd, RD_PAYLOAD, row->id, "reading a payload", "a payload is missing",
+                           &stmt, err);
+        if (status == WEIR_OK)
             v->payload = registry_column(stmt, 0);
     }
     v->has_result = result && row->run.result;
-    if (v->has_result && (row->run.result & RESULT_ROW)) {
-        stmt = reader_statement(rd, RD_RESULT);
-        if (!stmt)
-            return reader_fail(rd, "reading a result", err);
-        sqlite3_reset(stmt);
-        sqlite3_bind_int64(stmt, 1, (sqlite3_int64)row->id);
-        if (sqlite3_step(stmt) == SQLITE_ROW) {
+    if (status == WEIR_OK && v->has_result && (row->run.result & RESULT_ROW)) {
+        status = read_more(rd, RD_RESULT, row->id, "reading a result", "a result is missing", &stmt,
+                           err);
+        if (status == WEIR_OK) {
             v->output = registry_column(stmt, 0);
             v->errput = registry_column(stmt, 1);
         }
     }
-    return WEIR_OK;
+    return status;
 }
 
 static void view_more_end(struct sqlite_reader *rd)

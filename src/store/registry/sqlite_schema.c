@@ -135,12 +135,15 @@ const char *const registry_sql[RS_COUNT] = {
     [RS_BATCH_DROP] = "DELETE FROM batch WHERE id = ?1",
     [RS_BATCH_TASKS] = "SELECT id FROM task INDEXED BY task_batch WHERE batch = ?1 AND batch > 0"
                        " ORDER BY id",
+    [RS_BATCH_PIECE] = "SELECT id, place FROM task INDEXED BY task_batch WHERE batch = ?1"
+                       " AND batch > 0 AND (place, id) > (?2, ?3) ORDER BY place, id LIMIT ?4",
     [RS_TALLY_PUT] = "INSERT INTO tally VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
                      " ON CONFLICT (target) DO UPDATE SET n0 = n0 + ?2, n1 = n1 + ?3, n2 = n2 + ?4,"
                      " n3 = n3 + ?5, n4 = n4 + ?6, n5 = n5 + ?7, n6 = n6 + ?8",
     [RS_TALLY_DROP] = "DELETE FROM tally WHERE target = ?1",
     [RS_EVENT_PUT] = "INSERT INTO event VALUES (?1, ?2, ?3, ?4, ?5)",
     [RS_EVENT_FIRST] = "SELECT first, count, at, body FROM event ORDER BY first LIMIT 1",
+    [RS_EVENT_BEHIND] = "SELECT first, at FROM event WHERE first > ?1 ORDER BY first",
     [RS_EVENT_DROP] = "DELETE FROM event WHERE first = ?1",
     [RS_GONE_PUT] = "INSERT OR REPLACE INTO gone VALUES (?1, ?2)",
     [RS_GONE_GET] = "SELECT event FROM gone WHERE task = ?1",

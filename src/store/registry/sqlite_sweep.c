@@ -59,35 +59,38 @@ enum weir_status op_wake(struct sqlite_registry *r, struct registry_op *op, stru
 
 /* ---- PURGE: tasks ---- */
 
-/* A clock may be set back by so much before tasks that have ended are found too late. */
-#define CLOCK_SLACK_NS (3600 * NS_PER_S)
+/* An op looks at so many that have ended, gone or not; the next one goes on behind them. */
+#define ENDED_LOOKS_MAX 5000
+/*
+ * None ends before it comes, and those behind it have come later: beyond so many, one behind the
+ * other, that came too late to be old, nothing is. So many, for clocks are set back, and one that
+ * has come at a time that is still to be says nothing.
+ */
+#define ENDED_YOUNG_MAX 250
 
 /* Tasks that have ended, by id, through an index for each of the three states. */
 struct ended {
     sqlite3_stmt *stmt;
-    int64_t before_ns;
+    int64_t before_ns, now_ns;
+    uint32_t young;
     struct task_row row; /* the next; id 0: there is none */
 };
 
 static enum weir_status ended_next(struct sqlite_registry *r, struct ended *e,
                                    struct weir_error *err)
 {
-    int rc;
+    int rc = sqlite3_step(e->stmt);
 
-    for (;;) {
-        rc = sqlite3_step(e->stmt);
-        if (rc != SQLITE_ROW)
-            break;
+    if (rc == SQLITE_ROW) {
         if (!row_read(e->stmt, &e->row))
             return registry_damaged(r->path, "a task cannot be read", err);
-        /* None ends before it comes, and those behind it have come later. */
-        if (e->row.submitted_ns >= e->before_ns &&
-            e->row.submitted_ns - e->before_ns >= CLOCK_SLACK_NS) {
-            rc = SQLITE_DONE;
-            break;
-        }
-        if (e->row.run.ended_ns < e->before_ns)
+        if (e->row.submitted_ns < e->before_ns)
+            e->young = 0;
+        else if (e->row.submitted_ns <= e->now_ns)
+            e->young++;
+        if (e->young <= ENDED_YOUNG_MAX)
             return WEIR_OK;
+        rc = SQLITE_DONE;
     }
     e->row.id = 0;
     sqlite3_reset(e->stmt);
@@ -98,20 +101,55 @@ static enum weir_status ended_begin(struct sqlite_registry *r, struct ended *e,
                                     enum registry_statement st, enum registry_state state,
                                     int64_t before_ns, struct weir_error *err)
 {
-    *e = (struct ended){.before_ns = before_ns};
+    *e = (struct ended){.before_ns = before_ns, .now_ns = r->op->at_ns};
     if (before_ns == 0)
         return WEIR_OK;
     e->stmt = registry_statement(r, st);
     if (!e->stmt)
         return registry_fail(r, "looking for what has ended", err);
     sqlite3_bind_int(e->stmt, 1, (int)state);
-    sqlite3_bind_int64(e->stmt, 2, 0);
+    sqlite3_bind_int64(e->stmt, 2, (sqlite3_int64)r->purged_to);
     return ended_next(r, e, err);
 }
 
 #define ENDED_STATES 3
 
-/* The first `room` of them by id, and whether there are more. */
+static struct ended *ended_first(struct ended of[ENDED_STATES])
+{
+    struct ended *first = NULL;
+
+    for (int i = 0; i < ENDED_STATES; i++)
+        if (of[i].row.id && (!first || of[i].row.id < first->row.id))
+            first = &of[i];
+    return first;
+}
+
+/* The first `room` of them that are old, by id, and whether there may be more. */
+static enum weir_status ended_choose(struct sqlite_registry *r, struct ended of[ENDED_STATES],
+                                     struct registry_purge *p, uint32_t room, struct id_list *ids,
+                                     struct weir_error *err)
+{
+    enum weir_status status = WEIR_OK;
+    uint64_t last = r->purged_to;
+
+    for (uint32_t looks = 0; status == WEIR_OK; looks++) {
+        struct ended *e = ended_first(of);
+        bool old = e && e->row.run.ended_ns < e->before_ns;
+
+        p->ret_more = e && (looks == ENDED_LOOKS_MAX || (old && ids->count == room));
+        /* Short of that many, it begins where it began: those that it left may be old by then. */
+        if (!e || looks == ENDED_LOOKS_MAX)
+            r->purged_to = e ? last : 0;
+        if (!e || p->ret_more)
+            break;
+        last = e->row.id;
+        if (old && !id_list_add(ids, last))
+            return error_nomem(err);
+        status = ended_next(r, e, err);
+    }
+    return status;
+}
+
 static enum weir_status ended_gather(struct sqlite_registry *r, struct registry_purge *p,
                                      uint32_t room, struct id_list *ids, struct weir_error *err)
 {
@@ -124,20 +162,8 @@ static enum weir_status ended_gather(struct sqlite_registry *r, struct registry_
     if (status == WEIR_OK)
         status =
             ended_begin(r, &of[2], RS_ENDED_CANCELLED, REGISTRY_CANCELLED, p->tasks_before_ns, err);
-    while (status == WEIR_OK) {
-        struct ended *first = NULL;
-
-        for (int i = 0; i < ENDED_STATES; i++)
-            if (of[i].row.id && (!first || of[i].row.id < first->row.id))
-                first = &of[i];
-        if (!first)
-            break;
-        if (ids->count == room) {
-            p->ret_more = true;
-            break;
-        }
-        status = id_list_add(ids, first->row.id) ? ended_next(r, first, err) : error_nomem(err);
-    }
+    if (status == WEIR_OK)
+        status = ended_choose(r, of, p, room, ids, err);
     for (int i = 0; i < ENDED_STATES; i++)
         if (of[i].stmt)
             sqlite3_reset(of[i].stmt);
@@ -164,44 +190,96 @@ static enum weir_status purge_tasks(struct sqlite_registry *r, struct registry_p
 
 /* ---- PURGE: events ---- */
 
+/* Rows of the record that an op looks at to see what is behind events of a clock that was ahead. */
+#define AHEAD_LOOKS_MAX 1000
+
 struct old_events {
     uint64_t first, end; /* numbers in the row; end: one beyond */
     uint64_t keep_from;  /* the first that stays */
+    uint64_t ahead_to;   /* behind keep_from: of a time that is still to be, up to there */
 };
 
+/* Of the record's first row: what is old, and what is of a time that is still to be. */
+static struct old_events walk_first(const struct sqlite_registry *r, const struct registry_purge *p,
+                                    uint32_t room, sqlite3_stmt *stmt)
+{
+    struct old_events o = {.first = (uint64_t)sqlite3_column_int64(stmt, 0)};
+    struct event_walk walk;
+    struct registry_event e;
+
+    o.end = o.first + (uint64_t)sqlite3_column_int64(stmt, 1);
+    o.keep_from = o.ahead_to = o.first;
+    event_walk_begin(&walk, o.first, sqlite3_column_int64(stmt, 2), registry_column(stmt, 3));
+    while (event_walk_next(&walk, &e)) {
+        bool many = p->events_max != 0 && r->mark.event - e.seq + 1 > p->events_max;
+        bool gone = e.seq < r->mark.event_first;
+        bool old = many || (p->events_before_ns != 0 && e.at_ns < p->events_before_ns);
+
+        if (!gone && room == 0)
+            break;
+        if (!gone && !old && (p->events_before_ns == 0 || e.at_ns <= r->op->at_ns)) {
+            o.ahead_to = o.keep_from; /* what is behind them is young */
+            break;
+        }
+        room -= !gone;
+        o.ahead_to = e.seq + 1;
+        if (gone || old)
+            o.keep_from = o.ahead_to;
+    }
+    return o;
+}
+
+/* Whether the first row behind it that is of no time to come is old; then what is before it is, whatever it says. */
+static enum weir_status is_old_behind(struct sqlite_registry *r, struct registry_purge *p,
+                                      uint64_t first, bool *ret, struct weir_error *err)
+{
+    sqlite3_stmt *stmt = registry_statement(r, RS_EVENT_BEHIND);
+    int rc = SQLITE_DONE;
+
+    *ret = false;
+    if (!stmt)
+        return registry_fail(r, "shortening the record", err);
+    if (r->ahead_to < first)
+        r->ahead_to = first;
+    sqlite3_bind_int64(stmt, 1, (sqlite3_int64)r->ahead_to);
+    for (int looks = 0; (rc = sqlite3_step(stmt)) == SQLITE_ROW; looks++) {
+        int64_t at_ns = sqlite3_column_int64(stmt, 1);
+
+        p->ret_more |= looks == AHEAD_LOOKS_MAX;
+        *ret = at_ns < p->events_before_ns;
+        if (*ret || at_ns <= r->op->at_ns || looks == AHEAD_LOOKS_MAX)
+            break;
+        r->ahead_to = (uint64_t)sqlite3_column_int64(stmt, 0);
+    }
+    sqlite3_reset(stmt);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? WEIR_OK
+                                                 : registry_fail(r, "shortening the record", err);
+}
+
 /* How many at the beginning of the record's first row go; all of them: the row goes. */
-static enum weir_status look_at_first(struct sqlite_registry *r, const struct registry_purge *p,
+static enum weir_status look_at_first(struct sqlite_registry *r, struct registry_purge *p,
                                       uint32_t room, struct old_events *ret, struct weir_error *err)
 {
     sqlite3_stmt *stmt = registry_statement(r, RS_EVENT_FIRST);
-    struct event_walk walk;
-    struct registry_event e;
+    enum weir_status status;
+    bool old;
     int rc;
 
     if (!stmt)
         return registry_fail(r, "shortening the record", err);
     *ret = (struct old_events){0};
     rc = sqlite3_step(stmt);
-    if (rc == SQLITE_ROW) {
-        ret->first = (uint64_t)sqlite3_column_int64(stmt, 0);
-        ret->end = ret->first + (uint64_t)sqlite3_column_int64(stmt, 1);
-        ret->keep_from = ret->first;
-        event_walk_begin(&walk, ret->first, sqlite3_column_int64(stmt, 2),
-                         registry_column(stmt, 3));
-        while (event_walk_next(&walk, &e)) {
-            bool many = p->events_max != 0 && r->mark.event - e.seq + 1 > p->events_max;
-            bool gone = e.seq < r->mark.event_first;
-
-            if (!gone && ((!many && (p->events_before_ns == 0 || e.at_ns >= p->events_before_ns)) ||
-                          room == 0))
-                break;
-            room -= !gone;
-            ret->keep_from = e.seq + 1;
-        }
-    }
+    if (rc == SQLITE_ROW)
+        *ret = walk_first(r, p, room, stmt);
     sqlite3_reset(stmt);
-    return rc == SQLITE_ROW || rc == SQLITE_DONE ? WEIR_OK
-                                                 : registry_fail(r, "shortening the record", err);
+    if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+        return registry_fail(r, "shortening the record", err);
+    if (ret->ahead_to == ret->keep_from)
+        return WEIR_OK;
+    status = is_old_behind(r, p, ret->first, &old, err);
+    if (status == WEIR_OK && old)
+        ret->keep_from = ret->ahead_to;
+    return status;
 }
 
 /* Whether there is one left that should go. */

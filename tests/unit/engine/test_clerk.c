@@ -20,6 +20,7 @@ struct gate {
     atomic_uint last_length;
     unsigned fails;     /* that transaction fails; 0: none */
     bool has_no_memory; /* it fails for want of that */
+    unsigned pieces;    /* of a CANCEL of a batch: so many come before the last one */
 };
 
 static enum weir_status gate_apply(struct core_registry *r, struct registry_op *chain,
@@ -38,6 +39,13 @@ static enum weir_status gate_apply(struct core_registry *r, struct registry_op *
         return error_nomem(err);
     if (n == g->fails)
         return error_set(err, WEIR_E_IO, "the disk is full");
+    for (struct registry_op *op = chain; op; op = op->next)
+        if (op->kind == REGISTRY_CANCEL && g->pieces > 0) {
+            g->pieces--;
+            op->cancel.ret_more = true;
+            op->cancel.to_task = ++op->cancel.ret_count;
+            return WEIR_OK;
+        }
     return g->inner->ops->apply(g->inner, chain, err);
 }
 
@@ -189,6 +197,35 @@ static void a_transaction_does_not_read_too_many_tasks(void **state)
     assert_true(latch_wait(&t.done, 1 + TAKES));
     assert_int_equal(atomic_load(&t.gate.groups), 3);
     assert_int_equal(atomic_load(&t.gate.last_length), TAKES - IN_ONE);
+    end(&t);
+}
+
+/* What waits meanwhile goes before the next piece; and it is given back once, when all is durable. */
+static void a_cancel_in_pieces_lets_others_go_before(void **state)
+{
+    struct desk_of_test t;
+    struct registry_op open = {.kind = REGISTRY_BATCH_OPEN, .at_ns = 1};
+    struct registry_op cancel = {
+        .kind = REGISTRY_CANCEL, .at_ns = 2, .cancel = {.batch = 1, .max = CLERK_GROUP_OPS}};
+    struct registry_op tell = tell_op(NULL);
+    struct clerk_stats stats;
+
+    (void)state;
+    begin(&t, false);
+    t.gate.pieces = 2;
+    clerk_send(t.clerk, &open);
+    assert_true(latch_wait(&t.gate.entered, 1));
+    clerk_send(t.clerk, &cancel);
+    clerk_send(t.clerk, &tell);
+    latch_add(&t.gate.open, 1);
+    assert_true(latch_wait(&t.done, 3));
+    /* The batch; a piece; the other one; two pieces more. */
+    assert_int_equal(atomic_load(&t.gate.groups), 5);
+    assert_true(cancel.err.status == WEIR_OK && !cancel.cancel.ret_more);
+    assert_int_equal(cancel.cancel.from_task, 2);
+    assert_int_equal(cancel.cancel.count_before, 2);
+    clerk_get_stats(t.clerk, &stats);
+    assert_int_equal(stats.waiting, 0);
     end(&t);
 }
 
@@ -471,6 +508,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_comes_while_one_is_written_goes_together),
         cmocka_unit_test(a_transaction_does_not_read_too_many_tasks),
+        cmocka_unit_test(a_cancel_in_pieces_lets_others_go_before),
         cmocka_unit_test(a_start_is_written_with_its_end),
         cmocka_unit_test(a_start_in_an_earlier_group_is_not),
         cmocka_unit_test(what_has_happened_is_tried_until_the_store_takes_it),

@@ -133,6 +133,22 @@ static sqlite3 *foreign(const struct fixture *f, const char *sql)
     return db;
 }
 
+static void a_log_that_has_grown_shrinks_again(void **state)
+{
+    struct fixture *f = *state;
+    char *log = testkit_path(f->dir, "tasks.db-wal");
+    struct stat st;
+
+    open_it(f);
+    assert_int_equal(submit(f, 2, 40 << 20), WEIR_OK);
+    assert_true(stat(log, &st) == 0 && st.st_size > 80 << 20);
+    /* It begins anew when it has been copied back. */
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(submit(f, 1, 10), WEIR_OK);
+    assert_true(stat(log, &st) == 0 && st.st_size <= 64 << 20);
+    testkit_free(log);
+}
+
 /* ---- what is refused ---- */
 
 static void what_was_accepted_is_there_at_the_next_start(void **state)
@@ -496,6 +512,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(what_was_accepted_is_there_at_the_next_start),
+        TEST(a_log_that_has_grown_shrinks_again),
         TEST(a_file_that_is_no_database_is_left_as_it_is),
         TEST(another_programs_database_is_refused),
         TEST(another_version_is_refused_by_its_number),
