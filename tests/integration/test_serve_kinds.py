@@ -395,7 +395,14 @@ class Workers(KindsCase):
         self.assertEqual([t["state"] for t in tasks], [FAILED] * 6)
         reasons = [t["reason"] for t in tasks]
         self.assertEqual((reasons.count("worker_error"), reasons.count("circuit_open")), (2, 4), tasks)
-        self.assertIn("breaker", tasks[-1]["message"])
+        untried = [t for t in tasks if t["reason"] == "circuit_open"]
+        for task in untried:
+            self.assertRegex(task["message"], r'^the breaker of pool "w" is open \(.+\); it lets attempts through again in [0-9.]+ s$')
+            # Nothing was started, and nothing says that it was.
+            self.assertEqual((task["attempts"], task.get("started_at")), (0, None), task)
+            self.assertEqual([e["kind"] for e in self.events(d, f"task={task['id']}")], ["task.submitted", "task.ready", "task.failed"])
+        self.assertEqual(d.get("/v1/pools/w")["attempts"]["failed"], 2)
+        self.assertRegex(d.request("GET", "/metrics")[2].decode(), r"(?m)^weir_attempts_started_total 2(\.0)?$")
 
 
 class Requests(KindsCase):

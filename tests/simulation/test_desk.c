@@ -118,6 +118,7 @@ static void the_random_lives_reach_what_they_are_meant_to(void **state)
     assert_true(tally.cancels_acked > 0 && tally.cancels_running > 0 && tally.edits_done > 0 &&
                 tally.retries_done > 0 && tally.resolved > 0);
     assert_true(tally.purges > 0 && tally.lines_gone > 0);
+    assert_true(tally.broken > 0);
 }
 
 int main(void)

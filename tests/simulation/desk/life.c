@@ -554,6 +554,7 @@ bool life_live(const struct life_options *o, struct life_tally *tally, uint64_t 
     tally->begun += l->watch->begun;
     tally->abandoned += l->watch->abandoned;
     tally->strays += l->watch->strays;
+    tally->broken += l->watch->broken;
     for (size_t i = 0; i < REGISTRY_EVENT_KINDS; i++)
         tally->kinds[i] += l->watch->kinds[i];
     *ret_hash = l->watch->hash;

@@ -99,7 +99,8 @@ struct watch {
     int64_t wall_ns;
     /* sums, for those who want to know that it has come about */
     uint64_t begun, abandoned, kinds[REGISTRY_EVENT_KINDS], strays;
-    bool loud; /* tells all that it sees */
+    uint64_t broken; /* tasks that failed because a breaker was open */
+    bool loud;       /* tells all that it sees */
     char wrong[300];
 };
 
