@@ -329,6 +329,7 @@ static void end_unbegun(struct attempt *a, const struct weir_error *why, struct 
     duration_ns wait_ns;
 
     (void)idmap_remove(&d->attempts, a->shown.token);
+    checkout_over(d, a->t);
     schedule_hold_line(d->schedule, a->line, true);
     schedule_remove(d->schedule, &a->t->place, now);
     d->last_token = a->shown.token;
@@ -348,13 +349,14 @@ static void end_unbegun(struct attempt *a, const struct weir_error *why, struct 
 }
 
 /* Its task fails without having been tried. */
-static void fail_untried(struct attempt *a, enum weir_outcome outcome, enum weir_reason reason,
-                         const char *message, struct instant now)
+static void end_untried(struct attempt *a, enum weir_outcome outcome, enum weir_reason reason,
+                        const char *message, struct instant now)
 {
     struct desk *d = a->desk;
     struct registry_end *e = &a->end_op.end;
 
     (void)idmap_remove(&d->attempts, a->shown.token);
+    checkout_over(d, a->t);
     schedule_hold_line(d->schedule, a->line, true);
     schedule_remove(d->schedule, &a->t->place, now);
     a->released = a->ended = true;
@@ -371,11 +373,26 @@ static void fail_untried(struct attempt *a, enum weir_outcome outcome, enum weir
     send_end(a, now);
 }
 
+bool attempt_fail_untried(struct desk_task *t, struct desk_pool *p, enum weir_outcome outcome,
+                          enum weir_reason reason, const char *message, struct instant now)
+{
+    struct desk *d = p->desk;
+    struct attempt *a = make(d, t, p, d->host->line(d->host, t->task->line), now);
+
+    if (!a)
+        return false;
+    list_remove(&t->link);
+    t->worker = 0;
+    end_untried(a, outcome, reason, message, now);
+    return true;
+}
+
 static void begun(struct attempt *a, struct instant now)
 {
     struct desk *d = a->desk;
     struct desk_task *t = a->t;
 
+    checkout_over(d, t);
     schedule_start(d->schedule, &t->place, a->pool->place, now);
     d->last_token = a->shown.token;
     t->state = DESK_TASK_RUNNING;
@@ -432,7 +449,7 @@ static void not_begun(struct attempt *a, struct desk_pool *chosen, const struct 
     }
     unmake(a);
     if (offer->result == OFFER_WORKER && offer->worker != 0)
-        window_aside_for(d, t, p, offer->worker);
+        window_aside_for(d, t, p, offer->worker, now);
     else if (guest)
         wait_for_refuge(t, chosen, p, offer, now);
     else if (offer->result == OFFER_GATE && !instant_is_never(offer->when))
@@ -471,7 +488,7 @@ static bool offer(struct desk *d, struct desk_task *t, struct desk_pool *chosen,
     a->guest = refuge != NULL;
     if (broken && !refuge && core_pool_get_options(p->core)->breaker_fails) {
         core_pool_say_broken(p->core, err.message, sizeof err.message, now);
-        fail_untried(a, WEIR_OUTCOME_FAILED, WEIR_REASON_CIRCUIT_OPEN, err.message, now);
+        end_untried(a, WEIR_OUTCOME_FAILED, WEIR_REASON_CIRCUIT_OPEN, err.message, now);
         return true;
     }
     fill_need(d, line, &need);
@@ -527,14 +544,18 @@ static void want_workers(struct desk *d)
     }
 }
 
+bool attempts_may_start(const struct desk *d)
+{
+    return !d->stopped && !d->paused && d->unwritten < DESK_UNWRITTEN_MAX &&
+           d->unwritten_bytes < DESK_UNWRITTEN_BYTES_MAX;
+}
+
 static void start_all(struct desk *d, struct instant now)
 {
     struct schedule_task *s;
     struct schedule_pool *place;
 
-    while (!d->stopped && !d->paused && d->unwritten < DESK_UNWRITTEN_MAX &&
-           d->unwritten_bytes < DESK_UNWRITTEN_BYTES_MAX &&
-           schedule_choose(d->schedule, now, &s, &place)) {
+    while (attempts_may_start(d) && schedule_choose(d->schedule, now, &s, &place)) {
         struct desk_task *t = list_entry(s, struct desk_task, place);
 
         struct desk_pool *p = schedule_pool_owner(place);

@@ -428,9 +428,11 @@ static void take_task_event(struct watch *w, struct watch_task *t, const struct 
 static void take_untried(struct watch *w, const struct registry_event *e)
 {
     bool broken = says(e->detail, "\"circuit_open\"");
+    bool kept = says(e->detail, "\"checkout_timeout\"");
 
     w->broken += broken;
-    if (!broken && !says(e->detail, "\"deadline\"") && !says(e->detail, "\"dependency\""))
+    w->kept_waiting += kept;
+    if (!broken && !kept && !says(e->detail, "\"deadline\"") && !says(e->detail, "\"dependency\""))
         watch_fail(w, "a task fails untried, and nothing says why", e->task);
     if (e->attempt != 0)
         watch_fail(w, "I5: a task that fails untried has an attempt", e->task);
