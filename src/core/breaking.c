@@ -207,14 +207,19 @@ static void move_ready(struct core_pool *p, struct instant now)
     }
 }
 
+void core_pool_say_broken(const struct core_pool *p, char *buf, size_t bytes, struct instant now)
+{
+    snprintf(buf, bytes,
+             "the breaker of pool \"%.64s\" is open (%s); it lets attempts through again in %.1f s",
+             p->options.name, p->breaker_why,
+             duration_seconds(instant_diff(p->breaker.open_until, now)));
+}
+
 static void fail_row(struct core_task *t, struct instant now)
 {
-    const struct core_pool *p = task_pool(t);
     char message[400];
 
-    snprintf(message, sizeof message,
-             "the breaker of the pool is open (%s); it lets attempts through again in %.1f s",
-             p->breaker_why, duration_seconds(instant_diff(p->breaker.open_until, now)));
+    core_pool_say_broken(task_pool(t), message, sizeof message, now);
     finish_cancelled(t, WEIR_OUTCOME_FAILED, WEIR_REASON_CIRCUIT_OPEN, message, now);
 }
 

@@ -84,6 +84,14 @@ WEIR_MUST_CHECK enum weir_status dispatcher_set_fallback(struct dispatcher *d,
 void dispatcher_hold_pool(struct core_pool *pool, bool held, struct instant now);
 /* Closes the pool's breaker by hand. */
 void dispatcher_reset_breaker(struct core_pool *pool, struct instant now);
+/*
+ * Whether a session's worker, *ret, has no room for what comes next of it, because of others: not
+ * because something of the session itself is under way. *ret is good until the next call.
+ */
+bool dispatcher_session_waits(struct core_pool *pool, struct slice session,
+                              const struct worker **ret, struct instant now);
+/* Of a pool whose breaker is open: says so in one line, why, and when it lets something through. */
+void core_pool_say_broken(const struct core_pool *p, char *buf, size_t bytes, struct instant now);
 /* Ends a session's binding by hand: what waits for its worker may go to any. False: it is not bound. */
 bool dispatcher_release_session(struct core_pool *pool, const char *name, struct instant now);
 /* The workers of the pool; NULL: it has none. For looking. */

@@ -180,6 +180,22 @@ bool dispatcher_release_session(struct core_pool *p, const char *name, struct in
 
 /* ---- how long a task waits for a worker that others hold ---- */
 
+bool dispatcher_session_waits(struct core_pool *p, struct slice name, const struct worker **ret,
+                              struct instant now)
+{
+    struct affinity *a = p->crew ? crew_affinity(p->crew) : NULL;
+    struct session *s = a ? affinity_find(a, name.data, name.len, now) : NULL;
+    struct worker *w = NULL;
+    bool waits;
+
+    if (!s)
+        return false;
+    waits = s->worker && !s->holder && crew_pick(p->crew, s, &w) == CREW_WAIT;
+    affinity_leave(a, s, now);
+    *ret = w;
+    return waits;
+}
+
 duration_ns checkout_timeout(const struct core_task *t)
 {
     const struct core_pool_options *o = &task_pool(t)->options;

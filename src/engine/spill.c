@@ -110,6 +110,8 @@ static bool event_of(const struct registry_op *op, struct registry_event *ret)
                                        .slot = op->start.runner.slots[0]};
         break;
     case REGISTRY_END:
+        if (op->end.untried) /* as long as the store has not taken it, the task is ready */
+            return false;
         *ret = (struct registry_event){.kind = kind_of(&op->end),
                                        .task = op->end.task,
                                        .attempt = op->end.attempt,

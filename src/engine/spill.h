@@ -33,7 +33,7 @@ struct spill;
 /* Makes the file, or opens an empty one. WEIR_E_CONFLICT: there is something in it, which spill_import() takes in. */
 WEIR_MUST_CHECK enum weir_status spill_new(const char *path, struct spill **ret,
                                            struct weir_error *err);
-/* Whether an op has an event to be written: START, END, TELL. */
+/* Whether an op has an event to be written: START, END of an attempt, TELL. */
 bool spill_tells(const struct registry_op *op);
 /* False: it could not be written, and is not in the file (the reason is in err). Nothing is written of an op that tells nothing. */
 bool spill_write(struct spill *s, const struct registry_op *op, struct weir_error *err);

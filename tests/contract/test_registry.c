@@ -456,6 +456,44 @@ static void each_way_out_has_its_event(void **state)
     assert_int_equal(registrykit_view(k, 1).attempts, 4);
 }
 
+static void what_is_ready_may_fail_without_an_attempt(void **state)
+{
+    struct registrykit *k = *state;
+    struct registry_op op = {.kind = REGISTRY_END,
+                             .end = {.task = 1,
+                                     .untried = true,
+                                     .next = REGISTRY_FAILED,
+                                     .outcome = WEIR_OUTCOME_TIMEOUT,
+                                     .reason = WEIR_REASON_CHECKOUT_TIMEOUT,
+                                     .pool = SLICE("pool"),
+                                     .message = SLICE("not free")}};
+    struct registry_view v;
+
+    registrykit_submit(k, plain);
+    registrykit_submit_after(k, plain, (uint64_t[]){1, 0});
+    registrykit_new_events(k);
+    k->now += 50;
+    registrykit_do(k, op);
+    v = registrykit_view(k, 1);
+    assert_true(v.state == REGISTRY_FAILED && v.outcome == WEIR_OUTCOME_TIMEOUT &&
+                v.reason == WEIR_REASON_CHECKOUT_TIMEOUT && v.ended_ns == NOW + 50);
+    assert_true(v.attempts == 0 && v.failures == 0 && v.started_ns == 0 && v.pool.len == 0);
+    assert_int_equal(registrykit_state(k, 2), REGISTRY_FAILED);
+    registrykit_events(
+        k, "task.failed 1 50ns {\"reason\":\"checkout_timeout\",\"message\":\"not free\"}\n"
+           "task.failed 2 50ns {\"reason\":\"dependency\",\"message\":\"task 1, which it depends "
+           "on, has failed\"}\n");
+    /* By hand it is ready again; then it runs, and nothing of it is told. */
+    registrykit_do(k, (struct registry_op){.kind = REGISTRY_RETRY, .retry = {.task = 1}});
+    registrykit_start(k, 1, 7);
+    registrykit_new_events(k);
+    assert_int_equal(registrykit_try(k, op), WEIR_E_CONFLICT);
+    assert_int_equal(registrykit_state(k, 1), REGISTRY_RUNNING);
+    op.end.task = 99;
+    assert_int_equal(registrykit_try(k, op), WEIR_E_CONFLICT);
+    registrykit_events(k, "");
+}
+
 static void quarantine_is_told_before_the_failure(void **state)
 {
     struct registrykit *k = *state;
@@ -808,6 +846,7 @@ int main(void)
         REGISTRYKIT_TEST(who_has_not_the_token_ends_nothing),
         REGISTRYKIT_TEST(only_what_is_ready_is_started),
         REGISTRYKIT_TEST(each_way_out_has_its_event),
+        REGISTRYKIT_TEST(what_is_ready_may_fail_without_an_attempt),
         REGISTRYKIT_TEST(quarantine_is_told_before_the_failure),
         REGISTRYKIT_TEST(a_task_waits_for_its_time),
         REGISTRYKIT_TEST(one_that_waits_beyond_its_deadline_fails),

@@ -200,6 +200,19 @@ static void make_end(struct life *l, struct order *o)
     o->op.end.message = one_in(l, 2) ? SLICE("said") : (struct slice){0};
 }
 
+/* Of one that is ready, as the engine sees it. */
+static void make_untried_end(struct life *l, struct order *o)
+{
+    o->op.kind = REGISTRY_END;
+    o->op.end =
+        (struct registry_end){.task = one_in(l, 10) ? some_running(l) : some_held(l),
+                              .untried = true,
+                              .next = REGISTRY_FAILED,
+                              .outcome = one_in(l, 2) ? WEIR_OUTCOME_FAILED : WEIR_OUTCOME_TIMEOUT,
+                              .reason = WEIR_REASON_CIRCUIT_OPEN,
+                              .message = one_in(l, 2) ? SLICE("said") : (struct slice){0}};
+}
+
 static void make_edit(struct life *l, struct order *o)
 {
     o->op.kind = REGISTRY_EDIT;
@@ -286,6 +299,8 @@ static void make_order(struct life *l, struct order *o)
         make_submit(l, o);
     else if (what < 40)
         make_start(l, o);
+    else if (what < 43)
+        make_untried_end(l, o);
     else if (what < 65)
         make_end(l, o);
     else if (what < 72)

@@ -49,6 +49,23 @@ class History(ServeCase):
             self.assertLessEqual(sample["running"], 1.5, sample)
             self.assertGreater(sample["running"], 0.5, sample)
 
+    def test_utilisation_is_at_most_one_when_more_run_than_may(self):
+        d = self.daemon({"max_global_concurrency": 8, "pools": [
+            {"name": "sh", "kind": "command", "max_concurrency": 4}]})
+        ids = d.submit([{"payload": {"argv": ["sleep", "600"]}}] * 4)
+        wait_until(lambda: d.get("/v1/pools/sh")["running"] == 4, 20, "all to run")
+        self.assertEqual((d.get("/v1/pools/sh")["utilisation"], d.get("/v1/status")["utilisation"]), (1, 0.5))
+        for path, body in (("/v1/pools/sh", {"max_concurrency": 1}), ("/v1/dispatcher", {"max_global_concurrency": 2})):
+            self.assertEqual(d.api("PATCH", path, body)[0], 200)
+        pool, status = d.get("/v1/pools/sh"), d.get("/v1/status")
+        self.assertEqual((pool["running"], pool["limit"], pool["utilisation"]), (4, 1, 1))
+        self.assertEqual((status["running"], status["utilisation"]), (4, 1))
+        metrics = d.request("GET", "/metrics")[2].decode()
+        self.assertRegex(metrics, r"(?m)^weir_utilisation_ratio 1(\.0)?$")
+        self.assertRegex(metrics, r'(?m)^weir_pool_utilisation_ratio\{pool="sh"\} 1(\.0)?$')
+        for task in ids:
+            self.assertEqual(d.api("POST", f"/v1/tasks/{task}/cancel")[0] // 100, 2)
+
 
 if __name__ == "__main__":
     unittest.main()

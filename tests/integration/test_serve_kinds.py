@@ -460,6 +460,26 @@ class Workers(KindsCase):
         self.ok(d, "PATCH", "/v1/pools/f", {"cpu": 2})
         self.assertEqual(d.wait_task(bad)["ran_in"], "f")
 
+    def test_a_task_waits_for_its_sessions_worker_only_so_long(self):
+        d = self.workers("hang", "if=slow", checkout_timeout="200ms", breaker={"mode": "off"})
+        wait_until(lambda: d.get("/v1/pools/w")["workers"]["idle"] == 2, 30, "both workers")
+        for name in "ab":
+            d.wait_task(d.submit({"payload": name, "session": name}), DONE)
+        slow = d.submit({"payload": "slow", "session": "c"})
+        worker = wait_until(lambda: [r["worker"] for r in d.get("/v1/runners") if r["task"] == slow], 30, "the slow one")[0]
+        # Those of the one of the two whose worker is busy, though the other worker is idle.
+        ids = d.submit([{"payload": n, "session": name} for name in "ab" for n in range(2)])
+        tasks = [d.wait_task(n) for n in ids]
+        kept = [t for t in tasks if t["state"] == FAILED]
+        self.assertEqual([t["session"] for t in kept], [kept[0]["session"]] * 2, tasks)
+        for task in kept:
+            self.assertEqual((task["outcome"], task["reason"], task["attempts"]), ("timeout", "checkout_timeout", 0), task)
+            self.assertRegex(task["message"], rf'^worker {worker} \(pid \d+\), which holds the session "{task["session"]}", '
+                                              rf'was not free within 0.2 s: it is busy with task {slow}$')
+            self.assertEqual([e["kind"] for e in self.events(d, f"task={task['id']}")], ["task.submitted", "task.ready", "task.failed"])
+        self.assertEqual([t["state"] for t in tasks if t not in kept], [DONE] * 2)
+        self.ok(d, "POST", f"/v1/tasks/{slow}/cancel")
+
     def test_a_breaker_that_fails_what_comes(self):
         d = self.workers("retryable", max_concurrency=1, max_attempts=1, breaker={**self.BREAKER, "mode": "fail"})
         ids = d.submit([{"payload": n} for n in range(6)])
@@ -467,7 +487,14 @@ class Workers(KindsCase):
         self.assertEqual([t["state"] for t in tasks], [FAILED] * 6)
         reasons = [t["reason"] for t in tasks]
         self.assertEqual((reasons.count("worker_error"), reasons.count("circuit_open")), (2, 4), tasks)
-        self.assertIn("breaker", tasks[-1]["message"])
+        untried = [t for t in tasks if t["reason"] == "circuit_open"]
+        for task in untried:
+            self.assertRegex(task["message"], r'^the breaker of pool "w" is open \(.+\); it lets attempts through again in [0-9.]+ s$')
+            # Nothing was started, and nothing says that it was.
+            self.assertEqual((task["attempts"], task.get("started_at")), (0, None), task)
+            self.assertEqual([e["kind"] for e in self.events(d, f"task={task['id']}")], ["task.submitted", "task.ready", "task.failed"])
+        self.assertEqual(d.get("/v1/pools/w")["attempts"]["failed"], 2)
+        self.assertRegex(d.request("GET", "/metrics")[2].decode(), r"(?m)^weir_attempts_started_total 2(\.0)?$")
 
 
 class WorkersAgain(KindsCase):

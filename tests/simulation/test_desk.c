@@ -82,10 +82,11 @@ static void in_random_lives_every_promise_holds_after_every_step(void **state)
         failed++;
     }
     print_message("%llu lives, %llu operations, %llu attempts, %llu steps, %llu lines gone, %llu "
-                  "purges that kept some\n",
+                  "purges that kept some, %llu tasks that waited too long for a worker\n",
                   (unsigned long long)seeds, (unsigned long long)tally.operations,
                   (unsigned long long)tally.begun, (unsigned long long)tally.steps,
-                  (unsigned long long)tally.lines_gone, (unsigned long long)tally.lines_kept);
+                  (unsigned long long)tally.lines_gone, (unsigned long long)tally.lines_kept,
+                  (unsigned long long)tally.kept_waiting);
     assert_int_equal(failed, 0);
 }
 
@@ -120,6 +121,7 @@ static void the_random_lives_reach_what_they_are_meant_to(void **state)
     assert_true(tally.cancels_acked > 0 && tally.cancels_running > 0 && tally.edits_done > 0 &&
                 tally.retries_done > 0 && tally.resolved > 0);
     assert_true(tally.purges > 0 && tally.lines_gone > 0);
+    assert_true(tally.broken > 0 && tally.kept_waiting > 0);
 }
 
 int main(void)

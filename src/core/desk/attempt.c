@@ -5,6 +5,8 @@
  *                  │           └─yes─► runs: START ──► finished: END ──► written: freed
  *                  └─ bad payload: END at once, with its START in it
  *
+ * A task that is to fail without having been tried has one too, which carries its END.
+ *
  * The attempt owns what its executor and its ops point to: the dispatcher's row, the answer, the
  * two ops. It is freed when the executor has let go of the row and both ops are written.
  */
@@ -200,7 +202,7 @@ static void send_end(struct attempt *a, struct instant now)
     a->end_op.kind = REGISTRY_END;
     if (a->start_sent)
         a->end_op.start_op = &a->start_op;
-    else if (!a->start_written) {
+    else if (!a->start_written && !e->untried) {
         e->started = true;
         fill_start(a, &e->start);
     }
@@ -287,7 +289,7 @@ void attempt_written(struct desk *d, struct attempt *a, struct registry_op *op, 
     } else {
         a->end_sent = false;
         d->unwritten_bytes -= answer_bytes(&a->answer);
-        if (op->err.status == WEIR_OK)
+        if (op->err.status == WEIR_OK && !op->end.untried)
             count(p, &op->end);
         if (a->t && a->t->state == DESK_TASK_ENDING && a->t->attempt == a) {
             window_end(d, a->t);
@@ -323,20 +325,20 @@ static void pass_on(struct attempt *a, duration_ns wait_ns, struct instant now)
 }
 
 /* The payload is no good for its pool, now and ever. */
-static void end_unbegun(struct attempt *a, enum weir_reason reason, const struct weir_error *why,
-                        struct instant now)
+static void end_unbegun(struct attempt *a, const struct weir_error *why, struct instant now)
 {
     struct desk *d = a->desk;
     struct registry_end *e = &a->end_op.end;
     duration_ns wait_ns;
 
     (void)idmap_remove(&d->attempts, a->shown.token);
+    checkout_over(d, a->t);
     schedule_hold_line(d->schedule, a->line, true);
     schedule_remove(d->schedule, &a->t->place, now);
     d->last_token = a->shown.token;
     a->started_wall_ns = d->host->wall_ns(d->host, now);
     a->answer.outcome = WEIR_OUTCOME_FAILED;
-    a->answer.reason = reason;
+    a->answer.reason = WEIR_REASON_BAD_ROW;
     answer_say(&a->answer, "%s", why->message);
     a->released = a->ended = true;
     a->t->task->attempts++;
@@ -349,11 +351,51 @@ static void end_unbegun(struct attempt *a, enum weir_reason reason, const struct
         a->t = NULL; /* it has a life of its own again */
 }
 
+/* Its task fails without having been tried. */
+static void end_untried(struct attempt *a, enum weir_outcome outcome, enum weir_reason reason,
+                        const char *message, struct instant now)
+{
+    struct desk *d = a->desk;
+    struct registry_end *e = &a->end_op.end;
+
+    (void)idmap_remove(&d->attempts, a->shown.token);
+    checkout_over(d, a->t);
+    schedule_hold_line(d->schedule, a->line, true);
+    schedule_remove(d->schedule, &a->t->place, now);
+    a->released = a->ended = true;
+    answer_say(&a->answer, "%s", message);
+    *e = (struct registry_end){.task = a->t->task->id,
+                               .untried = true,
+                               .next = REGISTRY_FAILED,
+                               .outcome = outcome,
+                               .reason = reason,
+                               .message = slice_of(a->answer.message)};
+    pass_on(a, 0, now);
+    window_refill(d, a->line, now);
+    schedule_hold_line(d->schedule, a->line, false);
+    send_end(a, now);
+}
+
+bool attempt_fail_untried(struct desk_task *t, struct desk_pool *p, enum weir_outcome outcome,
+                          enum weir_reason reason, const char *message, struct instant now)
+{
+    struct desk *d = p->desk;
+    struct attempt *a = make(d, t, p, d->host->line(d->host, t->task->line), now);
+
+    if (!a)
+        return false;
+    list_remove(&t->link);
+    t->worker = 0;
+    end_untried(a, outcome, reason, message, now);
+    return true;
+}
+
 static void begun(struct attempt *a, struct instant now)
 {
     struct desk *d = a->desk;
     struct desk_task *t = a->t;
 
+    checkout_over(d, t);
     schedule_start(d->schedule, &t->place, a->pool->place, now);
     d->last_token = a->shown.token;
     t->state = DESK_TASK_RUNNING;
@@ -412,12 +454,12 @@ static void not_begun(struct attempt *a, struct desk_pool *chosen, const struct 
     bool guest = a->guest;
 
     if (offer->result == OFFER_NEVER) {
-        end_unbegun(a, WEIR_REASON_BAD_ROW, err, now);
+        end_unbegun(a, err, now);
         return;
     }
     unmake(a);
     if (offer->result == OFFER_WORKER && offer->worker != 0)
-        window_aside_for(d, t, p, offer->worker);
+        window_aside_for(d, t, p, offer->worker, now);
     else if (guest)
         wait_for_refuge(t, chosen, p, offer, now);
     else if (offer->result == OFFER_GATE && !instant_is_never(offer->when))
@@ -455,8 +497,8 @@ static bool offer(struct desk *d, struct desk_task *t, struct desk_pool *chosen,
         return false;
     a->guest = refuge != NULL;
     if (broken && !refuge && core_pool_get_options(p->core)->breaker_fails) {
-        (void)error_set(&err, WEIR_E_CONFLICT, "the breaker of pool \"%s\" is open", p->name);
-        end_unbegun(a, WEIR_REASON_CIRCUIT_OPEN, &err, now);
+        core_pool_say_broken(p->core, err.message, sizeof err.message, now);
+        end_untried(a, WEIR_OUTCOME_FAILED, WEIR_REASON_CIRCUIT_OPEN, err.message, now);
         return true;
     }
     fill_need(d, line, &need);
@@ -512,14 +554,18 @@ static void want_workers(struct desk *d)
     }
 }
 
+bool attempts_may_start(const struct desk *d)
+{
+    return !d->stopped && !d->paused && d->unwritten < DESK_UNWRITTEN_MAX &&
+           d->unwritten_bytes < DESK_UNWRITTEN_BYTES_MAX;
+}
+
 static void start_all(struct desk *d, struct instant now)
 {
     struct schedule_task *s;
     struct schedule_pool *place;
 
-    while (!d->stopped && !d->paused && d->unwritten < DESK_UNWRITTEN_MAX &&
-           d->unwritten_bytes < DESK_UNWRITTEN_BYTES_MAX &&
-           schedule_choose(d->schedule, now, &s, &place)) {
+    while (attempts_may_start(d) && schedule_choose(d->schedule, now, &s, &place)) {
         struct desk_task *t = list_entry(s, struct desk_task, place);
 
         struct desk_pool *p = schedule_pool_owner(place);

@@ -28,6 +28,14 @@ static bool silence_less(const struct heap_node *x, const struct heap_node *y)
                                               : a->shown.token < b->shown.token;
 }
 
+static bool checkout_less(const struct heap_node *x, const struct heap_node *y)
+{
+    const struct checkout *a = list_entry(x, struct checkout, node);
+    const struct checkout *b = list_entry(y, struct checkout, node);
+
+    return a->until.ns != b->until.ns ? a->until.ns < b->until.ns : a->t->place.id < b->t->place.id;
+}
+
 enum weir_status desk_new(const struct desk_options *o, struct desk **ret, struct weir_error *err)
 {
     struct desk *d = mem_calloc(1, sizeof *d);
@@ -58,6 +66,7 @@ enum weir_status desk_new(const struct desk_options *o, struct desk **ret, struc
     d->stash_at = INSTANT_NEVER;
     heap_init(&d->waits, wait_less);
     heap_init(&d->silences, silence_less);
+    heap_init(&d->checkouts, checkout_less);
     d->finished_tail = &d->finished;
     d->unbar_at = INSTANT_NEVER;
     *ret = d;
@@ -74,6 +83,7 @@ void desk_free(struct desk *d)
     desk_slots_free(d);
     heap_free(&d->waits);
     heap_free(&d->silences);
+    heap_free(&d->checkouts);
     idmap_free(&d->attempts);
     idmap_free(&d->tasks);
     mem_free(d);
@@ -277,7 +287,9 @@ struct instant desk_run(struct desk *d, struct instant now)
     wake = instant_min(wake, window_run(d, now));
     wake = instant_min(wake, wake_registry(d, now));
     pools_open(d, now);
+    checkouts_run(d, now);
     attempts_start(d, now);
+    wake = instant_min(wake, checkouts_wake(d));
     tell_unoffered(d, now);
     return instant_min(wake, pools_wake(d));
 }

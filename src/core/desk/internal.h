@@ -4,6 +4,7 @@
  *     desk.c      making and taking apart; what is told from outside; the turn
  *     pools.c     pools, slots and limits
  *     window.c    ready tasks in memory: what is handed over, taken, set aside, forgotten
+ *     checkout.c  how long a task waits for its session's worker
  *     hold.c      what somebody is about to change
  *     attempt.c   from the choice to the end of an attempt
  *     judge.c     what follows from it
@@ -83,8 +84,18 @@ struct desk_task {
     bool
         stale; /* an op has changed it: it goes, unless it is handed over anew before the next turn */
     struct heap_node wait;
-    struct list link;       /* in its pool's list `busy` */
-    struct list stale_link; /* in the desk's list `stale` */
+    struct checkout *checkout; /* of READY: its worker is to be free in time; NULL: not */
+    struct list link;          /* in its pool's list `busy` */
+    struct list stale_link;    /* in the desk's list `stale` */
+};
+
+/* How long a task waits for the worker that holds its session. */
+struct checkout {
+    struct desk_task *t;
+    struct desk_pool *pool; /* whose worker it is */
+    uint64_t worker;
+    struct instant until;
+    struct heap_node node;
 };
 
 /* An attempt, from its offer until its END is written. */
@@ -130,8 +141,9 @@ struct desk {
     struct idmap attempts; /* attempt by token; those that run */
     struct list running;   /* attempts */
     struct list pools;
-    struct heap waits;    /* desk_task by wake_at */
-    struct heap silences; /* attempt by silent_at */
+    struct heap waits;     /* desk_task by wake_at */
+    struct heap silences;  /* attempt by silent_at */
+    struct heap checkouts; /* checkout by until */
     struct map slots;
     struct list slot_kinds;
     size_t slots_configured;
@@ -215,7 +227,10 @@ void window_end(struct desk *d, struct desk_task *t);
 void window_again(struct desk *d, struct desk_task *t, struct desk_pool *p, struct instant until,
                   struct instant now);
 void window_aside_until(struct desk *d, struct desk_task *t, struct instant until);
-void window_aside_for(struct desk *d, struct desk_task *t, struct desk_pool *p, uint64_t worker);
+void window_aside_for(struct desk *d, struct desk_task *t, struct desk_pool *p, uint64_t worker,
+                      struct instant now);
+/* READY. It is not aside for its worker any more. */
+void window_bring_back_one(struct desk *d, struct desk_task *t, struct instant now);
 /* A worker of the pool has room again; 0: any may have. */
 void window_bring_back(struct desk_pool *p, uint64_t worker, struct instant now);
 /* An END that made a task READY is written; ok: the registry has it so. */
@@ -228,6 +243,21 @@ void window_taken(struct desk *d, struct registry_op *op, struct instant now);
 struct instant window_run(struct desk *d, struct instant now);
 void window_free(struct desk *d);
 
+/* checkout.c */
+/*
+ * The task is set aside for that worker of the pool; its time goes on if it has been before. Without
+ * memory it has none, until it is set aside the next time.
+ */
+void checkout_starts(struct desk *d, struct desk_task *t, struct desk_pool *p, uint64_t worker,
+                     struct instant now);
+/* It does not wait for its worker any more. */
+void checkout_over(struct desk *d, struct desk_task *t);
+/* The pool goes: nothing waits for its workers any more. */
+void checkout_leave_pool(struct desk_pool *p);
+/* Fails those whose worker was not free in time. */
+void checkouts_run(struct desk *d, struct instant now);
+struct instant checkouts_wake(const struct desk *d);
+
 /* hold.c */
 /* An op is with the registry that may change the task. */
 bool hold_has(const struct desk *d, const struct registry_task *r);
@@ -236,6 +266,11 @@ bool hold_covers(const struct desk_hold *h, const struct registry_task *r);
 /* attempt.c */
 /* Starts what may start. */
 void attempts_start(struct desk *d, struct instant now);
+/* Nothing is in the way of all: a stop, a store that fails, too much that is not written yet. */
+bool attempts_may_start(const struct desk *d);
+/* READY. It fails in the pool without an attempt. False: no memory, it is as it was. */
+bool attempt_fail_untried(struct desk_task *t, struct desk_pool *p, enum weir_outcome outcome,
+                          enum weir_reason reason, const char *message, struct instant now);
 /* core_batch_options.prepare of a pool's batch. */
 enum weir_status attempt_prepare(void *ctx, struct core_task *t, const uint32_t numbers[],
                                  struct weir_error *err);

@@ -172,10 +172,6 @@ static void judge_ended(struct attempt *a, struct registry_end *e, duration_ns *
         e->next = REGISTRY_READY;
         return;
     }
-    if (a->answer.reason == WEIR_REASON_CIRCUIT_OPEN) {
-        fail(e, &a->answer, WEIR_REASON_NONE);
-        return;
-    }
     if (a->answer.bystander && a->t->task->spared < TASK_SPARED_MAX) {
         a->t->task->spared++;
         e->next = REGISTRY_READY;

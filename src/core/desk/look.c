@@ -91,23 +91,42 @@ static bool has_line(const struct desk *d, const struct desk_task *t)
     }
 }
 
+/* It has a time for its worker while it is ready, by a pool that is there. */
+static bool may_be_timed(const struct desk *d, const struct desk_task *t)
+{
+    if (t->state != DESK_TASK_READY)
+        return false;
+    list_foreach (node, &d->pools) {
+        const struct desk_pool *p = list_entry(node, struct desk_pool, link);
+
+        if (p == t->checkout->pool)
+            return p->core != NULL;
+    }
+    return false;
+}
+
 static const char *check_tasks(const struct desk *d)
 {
     struct desk_task *t;
     uint64_t bytes = 0;
-    size_t i = 0;
+    size_t timed = 0, i = 0;
 
     while ((t = idmap_next(&d->tasks, &i))) {
         bytes += t->task->payload_len;
+        timed += t->checkout != NULL;
         if (t->state == DESK_TASK_READY && t->attempt)
             return "desk: I4: a task that waits has an attempt";
         if (t->state != DESK_TASK_READY && (!t->attempt || t->attempt->t != t))
             return "desk: I2: a task that runs has no attempt";
         if (t->place.aside != (t->state == DESK_TASK_READY && window_is_aside(d, t)))
             return "desk: a task is aside for no reason";
+        if (t->checkout && !may_be_timed(d, t))
+            return "desk: a task waits for a worker that it does not need";
         if (!has_line(d, t))
             return "desk: the line of a task is gone";
     }
+    if (timed != d->checkouts.len || !heap_is_valid(&d->checkouts))
+        return "desk: tasks that wait for their workers are in no order";
     return bytes != d->window_bytes ? "desk: the bytes of the window are counted wrongly" : NULL;
 }
 

@@ -470,7 +470,7 @@ void window_taken(struct desk *d, struct registry_op *op, struct instant now)
 
 /* ---- aside ---- */
 
-static void bring_back(struct desk *d, struct desk_task *t, struct instant now)
+void window_bring_back_one(struct desk *d, struct desk_task *t, struct instant now)
 {
     end_wait(d, t);
     list_remove(&t->link);
@@ -478,8 +478,10 @@ static void bring_back(struct desk *d, struct desk_task *t, struct instant now)
     window_look_aside(d, t, now);
 }
 
-void window_aside_for(struct desk *d, struct desk_task *t, struct desk_pool *p, uint64_t worker)
+void window_aside_for(struct desk *d, struct desk_task *t, struct desk_pool *p, uint64_t worker,
+                      struct instant now)
 {
+    checkout_starts(d, t, p, worker, now);
     t->worker = worker;
     list_push_back(&p->busy, &t->link);
     schedule_set_aside(d->schedule, &t->place);
@@ -492,7 +494,7 @@ void window_bring_back(struct desk_pool *p, uint64_t worker, struct instant now)
 
         if (worker != 0 && t->worker != worker)
             continue;
-        bring_back(p->desk, t, now);
+        window_bring_back_one(p->desk, t, now);
         if (worker != 0)
             return; /* it has room for one */
     }
@@ -504,6 +506,7 @@ void window_leave_pool(struct desk_pool *p, struct instant now)
     size_t i = 0;
 
     window_bring_back(p, 0, now);
+    checkout_leave_pool(p);
     while (p->refused > 0 && (t = idmap_next(&p->desk->tasks, &i)))
         if (t->refused_by == p) {
             t->refused_by = NULL;
@@ -581,7 +584,7 @@ struct instant window_run(struct desk *d, struct instant now)
             wake = instant_min(wake, t->wake_at);
             break;
         }
-        bring_back(d, t, now);
+        window_bring_back_one(d, t, now);
     }
     if (!instant_before(now, d->ask_at))
         ask_next(d, now);
@@ -613,6 +616,7 @@ void window_drop(struct desk *d, struct desk_task *t, struct instant now)
 
     assert(t->state == DESK_TASK_READY);
     end_wait(d, t);
+    checkout_over(d, t);
     list_remove(&t->link);
     list_remove(&t->stale_link);
     (void)idmap_remove(&d->tasks, t->place.id);
@@ -667,6 +671,7 @@ void window_free(struct desk *d)
     while ((t = idmap_next(&d->tasks, &i))) {
         assert(t->state == DESK_TASK_READY);
         heap_remove(&d->waits, &t->wait);
+        checkout_over(d, t);
         list_remove(&t->link);
         schedule_remove(d->schedule, &t->place, INSTANT_NONE);
         leave_window(d, t);

@@ -240,7 +240,7 @@ bool registry_event_from_name(struct slice name, enum registry_event_kind *ret);
  *            task.cancelled | task.ready | task.retry_scheduled (duration: how long), those of an
  *            ended task with duration since it was submitted, task.failed with detail
  *            {"reason":"..","message":".."}. With WEIR_E_CONFLICT only runner.late, with what the
- *            op says (detail: {"outcome":".."})
+ *            op says (detail: {"outcome":".."}). With `untried` nothing but task.failed, of the task
  *   CANCEL   of each, in the order of ids: task.cancelled (duration: since it was submitted); of
  *            one that runs task.changed {"cancel":true}, once, and task.cancelled with its END, or
  *            by put_back
@@ -351,12 +351,14 @@ struct registry_start {
 /*
  * RUNNING -> next. WEIR_E_CONFLICT: no attempt of this token runs (it was ended, or another one
  * runs); then only the late report is recorded. `started`: its START is part of this op, because
- * both came before either was written.
+ * both came before either was written. `untried`: nothing of it was started, and it is not to be: READY
+ * -> FAILED, with nothing but the outcome, the reason and the message; no attempt is counted or
+ * recorded. WEIR_E_CONFLICT: it is not READY any more; then nothing is recorded either.
  */
 struct registry_end {
     uint64_t task, token;
     uint32_t attempt;
-    bool started;
+    bool started, untried;
     struct registry_start start; /* of `started` */
     enum registry_state
         next; /* DONE, FAILED, CANCELLED, READY (again, at its old rank) or SCHEDULED */

@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "serve/api/text.h"
+#include "serve/api/utilisation.h"
 
 #include <string.h>
 
@@ -182,7 +183,8 @@ void out_sample(struct buf *buf, const struct registry_sample *s)
     out_text_if(&o, "pool", s->pool);
     out_number(&o, "running", s->running);
     out_number(&o, "limit", s->limit);
-    out_number(&o, "utilisation", s->utilisation);
+    out_number(&o, "utilisation",
+               utilisation_of(s->utilisation, 1)); /* older daemons let it be more */
     out_u64(&o, "started", s->started);
     out_u64(&o, "finished", s->finished);
     out_u64(&o, "failed", s->failed);

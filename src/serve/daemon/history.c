@@ -2,6 +2,7 @@
 
 #include "base/list.h"
 #include "base/mem.h"
+#include "serve/api/utilisation.h"
 
 #include <string.h>
 
@@ -121,7 +122,7 @@ bool history_look(struct history *h, const struct history_look *l, int64_t now_n
         m->looks++;
         m->running += (double)l->running;
         m->limit += (double)l->limit;
-        m->utilisation += l->limit > 0 ? (double)l->running / (double)l->limit : 0;
+        m->utilisation += utilisation_of((double)l->running, (double)l->limit);
         m->started += started;
         m->finished += finished;
         m->failed += failed;
@@ -145,7 +146,8 @@ bool history_resume(struct history *h, const struct registry_sample *s, uint64_t
         m->looks += looks;
         m->running += s->running * weight;
         m->limit += s->limit * weight;
-        m->utilisation += s->utilisation * weight;
+        m->utilisation +=
+            utilisation_of(s->utilisation, 1) * weight; /* older daemons let it be more */
         m->started += s->started;
         m->finished += s->finished;
         m->failed += s->failed;

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "core/worker/crew.h"
 #include "observe/exposition.h"
+#include "serve/api/utilisation.h"
 #include "serve/pools/poolset.h"
 
 #include <string.h>
@@ -214,7 +215,7 @@ static void put_dispatcher(struct rendering *r)
               "Attempts that may run at once, over all pools; 0: no limit.", (double)r->limit);
     put_gauge(r, "weir_utilisation_ratio",
               "Attempts that run for those that may, over all pools; 0 to 1.",
-              r->limit > 0 ? (double)r->running / (double)r->limit : 0);
+              utilisation_of((double)r->running, (double)r->limit));
     put_counter(r, "weir_attempts_started", "Attempts that were started.", (double)s->starts);
     put_gauge(r, "weir_last_start_timestamp_seconds",
               "When an attempt was last started; 0: not yet.", (double)s->last_claim_ns / 1e9);
@@ -384,7 +385,7 @@ static double lost(const struct pool_copy *p)
 
 static double utilisation(const struct pool_copy *p)
 {
-    return p->limit > 0 ? (double)p->running / (double)p->limit : 0;
+    return utilisation_of((double)p->running, (double)p->limit);
 }
 
 static bool has_rate(const struct pool_copy *p)

@@ -7,6 +7,7 @@
 #include "core/worker/crew.h"
 #include "loop/loop.h"
 #include "serve/api/arena.h"
+#include "serve/api/utilisation.h"
 #include "serve/daemon/internal.h"
 #include "serve/pools/poolset.h"
 
@@ -180,7 +181,7 @@ static void copy_pool(struct copies *c, struct desk_pool *p, struct instant now)
     to->limit_by_hand = poolset_by_hand(o->ctx);
     to->limit = permit_limit(a);
     to->running = a->running + old.running;
-    to->utilisation = to->limit > 0 ? (double)to->running / (double)to->limit : 0;
+    to->utilisation = utilisation_of((double)to->running, (double)to->limit);
     to->cpu_milli = a->cpu_milli + old.cpu_milli;
     to->cpu_milli_limit = a->cpu_milli_limit;
     to->memory_mib = a->memory_mib + old.memory_mib;
@@ -231,7 +232,7 @@ static void look_at_status(struct desk *d, struct instant now, void *ctx)
     };
     to->running = p->running;
     to->utilisation =
-        p->limit > 0 && p->limit != PERMITS_UNLIMITED ? (double)p->running / (double)p->limit : 0;
+        utilisation_of((double)p->running, (double)to->dispatcher.max_global_concurrency);
 }
 
 static void begin_status(const struct backend *b, struct api_status *ret)

@@ -202,6 +202,18 @@ static enum weir_status end(struct memory_registry *m, struct registry_op *op,
     return WEIR_OK;
 }
 
+/* It fails without having been started. */
+static enum weir_status end_untried(struct memory_registry *m, struct registry_op *op)
+{
+    const struct registry_end *e = &op->end;
+    struct memory_task *t = memory_find(m, e->task);
+
+    if (!t || t->state != REGISTRY_READY)
+        return error_set(&op->err, WEIR_E_CONFLICT, RULES_NOT_READY, e->task);
+    return memory_fail(m, op, t, e->outcome, e->reason, e->message, op->at_ns) ? WEIR_OK
+                                                                               : WEIR_E_NOMEM;
+}
+
 enum weir_status memory_op_end(struct memory_registry *m, struct registry_op *op)
 {
     const struct registry_end *e = &op->end;
@@ -213,6 +225,8 @@ enum weir_status memory_op_end(struct memory_registry *m, struct registry_op *op
     if (!rules_ended(e->next) && e->next != REGISTRY_READY && e->next != REGISTRY_SCHEDULED)
         return error_set(&op->err, WEIR_E_INVALID, "an attempt does not leave its task %s",
                          registry_state_name(e->next));
+    if (e->untried)
+        return end_untried(m, op);
     if (!t || (e->started ? t->state != REGISTRY_READY
                           : t->state != REGISTRY_RUNNING || t->token != e->token))
         return late(m, op);

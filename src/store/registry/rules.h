@@ -58,6 +58,7 @@ void rules_detail_batch(struct buf *out, const struct registry_batch *b);
 /* Messages of tasks that end without an attempt of their own. */
 void rules_say_dependency(struct buf *out, uint64_t id, struct slice key);
 #define RULES_DEADLINE        "its deadline has passed before it was started"
+#define RULES_NOT_READY       "task %" PRIu64 " is not ready: it does not end without an attempt"
 #define RULES_DISPATCHER_LOST "the dispatcher ended while it ran"
 #define RULES_QUARANTINED                                                                          \
     "it has taken too many workers or dispatchers with it; it is tried again only by hand"

@@ -306,6 +306,24 @@ static enum weir_status end(struct sqlite_registry *r, const struct registry_op 
     return status;
 }
 
+/* It fails without having been started. */
+static enum weir_status end_untried(struct sqlite_registry *r, struct registry_op *op,
+                                    struct weir_error *err)
+{
+    const struct registry_end *e = &op->end;
+    struct task_row row;
+    bool found;
+    enum weir_status status = row_load(r, e->task, &row, &found, err);
+
+    if (status != WEIR_OK)
+        return status;
+    if (!found || row.state != REGISTRY_READY) {
+        error_set(&op->err, WEIR_E_CONFLICT, RULES_NOT_READY, e->task);
+        return WEIR_OK;
+    }
+    return move_fail(r, &row, e->outcome, e->reason, e->message, op->at_ns, err);
+}
+
 enum weir_status op_end(struct sqlite_registry *r, struct registry_op *op, struct weir_error *err)
 {
     const struct registry_end *e = &op->end;
@@ -321,6 +339,8 @@ enum weir_status op_end(struct sqlite_registry *r, struct registry_op *op, struc
                   registry_state_name(e->next));
         return WEIR_OK;
     }
+    if (e->untried)
+        return end_untried(r, op, err);
     status = row_load(r, e->task, &row, &found, err);
     if (status == WEIR_OK && found && !e->started && row.state == REGISTRY_RUNNING)
         status = runner_get(r, e->task, &a, &runs, err);

@@ -197,6 +197,8 @@ static void draw_crew(struct life *l, struct life_pool *p)
     o->recycle_requests = one_in(l, 4) ? 1 + below(l, 20) : 0;
     o->affinity.seed = rng_u64(r);
     p->core.size = (o->size + o->overflow) * o->max_in_flight;
+    p->core.checkout_timeout_ns =
+        one_in(l, 3) ? 0 : 1 + (duration_ns)below(l, UINT64_C(1) << below(l, 28));
     p->workers.seed = rng_u64(r);
     p->workers.never_allowed = p->core.timeout_ns > 0;
     p->workers.good = one_in(l, 3);
@@ -568,6 +570,8 @@ bool life_live(const struct life_options *o, struct life_tally *tally, uint64_t 
     tally->abandoned += l->watch->abandoned;
     tally->strays += l->watch->strays;
     tally->lates_of_lost += l->watch->lates_of_lost;
+    tally->broken += l->watch->broken;
+    tally->kept_waiting += l->watch->kept_waiting;
     for (size_t i = 0; i < REGISTRY_EVENT_KINDS; i++)
         tally->kinds[i] += l->watch->kinds[i];
     *ret_hash = l->watch->hash;

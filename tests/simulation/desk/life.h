@@ -26,7 +26,7 @@ struct life_tally {
     uint64_t operations, steps, begun, abandoned, strays, kinds[64], folds, write_failures, crashes,
         stops, put_back, pools_gone, clock_set, submitted, existing, refused_submits, cancels_acked,
         cancels_running, edits_done, retries_done, kills, resolved, purges, lines_gone, lines_kept,
-        missed, lates_of_lost;
+        missed, lates_of_lost, broken, kept_waiting;
 };
 
 /* *ret_hash: of all that has happened (I7). */

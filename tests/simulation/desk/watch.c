@@ -443,6 +443,20 @@ static bool ends_at_once(const struct watch *w, struct slice pool)
     return false;
 }
 
+/* It fails without an attempt, or another one than it has had. */
+static void take_untried(struct watch *w, const struct registry_event *e)
+{
+    bool broken = says(e->detail, "\"circuit_open\"");
+    bool kept = says(e->detail, "\"checkout_timeout\"");
+
+    w->broken += broken;
+    w->kept_waiting += kept;
+    if (!broken && !kept && !says(e->detail, "\"deadline\"") && !says(e->detail, "\"dependency\""))
+        watch_fail(w, "a task fails untried, and nothing says why", e->task);
+    if (e->attempt != 0)
+        watch_fail(w, "I5: a task that fails untried has an attempt", e->task);
+}
+
 static void check_attempt(struct watch *w, struct watch_task *t, const struct registry_event *e)
 {
     switch (e->kind) {
@@ -471,6 +485,8 @@ static void check_attempt(struct watch *w, struct watch_task *t, const struct re
         if (t->state == WATCH_RAN && t->counted == 0 && !says(e->detail, "retry_timeout") &&
             !says(e->detail, "retry_after_too_long"))
             watch_fail(w, "P4: a task fails without an attempt that counts", e->task);
+        if (t->state != WATCH_RAN)
+            take_untried(w, e);
         break;
     default:
         break;

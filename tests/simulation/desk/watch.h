@@ -100,7 +100,9 @@ struct watch {
     int64_t wall_ns;
     /* sums, for those who want to know that it has come about */
     uint64_t begun, abandoned, kinds[REGISTRY_EVENT_KINDS], strays, lates_of_lost;
-    bool loud; /* tells all that it sees */
+    uint64_t broken,
+        kept_waiting; /* tasks that failed because a breaker was open, or a worker busy */
+    bool loud;        /* tells all that it sees */
     char wrong[300];
 };
 

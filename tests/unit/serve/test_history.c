@@ -228,6 +228,33 @@ static void a_clock_that_is_set_back_makes_no_sample_of_two_times(void **state)
     history_free(h);
 }
 
+static void utilisation_is_never_more_than_one(void **state)
+{
+    struct registry_sample of_an_older_daemon = {.resolution_s = 10,
+                                                 .pool = SLICE("p"),
+                                                 .at_ns = HOUR,
+                                                 .running = 16,
+                                                 .limit = 4,
+                                                 .utilisation = 4};
+    struct history *h = history_new();
+    struct kept k = {0};
+    const struct registry_sample *s;
+
+    (void)state;
+    assert_true(history_resume(h, &of_an_older_daemon, 10));
+    history_resumed(h, HOUR + AT(0, 10));
+    /* A burst, or a limit that was lowered. */
+    live(h, &k, HOUR, HOUR + AT(0, 10), HOUR + AT(5, 1), 16);
+    s = find(&k, 10, HOUR + AT(1, 0));
+    assert_non_null(s);
+    assert_near(s->running, 16);
+    assert_near(s->utilisation, 1);
+    s = find(&k, 300, HOUR);
+    assert_non_null(s);
+    assert_near(s->utilisation, 1);
+    history_free(h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -236,6 +263,7 @@ int main(void)
         cmocka_unit_test(a_crash_costs_the_last_ten_seconds),
         cmocka_unit_test(counts_go_on_when_a_pool_is_made_anew),
         cmocka_unit_test(a_clock_that_is_set_back_makes_no_sample_of_two_times),
+        cmocka_unit_test(utilisation_is_never_more_than_one),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -64,6 +64,9 @@ struct desk_bench {
     size_t op_count, take_count; /* of ops that wait; TAKEs among them */
     uint64_t takes, told;        /* written: TAKEs; TELLs */
     char told_pool[REGISTRY_EVENT_KINDS][32];
+    uint64_t untried; /* written: ENDs without an attempt; the last one: */
+    struct registry_end untried_as;
+    char untried_said[400];
     uint64_t next_task;
     struct instant now, wake;
 };
@@ -305,6 +308,12 @@ static inline void desk_bench_write_one(struct desk_bench *b)
         b->told++;
         snprintf(b->told_pool[op->tell.kind], sizeof b->told_pool[0], "%.*s",
                  (int)op->tell.pool.len, op->tell.pool.len > 0 ? op->tell.pool.data : "");
+    }
+    if (op->kind == REGISTRY_END && op->end.untried) {
+        b->untried++;
+        b->untried_as = op->end;
+        snprintf(b->untried_said, sizeof b->untried_said, "%.*s", (int)op->end.message.len,
+                 op->end.message.data);
     }
     desk_written(b->desk, op, b->now);
 }
