@@ -30,6 +30,14 @@ class History(ServeCase):
         # In one hour there is one sample of it, however often it was begun; at most two, when another hour has come.
         self.assertLessEqual(len(d.get("/v1/history?resolution=3600&pool=sh")), 2)
 
+    def test_an_attempt_whose_payload_is_no_good_is_counted_as_one(self):
+        d = self.daemon({"pools": [{"name": "sh", "kind": "command", "max_concurrency": 3, "command": ["echo", "{x}"]}]})
+        for task in d.submit([{"payload": {"x": 1}}] * 2 + [{"payload": {"y": 1}}] * 3):
+            d.wait_task(task)
+        d.restart()
+        for what, count in (("started", 5), ("finished", 2), ("failed", 3)):
+            self.assertEqual(self.counts(d, "sh", what), {r: count for r in RESOLUTIONS}, what)
+
     def test_after_a_crash_the_coarse_is_made_of_the_fine(self):
         d = self.daemon({"pools": [{"name": "sh", "kind": "command", "max_concurrency": 3}]})
         d.kill9()

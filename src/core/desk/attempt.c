@@ -342,6 +342,7 @@ static void end_unbegun(struct attempt *a, const struct weir_error *why, struct 
     answer_say(&a->answer, "%s", why->message);
     a->released = a->ended = true;
     a->t->task->attempts++;
+    a->pool->counts.started++; /* the record has a start and an end of it, too */
     judge_attempt(a, e, &wait_ns, now);
     pass_on(a, wait_ns, now);
     window_refill(d, a->line, now);
