@@ -45,7 +45,9 @@ bool submit_any_member(const struct submit_options *o);
 
 /*
  * Streams the file (NULL or "-": standard input) to the path as NDJSON, says what is wrong, and
- * leaves the answer in c->body. Standard error has the progress, when it is a terminal.
+ * leaves the answer in c->body. Of a regular file with a line that is wrong nothing is sent; of a
+ * pipe what came before it, and that is told. Standard error has the progress, when it is a
+ * terminal.
  */
 int submit_stream(struct client *c, const struct submit_options *o, const char *file,
                   const char *path);
