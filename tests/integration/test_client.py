@@ -720,6 +720,15 @@ class Daemons(ServeCase):
         env = {"XDG_RUNTIME_DIR": runtime, "WEIR_API": ""}
         self.assertEqual(d.weir("status", "--json", env=env, status=0).json["state"], "running")
 
+    def test_a_command_in_another_folder_reaches_the_daemon_of_a_relative_socket(self):
+        d = self.daemon(start=False)
+        d.configure({"listen": ["unix:./weir.sock"],
+                     "pools": [{"name": "sh", "kind": "command", "cwd": "/", "env": {"WEIR": WEIR}}], "default_pool": "sh"})
+        d.start()
+        done = d.weir("submit", "--wait", "--attempts", "1", "--shell", 'pwd; "$WEIR" status --json', status=0)
+        folder, status = done.out.splitlines()
+        self.assertEqual((folder, json.loads(status)["state"]), ("/", "running"))
+
     def test_tokens(self):
         port = free_port()
         secret = "sekrit-0123456789abcdef"
