@@ -673,6 +673,52 @@ class Daemons(ServeCase):
             process.wait()
         self.assertEqual((process.returncode, out), (0, "at last\n"), err)
 
+    def outlives(self, end):
+        """Each command that waits goes on over an end and a start of the daemon, and says once that it waits."""
+        d = self.daemon({**CONFIG, "pools": CONFIG["pools"] + [{"name": "later", "kind": "command", "enabled": False}]})
+        later = ["--pool", "later", "--shell"]
+        number = int(d.weir("submit", *later, "echo waited", status=0).out)
+        batch = int(d.weir("batch", "submit", "--tasks", status=0, stdin='{"payload":{"shell":"echo one"}}\n'
+                           '{"payload":{"shell":"echo two"},"pool":"later"}\n').out)
+        commands = {"submit": ["submit", "--wait", *later, "echo submitted"], "task": ["task", "wait", str(number)],
+                    "batch": ["batch", "results", "--follow", str(batch)],
+                    "event": ["event", "follow", "--after", "0", "--kind", "task.done"]}
+        processes = {}
+
+        def told(name, stream):
+            with open(self.path(f"{name}.{stream}"), encoding="utf-8") as f:
+                return f.read()
+        try:
+            for name, words in commands.items():
+                with open(self.path(name + ".out"), "wb") as out, open(self.path(name + ".err"), "wb") as err:
+                    processes[name] = subprocess.Popen([WEIR, *words], env=d.weir_env(), stdout=out, stderr=err)
+            wait_until(lambda: "weir_event_followers 3" in d.api("GET", "/metrics")[1] and "one" in told("batch", "out")
+                       and "task.done" in told("event", "out"), 30, "all of them to wait")
+            end(d)
+            for name in commands:
+                wait_until(lambda name=name: told(name, "err"), 30, f"{name} to say so")
+            d.start()
+            d.weir("pool", "enable", "later", status=0)
+            for name in ("submit", "task", "batch"):
+                self.assertEqual(processes[name].wait(60 * SLOWNESS), 0, told(name, "err"))
+            wait_until(lambda: told("event", "out").count("task.done") == 4, 30, "the events")
+            processes["event"].send_signal(signal.SIGINT)
+        finally:
+            for process in processes.values():
+                process.kill()
+                process.wait()
+        self.assertEqual((told("submit", "out"), told("task", "out")), ("submitted\n", "waited\n"))
+        self.assertEqual([line.split() for line in told("batch", "out").splitlines()], [["0", "done", "one"], ["1", "done", "two"]])
+        for name, words in commands.items():
+            command = "weir submit" if name == "submit" else "weir " + " ".join(words[:2])
+            self.assertEqual(told(name, "err"), f"{command}: the daemon is gone; waiting for it\n")
+
+    def test_what_waits_outlives_a_stop(self):
+        self.outlives(lambda d: self.assertEqual(d.stop(), 0))
+
+    def test_what_waits_outlives_a_crash(self):
+        self.outlives(Daemon.kill9)
+
     def test_nobody_answers(self):
         d = self.daemon(CONFIG, start=False)
         done = d.weir("status", status=1)

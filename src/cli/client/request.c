@@ -347,6 +347,7 @@ enum weir_status client_send(struct client *c, const struct client_request *r,
     set_up(&t, url.data);
     code = t.no_memory ? CURLE_OUT_OF_MEMORY : curl_easy_perform(c->curl);
     curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &c->status);
+    c->met = c->met || c->status > 0;
     /* An answer that came before all of the request had gone counts, whatever became of the rest. */
     if (code != CURLE_OK && !(r->give && c->status >= 400 && c->body.len > 0))
         status = explain(&t, code, err);
