@@ -804,6 +804,21 @@ class Daemons(ServeCase):
             self.assertIn(says, done.err)
             self.assertNotIn("sekrit", done.out + done.err)
 
+    def test_a_token_goes_in_clear_to_this_machine_alone(self):
+        d = self.daemon(start=False)
+        port = free_port()
+        secret = {"WEIR_API_TOKEN": "sekrit-0123456789abcdef"}
+        for host in ("localhost.example.invalid", "localhostess.invalid", "127.example.invalid", "127.0.0.1.example.invalid",
+                     "127.0.0.256", "127.1", "128.0.0.1", "[::1].example.invalid", "[::2]", "[::1", "[", "1.2.3.4"):
+            done = d.weir("status", "--api", f"http://{host}:{port}", env=secret, status=2)
+            self.assertIn("for everybody to read", done.err, host)
+        for host in ("localhost", "LOCALHOST", "127.0.0.1", "127.255.255.254", "[::1]"):
+            for rest in ("", "/"):
+                done = d.weir("status", "--api", f"http://{host}:{port}{rest}", env=secret, status=1)
+                self.assertIn("no daemon answers", done.err, host)
+        done = d.weir("status", "--api", "http://localhost.example.invalid", status=1)
+        self.assertIn("no daemon answers", done.err)  # no token, no harm
+
     def test_config(self):
         d = self.daemon({**CONFIG, "log": {"level": "info"}})
         self.assertRegex(d.weir("config", "show", status=0).out, r"(?m)^  - name: sh\n")
