@@ -96,7 +96,9 @@ static int check(const struct serve_options *o)
     config_free(config);
     if (status == WEIR_OK)
         return CLI_OK;
-    return status == WEIR_E_INVALID ? CLI_USAGE : complain(&err);
+    if (status != WEIR_E_INVALID)
+        (void)complain(&err);
+    return status == WEIR_E_NOMEM ? CLI_FAILED : CLI_USAGE;
 }
 
 /* Three descriptors for each command, and connections besides: the usual soft limit of 1024 is for programs that select(). */

@@ -828,6 +828,10 @@ class Daemons(ServeCase):
         bad = self.write("bad.yml", "pools:\n  - {name: x, kind: command, max_concurency: 3}\n")
         done = d.weir("config", "check", bad, status=2)
         self.assertIn(f"{bad}:2: pools[0].max_concurency: there is no such field; did you mean max_concurrency?", done.err)
+        for path, says in ((self.path("nofile"), f"cannot open {self.path('nofile')}: No such file"), (self.dir, "directory"),
+                           (self.write("large.yml", "#" * (20 << 20)), "is larger than")):
+            for args in (["config", "check", path], ["serve", "--check", "-c", path], ["serve", "-c", path]):
+                self.assertIn(says, d.weir(*args, status=2).err)
         self.assertEqual(d.weir("config", "reload", status=0).out, "nothing has changed\n")
         d.configure({**CONFIG, "policy": "priority"})
         self.assertIn("policy", d.weir("config", "reload", status=0).out)

@@ -47,7 +47,8 @@ static int check(struct client *c, void *options)
         fputs(text.data ? text.data : "", stderr);
         result = CLI_USAGE;
     } else {
-        result = client_complain(c, &err);
+        (void)client_complain(c, &err);
+        result = status == WEIR_E_NOMEM ? CLI_FAILED : CLI_USAGE;
     }
     config_faults_free(&faults);
     config_free(config);
