@@ -40,7 +40,7 @@ class Submit(Shared):
     def test_every_option_reaches_the_task(self):
         first, second = self.held(), self.held()
         number = self.submit("--shell", "true", "--pool", "spare", "--priority", "-7", "--tenant", "acme", "--session", "s 1",
-                             "--after", f"{first},{second}", "--after", first, "--key", 'k "1"', "--name", "sib",
+                             "--after", f"{first},{second}", "--after", first, "--key", 'k "1"',
                              "--not-before", "+2h", "--deadline", "2099-01-31T12:00:00Z", "--timeout", "1m30s",
                              "--attempts", "5", "--cpu", "1.5", "--memory", "512MiB", "--slot", "gpu",
                              "--on-dependency-failure", "run", "--idempotency-key", "idem-all")
@@ -121,7 +121,8 @@ class Submit(Shared):
                 (["--shell", "x", "--after", "1,x"], '--after: "1,x" is no list of tasks'),
                 (["--shell", "x", "--priority", "1001"], "--priority"),
                 (["--shell", "x", "--not-before", "soon"], "not_before"),
-                (["--tasks", "--shell", "x"], "--tasks goes with --lines"),
+                (["--tasks", "--shell", "x"], "--tasks goes with a file"),
+                (["--name", "x", "--shell", "x"], "--name"),
                 (["--shell", "x", "--poll", "y"], "did you mean --pool?"),
                 (["word"], '"word" is not expected here')):
             self.refused("submit", *args, says=says)

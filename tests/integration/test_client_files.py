@@ -100,5 +100,47 @@ class Lines(Shared):
         self.refused("submit", "--lines", "/no/such", says="/no/such cannot be read")
 
 
+class Arrays(Shared):
+    HOLD = {"payload": {"shell": "true"}, "not_before": "+1h"}
+
+    def test_tasks_of_one_file_name_each_other(self):
+        tasks = [{**self.HOLD, "name": "report", "key": "report", "after": ["one", "two"]}, {**self.HOLD, "name": "one"},
+                 {**self.HOLD, "name": "two", "after": ["one"]}]
+        path = self.write("chain.json", json.dumps(tasks, indent=2) + "\n")
+        done = self.weir("submit", "--tasks", path, status=0)
+        self.assertEqual(done.err, "accepted 3 tasks\n")
+        first, last = map(int, done.out.split("-"))
+        self.assertEqual(last - first, 2)
+        self.assertEqual([sorted(self.d.task(n).get("after", [])) for n in range(first, last + 1)],
+                         [[first + 1, last], [], [first + 1]])
+        done = self.weir("submit", "--json", "--tasks", "-", stdin=json.dumps(tasks), status=0)
+        self.assertEqual(done.json, {"ids": [last + 1, last + 2, last + 3]})
+        # In the order of the file, whatever the numbers.
+        twice = [{**self.HOLD, "idempotency_key": f"array-{n}"} for n in range(3)]
+        first = int(self.weir("submit", "--tasks", "-", stdin=json.dumps(twice[:2]), status=0).out.split("-")[0])
+        done = self.weir("submit", "--tasks", "-", stdin=json.dumps([twice[2], *twice[:2]]), status=0)
+        self.assertEqual(done.out, f"{first + 2}, {first}-{first + 1}\n")
+        number = int(self.weir("batch", "open", status=0).out)
+        self.weir("submit", "--batch", number, "--tasks", path, status=0)
+        self.assertEqual(self.d.get(f"/v1/batches/{number}")["total"], 3)
+
+    def test_it_is_all_or_nothing(self):
+        before = self.d.get("/v1/status")["tasks"]
+        for text, says in (('[{"payload":1},\n{"payload":2,\n}]', ":3: not JSON"), ("", "a JSON array of tasks is expected"),
+                           ('{"payload":1}\n{"payload":2}\n', "tasks on lines of their own go with --lines FILE --tasks"),
+                           ("[]", "1 to 100000"), ('[{"payload":1},{"paylod":2}]', "[1].paylod"),
+                           ('[{"payload":1},{"payload":2,"after":["nobody"]}]', "nobody"),
+                           ('[{"payload":1,"name":"a","after":["b"]},{"payload":2,"name":"b","after":["a"]}]', "would wait for the next")):
+            done = self.refused("submit", "--tasks", self.write("wrong.json", text), says=says)
+            self.assertNotIn("accepted", done.err)
+        self.refused("submit", "--tasks", "/no/such", says="/no/such cannot be read")
+        for args, says in (([], "--tasks goes with a file"), (["x.json", "--pool", "sh"], "leave out --tasks"),
+                           (["x.json", "--key", "k"], "leave out --tasks"), (["x.json", "--shell", "x"], "leave out --tasks"),
+                           (["x.json", "--wait"], "--wait is for one task"), (["a", "b"], '"b" is not expected here'),
+                           (["--lines", "-", "x.json"], '"x.json" is not expected here')):
+            self.refused("submit", "--tasks", *args, says=says)
+        self.assertEqual(self.d.get("/v1/status")["tasks"], before)
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -60,16 +60,14 @@ static int submit(struct client *c, void *options)
     struct submit_options *o = options;
     _cleanup_buf_ struct buf path = {0};
     const char *file = c->o->words.count > 0 ? c->o->words.items[0] : NULL;
-    struct submit_options task = *o;
     int result;
 
     put_path(o, o->open, &path);
-    task.name = NULL; /* the batch's, not a task's */
     if (o->tasks && submit_any_member(o))
         result = client_usage(c, "with --tasks the lines say all of each task; leave out --tasks, "
                                  "or the options of tasks");
     else
-        result = path.failed ? CLI_FAILED : submit_stream(c, &task, file, path.data);
+        result = path.failed ? CLI_FAILED : submit_stream(c, o, file, path.data);
     if (result == CLI_OK) {
         if (!c->o->json)
             submit_tell_accepted(c);

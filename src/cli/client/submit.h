@@ -1,8 +1,8 @@
 /*
  * Tasks on their way to the daemon: what `weir submit` and `weir batch submit` share.
  *
- * submit_task.c makes the JSON of a task of the options; submit_lines.c streams a file of payloads
- * or tasks; submit_warn.c looks whether what they name is there.
+ * submit_task.c makes the JSON of a task of the options, and reads an array of them; submit_lines.c
+ * streams a file of payloads or tasks; submit_warn.c looks whether what they name is there.
  */
 #ifndef CLI_CLIENT_SUBMIT_H
 #define CLI_CLIENT_SUBMIT_H
@@ -20,7 +20,8 @@ struct submit_options {
     double cpu, backoff_factor;
     struct option_list after, slots;
     /* of one task */
-    const char *payload, *shell, *key, *name, *idempotency_key;
+    const char *payload, *shell, *key, *idempotency_key;
+    const char *name; /* of the batch */
     /* where to, and what then */
     const char *lines;
     int64_t batch;
@@ -38,6 +39,9 @@ WEIR_MUST_CHECK enum weir_status submit_put_members(const struct submit_options 
 /* Appends a whole task, with its payload. */
 WEIR_MUST_CHECK enum weir_status submit_put_task(const struct submit_options *o, struct buf *out,
                                                  struct weir_error *err);
+/* Appends the JSON array of tasks in a file ("-": standard input), as it is. */
+WEIR_MUST_CHECK enum weir_status submit_read_array(const char *file, struct buf *out,
+                                                   struct weir_error *err);
 /* The name of the option that only one task can have, and that is given; NULL: none is. */
 const char *submit_single_option(const struct submit_options *o);
 /* Whether an option that every task has is given. */
@@ -55,5 +59,7 @@ int submit_stream(struct client *c, const struct submit_options *o, const char *
 void submit_warn(struct client *c, const struct submit_options *o);
 /* "accepted 2,000 tasks" on standard error. */
 void submit_tell_accepted(const struct client *c);
+/* The same of an answer that does not count them. */
+void submit_tell_count(uint64_t accepted);
 
 #endif

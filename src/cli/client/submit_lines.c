@@ -232,20 +232,31 @@ static void close_stream(struct stream *s)
     buf_free(&s->out);
 }
 
-void submit_tell_accepted(const struct client *c)
+static void tell_count(uint64_t accepted, int64_t existing)
 {
-    struct slice answer = buf_slice(&c->body);
     _cleanup_buf_ struct buf text = {0};
-    int64_t accepted = 0, existing = 0;
 
-    (void)json_int64(view_member(answer, "accepted"), &accepted);
-    (void)json_int64(view_member(answer, "existing"), &existing);
     buf_puts(&text, "accepted ");
-    text_put_count(&text, (uint64_t)accepted);
+    text_put_count(&text, accepted);
     buf_puts(&text, accepted == 1 ? " task" : " tasks");
     if (existing > 0)
         buf_printf(&text, ", %" PRId64 " of them were there already", existing);
     fprintf(stderr, "%s\n", text.data ? text.data : "");
+}
+
+void submit_tell_count(uint64_t accepted)
+{
+    tell_count(accepted, 0);
+}
+
+void submit_tell_accepted(const struct client *c)
+{
+    struct slice answer = buf_slice(&c->body);
+    int64_t accepted = 0, existing = 0;
+
+    (void)json_int64(view_member(answer, "accepted"), &accepted);
+    (void)json_int64(view_member(answer, "existing"), &existing);
+    tell_count((uint64_t)accepted, existing);
 }
 
 /* The lines before the one that is wrong have been taken; the answer in c->body says which. */
