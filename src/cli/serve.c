@@ -91,7 +91,8 @@ static int check(const struct serve_options *o)
         config_faults_put(&faults, &text);
     fputs(text.data ? text.data : "", status == WEIR_OK ? stdout : stderr);
     if (status == WEIR_OK && o->check)
-        printf("%s is good: %zu pools\n", o->config, config->pools.count);
+        printf("%s is good: %zu %s\n", o->config, config->pools.count,
+               config->pools.count == 1 ? "pool" : "pools");
     config_faults_free(&faults);
     config_free(config);
     if (status == WEIR_OK)

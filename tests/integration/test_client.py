@@ -704,6 +704,9 @@ class Daemons(ServeCase):
         self.assertIn("config", d.weir("config", "show", "--json").json)
         self.assertEqual(d.weir("config", "check", d.config_path, env={"WEIR_API": "unix:/nowhere"}, status=0).out,
                          f"{d.config_path} is good: 2 pools\n")
+        one = self.write("one.yml", "pools: [{name: sh, kind: command}]\n")
+        for args in (["config", "check", one], ["serve", "--check", "-c", one]):
+            self.assertEqual(d.weir(*args, status=0).out, f"{one} is good: 1 pool\n")
         bad = self.write("bad.yml", "pools:\n  - {name: x, kind: command, max_concurency: 3}\n")
         done = d.weir("config", "check", bad, status=2)
         self.assertIn(f"{bad}:2: pools[0].max_concurency: there is no such field; did you mean max_concurrency?", done.err)
