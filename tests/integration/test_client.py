@@ -192,6 +192,17 @@ class Tasks(Shared):
         self.assertEqual(self.weir("task", "list", "--tenant", "none").err, "no tasks\n")
         self.refused("task", "list", "--state", "dnoe", says="dnoe")
 
+    def test_an_empty_filter_is_refused(self):
+        self.held()
+        for name in ("pool", "skill", "tenant", "session", "key", "state"):
+            self.refused("task", "list", f"--{name}", "", says=f"the query parameter {name}: ")
+            self.assertEqual(self.d.api("GET", f"/v1/tasks?{name}=")[0], 400)
+        self.assertEqual(self.d.api("GET", "/v1/tasks?limit=1&tenant")[0], 400)
+        for verb in ("list", "follow"):
+            self.refused("event", verb, "--pool", "", says="the query parameter pool: it is empty; leave it out if there is none")
+        self.refused("report", "--pool", "", says="the query parameter pool: it is empty")
+        self.refused("batch", "submit", "--name", "", stdin="1\n", says="the query parameter name: it is empty")
+
     def test_a_table_is_for_people(self):
         self.weir("submit", "--wait", "--attempts", "1", "--key", "häß", "--tenant", "table", "--shell", "exit 9", status=1)
         self.held("--tenant", "table", "--priority", "5")
@@ -365,7 +376,7 @@ class Pools(Shared):
                            (["sh", "--reserve", "5:2"], "--reserve"), (["sh", "--memory", "much"], "--memory"),
                            (["sh", "--cpu", "x"], "--cpu"), ([], "something is missing")):
             self.refused("pool", "limit", *args, says=says)
-        self.refused("pool", "limit", "nope", "2", says='there is no pool "nope"', status=1)
+        self.refused("pool", "limit", "nope", "2", says="there is no pool", status=1)
 
     def test_disable_drain_enable(self):
         self.assertIn("spare: disabled", self.weir("pool", "disable", "spare", status=0).out)
@@ -491,6 +502,8 @@ class Watching(Shared):
         self.assertRegex(self.weir("report", "--pool", "sh", "--samples", "--utc").out, r"(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d0Z  ")
         self.assertIn("no samples", self.weir("report", "--from", "2001-01-01T00:00:00Z", "--to", "2001-01-02T00:00:00Z").err)
         self.refused("report", "--resolution", "7s", says="--resolution")
+        for args in ([], ["--json"]):
+            self.refused("report", "--pool", "nope", *args, says="there is no pool", status=1)
 
     def test_output_that_cannot_be_written_is_a_failure(self):
         with open("/dev/full", "w") as full:
