@@ -90,6 +90,22 @@ class Submit(Shared):
         for args in (["--pool", "sh"], ["--skill", "img"], ["--skill", "unheard"], ["--slot", "gpu"], []):
             self.assertEqual(self.weir("submit", *args, "--shell", "true", status=0).err, "")
 
+    def test_more_than_a_quota_ever_has_is_accepted_and_warned_of(self):
+        pools = [{"name": "small", "kind": "command", "cpu": 2, "memory": "1GiB", "skills": ["x"]},
+                 {"name": "large", "kind": "command", "cpu": 8, "skills": ["y"]}]
+        d = self.daemon({"pools": pools, "default_pool": "small"})
+        for args, says in ((["--cpu", "3"], "--cpu 3 is more than the quota of any pool that takes it"),
+                           (["--cpu", "8.5", "--pool", "large"], '--cpu 8.5 is more than the quota of pool "large"'),
+                           (["--memory", "2GiB"], "--memory 2GiB is more than the quota of any pool that takes it")):
+            for command, stdin in ((["submit", "--shell", "true"], ""), (["submit", "--lines", "-"], "1\n"), (["batch", "submit"], "1\n")):
+                done = d.weir(*command, *args, "--not-before", "+1h", stdin=stdin, status=0)
+                self.assertIn(f"warning: {says}; it waits until the configuration gives more\n", done.err)
+        for args in (["--cpu", "2", "--memory", "1GiB"], ["--cpu", "8", "--memory", "1TiB", "--pool", "large"],
+                     ["--cpu", "8", "--skill", "y"]):
+            self.assertEqual(d.weir("submit", "--shell", "true", "--not-before", "+1h", *args, status=0).err, "")
+        number = int(d.weir("submit", "--shell", "true", "--cpu", "3", status=0).out)
+        wait_until(lambda: "waits_for" in d.task(number), 20, "it to wait")
+
     def test_without_a_default_pool(self):
         d = self.daemon({"pools": [{"name": "a", "kind": "command", "skills": ["x"]}, {"name": "b", "kind": "command"}]})
         done = d.weir("submit", "--skill", "y", "--shell", "true", status=0)

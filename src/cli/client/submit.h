@@ -55,7 +55,8 @@ bool submit_any_member(const struct submit_options *o);
  */
 int submit_stream(struct client *c, const struct submit_options *o, const char *file,
                   const char *path);
-/* After it is accepted: on standard error, whether a pool, skill or slot of the options is not there. c->body is lost. */
+/* After it is accepted: on standard error, whether a pool, skill or slot of the options is not there, or a quota has never so
+ * much. c->body is lost. */
 void submit_warn(struct client *c, const struct submit_options *o);
 /* "accepted 2,000 tasks" on standard error. */
 void submit_tell_accepted(const struct client *c);
