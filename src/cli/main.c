@@ -1,11 +1,12 @@
 /*
  * weir: finds the subcommand and hands over to it.
  *
- *     weir run ... | weir mock ... | weir help [COMMAND] | weir --version
+ *     weir run ... | weir mock ... | weir help [COMMAND [VERB]] | weir --version
  *
  * A new subcommand is one line in the table below and one file beside this one.
  */
 #include "base/buf.h"
+#include "cli/client/client.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 
@@ -100,9 +101,17 @@ static void print_usage(FILE *to)
           to);
 }
 
+static bool asks_for_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
 int cmd_version(int argc, char **argv)
 {
-    (void)argv;
+    if (argc == 2 && asks_for_help(argv[1])) {
+        printf("Usage: weir version\n");
+        return flushed();
+    }
     if (argc > 1) {
         fprintf(stderr, "weir version: takes no arguments\n");
         return CLI_USAGE;
@@ -111,26 +120,34 @@ int cmd_version(int argc, char **argv)
     return flushed();
 }
 
+/* Whether commands of its own stand behind it, as in weir task list. */
+static bool has_verbs(const struct command *command)
+{
+    for (size_t i = 0; client_commands[i]; i++) {
+        if (strcmp(client_commands[i]->name, command->name) == 0)
+            return client_commands[i]->verbs[0].name != NULL;
+    }
+    return command->run == cmd_worker;
+}
+
 int cmd_help(int argc, char **argv)
 {
     static char help_option[] = "--help";
     const struct command *command;
 
-    if (argc < 2 || strcmp(argv[1], "help") == 0) {
+    if (argc < 2 || strcmp(argv[1], "help") == 0 || asks_for_help(argv[1])) {
         print_usage(stdout);
         return flushed();
-    }
-    if (argc > 2) {
-        fprintf(stderr, "weir help: takes one command\n");
-        return CLI_USAGE;
     }
     command = find_command(argv[1]);
     if (!command)
         return unknown_command(argv[1]);
-    if (command->run == cmd_version) {
-        printf("Usage: weir version\n");
-        return flushed();
+    if (argc > (has_verbs(command) ? 3 : 2)) {
+        fprintf(stderr, "weir help: takes one command\n");
+        return CLI_USAGE;
     }
+    if (argc == 3)
+        return command->run(3, (char *[]){argv[1], argv[2], help_option, NULL});
     return command->run(2, (char *[]){argv[1], help_option, NULL});
 }
 
@@ -162,7 +179,7 @@ int main(int argc, char **argv)
         print_usage(stderr);
         return CLI_USAGE;
     }
-    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+    if (asks_for_help(name))
         return cmd_help(1, (char *[]){argv[1], NULL});
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
         return cmd_version(1, (char *[]){argv[1], NULL});

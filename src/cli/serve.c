@@ -91,12 +91,15 @@ static int check(const struct serve_options *o)
         config_faults_put(&faults, &text);
     fputs(text.data ? text.data : "", status == WEIR_OK ? stdout : stderr);
     if (status == WEIR_OK && o->check)
-        printf("%s is good: %zu pools\n", o->config, config->pools.count);
+        printf("%s is good: %zu %s\n", o->config, config->pools.count,
+               config->pools.count == 1 ? "pool" : "pools");
     config_faults_free(&faults);
     config_free(config);
     if (status == WEIR_OK)
         return CLI_OK;
-    return status == WEIR_E_INVALID ? CLI_USAGE : complain(&err);
+    if (status != WEIR_E_INVALID)
+        (void)complain(&err);
+    return status == WEIR_E_NOMEM ? CLI_FAILED : CLI_USAGE;
 }
 
 /* Three descriptors for each command, and connections besides: the usual soft limit of 1024 is for programs that select(). */

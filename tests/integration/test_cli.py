@@ -28,6 +28,19 @@ class Cli(Case):
             for command in ("run", "mock", "simulate", "version", "help"):
                 self.assertRegex(done.stdout, rf"(?m)^  {command} ")
 
+    def test_the_command_of_a_command_has_its_help_both_ways(self):
+        for words in (["task", "list"], ["batch", "submit"], ["completion", "bash"], ["worker", "check"]):
+            one, other = weir("help", *words), weir(*words, "--help")
+            self.assertEqual((one.returncode, one.stderr, one.stdout), (0, "", other.stdout))
+            self.assertTrue(one.stdout.startswith(f"Usage: weir {' '.join(words)}"), one.stdout[:100])
+        for args, says in ((["task", "lits"], "did you mean list?"), (["status", "list"], "takes one command"),
+                           (["task", "list", "show"], "takes one command")):
+            done = weir("help", *args)
+            self.assertEqual((done.returncode, done.stdout), (2, ""))
+            self.assertIn(says, done.stderr)
+        self.assertEqual(weir("version", "--help").stdout, weir("help", "version").stdout)
+        self.assertEqual(weir("help", "--help").stdout, weir("--help").stdout)
+
     def test_a_command_has_its_help_both_ways(self):
         for command in ("run", "mock"):
             one, other = weir("help", command), weir(command, "--help")

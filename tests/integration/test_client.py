@@ -14,6 +14,7 @@ import termios
 import threading
 import unittest
 
+from clientkit import CONFIG, Shared
 from servekit import Daemon, ServeCase
 from weirtest import ROOT, SLOWNESS, WEIR, free_port, wait_until
 from workerkit import bad_worker
@@ -22,41 +23,6 @@ from workerkit import bad_worker
 # run-tests: long
 # run-tests: timeout=600
 # run-tests: sanitizers
-
-CONFIG = {
-    "pools": [{"name": "sh", "kind": "command", "max_concurrency": 4, "skills": ["img"]},
-              {"name": "spare", "kind": "command", "max_concurrency": 2}],
-    "default_pool": "sh",
-    "slots": [{"name": "gpu", "count": 2}],
-    "defaults": {"backoff": {"initial": "10ms"}},
-}
-
-
-class Shared(ServeCase):
-    """Tests of one class share a daemon: none of them looks at all there is."""
-    CONFIG = CONFIG
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.d = Daemon(cls.CONFIG)
-        cls.addClassCleanup(cls.d.close)
-
-    def weir(self, *args, **more):
-        return self.d.weir(*args, **more)
-
-    def refused(self, *args, says, status=2, stdin="", **more):
-        done = self.weir(*args, stdin=stdin, status=status, **more)
-        self.assertIn(says, done.err)
-        self.assertEqual(done.out, "")
-        return done
-
-    def submit(self, *args, **more):
-        return int(self.weir("submit", *args, status=0, **more).out)
-
-    def held(self, *args):
-        """A task that waits for an hour."""
-        return self.submit("--shell", "true", "--not-before", "+1h", *args)
 
 
 class Submit(Shared):
@@ -74,7 +40,7 @@ class Submit(Shared):
     def test_every_option_reaches_the_task(self):
         first, second = self.held(), self.held()
         number = self.submit("--shell", "true", "--pool", "spare", "--priority", "-7", "--tenant", "acme", "--session", "s 1",
-                             "--after", f"{first},{second}", "--after", first, "--key", 'k "1"', "--name", "sib",
+                             "--after", f"{first},{second}", "--after", first, "--key", 'k "1"',
                              "--not-before", "+2h", "--deadline", "2099-01-31T12:00:00Z", "--timeout", "1m30s",
                              "--attempts", "5", "--cpu", "1.5", "--memory", "512MiB", "--slot", "gpu",
                              "--on-dependency-failure", "run", "--idempotency-key", "idem-all")
@@ -124,6 +90,22 @@ class Submit(Shared):
         for args in (["--pool", "sh"], ["--skill", "img"], ["--skill", "unheard"], ["--slot", "gpu"], []):
             self.assertEqual(self.weir("submit", *args, "--shell", "true", status=0).err, "")
 
+    def test_more_than_a_quota_ever_has_is_accepted_and_warned_of(self):
+        pools = [{"name": "small", "kind": "command", "cpu": 2, "memory": "1GiB", "skills": ["x"]},
+                 {"name": "large", "kind": "command", "cpu": 8, "skills": ["y"]}]
+        d = self.daemon({"pools": pools, "default_pool": "small"})
+        for args, says in ((["--cpu", "3"], "--cpu 3 is more than the quota of any pool that takes it"),
+                           (["--cpu", "8.5", "--pool", "large"], '--cpu 8.5 is more than the quota of pool "large"'),
+                           (["--memory", "2GiB"], "--memory 2GiB is more than the quota of any pool that takes it")):
+            for command, stdin in ((["submit", "--shell", "true"], ""), (["submit", "--lines", "-"], "1\n"), (["batch", "submit"], "1\n")):
+                done = d.weir(*command, *args, "--not-before", "+1h", stdin=stdin, status=0)
+                self.assertIn(f"warning: {says}; it waits until the configuration gives more\n", done.err)
+        for args in (["--cpu", "2", "--memory", "1GiB"], ["--cpu", "8", "--memory", "1TiB", "--pool", "large"],
+                     ["--cpu", "8", "--skill", "y"]):
+            self.assertEqual(d.weir("submit", "--shell", "true", "--not-before", "+1h", *args, status=0).err, "")
+        number = int(d.weir("submit", "--shell", "true", "--cpu", "3", status=0).out)
+        wait_until(lambda: "waits_for" in d.task(number), 20, "it to wait")
+
     def test_without_a_default_pool(self):
         d = self.daemon({"pools": [{"name": "a", "kind": "command", "skills": ["x"]}, {"name": "b", "kind": "command"}]})
         done = d.weir("submit", "--skill", "y", "--shell", "true", status=0)
@@ -155,7 +137,8 @@ class Submit(Shared):
                 (["--shell", "x", "--after", "1,x"], '--after: "1,x" is no list of tasks'),
                 (["--shell", "x", "--priority", "1001"], "--priority"),
                 (["--shell", "x", "--not-before", "soon"], "not_before"),
-                (["--tasks", "--shell", "x"], "--tasks goes with --lines"),
+                (["--tasks", "--shell", "x"], "--tasks goes with a file"),
+                (["--name", "x", "--shell", "x"], "--name"),
                 (["--shell", "x", "--poll", "y"], "did you mean --pool?"),
                 (["word"], '"word" is not expected here')):
             self.refused("submit", *args, says=says)
@@ -197,48 +180,6 @@ class Submit(Shared):
         self.assertIn(f"task {number} cancelled", err)
 
 
-class Lines(Shared):
-    def test_many_payloads_stream_in_order(self):
-        count = 3000
-        path = self.write("rows.jsonl", "".join(f'{{"shell":"exit {n}","n":1.{n:04}0}}\n' for n in range(count)))
-        done = self.weir("submit", "--lines", path, "--not-before", "+1h", "--tenant", "many", "--priority", "3", status=0)
-        first, last = map(int, done.out.split("-"))
-        self.assertEqual((last - first + 1, done.err), (count, "accepted 3,000 tasks\n"))
-        rows = self.weir("task", "list", "--tenant", "many", "--all", "--json", status=0).rows
-        self.assertEqual([row["id"] for row in rows], list(range(first, last + 1)))
-        task = self.d.request("GET", f"/v1/tasks/{last}")[2].decode()
-        self.assertIn('"payload":{"shell":"exit 2999","n":1.29990}', task)  # byte for byte
-        self.assertIn('"priority":3', task)
-
-    def test_whole_tasks_and_empty_lines(self):
-        done = self.weir("submit", "--lines", "-", "--tasks", "--json", status=0,
-                         stdin='{"payload":1,"key":"t-1","not_before":"+1h"}\n\n{"payload":2,"key":"t-2","not_before":"+1h"}')
-        self.assertEqual(done.json["accepted"], 2)
-        self.assertEqual(len(self.d.get("/v1/tasks?key=t-2")["tasks"]), 1)
-
-    def test_a_line_that_is_no_json_is_named_and_what_came_before_it_stays(self):
-        path = self.write("rows.jsonl", '{"shell":"true"}\n\n1,"pool":"spare"\n{"shell":"true"}\n')
-        done = self.refused("submit", "--lines", path, "--tenant", "broken", says="accepted 1 task\n")
-        self.assertIn(f"{path}:3: not JSON", done.err)
-        self.assertEqual(len(self.d.get("/v1/tasks?tenant=broken")["tasks"]), 1)
-
-    def test_a_task_that_the_daemon_refuses_is_named_by_its_line(self):
-        done = self.refused("submit", "--lines", "-", "--tasks", stdin='{"payload":1}\n\n{"paylod":1}\n', says="line 3: paylod")
-        self.assertRegex(done.err, r"accepted all the same: 1 tasks: \d+")
-
-    def test_a_stream_that_is_refused_early_ends_at_once(self):
-        # More than what fits into the pipes: the answer comes while lines are still to be sent.
-        done = self.refused("submit", "--lines", "-", "--tasks", says='did you mean "payload"?',
-                            stdin='{"paylod":1}\n' + '{"payload":"%s"}\n' % ("x" * 100) * 100000)
-        self.assertIn("line 1", done.err)
-
-    def test_what_goes_with_one_task_only_is_refused(self):
-        for args, says in ((["--wait"], "--wait is for one task"), (["--key", "x"], "--key is for one task"),
-                           (["--shell", "x"], "--lines says what is to be done"), (["--tasks", "--pool", "sh"], "--tasks")):
-            self.refused("submit", "--lines", "-", *args, says=says)
-        self.refused("submit", "--lines", "/no/such", says="/no/such cannot be read")
-
-
 class Tasks(Shared):
     def test_a_list_goes_on_over_pages_up_to_its_limit(self):
         answer = self.d.api("POST", "/v1/tasks", "".join(
@@ -266,6 +207,17 @@ class Tasks(Shared):
             self.assertEqual([row["id"] for row in done.rows], ids, args)
         self.assertEqual(self.weir("task", "list", "--tenant", "none").err, "no tasks\n")
         self.refused("task", "list", "--state", "dnoe", says="dnoe")
+
+    def test_an_empty_filter_is_refused(self):
+        self.held()
+        for name in ("pool", "skill", "tenant", "session", "key", "state"):
+            self.refused("task", "list", f"--{name}", "", says=f"the query parameter {name}: ")
+            self.assertEqual(self.d.api("GET", f"/v1/tasks?{name}=")[0], 400)
+        self.assertEqual(self.d.api("GET", "/v1/tasks?limit=1&tenant")[0], 400)
+        for verb in ("list", "follow"):
+            self.refused("event", verb, "--pool", "", says="the query parameter pool: it is empty; leave it out if there is none")
+        self.refused("report", "--pool", "", says="the query parameter pool: it is empty")
+        self.refused("batch", "submit", "--name", "", stdin="1\n", says="the query parameter name: it is empty")
 
     def test_a_table_is_for_people(self):
         self.weir("submit", "--wait", "--attempts", "1", "--key", "häß", "--tenant", "table", "--shell", "exit 9", status=1)
@@ -440,7 +392,7 @@ class Pools(Shared):
                            (["sh", "--reserve", "5:2"], "--reserve"), (["sh", "--memory", "much"], "--memory"),
                            (["sh", "--cpu", "x"], "--cpu"), ([], "something is missing")):
             self.refused("pool", "limit", *args, says=says)
-        self.refused("pool", "limit", "nope", "2", says='there is no pool "nope"', status=1)
+        self.refused("pool", "limit", "nope", "2", says="there is no pool", status=1)
 
     def test_disable_drain_enable(self):
         self.assertIn("spare: disabled", self.weir("pool", "disable", "spare", status=0).out)
@@ -566,6 +518,8 @@ class Watching(Shared):
         self.assertRegex(self.weir("report", "--pool", "sh", "--samples", "--utc").out, r"(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d0Z  ")
         self.assertIn("no samples", self.weir("report", "--from", "2001-01-01T00:00:00Z", "--to", "2001-01-02T00:00:00Z").err)
         self.refused("report", "--resolution", "7s", says="--resolution")
+        for args in ([], ["--json"]):
+            self.refused("report", "--pool", "nope", *args, says="there is no pool", status=1)
 
     def test_output_that_cannot_be_written_is_a_failure(self):
         with open("/dev/full", "w") as full:
@@ -627,6 +581,52 @@ class Daemons(ServeCase):
             process.wait()
         self.assertEqual((process.returncode, out), (0, "at last\n"), err)
 
+    def outlives(self, end):
+        """Each command that waits goes on over an end and a start of the daemon, and says once that it waits."""
+        d = self.daemon({**CONFIG, "pools": CONFIG["pools"] + [{"name": "later", "kind": "command", "enabled": False}]})
+        later = ["--pool", "later", "--shell"]
+        number = int(d.weir("submit", *later, "echo waited", status=0).out)
+        batch = int(d.weir("batch", "submit", "--tasks", status=0, stdin='{"payload":{"shell":"echo one"}}\n'
+                           '{"payload":{"shell":"echo two"},"pool":"later"}\n').out)
+        commands = {"submit": ["submit", "--wait", *later, "echo submitted"], "task": ["task", "wait", str(number)],
+                    "batch": ["batch", "results", "--follow", str(batch)],
+                    "event": ["event", "follow", "--after", "0", "--kind", "task.done"]}
+        processes = {}
+
+        def told(name, stream):
+            with open(self.path(f"{name}.{stream}"), encoding="utf-8") as f:
+                return f.read()
+        try:
+            for name, words in commands.items():
+                with open(self.path(name + ".out"), "wb") as out, open(self.path(name + ".err"), "wb") as err:
+                    processes[name] = subprocess.Popen([WEIR, *words], env=d.weir_env(), stdout=out, stderr=err)
+            wait_until(lambda: "weir_event_followers 3" in d.api("GET", "/metrics")[1] and "one" in told("batch", "out")
+                       and "task.done" in told("event", "out"), 30, "all of them to wait")
+            end(d)
+            for name in commands:
+                wait_until(lambda name=name: told(name, "err"), 30, f"{name} to say so")
+            d.start()
+            d.weir("pool", "enable", "later", status=0)
+            for name in ("submit", "task", "batch"):
+                self.assertEqual(processes[name].wait(60 * SLOWNESS), 0, told(name, "err"))
+            wait_until(lambda: told("event", "out").count("task.done") == 4, 30, "the events")
+            processes["event"].send_signal(signal.SIGINT)
+        finally:
+            for process in processes.values():
+                process.kill()
+                process.wait()
+        self.assertEqual((told("submit", "out"), told("task", "out")), ("submitted\n", "waited\n"))
+        self.assertEqual([line.split() for line in told("batch", "out").splitlines()], [["0", "done", "one"], ["1", "done", "two"]])
+        for name, words in commands.items():
+            command = "weir submit" if name == "submit" else "weir " + " ".join(words[:2])
+            self.assertEqual(told(name, "err"), f"{command}: the daemon is gone; waiting for it\n")
+
+    def test_what_waits_outlives_a_stop(self):
+        self.outlives(lambda d: self.assertEqual(d.stop(), 0))
+
+    def test_what_waits_outlives_a_crash(self):
+        self.outlives(Daemon.kill9)
+
     def test_nobody_answers(self):
         d = self.daemon(CONFIG, start=False)
         done = d.weir("status", status=1)
@@ -674,6 +674,15 @@ class Daemons(ServeCase):
         env = {"XDG_RUNTIME_DIR": runtime, "WEIR_API": ""}
         self.assertEqual(d.weir("status", "--json", env=env, status=0).json["state"], "running")
 
+    def test_a_command_in_another_folder_reaches_the_daemon_of_a_relative_socket(self):
+        d = self.daemon(start=False)
+        d.configure({"listen": ["unix:./weir.sock"],
+                     "pools": [{"name": "sh", "kind": "command", "cwd": "/", "env": {"WEIR": WEIR}}], "default_pool": "sh"})
+        d.start()
+        done = d.weir("submit", "--wait", "--attempts", "1", "--shell", 'pwd; "$WEIR" status --json', status=0)
+        folder, status = done.out.splitlines()
+        self.assertEqual((folder, json.loads(status)["state"]), ("/", "running"))
+
     def test_tokens(self):
         port = free_port()
         secret = "sekrit-0123456789abcdef"
@@ -703,15 +712,37 @@ class Daemons(ServeCase):
             self.assertIn(says, done.err)
             self.assertNotIn("sekrit", done.out + done.err)
 
+    def test_a_token_goes_in_clear_to_this_machine_alone(self):
+        d = self.daemon(start=False)
+        port = free_port()
+        secret = {"WEIR_API_TOKEN": "sekrit-0123456789abcdef"}
+        for host in ("localhost.example.invalid", "localhostess.invalid", "127.example.invalid", "127.0.0.1.example.invalid",
+                     "127.0.0.256", "127.1", "128.0.0.1", "[::1].example.invalid", "[::2]", "[::1", "[", "1.2.3.4"):
+            done = d.weir("status", "--api", f"http://{host}:{port}", env=secret, status=2)
+            self.assertIn("for everybody to read", done.err, host)
+        for host in ("localhost", "LOCALHOST", "127.0.0.1", "127.255.255.254", "[::1]"):
+            for rest in ("", "/"):
+                done = d.weir("status", "--api", f"http://{host}:{port}{rest}", env=secret, status=1)
+                self.assertIn("no daemon answers", done.err, host)
+        done = d.weir("status", "--api", "http://localhost.example.invalid", status=1)
+        self.assertIn("no daemon answers", done.err)  # no token, no harm
+
     def test_config(self):
         d = self.daemon({**CONFIG, "log": {"level": "info"}})
         self.assertRegex(d.weir("config", "show", status=0).out, r"(?m)^  - name: sh\n")
         self.assertIn("config", d.weir("config", "show", "--json").json)
         self.assertEqual(d.weir("config", "check", d.config_path, env={"WEIR_API": "unix:/nowhere"}, status=0).out,
                          f"{d.config_path} is good: 2 pools\n")
+        one = self.write("one.yml", "pools: [{name: sh, kind: command}]\n")
+        for args in (["config", "check", one], ["serve", "--check", "-c", one]):
+            self.assertEqual(d.weir(*args, status=0).out, f"{one} is good: 1 pool\n")
         bad = self.write("bad.yml", "pools:\n  - {name: x, kind: command, max_concurency: 3}\n")
         done = d.weir("config", "check", bad, status=2)
         self.assertIn(f"{bad}:2: pools[0].max_concurency: there is no such field; did you mean max_concurrency?", done.err)
+        for path, says in ((self.path("nofile"), f"cannot open {self.path('nofile')}: No such file"), (self.dir, "directory"),
+                           (self.write("large.yml", "#" * (20 << 20)), "is larger than")):
+            for args in (["config", "check", path], ["serve", "--check", "-c", path], ["serve", "-c", path]):
+                self.assertIn(says, d.weir(*args, status=2).err)
         self.assertEqual(d.weir("config", "reload", status=0).out, "nothing has changed\n")
         d.configure({**CONFIG, "policy": "priority"})
         self.assertIn("policy", d.weir("config", "reload", status=0).out)

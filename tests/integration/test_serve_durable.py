@@ -409,6 +409,24 @@ class Store(ServeCase):
         lifekit.check_lives(lifekit.events(d))
         self.assertEqual(d.stop(), 0)
 
+    def test_what_is_stored_is_its_owners_alone(self):
+        before = os.umask(0o022)
+        try:
+            d = self.daemon()
+        finally:
+            os.umask(before)
+        d.wait_task(d.submit({"payload": {"shell": "true"}}))
+        store = os.path.join(d.dir, "weir.db")
+        modes = {name[len("weir.db"):]: os.stat(os.path.join(d.dir, name)).st_mode & 0o777
+                 for name in os.listdir(d.dir) if name.startswith("weir.db")}
+        self.assertEqual({name: oct(mode) for name, mode in modes.items() if mode & 0o077}, {})
+        self.assertLessEqual({"", "-wal", "-shm", "-lock"}, set(modes))
+        # One that is there keeps the mode that somebody gave it, and what is made beside it gets that.
+        d.stop()
+        os.chmod(store, 0o640)
+        d.start()
+        self.assertEqual([os.stat(store + name).st_mode & 0o777 for name in ("", "-wal")], [0o640, 0o640])
+
     def test_a_store_that_cannot_be_written_is_said_at_the_start(self):
         d = self.daemon()
         d.stop()

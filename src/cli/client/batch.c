@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "cli/client/commands.h"
+#include "cli/client/follow.h"
 #include "cli/client/request.h"
 #include "cli/client/submit.h"
 #include "cli/client/verbs.h"
@@ -59,16 +60,14 @@ static int submit(struct client *c, void *options)
     struct submit_options *o = options;
     _cleanup_buf_ struct buf path = {0};
     const char *file = c->o->words.count > 0 ? c->o->words.items[0] : NULL;
-    struct submit_options task = *o;
     int result;
 
     put_path(o, o->open, &path);
-    task.name = NULL; /* the batch's, not a task's */
     if (o->tasks && submit_any_member(o))
         result = client_usage(c, "with --tasks the lines say all of each task; leave out --tasks, "
                                  "or the options of tasks");
     else
-        result = path.failed ? CLI_FAILED : submit_stream(c, &task, file, path.data);
+        result = path.failed ? CLI_FAILED : submit_stream(c, o, file, path.data);
     if (result == CLI_OK) {
         if (!c->o->json)
             submit_tell_accepted(c);
@@ -352,28 +351,77 @@ static int finish_results(struct results *r, const char *batch, bool follow)
     return follow && r->not_done > 0 ? CLI_FAILED : CLI_OK;
 }
 
-static int results(struct client *c, void *options)
+/* Those from r->next on. */
+static enum weir_status ask_results(struct results *r, const struct results_options *o, int64_t id,
+                                    struct weir_error *err)
 {
-    const struct results_options *o = options;
-    struct results r = {.c = c, .next = o->from};
     _cleanup_buf_ struct buf path = {0};
     struct client_request request = {.method = "GET",
                                      .accept = "application/x-ndjson, application/problem+json",
                                      .take = take,
-                                     .ctx = &r};
+                                     .ctx = r};
+
+    buf_printf(&path, "/v1/batches/%" PRId64 "/results", id);
+    if (r->next > 0)
+        client_put_query_number(&path, "from", r->next);
+    client_put_query(&path, "follow", o->follow ? "true" : NULL);
+    client_put_query(&path, "with", o->payload ? "payload" : NULL);
+    if (path.failed)
+        return error_nomem(err);
+    request.path = path.data;
+    return client_send(r->c, &request, err);
+}
+
+/* Whether the stream has ended before the batch has: the daemon did. */
+static bool is_cut(struct results *r, int64_t id, enum weir_status status,
+                   struct follow_patience *p)
+{
+    struct client *c = r->c;
+    char path[64];
+    int64_t total = 0;
+    bool asked;
+
+    if (r->failed || c->lost)
+        return false;
+    if (status != WEIR_OK || c->status >= 400)
+        return status == WEIR_E_IO || c->status == 503;
+    snprintf(path, sizeof path, "/v1/batches/%" PRId64, id);
+    asked = follow_ask(c, path, p, NULL) == WEIR_OK && c->status == 200 &&
+            json_int64(view_member(buf_slice(&c->body), "total"), &total);
+    return asked && (total > r->next ||
+                     json_kind(view_member(buf_slice(&c->body), "finished")) == JSON_FALSE);
+}
+
+static enum weir_status follow_results(struct results *r, const struct results_options *o,
+                                       int64_t id, struct weir_error *err)
+{
+    struct follow_patience patience = {0};
+    enum weir_status status;
+    uint64_t told;
+
+    do {
+        told = r->told;
+        buf_clear(&r->line);
+        status = ask_results(r, o, id, err);
+        if (r->told > told)
+            patience = (struct follow_patience){0};
+    } while (is_cut(r, id, status, &patience) && follow_wait(r->c, &patience, status));
+    return status;
+}
+
+static int results(struct client *c, void *options)
+{
+    const struct results_options *o = options;
+    struct results r = {.c = c, .next = o->from};
     struct weir_error err = {0};
+    enum weir_status status;
     int64_t id;
     int result;
 
     if (!verbs_id(c, c->o->words.items[0], "batch", &id))
         return CLI_USAGE;
-    buf_printf(&path, "/v1/batches/%" PRId64 "/results", id);
-    if (o->from > 0)
-        client_put_query_number(&path, "from", o->from);
-    client_put_query(&path, "follow", o->follow ? "true" : NULL);
-    client_put_query(&path, "with", o->payload ? "payload" : NULL);
-    request.path = path.failed ? "" : path.data;
-    if (client_send(c, &request, &err) != WEIR_OK) {
+    status = o->follow ? follow_results(&r, o, id, &err) : ask_results(&r, o, id, &err);
+    if (status != WEIR_OK) {
         if (r.failed)
             error_set(&err, WEIR_E_FORMAT, "what answers at %s sends no results", c->address.data);
         result = c->lost ? CLI_FAILED : client_complain(c, &err);

@@ -43,7 +43,8 @@ struct client {
     struct buf address; /* as a person writes it */
     struct buf token;   /* wiped at the end */
     bool in_clear;      /* the token would go over a network as it is */
-    long status;        /* of the last answer */
+    long status;        /* of the last answer; 0: there was none */
+    bool met;           /* the daemon has answered something */
     struct buf body;    /* its body */
     struct buf out;     /* for standard output; client_flush() */
     bool lost;          /* nobody reads standard output any more */

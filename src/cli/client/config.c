@@ -41,13 +41,15 @@ static int check(struct client *c, void *options)
 
     (void)options;
     if (status == WEIR_OK) {
-        buf_printf(&c->out, "%s is good: %zu pools\n", path, config->pools.count);
+        buf_printf(&c->out, "%s is good: %zu %s\n", path, config->pools.count,
+                   config->pools.count == 1 ? "pool" : "pools");
     } else if (status == WEIR_E_INVALID) {
         config_faults_put(&faults, &text);
         fputs(text.data ? text.data : "", stderr);
         result = CLI_USAGE;
     } else {
-        result = client_complain(c, &err);
+        (void)client_complain(c, &err);
+        result = status == WEIR_E_NOMEM ? CLI_FAILED : CLI_USAGE;
     }
     config_faults_free(&faults);
     config_free(config);

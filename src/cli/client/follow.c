@@ -26,6 +26,34 @@ struct follow {
     bool enough, any, no_memory;
 };
 
+/* ---- a daemon that is away ---- */
+
+bool follow_wait(const struct client *c, struct follow_patience *p, enum weir_status status)
+{
+    if (!c->met || (status != WEIR_OK && status != WEIR_E_IO) || p->tries >= TRIES_MAX)
+        return false;
+    p->tries++;
+    /* That a stream is cut may have other reasons, and be over at once. */
+    if (c->status == 0 && !p->told) {
+        fprintf(stderr, "%s: the daemon is gone; waiting for it\n", c->name);
+        p->told = true;
+    }
+    (void)poll(NULL, 0, TRY_MS);
+    return true;
+}
+
+enum weir_status follow_ask(struct client *c, const char *path, struct follow_patience *p,
+                            struct weir_error *err)
+{
+    struct client_request r = {.method = "GET", .path = path};
+    enum weir_status status;
+
+    do
+        status = client_send(c, &r, err);
+    while ((status != WEIR_OK || c->status == 503) && follow_wait(c, p, status));
+    return status;
+}
+
 /* ---- server-sent events ---- */
 
 /* False: enough. */
@@ -101,33 +129,27 @@ static enum weir_status follow_once(struct follow *f, const char *base, struct w
 int follow_events(struct client *c, const char *path, int64_t after, follow_fn fn, void *ctx)
 {
     struct follow f = {.c = c, .fn = fn, .ctx = ctx, .after = after};
+    struct follow_patience patience = {0};
     struct weir_error err = {0};
-    bool met = false; /* it has answered once */
     int result = CLI_OK;
 
-    for (int tries = 0; !f.enough; tries++) {
+    for (;;) {
         enum weir_status status = follow_once(&f, path, &err);
+        bool refused = status == WEIR_OK && c->status >= 400;
 
-        if (status == WEIR_OK && c->status >= 400) {
-            result = client_judge(c);
-            break;
-        }
-        met = met || c->status > 0;
         if (f.any)
-            tries = 0;
+            patience = (struct follow_patience){0};
         f.any = false;
         if (f.enough)
             break;
-        if (f.no_memory || !met || (status != WEIR_OK && status != WEIR_E_IO) ||
-            tries >= TRIES_MAX) {
-            if (f.no_memory)
-                error_nomem(&err);
-            else if (status == WEIR_OK)
-                error_set(&err, WEIR_E_IO, "%s: events end again and again", c->address.data);
-            result = client_unanswered(c, &err);
-            break;
-        }
-        (void)poll(NULL, 0, TRY_MS);
+        if (!f.no_memory && (!refused || c->status == 503) && follow_wait(c, &patience, status))
+            continue;
+        if (f.no_memory)
+            error_nomem(&err);
+        else if (status == WEIR_OK)
+            error_set(&err, WEIR_E_IO, "%s: events end again and again", c->address.data);
+        result = refused ? client_judge(c) : client_unanswered(c, &err);
+        break;
     }
     buf_free(&f.line);
     buf_free(&f.data);
@@ -165,19 +187,24 @@ bool follow_has_ended(struct slice task)
 int follow_task(struct client *c, int64_t id)
 {
     struct ending ending = {.seq = 0};
+    struct follow_patience patience = {0};
+    struct weir_error err = {0};
     char task_path[64], events_path[128];
 
     snprintf(task_path, sizeof task_path, "/v1/tasks/%" PRId64, id);
     snprintf(events_path, sizeof events_path,
              "/v1/events/follow?task=%" PRId64 "&kind=task.done,task.failed,task.cancelled", id);
     for (;;) {
-        int result = client_ask(c, "GET", task_path, NULL);
+        int result = follow_ask(c, task_path, &patience, &err) == WEIR_OK
+                         ? client_judge(c)
+                         : client_unanswered(c, &err);
 
         if (result != CLI_OK || follow_has_ended(buf_slice(&c->body)))
             return result;
         result = follow_events(c, events_path, ending.seq, one_is_enough, &ending);
         if (result != CLI_OK)
             return result;
+        patience = (struct follow_patience){0};
     }
 }
 

@@ -78,15 +78,22 @@ static void put_changes(struct buf *out, struct slice problem, struct slice deta
     }
 }
 
-/* What a stream left behind. */
-static void put_accepted(struct buf *out, struct slice problem, struct slice detail)
+static void put_line(struct buf *out, struct slice problem, struct slice detail)
 {
     struct slice value;
-    int64_t n, accepted = 0;
+    int64_t n;
 
     if (json_member(problem, "line", &value) && json_int64(value, &n) &&
         (detail.len < 4 || memcmp(detail.data, "line", 4) != 0))
         buf_printf(out, "  line %" PRId64 "\n", n);
+}
+
+/* What a stream left behind. */
+static void put_accepted(struct buf *out, struct slice problem)
+{
+    struct slice value;
+    int64_t n, accepted = 0;
+
     if (json_member(problem, "accepted", &value) && json_int64(value, &n)) {
         accepted = n;
         buf_printf(out, "  accepted all the same: %" PRId64 " tasks", n);
@@ -120,7 +127,8 @@ static void put_problem(struct buf *out, const struct client *c, struct slice pr
     buf_putc(out, '\n');
     put_errors(out, problem, buf_slice(&detail));
     put_changes(out, problem, buf_slice(&detail));
-    put_accepted(out, problem, buf_slice(&detail));
+    put_line(out, problem, buf_slice(&detail));
+    put_accepted(out, problem);
 }
 
 int problem_tell(const struct client *c)
@@ -140,4 +148,20 @@ int problem_tell(const struct client *c)
     }
     fputs(text.data ? text.data : "weir: out of memory\n", stderr);
     return c->status == 400 || c->status == 413 || c->status == 422 ? CLI_USAGE : CLI_FAILED;
+}
+
+void problem_tell_cut(const struct client *c, struct slice problem)
+{
+    _cleanup_buf_ struct buf text = {0};
+
+    if (c->o->json) {
+        json_put_oneline(&text, problem);
+        buf_putc(&text, '\n');
+    } else {
+        buf_printf(&text, "%s: ", c->name);
+        view_put_text(&text, view_member(problem, "detail"));
+        buf_putc(&text, '\n');
+        put_accepted(&text, problem);
+    }
+    fputs(text.data ? text.data : "weir: out of memory\n", stderr);
 }

@@ -342,6 +342,25 @@ static int put_samples(struct client *c)
     return CLI_OK;
 }
 
+/* There may be samples of one that the configuration has no more; without any it may be a slip. */
+static int check_pool(struct client *c, const struct report_options *o)
+{
+    _cleanup_buf_ struct buf path = {0};
+    struct json_iter it;
+    struct slice key, item;
+    int result;
+
+    json_iter_init(&it, buf_slice(&c->body));
+    if (!o->pool || json_iter_next(&it, &key, &item))
+        return CLI_OK;
+    buf_puts(&path, "/v1/pools/");
+    client_put_escaped(&path, o->pool);
+    result = client_ask(c, "GET", path.failed ? NULL : path.data, NULL);
+    buf_clear(&c->body);
+    buf_puts(&c->body, "[]");
+    return result;
+}
+
 static int report(struct client *c, void *options)
 {
     struct report_options *o = options;
@@ -357,8 +376,9 @@ static int report(struct client *c, void *options)
     result = client_ask(c, "GET", path.failed ? NULL : path.data, NULL);
     if (result != CLI_OK)
         return result;
-    if (c->o->json)
-        return put_samples(c);
+    result = check_pool(c, o);
+    if (result != CLI_OK || c->o->json)
+        return result == CLI_OK ? put_samples(c) : result;
     status = read_samples(buf_slice(&c->body), &all, &err);
     if (status == WEIR_OK && all.count == 0) {
         fprintf(stderr, "no samples: the daemon takes one each 10 s, and keeps them if its "

@@ -6,6 +6,7 @@
 #include "cli/commands.h"
 #include "serve/config/config.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -39,11 +41,23 @@ static enum weir_status set_unix(struct client *c, const char *path, struct weir
     return WEIR_OK;
 }
 
-/* Names that stand for this machine: a token does not leave it. */
+/* Names that stand for this machine: a token does not leave it. host: what stands behind it too, from its port on. */
 static bool is_loopback(const char *host)
 {
-    return strncmp(host, "127.", 4) == 0 || strncmp(host, "localhost", 9) == 0 ||
-           strncmp(host, "[::1]", 5) == 0;
+    size_t len = strcspn(host, ":/");
+    char name[sizeof "255.255.255.255"];
+    struct in_addr address;
+
+    if (strncmp(host, "[::1]", 5) == 0)
+        return host[5] == '\0' || host[5] == ':' || host[5] == '/';
+    if (len >= sizeof name)
+        return false;
+    memcpy(name, host, len);
+    name[len] = '\0';
+    if (strcasecmp(name, "localhost") == 0)
+        return true;
+    /* Not what merely begins so, as 127.example.com does. */
+    return inet_pton(AF_INET, name, &address) == 1 && ntohl(address.s_addr) >> 24 == 127;
 }
 
 static enum weir_status set_url(struct client *c, const char *url, struct weir_error *err)
@@ -347,6 +361,7 @@ enum weir_status client_send(struct client *c, const struct client_request *r,
     set_up(&t, url.data);
     code = t.no_memory ? CURLE_OUT_OF_MEMORY : curl_easy_perform(c->curl);
     curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &c->status);
+    c->met = c->met || c->status > 0;
     /* An answer that came before all of the request had gone counts, whatever became of the rest. */
     if (code != CURLE_OK && !(r->give && c->status >= 400 && c->body.len > 0))
         status = explain(&t, code, err);

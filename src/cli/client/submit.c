@@ -4,6 +4,7 @@
  *     weir submit --pool sh -- convert in.png out.jpg        // prints the task's id
  *     weir submit --wait --shell 'ls | wc -l'                // prints its output, and exits by its outcome
  *     weir submit --lines rows.jsonl --pool model            // each line is the payload of a task
+ *     weir submit --tasks chain.json                         // an array of tasks, which may name each other
  */
 #include "cli/client/submit.h"
 #include "cli/client/commands.h"
@@ -43,19 +44,16 @@ static const struct option_spec specs[] = {
      .kind = OPTION_FLAG,
      AT(tasks),
      .group = "What is to be done",
-     .help = "with --lines: each line is a whole task, as POST /v1/tasks takes it"},
+     .help = "FILE (-: standard input) is a JSON array of whole tasks, as POST /v1/tasks takes it: "
+             "one request, all of it or nothing, and tasks may come after others of it by name. "
+             "With --lines instead: each line is a whole task; they are taken as they come, and "
+             "none knows the name of another"},
     {.name = "key",
      .kind = OPTION_TEXT,
      .argument = "TEXT",
      AT(key),
      .group = "What is to be done",
      .help = "your own name for it; need not be unique"},
-    {.name = "name",
-     .kind = OPTION_TEXT,
-     .argument = "NAME",
-     AT(name),
-     .group = "What is to be done",
-     .help = "for tasks of the same request that are to run after it"},
     {.name = "idempotency-key",
      .kind = OPTION_TEXT,
      .argument = "TEXT",
@@ -112,6 +110,70 @@ static int check_lines(const struct client *c, const struct submit_options *o)
     if (o->tasks && submit_any_member(o))
         return client_usage(c, "with --tasks the lines say all of each task; leave out --tasks, or "
                                "the options of tasks");
+    return CLI_OK;
+}
+
+static int check_array(const struct client *c, const struct submit_options *o)
+{
+    if (o->c.words.count == 0)
+        return client_usage(c, "--tasks goes with a file: --tasks FILE, which is a JSON array, or "
+                               "--lines FILE --tasks");
+    if (o->payload || o->shell || o->c.rest.count > 0 || submit_single_option(o) ||
+        submit_any_member(o))
+        return client_usage(c, "with --tasks the file says all of each task; leave out --tasks, or "
+                               "the options of tasks");
+    if (o->wait)
+        return client_usage(c, "--wait is for one task; weir task wait ID... waits for more");
+    return CLI_OK;
+}
+
+/* Ids in the order of the tasks, and those that follow each other in short. */
+static void put_ids(struct client *c)
+{
+    struct json_iter it;
+    struct slice key, one;
+    _cleanup_buf_ struct buf ranges = {0};
+    int64_t id, first = 0, last = 0;
+    uint64_t count = 0;
+
+    buf_putc(&ranges, '[');
+    json_iter_init(&it, view_member(buf_slice(&c->body), "ids"));
+    while (json_iter_next(&it, &key, &one)) {
+        if (!json_int64(one, &id))
+            continue;
+        if (count++ > 0 && id == last + 1) {
+            last = id;
+            continue;
+        }
+        if (count > 1)
+            buf_printf(&ranges, "[%" PRId64 ",%" PRId64 "],", first, last);
+        first = last = id;
+    }
+    buf_printf(&ranges, "[%" PRId64 ",%" PRId64 "]]", first, last);
+    submit_tell_count(count);
+    if (count > 0)
+        problem_put_ranges(&c->out, buf_slice(&ranges));
+    buf_putc(&c->out, '\n');
+}
+
+static int submit_array(struct client *c, const struct submit_options *o)
+{
+    _cleanup_buf_ struct buf path = {0}, array = {0};
+    struct weir_error err = {0};
+    int result = check_array(c, o);
+
+    if (result != CLI_OK)
+        return result;
+    if (submit_read_array(o->c.words.items[0], &array, &err) != WEIR_OK)
+        return client_complain(c, &err);
+    put_path(o, &path);
+    result = client_ask(c, "POST", path.failed ? NULL : path.data, array.data);
+    if (result != CLI_OK)
+        return result;
+    if (c->o->json)
+        put_answer(c);
+    else
+        put_ids(c);
     return CLI_OK;
 }
 
@@ -176,10 +238,13 @@ static int submit(struct client *c, void *options)
     struct submit_options *o = options;
     int result;
 
-    if (o->lines)
+    if (o->c.words.count > 0 && (o->lines || !o->tasks))
+        result = client_usage(c, "\"%.100s\" is not expected here; %s --help says what is",
+                              o->c.words.items[0], c->name);
+    else if (o->lines)
         result = submit_lines(c, o);
     else if (o->tasks)
-        result = client_usage(c, "--tasks goes with --lines FILE");
+        result = submit_array(c, o);
     else
         result = submit_one(c, o);
     submit_options_free(o);
@@ -188,14 +253,17 @@ static int submit(struct client *c, void *options)
 
 static const struct client_verb verbs[] = {
     {.help = "hand tasks over to the daemon",
-     .usage = "[options] [-- CMD [ARG...]]",
+     .usage = "[options] [--tasks FILE | -- CMD [ARG...]]",
      .intro = "Hands a task over to the daemon, and prints its id when it is safe there; or, with "
-              "--lines, any number of them.",
+              "--lines or --tasks, any number of them.",
      .outro = "Examples:\n"
               "  weir submit -- convert in.png out.jpg\n"
               "  weir submit --pool model --payload '{\"prompt\": \"Say hello\"}'\n"
               "  weir submit --wait --shell 'ls | wc -l'\n"
-              "  weir submit --lines rows.jsonl --pool model --priority -10\n",
+              "  weir submit --lines rows.jsonl --pool model --priority -10\n"
+              "  weir submit --tasks chain.json\n",
+     .words = "file",
+     .words_max = 1,
      CLIENT_SPECS(specs),
      .shared = submit_specs,
      .shared_count = SUBMIT_SPECS_COUNT,

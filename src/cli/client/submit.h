@@ -1,8 +1,8 @@
 /*
  * Tasks on their way to the daemon: what `weir submit` and `weir batch submit` share.
  *
- * submit_task.c makes the JSON of a task of the options; submit_lines.c streams a file of payloads
- * or tasks; submit_warn.c looks whether what they name is there.
+ * submit_task.c makes the JSON of a task of the options, and reads an array of them; submit_lines.c
+ * streams a file of payloads or tasks; submit_warn.c looks whether what they name is there.
  */
 #ifndef CLI_CLIENT_SUBMIT_H
 #define CLI_CLIENT_SUBMIT_H
@@ -20,7 +20,8 @@ struct submit_options {
     double cpu, backoff_factor;
     struct option_list after, slots;
     /* of one task */
-    const char *payload, *shell, *key, *name, *idempotency_key;
+    const char *payload, *shell, *key, *idempotency_key;
+    const char *name; /* of the batch */
     /* where to, and what then */
     const char *lines;
     int64_t batch;
@@ -38,6 +39,9 @@ WEIR_MUST_CHECK enum weir_status submit_put_members(const struct submit_options 
 /* Appends a whole task, with its payload. */
 WEIR_MUST_CHECK enum weir_status submit_put_task(const struct submit_options *o, struct buf *out,
                                                  struct weir_error *err);
+/* Appends the JSON array of tasks in a file ("-": standard input), as it is. */
+WEIR_MUST_CHECK enum weir_status submit_read_array(const char *file, struct buf *out,
+                                                   struct weir_error *err);
 /* The name of the option that only one task can have, and that is given; NULL: none is. */
 const char *submit_single_option(const struct submit_options *o);
 /* Whether an option that every task has is given. */
@@ -45,13 +49,18 @@ bool submit_any_member(const struct submit_options *o);
 
 /*
  * Streams the file (NULL or "-": standard input) to the path as NDJSON, says what is wrong, and
- * leaves the answer in c->body. Standard error has the progress, when it is a terminal.
+ * leaves the answer in c->body. Of a regular file with a line that is wrong nothing is sent; of a
+ * pipe what came before it, and that is told. Standard error has the progress, when it is a
+ * terminal.
  */
 int submit_stream(struct client *c, const struct submit_options *o, const char *file,
                   const char *path);
-/* After it is accepted: on standard error, whether a pool, skill or slot of the options is not there. c->body is lost. */
+/* After it is accepted: on standard error, whether a pool, skill or slot of the options is not there, or a quota has never so
+ * much. c->body is lost. */
 void submit_warn(struct client *c, const struct submit_options *o);
 /* "accepted 2,000 tasks" on standard error. */
 void submit_tell_accepted(const struct client *c);
+/* The same of an answer that does not count them. */
+void submit_tell_count(uint64_t accepted);
 
 #endif

@@ -5,6 +5,10 @@
  * goes as it is. A payload is looked at first: what is no JSON would change the task that is put
  * around it. Lines keep their numbers, empty ones go along, so that the daemon's line is the
  * file's.
+ *
+ * A regular file is read twice: all of it is looked at before anything is sent. What cannot be read
+ * again (a pipe) is checked as it goes, but its first line before that, so that nothing is made for
+ * what is wrong from the start.
  */
 #include "cli/client/submit.h"
 
@@ -22,14 +26,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define TELL_NS (NS_PER_S / 5)
+/* Empty lines that are held until the first of another kind has come. */
+#define EMPTY_BYTES_MAX 65536
+
+/* Members of the answer that a problem has, too. */
+static const char *const told_of_answer[] = {"accepted", "existing", "ranges", "ranges_cut"};
 
 struct stream {
     FILE *in;
     const char *name; /* of the file, for messages */
     bool tasks;
+    bool checking;      /* nothing has been sent yet */
     struct buf members; /* that each task has, and its end */
     char *line;         /* getline()'s */
     size_t line_cap;
@@ -60,10 +71,38 @@ static bool is_blank(struct slice line)
     return strspn(line.data, " \t\r") == line.len;
 }
 
+/* False: s->err says why. */
+static bool check_json(struct stream *s, struct slice line)
+{
+    struct json_fault fault;
+
+    if (json_check(line, &fault))
+        return true;
+    error_set(&s->err, WEIR_E_INVALID, "%s:%" PRIu64 ": not JSON: %s, at byte %zu", s->name,
+              s->number, fault.what, fault.offset);
+    return false;
+}
+
+/* Before anything is sent; what is sent is s->out from byte `from` on. False: s->err says why. */
+static bool check_task(struct stream *s, size_t from)
+{
+    struct slice task = {s->out.data + from, s->out.len - from};
+
+    if (s->out.failed)
+        return true; /* that is said elsewhere */
+    /* A payload, too, may be too deep only with the task around it. */
+    if (!check_json(s, task))
+        return false;
+    if (json_kind(task) == JSON_OBJECT)
+        return true;
+    error_set(&s->err, WEIR_E_INVALID, "%s:%" PRIu64 ": a task is an object", s->name, s->number);
+    return false;
+}
+
 /* False: it is wrong; s->err says why. */
 static bool put_line(struct stream *s, struct slice line)
 {
-    struct json_fault fault;
+    size_t from = s->out.len;
 
     if (is_blank(line)) {
         buf_putc(&s->out, '\n');
@@ -72,27 +111,24 @@ static bool put_line(struct stream *s, struct slice line)
     if (s->tasks) {
         buf_put_slice(&s->out, line);
     } else {
-        if (!json_check(line, &fault)) {
-            error_set(&s->err, WEIR_E_INVALID, "%s:%" PRIu64 ": not JSON: %s, at byte %zu", s->name,
-                      s->number, fault.what, fault.offset);
+        if (!check_json(s, line))
             return false;
-        }
         buf_puts(&s->out, "{\"payload\":");
         buf_put_slice(&s->out, json_trim(line));
         buf_put_slice(&s->out, buf_slice(&s->members));
     }
+    if (s->checking && !check_task(s, from))
+        return false;
     buf_putc(&s->out, '\n');
     s->sent++;
     return true;
 }
 
-/* The next line into s->out; false: there is none, or it is wrong. */
+/* The next line behind s->out; false: there is none, or it is wrong. */
 static bool next_line(struct stream *s)
 {
     ssize_t len;
 
-    buf_clear(&s->out);
-    s->given = 0;
     errno = 0;
     len = getline(&s->line, &s->line_cap, s->in);
     if (len < 0) {
@@ -122,6 +158,8 @@ static size_t give(void *ctx, char *into, size_t size)
         size_t part = left < size - done ? left : size - done;
 
         if (left == 0) {
+            buf_clear(&s->out);
+            s->given = 0;
             /* What comes slowly is passed on as it comes. */
             if ((done > 0 && s->in == stdin) || !next_line(s))
                 break;
@@ -133,6 +171,38 @@ static size_t give(void *ctx, char *into, size_t size)
     }
     tell_progress(s, false);
     return done;
+}
+
+/* ---- before anything is sent ---- */
+
+/* Back to where reading began, when all lines are good. False: s->err says why. */
+static bool check_file(struct stream *s, off_t from)
+{
+    while (next_line(s))
+        buf_clear(&s->out);
+    buf_clear(&s->out);
+    s->number = 0;
+    s->sent = 0;
+    if (s->err.status == WEIR_OK && fseeko(s->in, from, SEEK_SET) != 0)
+        error_set_errno(&s->err, WEIR_E_INVALID, errno, "%s cannot be read again", s->name);
+    return s->err.status == WEIR_OK;
+}
+
+/* False: nothing is to be sent; s->err says why. */
+static bool check_stream(struct stream *s)
+{
+    struct stat st;
+    off_t from = ftello(s->in);
+
+    s->checking = true;
+    if (from >= 0 && fstat(fileno(s->in), &st) == 0 && S_ISREG(st.st_mode)) {
+        (void)check_file(s, from);
+    } else {
+        while (s->sent == 0 && s->out.len < EMPTY_BYTES_MAX && next_line(s))
+            ;
+    }
+    s->checking = false;
+    return s->err.status == WEIR_OK;
 }
 
 static enum weir_status open_stream(struct stream *s, const struct submit_options *o,
@@ -162,41 +232,90 @@ static void close_stream(struct stream *s)
     buf_free(&s->out);
 }
 
-void submit_tell_accepted(const struct client *c)
+static void tell_count(uint64_t accepted, int64_t existing)
 {
-    struct slice answer = buf_slice(&c->body);
     _cleanup_buf_ struct buf text = {0};
-    int64_t accepted = 0, existing = 0;
 
-    (void)json_int64(view_member(answer, "accepted"), &accepted);
-    (void)json_int64(view_member(answer, "existing"), &existing);
     buf_puts(&text, "accepted ");
-    text_put_count(&text, (uint64_t)accepted);
+    text_put_count(&text, accepted);
     buf_puts(&text, accepted == 1 ? " task" : " tasks");
     if (existing > 0)
         buf_printf(&text, ", %" PRId64 " of them were there already", existing);
     fprintf(stderr, "%s\n", text.data ? text.data : "");
 }
 
+void submit_tell_count(uint64_t accepted)
+{
+    tell_count(accepted, 0);
+}
+
+void submit_tell_accepted(const struct client *c)
+{
+    struct slice answer = buf_slice(&c->body);
+    int64_t accepted = 0, existing = 0;
+
+    (void)json_int64(view_member(answer, "accepted"), &accepted);
+    (void)json_int64(view_member(answer, "existing"), &existing);
+    tell_count((uint64_t)accepted, existing);
+}
+
+/* The lines before the one that is wrong have been taken; the answer in c->body says which. */
+static int tell_cut(struct client *c, const struct submit_options *o, const struct stream *s)
+{
+    struct slice answer = buf_slice(&c->body), value;
+    _cleanup_buf_ struct buf problem = {0};
+
+    buf_puts(&problem, "{\"title\":\"Not all was submitted\",\"detail\":");
+    json_put_string(&problem, slice_of(s->err.message));
+    buf_printf(&problem, ",\"line\":%" PRIu64, s->number);
+    if (json_member(answer, "id", &value)) {
+        buf_puts(&problem, ",\"batch\":");
+        buf_put_slice(&problem, json_trim(value));
+        buf_printf(&problem, ",\"batch_open\":%s", o->open ? "true" : "false");
+    }
+    for (size_t i = 0; i < sizeof told_of_answer / sizeof *told_of_answer; i++) {
+        if (!json_member(answer, told_of_answer[i], &value))
+            continue;
+        buf_printf(&problem, ",\"%s\":", told_of_answer[i]);
+        buf_put_slice(&problem, json_trim(value));
+    }
+    buf_putc(&problem, '}');
+    if (problem.failed)
+        return client_complain(c, &s->err);
+    problem_tell_cut(c, buf_slice(&problem));
+    return s->err.status == WEIR_E_INVALID ? CLI_USAGE : CLI_FAILED;
+}
+
+static int send_stream(struct client *c, const struct submit_options *o, struct stream *s,
+                       const char *path)
+{
+    struct client_request r = {
+        .method = "POST", .path = path, .type = "application/x-ndjson", .give = give, .ctx = s};
+    struct weir_error err = {0};
+    enum weir_status status = client_send(c, &r, &err);
+    int result;
+
+    tell_progress(s, true);
+    result = status == WEIR_OK ? client_judge(c) : client_complain(c, &err);
+    if (s->err.status == WEIR_OK)
+        return result;
+    return result == CLI_OK ? tell_cut(c, o, s) : client_complain(c, &s->err);
+}
+
 int submit_stream(struct client *c, const struct submit_options *o, const char *file,
                   const char *path)
 {
     struct stream s = {0};
-    struct client_request r = {
-        .method = "POST", .path = path, .type = "application/x-ndjson", .give = give, .ctx = &s};
     struct weir_error err = {0};
-    enum weir_status status = open_stream(&s, o, file, &err);
     int result;
 
-    if (status == WEIR_OK)
-        status = client_send(c, &r, &err);
-    tell_progress(&s, true);
-    result = status == WEIR_OK ? client_judge(c) : client_complain(c, &err);
-    /* What came before the line that is wrong has been taken; the answer says so. */
-    if (s.err.status != WEIR_OK) {
-        if (result == CLI_OK)
-            submit_tell_accepted(c);
+    if (open_stream(&s, o, file, &err) != WEIR_OK) {
+        result = client_complain(c, &err);
+    } else if (!check_stream(&s)) {
         result = client_complain(c, &s.err);
+        fprintf(stderr, "%s: nothing has been submitted\n", c->name);
+    } else {
+        result = send_stream(c, o, &s, path);
     }
     close_stream(&s);
     return result;

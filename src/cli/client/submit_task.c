@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #define PAYLOAD_BYTES_MAX ((size_t)64 << 20)
+/* Of an array of tasks; the daemon may take less (limits.request_bytes). */
+#define ARRAY_BYTES_MAX ((size_t)1 << 30)
 
 #define AT(field) .at = offsetof(struct submit_options, field)
 
@@ -145,8 +147,6 @@ const char *submit_single_option(const struct submit_options *o)
 {
     if (o->key)
         return "key";
-    if (o->name)
-        return "name";
     return o->idempotency_key ? "idempotency-key" : NULL;
 }
 
@@ -274,7 +274,6 @@ enum weir_status submit_put_members(const struct submit_options *o, struct buf *
         const char *option, *value;
     } texts[] = {
         {"--key", o->key},
-        {"--name", o->name},
         {"--idempotency-key", o->idempotency_key},
         {"--pool", o->pool},
         {"--skill", o->skill},
@@ -307,7 +306,8 @@ enum weir_status submit_put_members(const struct submit_options *o, struct buf *
 
 /* ---- the payload ---- */
 
-static enum weir_status read_all(int fd, const char *name, struct buf *out, struct weir_error *err)
+static enum weir_status read_all(int fd, const char *name, size_t bytes_max, struct buf *out,
+                                 struct weir_error *err)
 {
     for (;;) {
         char *room = buf_reserve(out, 65536);
@@ -319,33 +319,44 @@ static enum weir_status read_all(int fd, const char *name, struct buf *out, stru
             continue;
         if (n < 0)
             return error_set_errno(err, WEIR_E_INVALID, errno, "%s cannot be read", name);
-        if (n == 0)
+        if (n == 0) {
+            *room = '\0';
             return WEIR_OK;
+        }
         out->len += (size_t)n;
-        if (out->len > PAYLOAD_BYTES_MAX)
-            return error_set(err, WEIR_E_INVALID, "%s: more than the %zu MiB of a payload", name,
-                             PAYLOAD_BYTES_MAX >> 20);
+        if (out->len > bytes_max)
+            return error_set(err, WEIR_E_INVALID, "%s: more than the %zu MiB of %s", name,
+                             bytes_max >> 20,
+                             bytes_max == PAYLOAD_BYTES_MAX ? "a payload" : "an array of tasks");
     }
+}
+
+/* path: NULL for standard input. */
+static enum weir_status read_file(const char *path, size_t bytes_max, struct buf *out,
+                                  struct weir_error *err)
+{
+    enum weir_status status;
+    int fd;
+
+    if (!path)
+        return read_all(STDIN_FILENO, "standard input", bytes_max, out, err);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return error_set_errno(err, WEIR_E_INVALID, errno, "%s cannot be read", path);
+    status = read_all(fd, path, bytes_max, out, err);
+    close(fd);
+    return status;
 }
 
 static enum weir_status read_payload(const char *text, struct buf *out, struct weir_error *err)
 {
     bool from_stdin = strcmp(text, "-") == 0 || strcmp(text, "@-") == 0;
-    enum weir_status status;
-    int fd;
 
     if (text[0] != '@' && !from_stdin) {
         buf_puts(out, text);
         return WEIR_OK;
     }
-    if (from_stdin)
-        return read_all(STDIN_FILENO, "standard input", out, err);
-    fd = open(text + 1, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return error_set_errno(err, WEIR_E_INVALID, errno, "%s cannot be read", text + 1);
-    status = read_all(fd, text + 1, out, err);
-    close(fd);
-    return status;
+    return read_file(from_stdin ? NULL : text + 1, PAYLOAD_BYTES_MAX, out, err);
 }
 
 static enum weir_status put_payload(const char *text, struct buf *out, struct weir_error *err)
@@ -396,4 +407,36 @@ enum weir_status submit_put_task(const struct submit_options *o, struct buf *out
         status = submit_put_members(o, out, err);
     buf_putc(out, '}');
     return status == WEIR_OK && out->failed ? error_nomem(err) : status;
+}
+
+/* ---- many ---- */
+
+static size_t line_of(struct slice text, size_t offset)
+{
+    size_t line = 1;
+
+    for (size_t i = 0; i < offset && i < text.len; i++)
+        line += text.data[i] == '\n';
+    return line;
+}
+
+enum weir_status submit_read_array(const char *file, struct buf *out, struct weir_error *err)
+{
+    bool from_stdin = strcmp(file, "-") == 0;
+    const char *name = from_stdin ? "standard input" : file;
+    enum weir_status status = read_file(from_stdin ? NULL : file, ARRAY_BYTES_MAX, out, err);
+    struct slice text = buf_slice(out);
+    struct json_fault fault;
+
+    if (status != WEIR_OK)
+        return status;
+    if (json_kind(text) != JSON_ARRAY)
+        return error_set(err, WEIR_E_INVALID,
+                         "%s: a JSON array of tasks is expected; tasks on lines of their own go "
+                         "with --lines FILE --tasks",
+                         name);
+    if (json_check(text, &fault))
+        return WEIR_OK;
+    return error_set(err, WEIR_E_INVALID, "%s:%zu: not JSON: %s, at byte %zu of it all", name,
+                     line_of(text, fault.offset), fault.what, fault.offset);
 }

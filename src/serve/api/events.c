@@ -20,8 +20,7 @@ static bool add_kind(void *ctx, struct slice word)
 
 static bool read_filter(struct http_request *req, struct registry_event_filter *f)
 {
-    query_text(req, "pool", &f->pool);
-    return query_u64(req, "task", 1, UINT64_MAX, &f->task) &&
+    return query_text(req, "pool", &f->pool) && query_u64(req, "task", 1, UINT64_MAX, &f->task) &&
            query_u64(req, "worker", 1, UINT64_MAX, &f->worker) &&
            query_words(req, "kind",
                        "task.submitted, task.done, runner.started and others, as events have them",

@@ -80,7 +80,8 @@ bool query_u64(struct http_request *req, const char *name, uint64_t min, uint64_
                uint64_t *ret);
 bool query_bool(struct http_request *req, const char *name, bool *ret);
 bool query_time(struct http_request *req, const char *name, int64_t now_ns, int64_t *ret_ns);
-void query_text(struct http_request *req, const char *name, struct slice *ret);
+/* Not an empty one. */
+bool query_text(struct http_request *req, const char *name, struct slice *ret);
 /* The same of a name, which has to be one. False: answered. */
 bool query_name(struct http_request *req, const char *name, struct slice *ret);
 /* order=newest|oldest */

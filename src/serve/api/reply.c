@@ -167,20 +167,26 @@ bool query_time(struct http_request *req, const char *name, int64_t now_ns, int6
     return query_fault(req, name, err.message);
 }
 
-void query_text(struct http_request *req, const char *name, struct slice *ret)
+bool query_text(struct http_request *req, const char *name, struct slice *ret)
 {
     const char *text = http_query(req, name);
 
+    /* Nobody who asks for nothing means all; a variable of a script was empty. */
+    if (text && *text == '\0')
+        return query_fault(req, name, "it is empty; leave it out if there is none");
     if (text)
         *ret = slice_of(text);
+    return true;
 }
 
 bool query_name(struct http_request *req, const char *name, struct slice *ret)
 {
     const char *text = http_query(req, name);
 
-    if (!text || *text == '\0')
+    if (!text)
         return true;
+    if (*text == '\0')
+        return query_fault(req, name, "it is empty; leave it out if there is none");
     if (strlen(text) > REGISTRY_NAME_BYTES_MAX)
         return query_fault(req, name, "it is longer than a name may be, 255 bytes");
     for (const char *p = text; *p; p++) {

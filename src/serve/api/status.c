@@ -129,7 +129,7 @@ static bool read_history(struct http_request *req, int64_t now_ns, uint64_t *ret
 void get_history(struct http_request *req, void *ctx)
 {
     struct api *a = ctx;
-    const char *pool = http_query(req, "pool");
+    struct slice pool = {0};
     struct registry_reader *r;
     struct weir_error err = {0};
     struct buf out = {0};
@@ -137,14 +137,15 @@ void get_history(struct http_request *req, void *ctx)
     uint64_t resolution_s;
     int64_t from_ns, to_ns;
 
-    if (!read_history(req, a->backend->ops->now_ns(a->backend), &resolution_s, &from_ns, &to_ns))
+    if (!query_text(req, "pool", &pool) ||
+        !read_history(req, a->backend->ops->now_ns(a->backend), &resolution_s, &from_ns, &to_ns))
         return;
     r = reader_take(a, req);
     if (!r)
         return;
     buf_putc(&out, '[');
-    status = r->ops->history(r, pool && *pool ? pool : NULL, (uint32_t)resolution_s, from_ns, to_ns,
-                             put_sample, &out, &err);
+    status = r->ops->history(r, pool.data, (uint32_t)resolution_s, from_ns, to_ns, put_sample, &out,
+                             &err);
     reader_give(a, r);
     buf_putc(&out, ']');
     if (status == WEIR_OK)

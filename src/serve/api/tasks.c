@@ -58,12 +58,10 @@ static bool add_with(void *ctx, struct slice word)
 static bool read_filter(struct http_request *req, struct registry_filter *f, struct page *p,
                         uint64_t *ret_after)
 {
-    query_text(req, "pool", &f->pool);
-    query_text(req, "skill", &f->skill);
-    query_text(req, "tenant", &f->tenant);
-    query_text(req, "session", &f->session);
-    query_text(req, "key", &f->key);
-    return query_words(req, "state", "blocked, scheduled, ready, running, done, failed, cancelled",
+    return query_text(req, "pool", &f->pool) && query_text(req, "skill", &f->skill) &&
+           query_text(req, "tenant", &f->tenant) && query_text(req, "session", &f->session) &&
+           query_text(req, "key", &f->key) &&
+           query_words(req, "state", "blocked, scheduled, ready, running, done, failed, cancelled",
                        add_state, f) &&
            query_words(req, "with", "payload and result", add_with, f) &&
            query_u64(req, "batch", 1, UINT64_MAX, &f->batch) &&

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* Requests that are under way when the server stops have so long to end. */
@@ -517,6 +518,18 @@ static enum weir_status build_server(struct house *h, struct weir_error *err)
     return status;
 }
 
+/* From the root on, for an attempt may work in another folder; as it stands, when that is too long for a socket. */
+static void put_socket(const char *path, struct buf *out)
+{
+    char *folder = path[0] == '/' ? NULL : getcwd(NULL, 0);
+
+    buf_puts(out, "unix:");
+    if (folder && strlen(folder) + 1 + strlen(path) < sizeof((struct sockaddr_un){0}).sun_path)
+        buf_printf(out, "%s/", folder);
+    buf_puts(out, path);
+    free(folder);
+}
+
 static enum weir_status name_address(struct house *h, struct weir_error *err)
 {
     const struct config *c = h->config;
@@ -525,8 +538,10 @@ static enum weir_status name_address(struct house *h, struct weir_error *err)
 
     if (c->listen.count == 0)
         return WEIR_OK;
-    buf_puts(&address, strncmp(c->listen.items[0], "unix:", 5) == 0 ? "" : "http://");
-    buf_puts(&address, c->listen.items[0]);
+    if (strncmp(c->listen.items[0], "unix:", 5) == 0)
+        put_socket(c->listen.items[0] + 5, &address);
+    else
+        buf_printf(&address, "http://%s", c->listen.items[0]);
     h->api_address = buf_steal(&address, &len);
     return h->api_address ? WEIR_OK : error_nomem(err);
 }

@@ -257,6 +257,9 @@ static enum weir_status read_config(struct house *h, struct weir_error *err)
         fputs(text.data ? text.data : "", stderr);
         status =
             error_set(err, status, "the configuration %s is wrong (see above)", h->config_path);
+    } else if (status == WEIR_E_IO || status == WEIR_E_LIMIT) {
+        /* Nor does it help to start again when it is not there, or is no configuration. */
+        status = err->status = WEIR_E_INVALID;
     }
     config_faults_free(&faults);
     return status;

@@ -16,7 +16,7 @@
  *     WEIR_TASK, WEIR_KEY, WEIR_ATTEMPT, WEIR_POOL         of the task, and the number of the attempt, from 1
  *     WEIR_BATCH, WEIR_TENANT, WEIR_SESSION                where the task has one
  *     WEIR_RUNNER, WEIR_TOKEN                              the runner's id, and the bearer token for its heartbeats
- *     WEIR_API                                             where the API listens: unix:PATH, or http://HOST:PORT
+ *     WEIR_API                                             where the API listens: unix:PATH, with the whole path, or http://HOST:PORT
  *     WEIR_HEARTBEAT                                       a file to touch (run_dir/beat.ID); commands only
  *     WEIR_DISPATCHER                                      whose it is: the dispatcher's store. Of workers, too
  *     WEIR_SLOT, WEIR_SLOT_PATH                            number and path of the first slot; and of each, by its name:

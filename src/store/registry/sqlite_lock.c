@@ -26,8 +26,8 @@
 #define LOCK_TRIES  200
 #define LOCK_TRY_US 10000
 
-/* As SQLite makes files. */
-#define FILE_MODE 0644
+/* Payloads and outputs are their owner's alone. SQLite gives what it makes beside the file its mode. */
+#define FILE_MODE 0600
 
 /* Newer than some systems' headers. */
 #define CIFS_MAGIC 0xFF534D42
@@ -120,7 +120,7 @@ enum weir_status registry_lock(struct sqlite_registry *r, struct weir_error *err
     buf_printf(&name, "%s-lock", r->name);
     if (name.failed)
         return error_nomem(err);
-    fd = open(name.data, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    fd = open(name.data, O_RDWR | O_CREAT | O_CLOEXEC, FILE_MODE);
     if (fd < 0)
         return error_set_errno(err, WEIR_E_IO, errno,
                                "cannot lock registry %s: make its folder, and make it writable; %s",
@@ -241,7 +241,7 @@ static void keep_lock(struct sqlite_registry *r)
     buf_printf(&name, "%s-lock", r->name);
     if (name.failed || fstat(r->lock_fd, &ours) != 0 || is_there(name.data, &ours))
         return;
-    fd = open(name.data, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    fd = open(name.data, O_RDWR | O_CREAT | O_CLOEXEC, FILE_MODE);
     if (fd < 0)
         return;
     if (!lock_it(fd)) {
