@@ -151,7 +151,8 @@ static inline enum weir_status test_change_dispatcher(struct api_backend *b,
 }
 
 static inline enum weir_status test_pools(struct api_backend *b, const char *name, api_pool_fn fn,
-                                          void *ctx, struct weir_error *err)
+                                          void *ctx, struct api_status *ret_status,
+                                          struct weir_error *err)
 {
     static const char *const skills[] = {"chat", "code"};
     struct api_pool p = {
@@ -184,7 +185,8 @@ static inline enum weir_status test_pools(struct api_backend *b, const char *nam
         .attempts = {7, 1},
     };
 
-    (void)b;
+    if (ret_status)
+        test_status(b, ret_status);
     if (name && strcmp(name, "model") != 0)
         return absent(err);
     fn(ctx, &p);
