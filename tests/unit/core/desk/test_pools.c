@@ -235,7 +235,7 @@ static void counts_go_on_when_a_pool_is_replaced(void **state)
     desk_bench_settle(&bench);
     assert_int_equal(counts_of("p").started, 2);
     assert_int_equal(counts_of("p").done, 1);
-    (void)desk_bench_pool(&bench, "p", &(struct bench_pool){.size = 1}); /* one runs still */
+    (void)desk_bench_pool(&bench, "p", &(struct bench_pool){.size = 2}); /* one runs still */
     desk_bench_settle(&bench);
     assert_int_equal(counts_of("p").started, 3);
     desk_bench_end_one(&bench, bench.running[0], WEIR_OUTCOME_OK);
