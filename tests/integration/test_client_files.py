@@ -114,7 +114,7 @@ class Arrays(Shared):
         self.assertEqual([sorted(self.d.task(n).get("after", [])) for n in range(first, last + 1)],
                          [[first + 1, last], [], [first + 1]])
         done = self.weir("submit", "--json", "--tasks", "-", stdin=json.dumps(tasks), status=0)
-        self.assertEqual(done.json, {"ids": [last + 1, last + 2, last + 3]})
+        self.assertEqual(done.json, {"ids": [last + 1, last + 2, last + 3], "existing": 0})
         # In the order of the file, whatever the numbers.
         twice = [{**self.HOLD, "idempotency_key": f"array-{n}"} for n in range(3)]
         first = int(self.weir("submit", "--tasks", "-", stdin=json.dumps(twice[:2]), status=0).out.split("-")[0])

@@ -3,8 +3,19 @@
  * submit_stream.c.
  */
 #include "serve/api/internal.h"
+#include "serve/api/ranges.h"
 
 /* ---- one task, or an array ---- */
+
+/* Of the tasks of a SUBMIT, how many were known: their ids are those of before. */
+static uint64_t count_existing(const struct registry_submit *submit)
+{
+    uint64_t existing = 0;
+
+    for (size_t i = 0; i < submit->count; i++)
+        existing += submit->ret_existing[i] ? 1 : 0;
+    return existing;
+}
 
 static void reply_ids(struct http_request *req, const struct call *c)
 {
@@ -21,6 +32,7 @@ static void reply_ids(struct http_request *req, const struct call *c)
             buf_put_u64(&out, c->op.submit.ret_ids[i]);
         }
         buf_putc(&out, ']');
+        out_u64(&o, "existing", count_existing(&c->op.submit));
     }
     out_end(&o);
     http_reply_json(req, 201, &out);
@@ -182,6 +194,21 @@ static bool read_batch(struct call *c)
     return false;
 }
 
+static void put_submitted(struct out_object *o, const struct registry_submit *submit)
+{
+    struct ranges ids = {0};
+
+    for (size_t i = 0; i < submit->count; i++)
+        ranges_add(&ids, submit->ret_ids[i], submit->ret_ids[i]);
+    out_u64(o, "accepted", submit->count);
+    out_u64(o, "existing", count_existing(submit));
+    out_name(o, "ranges");
+    ranges_put(o->buf, &ids);
+    if (ids.cut)
+        out_bool(o, "ranges_cut", true);
+    ranges_free(&ids);
+}
+
 static void reply_batch(struct http_request *req, void *ctx)
 {
     struct call *c = http_state(req);
@@ -197,7 +224,7 @@ static void reply_batch(struct http_request *req, void *ctx)
         return;
     o = out_begin(&out);
     out_u64(&o, "id", c->id);
-    out_u64(&o, "accepted", c->tasks.count);
+    put_submitted(&o, &c->submit);
     out_end(&o);
     http_reply_json(req, 201, &out);
     buf_free(&out);

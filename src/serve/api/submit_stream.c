@@ -18,24 +18,12 @@
 
 #include "base/mem.h"
 #include "serve/api/ndjson.h"
+#include "serve/api/ranges.h"
 
 #include <stdio.h>
 
 /* Groups under way at once. */
 #define GROUPS_MAX 4
-/* Ranges of ids in an answer; more are not told. */
-#define RANGES_MAX 50000
-
-/* From and to, both included. */
-struct range {
-    uint64_t first, last;
-};
-
-struct ranges {
-    struct range *of;
-    size_t count, cap;
-    bool cut; /* there are more */
-};
 
 struct stream {
     struct api *api;
@@ -83,38 +71,12 @@ static void stream_unref(struct stream *s)
     ndjson_free(&s->in);
     pthread_mutex_destroy(&s->lock);
     mem_free(s->name);
-    mem_free(s->ids.of);
-    mem_free(s->lines.of);
+    ranges_free(&s->ids);
+    ranges_free(&s->lines);
     mem_free(s);
 }
 
 /* ---- what was accepted ---- */
-
-static void ranges_add(struct ranges *r, uint64_t first, uint64_t last)
-{
-    if (r->cut)
-        return;
-    if (r->count > 0 && r->of[r->count - 1].last + 1 == first) {
-        r->of[r->count - 1].last = last;
-        return;
-    }
-    if (r->count == RANGES_MAX) {
-        r->cut = true;
-        return;
-    }
-    if (r->count == r->cap) {
-        size_t cap = r->cap ? r->cap * 2 : 16;
-        struct range *of = mem_realloc(r->of, cap * sizeof(*of));
-
-        if (!of) {
-            r->cut = true;
-            return;
-        }
-        r->of = of;
-        r->cap = cap;
-    }
-    r->of[r->count++] = (struct range){first, last};
-}
 
 static void note_group(struct stream *s, const struct ndjson_group *g)
 {
@@ -299,21 +261,6 @@ static bool has_failed(struct stream *s)
 
 /* ---- the answer ---- */
 
-static void put_ranges(struct buf *out, const struct ranges *r)
-{
-    buf_putc(out, '[');
-    for (size_t i = 0; i < r->count; i++) {
-        if (i > 0)
-            buf_putc(out, ',');
-        buf_putc(out, '[');
-        buf_put_u64(out, r->of[i].first);
-        buf_putc(out, ',');
-        buf_put_u64(out, r->of[i].last);
-        buf_putc(out, ']');
-    }
-    buf_putc(out, ']');
-}
-
 static void problem_put_u64(struct http_request *req, const char *name, uint64_t n)
 {
     char room[DECIMAL_BYTES];
@@ -341,8 +288,8 @@ static void problem_put_accepted(struct stream *s)
 {
     _cleanup_buf_ struct buf ids = {0}, lines = {0};
 
-    put_ranges(&ids, &s->ids);
-    put_ranges(&lines, &s->lines);
+    ranges_put(&ids, &s->ids);
+    ranges_put(&lines, &s->lines);
     problem_put_u64(s->req, "accepted", s->accepted);
     if (s->batch > 0) {
         problem_put_u64(s->req, "batch", s->batch);
@@ -400,7 +347,7 @@ static void reply_accepted(struct stream *s)
     out_u64(&o, "accepted", s->accepted);
     out_u64(&o, "existing", s->existing);
     out_name(&o, "ranges");
-    put_ranges(&out, &s->ids);
+    ranges_put(&out, &s->ids);
     if (s->ids.cut)
         out_bool(&o, "ranges_cut", true);
     out_end(&o);

@@ -12,7 +12,7 @@ static void a_batch_is_made_in_one_request(void **state)
     expect(post(&f, "/v1/batches",
                 "{\"name\":\"nightly\",\"tasks\":[{\"payload\":1},{\"payload\":2,\"name\":\"b\"},"
                 "{\"after\":[\"b\"]}]}"),
-           201, HAS("{\"id\":1,\"accepted\":3}"));
+           201, HAS("{\"id\":1,\"accepted\":3,\"existing\":0,\"ranges\":[[1,3]]}"));
     expect(get(&f, "/v1/batches/1"), 200,
            HAS("{\"id\":1,\"name\":\"nightly\",\"opened_at\":\"",
                "\"ended\":true,\"finished\":false,\"total\":3", "\"ready\":2", "\"blocked\":1"));
@@ -24,6 +24,25 @@ static void a_batch_is_made_in_one_request(void **state)
     expect(post(&f, "/v1/batches", "{\"tasks\":[{\"key\":1}]}"), 400,
            HAS("\"where\":\"tasks[0].key\""));
     expect(post(&f, "/v1/batches", "{}"), 400, HAS("?open=true"));
+    api_close(&f);
+}
+
+static void a_batch_that_is_sent_again_says_which_tasks_were_known(void **state)
+{
+    static const char twice[] = "{\"tasks\":[{\"idempotency_key\":\"a\"},{},"
+                                "{\"idempotency_key\":\"b\"}]}";
+    struct api_fixture f;
+
+    (void)state;
+    api_open(&f, NULL);
+    expect(post(&f, "/v1/batches", twice), 201, HAS("\"existing\":0,\"ranges\":[[1,3]]"));
+    expect(post(&f, "/v1/batches", twice), 201,
+           HAS("{\"id\":2,\"accepted\":3,\"existing\":2,\"ranges\":[[1,1],[4,4],[3,3]]}"));
+    /* What was known stays where it was. */
+    expect(get(&f, "/v1/batches/2"), 200, HAS("\"total\":1"));
+    expect(get(&f, "/v1/tasks/3"), 200, HAS("\"batch\":1,\"place\":2"));
+    expect(post(&f, "/v1/tasks", "[{\"idempotency_key\":\"b\"},{}]"), 201,
+           HAS("{\"ids\":[3,5],\"existing\":1}"));
     api_close(&f);
 }
 
@@ -44,9 +63,10 @@ static void an_open_batch_takes_tasks_until_it_is_ended(void **state)
 
     (void)state;
     api_open(&f, NULL);
-    expect(post(&f, "/v1/batches?open=true&name=long", ""), 201, HAS("{\"id\":1,\"accepted\":0}"));
+    expect(post(&f, "/v1/batches?open=true&name=long", ""), 201,
+           HAS("{\"id\":1,\"accepted\":0,\"existing\":0,\"ranges\":[]}"));
     expect(post(&f, "/v1/batches/1/tasks", "{\"payload\":1}"), 201, HAS("{\"id\":1,"));
-    expect(post(&f, "/v1/batches/1/tasks", "[{},{}]"), 201, HAS("{\"ids\":[2,3]}"));
+    expect(post(&f, "/v1/batches/1/tasks", "[{},{}]"), 201, HAS("{\"ids\":[2,3],\"existing\":0}"));
     expect(stream(&f, "/v1/batches/1/tasks", SLICE("{}\n{}\n")), 201, HAS("\"ranges\":[[4,5]]"));
     expect(get(&f, "/v1/tasks/5"), 200, HAS("\"batch\":1,\"place\":4"));
     expect(stream(&f, "/v1/batches/7/tasks", SLICE("{}\n{}\n")), 404, HAS("7"));
@@ -285,6 +305,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_batch_is_made_in_one_request),
+        cmocka_unit_test(a_batch_that_is_sent_again_says_which_tasks_were_known),
         cmocka_unit_test(one_that_cannot_be_filled_is_ended),
         cmocka_unit_test(an_open_batch_takes_tasks_until_it_is_ended),
         cmocka_unit_test(a_batch_comes_as_a_stream),

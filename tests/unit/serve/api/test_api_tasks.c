@@ -46,7 +46,7 @@ static void an_array_is_all_or_nothing(void **state)
     (void)state;
     api_open(&f, NULL);
     expect(post(&f, "/v1/tasks", "[{\"name\":\"a\"},{\"after\":[\"a\"]}]"), 201,
-           HAS("{\"ids\":[1,2]}"));
+           HAS("{\"ids\":[1,2],\"existing\":0}"));
     expect(get(&f, "/v1/tasks/2"), 200,
            HAS("\"state\":\"blocked\"", "\"after\":[1]", "\"blocked_by\":1",
                "\"why\":\"dependencies\""));
