@@ -117,6 +117,10 @@ static enum weir_status fill_in(const struct command_recipe *r, struct slice pay
     }
     if (d->scratch.failed)
         return error_nomem(err);
+    if (row.object.len == 0 && template_wants_fields(r->line))
+        return error_set(err, WEIR_E_FORMAT,
+                         "the payload is no JSON object, and the pool's command asks for fields of "
+                         "it; { name } with spaces is a brace of its own");
     if (!template_takes(r->line, &row)) {
         d->has_input = true;
         buf_put_slice(&d->input, is_string ? row.text : payload);

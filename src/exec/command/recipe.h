@@ -9,7 +9,8 @@
  *
  * A pool with a command line of its own (argv) has its placeholders filled in
  * (exec/template/template.h): {} is the whole payload, {name} a field of a payload that is a JSON
- * object, strings without their quotes, all else as it stands. A payload that is a JSON string is
+ * object, strings without their quotes, all else as it stands; where one is asked for, every other
+ * payload is wrong, for the command would run with {name} itself. A payload that is a JSON string is
  * put in as its text. A payload that no placeholder takes is the command's standard input: the text
  * of a string, everything else byte for byte.
  *

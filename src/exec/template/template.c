@@ -259,6 +259,11 @@ bool template_wants_place(const struct template *t)
     return t->takes_place;
 }
 
+bool template_wants_fields(const struct template *t)
+{
+    return t->takes_fields;
+}
+
 /* ---- parts of a text ---- */
 
 /* File::Basename's dirname, which GNU parallel takes: trailing slashes belong to the name. */

@@ -80,6 +80,8 @@ WEIR_MUST_CHECK enum weir_status template_put(const struct template *t,
 bool template_takes(const struct template *t, const struct template_row *row);
 /* Whether a row's own {%} can be asked for. */
 bool template_wants_place(const struct template *t);
+/* Whether fields of a JSON object are asked for, which stay as they are in a row that is none. */
+bool template_wants_fields(const struct template *t);
 struct template *template_free(struct template *t);
 
 #endif

@@ -120,7 +120,7 @@ static void a_payload_that_is_a_string_is_put_in_as_its_text(void **state)
 
 static void a_payload_that_nothing_takes_is_standard_input(void **state)
 {
-    static const char *const argv[] = {"jq", ".a", NULL}, *const field[] = {"awk", "{print}", NULL};
+    static const char *const argv[] = {"jq", ".a", NULL}, *const own[] = {"awk", "{ print }", NULL};
     struct command_recipe *r = recipe_of((struct command_recipe_options){.argv = argv});
     struct command_launch *l = make(r, " {\"a\": 1.0}\n");
 
@@ -135,13 +135,40 @@ static void a_payload_that_nothing_takes_is_standard_input(void **state)
     assert_input(l, "two\nlines"); /* of a string its text */
     mem_free(l);
     command_recipe_free(r);
-    /* A name in braces is a field of an object only. */
-    r = recipe_of((struct command_recipe_options){.argv = field});
+    /* Braces with more than a name in them are the command's own. */
+    r = recipe_of((struct command_recipe_options){.argv = own});
     l = make(r, "some lines");
-    assert_words(l->argv, "awk|{print}");
+    assert_words(l->argv, "awk|{ print }");
     assert_input(l, "some lines");
     mem_free(l);
-    refuses(r, SLICE("{\"a\":1}"), "no field \"print\"");
+    command_recipe_free(r);
+}
+
+static void fields_are_asked_of_nothing_but_an_object(void **state)
+{
+    static const char *const plain[] = {"echo", "{name}", NULL},
+                             *const both[] = {"echo", "{}", "{name.in}", NULL},
+                             *const line[] = {"echo {name} | wc", NULL},
+                             *const shells[] = {"echo ${name}", NULL};
+    const struct command_recipe_options o[] = {
+        {.argv = plain}, {.argv = both}, {.argv = line, .shell = true}};
+    struct command_recipe *r;
+    struct command_launch *l;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof o / sizeof *o; i++) {
+        r = recipe_of(o[i]);
+        refuses(r, SLICE("\"text\""), "the payload is no JSON object");
+        refuses(r, SLICE("[1]"), "the payload is no JSON object");
+        refuses(r, SLICE("not json"), "asks for fields of it");
+        refuses(r, SLICE(""), "the payload is no JSON object");
+        refuses(r, SLICE("{\"a\":1}"), "no field \"name");
+        command_recipe_free(r);
+    }
+    r = recipe_of((struct command_recipe_options){.argv = shells, .shell = true});
+    l = make(r, "text");
+    assert_string_equal(l->argv[2], "echo ${name}");
+    mem_free(l);
     command_recipe_free(r);
 }
 
@@ -348,6 +375,7 @@ int main(void)
         cmocka_unit_test(placeholders_are_filled_in),
         cmocka_unit_test(a_payload_that_is_a_string_is_put_in_as_its_text),
         cmocka_unit_test(a_payload_that_nothing_takes_is_standard_input),
+        cmocka_unit_test(fields_are_asked_of_nothing_but_an_object),
         cmocka_unit_test(what_goes_into_a_script_is_quoted),
         cmocka_unit_test(what_no_argument_can_hold_is_refused),
         cmocka_unit_test(a_pool_sets_folder_and_environment),
