@@ -245,6 +245,23 @@ class Metrics(ServeCase):
         self.assertLess(abs(total(values, "weir_start_timestamp_seconds") - before), 30)
         self.assertEqual(types["weir_wait_seconds"], "histogram")
 
+    def test_names_that_nobody_configured_have_one_value_together(self):
+        d = self.daemon(CONFIG)
+        d.submit([{"pool": f"p{n}", "payload": 1} for n in range(50)] + [{"skill": f"s{n}", "payload": 1} for n in range(50)]
+                 + [{"skill": "sh", "payload": 1}, {"pool": "odd\"name\\", "payload": 1}, {"pool": "other", "payload": 1}])
+        later = {"payload": {"shell": "true"}, "not_before": "+1h"}
+        d.submit([{"skill": "odd\"name\\", **later}, {"pool": "sh", **later}, later])
+        for accept in ("text/plain", "application/openmetrics-text"):
+            values, _ = parse(self.metrics(d, accept)[1])
+            tasks = {labels: value for (name, labels), value in values.items() if name == "weir_tasks" and value}
+            # Those of a skill that nobody offers are the default pool's, and may have failed by now.
+            others = {labels: tasks.pop(labels) for labels in list(tasks) if ("other", "true") in labels}
+            self.assertEqual({labels[:3] for labels in others}, {(("other", "true"), ("pool", ""), ("skill", ""))})
+            self.assertEqual(sum(others.values()), 103)
+            self.assertEqual(tasks, {(("pool", pool), ("skill", skill), ("state", "scheduled")): 1
+                                     for pool, skill in (("", ""), ("sh", ""), ("", 'odd\\"name\\\\'))})
+            self.assertLess(sum(name == "weir_tasks" for name, _ in values), 40)
+
     def wait_sessions(self, d, **counts):
         """Until the metrics and the API have these of the pool w."""
         names = {"bound": "weir_sessions_bound", **{n: f"weir_session_{n}_total" for n in

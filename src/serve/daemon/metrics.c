@@ -8,6 +8,7 @@
 #include "serve/api/utilisation.h"
 #include "serve/pools/poolset.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* A pool as it was when it was asked for. */
@@ -29,6 +30,10 @@ struct rendering {
     struct exposition x;
     struct pool_copy *pools;
     size_t pool_count, pool_cap;
+    struct buf skill_names; /* that pools offer, each with a NUL behind it */
+    const char **skills;    /* the same, sorted */
+    size_t skill_count;
+    uint64_t others[REGISTRY_STATES]; /* tasks that name what is none of these */
     size_t running, limit;
     size_t unwritten;
     uint64_t dropped;
@@ -121,6 +126,14 @@ static void succeed(struct pool_copy *to, struct desk_pool *from)
     desk_counts_add(&to->counts, &old.counts);
 }
 
+static void copy_skills(struct rendering *r, const struct desk_pool_options *o)
+{
+    for (size_t i = 0; i < o->skill_count; i++)
+        buf_put(&r->skill_names, o->skills[i], strlen(o->skills[i]) + 1);
+    r->skill_count += o->skill_count;
+    r->failed |= r->skill_names.failed;
+}
+
 static void on_pool(void *ctx, struct desk_pool *from)
 {
     struct rendering *r = ctx;
@@ -128,6 +141,7 @@ static void on_pool(void *ctx, struct desk_pool *from)
 
     if (!desk_core_pool(from) || r->failed)
         return;
+    copy_skills(r, desk_pool_get_options(from));
     if (r->pool_count == r->pool_cap) {
         size_t cap = r->pool_cap ? r->pool_cap * 2 : 8;
         struct pool_copy *pools = mem_realloc(r->pools, cap * sizeof *pools);
@@ -161,6 +175,37 @@ static void look(struct desk *d, struct instant now, void *ctx)
 
 /* ---- what is over all ---- */
 
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static void sort_skills(struct rendering *r)
+{
+    const char *name = r->skill_names.data;
+
+    if (r->skill_count == 0 || r->failed)
+        return;
+    r->skills = mem_calloc(r->skill_count, sizeof *r->skills);
+    if (!r->skills) {
+        r->failed = true;
+        return;
+    }
+    for (size_t i = 0; i < r->skill_count; i++, name += strlen(name) + 1)
+        r->skills[i] = name;
+    qsort(r->skills, r->skill_count, sizeof *r->skills, compare_names);
+}
+
+/* A pool that there is, a skill that one offers, or nothing: the default pool. */
+static bool is_known(struct rendering *r, const char *target, bool is_skill)
+{
+    if (!is_skill)
+        return !*target || find_pool(r, target);
+    return r->skills &&
+           bsearch(&target, r->skills, r->skill_count, sizeof *r->skills, compare_names);
+}
+
+/* Whoever may submit may write any name, so only those that the configuration has get values of their own. */
 static bool put_tally(void *ctx, const struct registry_tally *t)
 {
     struct rendering *r = ctx;
@@ -172,11 +217,26 @@ static bool put_tally(void *ctx, const struct registry_tally *t)
         len = sizeof target - 1;
     memcpy(target, t->target.data + from, len);
     target[len] = '\0';
+    if (!is_known(r, target, is_skill)) {
+        for (int s = 0; s < REGISTRY_STATES; s++)
+            r->others[s] += t->states[s];
+        return true;
+    }
     for (int s = 0; s < REGISTRY_STATES; s++)
         exposition_value(&r->x, (double)t->states[s], "state",
                          registry_state_name((enum registry_state)s), "pool",
                          is_skill ? "" : target, "skill", is_skill ? target : "", NULL);
     return true;
+}
+
+/* A label of its own: no name can be taken for it. */
+static void put_others(struct rendering *r)
+{
+    for (int s = 0; s < REGISTRY_STATES; s++)
+        if (r->others[s] > 0)
+            exposition_value(&r->x, (double)r->others[s], "state",
+                             registry_state_name((enum registry_state)s), "pool", "", "skill", "",
+                             "other", "true", NULL);
 }
 
 static enum weir_status put_tasks(struct rendering *r, struct weir_error *err)
@@ -188,9 +248,12 @@ static enum weir_status put_tasks(struct rendering *r, struct weir_error *err)
     if (status != WEIR_OK)
         return status;
     exposition_family(&r->x, "weir_tasks", EXPOSITION_GAUGE,
-                      "Tasks in the registry, by state and by the pool or skill that they name.");
+                      "Tasks in the registry, by state and by the pool or skill that they name; "
+                      "those that name none of the configuration's together, as other.");
+    sort_skills(r);
     status = reader->ops->tallies(reader, put_tally, r, err);
     b->ops->give_reader(b, reader);
+    put_others(r);
     return status;
 }
 
@@ -589,6 +652,8 @@ enum weir_status metrics_render(const struct metrics_sources *m, struct buf *out
     exposition_end(&r.x);
     locale_c_leave(before);
     mem_free(r.pools);
+    mem_free(r.skills);
+    buf_free(&r.skill_names);
     if (r.failed || out->failed)
         return error_nomem(err);
     return status;
