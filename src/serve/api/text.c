@@ -123,13 +123,17 @@ static bool take_offset(const char **p, int64_t *ret_s)
     return true;
 }
 
+/* Nanoseconds since 1970 have room for some years more. */
+#define YEAR_MAX   2261
+#define TIME_RANGE "a time is after 1970-01-01T00:00:00Z and before 2262-01-01T00:00:00Z"
+
+/* False: it is no time. One that is out of range is 0. */
 static bool read_time(const char *p, int64_t *ret_ns)
 {
     int64_t year, month, day, hour, minute, second, fraction_ns, offset_s, unix_s;
 
-    if (!take_digits(&p, 4, 1970, 2261, &year) || *p++ != '-' ||
-        !take_digits(&p, 2, 1, 12, &month) || *p++ != '-' ||
-        !take_digits(&p, 2, 1, days_in(year, month), &day))
+    if (!take_digits(&p, 4, 0, 9999, &year) || *p++ != '-' || !take_digits(&p, 2, 1, 12, &month) ||
+        *p++ != '-' || !take_digits(&p, 2, 1, days_in(year, month), &day))
         return false;
     if (*p != 'T' && *p != 't' && *p != ' ')
         return false;
@@ -140,8 +144,8 @@ static bool read_time(const char *p, int64_t *ret_ns)
         *p == '\0' || !take_offset(&p, &offset_s) || *p != '\0')
         return false;
     unix_s = days_of(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - offset_s;
-    *ret_ns = unix_s * NS_PER_S + fraction_ns;
-    return *ret_ns > 0;
+    *ret_ns = unix_s >= 0 && year <= YEAR_MAX ? unix_s * NS_PER_S + fraction_ns : 0;
+    return true;
 }
 
 enum weir_status text_time(struct slice text, int64_t now_ns, int64_t *ret_ns,
@@ -162,6 +166,8 @@ enum weir_status text_time(struct slice text, int64_t now_ns, int64_t *ret_ns,
             return error_set(err, WEIR_E_INVALID, "\"%s\" is too far away", copy);
     } else if (!read_time(copy, &when)) {
         return error_set(err, WEIR_E_INVALID, "\"%s\" is not a time; " TIME_HELP, copy);
+    } else if (when == 0) {
+        return error_set(err, WEIR_E_INVALID, "\"%s\" is out of range; " TIME_RANGE, copy);
     }
     *ret_ns = when;
     return WEIR_OK;

@@ -43,13 +43,17 @@ static void times_are_read_and_written(void **state)
                                       "2026-01-31T12:00:00.Z",
                                       "2026-01-31T12:00:00Zx",
                                       "2026-01-31T12:00:00+1:00",
-                                      "1969-12-31T23:59:59Z",
-                                      "2262-01-01T00:00:00Z",
+                                      "0000-00-01T00:00:00Z",
+                                      "10000-01-01T00:00:00Z",
+                                      "9999-12-31T24:00:00Z",
                                       "+",
                                       "+-1s",
-                                      "+300000d",
-                                      "1970-01-01T00:00:00+00:01"};
+                                      "+300000d"};
+    static const char *const far[] = {"1969-12-31T23:59:59Z",      "2262-01-01T00:00:00Z",
+                                      "1970-01-01T00:00:00+00:01", "1970-01-01T00:00:00Z",
+                                      "9999-12-31T23:59:59Z",      "0000-02-29T00:00:00.5-01:00"};
     _cleanup_buf_ struct buf out = {0};
+    struct weir_error err;
     int64_t ns;
 
     (void)state;
@@ -59,6 +63,11 @@ static void times_are_read_and_written(void **state)
     }
     for (size_t i = 0; i < COUNT_OF(bad); i++)
         assert_int_equal(text_time(slice_of(bad[i]), 1000, &ns, NULL), WEIR_E_INVALID);
+    for (size_t i = 0; i < COUNT_OF(far); i++) {
+        assert_int_equal(text_time(slice_of(far[i]), 1000, &ns, &err), WEIR_E_INVALID);
+        assert_non_null(strstr(err.message, far[i]));
+        assert_non_null(strstr(err.message, "is out of range; a time is after 1970-01-01"));
+    }
     text_put_time(&out, INT64_C(1769860800) * NS_PER_S + 123456789);
     assert_string_equal(out.data, "\"2026-01-31T12:00:00.123456Z\"");
 }
