@@ -143,3 +143,11 @@ struct map_node *map_after(const struct map *m, const struct map_node *n)
 {
     return n->next ? n->next : first_from(m, chain_of(m, n->hash) + 1);
 }
+
+bool map_chain(const struct map *m, size_t at, const struct map_node **ret)
+{
+    if (at >= m->len)
+        return false;
+    *ret = m->chains[at];
+    return true;
+}

@@ -49,5 +49,11 @@ struct map_node *map_again(const struct map_node *n);
 /* All, in any order; the one that was told may be removed when the next one is asked for before. NULL: no more. */
 struct map_node *map_begin(const struct map *m);
 struct map_node *map_after(const struct map *m, const struct map_node *n);
+/*
+ * All in parts, while nodes come and go between: the first of chain number `at` (from 0; NULL: it
+ * is empty), with those behind it by `next`. Nodes that are there all the while are found, and
+ * perhaps twice: chains move only to the end. False: there is no such chain.
+ */
+bool map_chain(const struct map *m, size_t at, const struct map_node **ret);
 
 #endif

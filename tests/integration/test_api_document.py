@@ -225,7 +225,8 @@ class Document(ServeCase):
         self.assertEqual(ask("GET", "/v1/dispatcher")["policy"], "fifo")
         self.assertEqual(ask("PATCH", "/v1/dispatcher", {"policy": "fair-share", "ageing": 2})["ageing"], 2)
         ask("PATCH", "/v1/dispatcher", {"policy": "none"}, 400)
-        ask("GET", "/v1/tenants")
+        self.assertIsNone(ask("GET", "/v1/tenants")["next"])
+        ask("GET", "/v1/tenants?cursor=o1", status=400)
         self.assertEqual(ask("GET", "/v1/slots")[0]["name"], "workdir")
 
     def runners(self):

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import unittest
+import urllib.parse
 
 from servekit import ServeCase
 from weirtest import wait_until
@@ -456,7 +457,7 @@ class Limits(CountsCase):
         ids = d.submit([self.task(resources={"slots": ["dir"]}, tenant="t") for _ in range(4)] +
                        [self.task(resources={"slots": ["gpu"]}) for _ in range(2)])
         self.settle(d, 3, 3)
-        self.assertEqual({t["name"]: t["weight"] for t in d.get("/v1/tenants")}["t"], 5)
+        self.assertEqual({t["name"]: t["weight"] for t in d.get("/v1/tenants")["tenants"]}["t"], 5)
         d.configure(config([{"name": "dir", "count": 3}], []))
         self.assertEqual(d.api("POST", "/v1/config/reload", {})[0], 200)
         self.settle(d, 4, 4)
@@ -464,7 +465,26 @@ class Limits(CountsCase):
         self.stays(d, 3, 4)
         self.assertEqual(d.task(ids[5])["waits_for"]["why"], "unknown_slot")
         self.assertEqual({s["name"]: (s["count"], s["taken"]) for s in d.get("/v1/slots")}.get("gpu", (0, 0)), (0, 0))
-        self.assertEqual({t["name"]: t["weight"] for t in d.get("/v1/tenants")}["t"], 1)
+        self.assertEqual({t["name"]: t["weight"] for t in d.get("/v1/tenants")["tenants"]}["t"], 1)
+
+    def test_tenants_come_in_pages(self):
+        d = self.daemon({"pools": [{"name": "a", "kind": "command", "max_concurrency": 1, "enabled": False}],
+                         "tenants": [{"name": "t77", "weight": 3}]})
+        names = sorted(f"t{n}" for n in range(2500)) + ["\u00e9 &+%"]
+        d.submit([self.task(tenant=name) for name in names])
+        # As many as the engine has in memory; it looks at some of them at a time.
+        listed = wait_until(lambda: (page := d.get("/v1/tenants?limit=1000"))["next"] and page["tenants"], 30, "many tenants")
+        self.assertEqual([t["name"] for t in listed], sorted(t["name"] for t in listed))
+        for limit in (1000, 333):
+            found, cursor = [], ""
+            while cursor is not None:
+                page = d.get(f"/v1/tenants?limit={limit}" + (cursor and "&cursor=" + urllib.parse.quote(cursor)))
+                self.assertLessEqual(len(page["tenants"]), limit)
+                found += page["tenants"]
+                cursor = page["next"]
+            self.assertEqual([t["name"] for t in found], names)
+            self.assertEqual({t["name"]: t["weight"] for t in found if t["weight"] != 1}, {"t77": 3})
+        self.assertEqual(d.get("/v1/tenants?limit=7")["tenants"], found[:7])
 
     def test_what_is_reserved_and_what_a_burst_adds(self):
         d = self.daemon({"policy": "priority", "max_global_concurrency": 20, "pools": [

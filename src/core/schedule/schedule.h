@@ -245,6 +245,13 @@ struct schedule_share {
 };
 typedef void (*schedule_share_fn)(void *ctx, const struct schedule_share *share);
 void schedule_shares(const struct schedule *s, schedule_share_fn fn, void *ctx);
+/*
+ * The same in parts of about `some` tenants (>= 1), from *place on, which is moved; 0 is the
+ * beginning. Those that are there all the while are told, in no order, and perhaps twice when
+ * others have come meanwhile. False: that was the last part.
+ */
+bool schedule_some_shares(const struct schedule *s, size_t *place, size_t some,
+                          schedule_share_fn fn, void *ctx);
 /* NULL: all holds; else what does not. O(everything). */
 const char *schedule_check(const struct schedule *s);
 

@@ -190,16 +190,31 @@ void tenant_end(struct schedule *s, struct tenant *t, duration_ns work_ns)
     tenant_settle(s, t);
 }
 
+static void tell_share(const struct map_node *n, schedule_share_fn fn, void *ctx)
+{
+    const struct tenant *t = map_entry(n, struct tenant, node);
+
+    fn(ctx, &(struct schedule_share){.tenant = {t->name, t->name_len},
+                                     .weight = t->weight,
+                                     .had = t->had,
+                                     .ready = t->ready,
+                                     .running = t->running});
+}
+
 void schedule_shares(const struct schedule *s, schedule_share_fn fn, void *ctx)
 {
-    for (struct map_node *n = map_begin(&s->tenants); n; n = map_after(&s->tenants, n)) {
-        const struct tenant *t = map_entry(n, struct tenant, node);
-        struct schedule_share share = {.tenant = {t->name, t->name_len},
-                                       .weight = t->weight,
-                                       .had = t->had,
-                                       .ready = t->ready,
-                                       .running = t->running};
+    for (struct map_node *n = map_begin(&s->tenants); n; n = map_after(&s->tenants, n))
+        tell_share(n, fn, ctx);
+}
 
-        fn(ctx, &share);
-    }
+bool schedule_some_shares(const struct schedule *s, size_t *place, size_t some,
+                          schedule_share_fn fn, void *ctx)
+{
+    const struct map_node *n;
+
+    /* An empty chain is looked at too. */
+    for (size_t looks = 0; looks < some && map_chain(&s->tenants, *place, &n); looks++, ++*place)
+        for (; n; n = n->next, looks++)
+            tell_share(n, fn, ctx);
+    return map_chain(&s->tenants, *place, &n);
 }

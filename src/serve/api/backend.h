@@ -175,8 +175,9 @@ struct api_backend_ops {
     /* E_END; E_CONFLICT: that is not its secret. progress negative: not told. */
     enum weir_status (*beat)(struct api_backend *b, uint64_t token, const char *secret,
                              double progress, struct slice text, struct weir_error *err);
-    enum weir_status (*tenants)(struct api_backend *b, api_tenant_fn fn, void *ctx,
-                                struct weir_error *err);
+    /* In the order of their names, at most max (>= 1) behind `after`; NULL: from the first. E_NOMEM. */
+    enum weir_status (*tenants)(struct api_backend *b, const char *after, size_t max,
+                                api_tenant_fn fn, void *ctx, struct weir_error *err);
     enum weir_status (*slots)(struct api_backend *b, api_slots_fn fn, void *ctx,
                               struct weir_error *err);
     /* Of a task that is ready. */

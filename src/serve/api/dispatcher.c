@@ -84,12 +84,6 @@ static void next_element(struct buf *out)
         buf_putc(out, ',');
 }
 
-static void put_tenant(void *ctx, const struct api_tenant *t)
-{
-    next_element(ctx);
-    out_tenant(ctx, t);
-}
-
 static void put_slots(void *ctx, const struct api_slots *s)
 {
     next_element(ctx);
@@ -113,14 +107,57 @@ static void reply_list(struct http_request *req, enum weir_status status, struct
     buf_free(out);
 }
 
+struct tenants_page {
+    struct buf out, last; /* last: the last name */
+    uint64_t limit, count;
+    bool more;
+};
+
+static void put_tenant(void *ctx, const struct api_tenant *t)
+{
+    struct tenants_page *p = ctx;
+
+    if (p->count == p->limit) {
+        p->more = true;
+        return;
+    }
+    if (p->count++ > 0)
+        buf_putc(&p->out, ',');
+    out_tenant(&p->out, t);
+    if (p->count == p->limit)
+        buf_put_slice(&p->last, t->name);
+}
+
+static void reply_tenants(struct http_request *req, struct api_backend *b, const char *after,
+                          struct tenants_page *p)
+{
+    struct out_object o = out_begin(&p->out);
+    struct weir_error err = {0};
+    enum weir_status status;
+
+    out_name(&o, "tenants");
+    buf_putc(&p->out, '[');
+    status = b->ops->tenants(b, after, p->limit + 1, put_tenant, p, &err);
+    buf_putc(&p->out, ']');
+    put_name_cursor(&o, p->more, buf_slice(&p->last));
+    out_end(&o);
+    p->out.failed |= p->last.failed;
+    if (status == WEIR_OK)
+        http_reply_json(req, 200, &p->out);
+    else
+        reply_failure(req, &err, "list");
+}
+
 void get_tenants(struct http_request *req, void *ctx)
 {
-    struct api_backend *b = ((struct api *)ctx)->backend;
-    struct weir_error err = {0};
-    struct buf out = {0};
+    struct tenants_page p = {.limit = LIST_LIMIT};
+    const char *after = NULL;
 
-    buf_putc(&out, '[');
-    reply_list(req, b->ops->tenants(b, put_tenant, &out, &err), &out, &err);
+    if (!query_u64(req, "limit", 1, LIST_LIMIT_MAX, &p.limit) || !query_name_cursor(req, &after))
+        return;
+    reply_tenants(req, ((struct api *)ctx)->backend, after, &p);
+    buf_free(&p.out);
+    buf_free(&p.last);
 }
 
 void get_slots(struct http_request *req, void *ctx)

@@ -92,6 +92,9 @@ bool query_words(struct http_request *req, const char *name, const char *known,
 /* A cursor that query_cursor() takes back in a list of the same order. */
 void put_cursor(struct out_object *o, bool newest, uint64_t id);
 bool query_cursor(struct http_request *req, bool newest, uint64_t *ret_id);
+/* The same in a list by name, which may be empty; ret_name, until the answer, is untouched when absent. */
+void put_name_cursor(struct out_object *o, bool more, struct slice name);
+bool query_name_cursor(struct http_request *req, const char **ret_name);
 
 /* A reader for the length of a function; NULL: answered. */
 struct registry_reader *reader_take(struct api *a, struct http_request *req);

@@ -260,6 +260,33 @@ bool query_cursor(struct http_request *req, bool newest, uint64_t *ret_id)
     return query_fault(req, "cursor", "it is not what a list gave as \"next\"");
 }
 
+void put_name_cursor(struct out_object *o, bool more, struct slice name)
+{
+    _cleanup_buf_ struct buf cursor = {0};
+
+    if (!more) {
+        out_name(o, "next");
+        buf_puts(o->buf, "null");
+        return;
+    }
+    buf_putc(&cursor, 'b');
+    buf_put_slice(&cursor, name);
+    out_text(o, "next", buf_slice(&cursor));
+    o->buf->failed |= cursor.failed;
+}
+
+bool query_name_cursor(struct http_request *req, const char **ret_name)
+{
+    const char *text = http_query(req, "cursor");
+
+    if (!text)
+        return true;
+    if (text[0] != 'b')
+        return query_fault(req, "cursor", "it is not what a list gave as \"next\"");
+    *ret_name = text + 1;
+    return true;
+}
+
 /* ---- the body ---- */
 
 bool request_fields(struct http_request *req, struct body_in *in, const struct field *fields,

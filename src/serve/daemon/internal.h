@@ -41,8 +41,8 @@ enum weir_status view_workers(struct api_backend *b, const char *pool, api_worke
                               struct weir_error *err);
 enum weir_status view_runners(struct api_backend *b, api_runner_fn fn, void *ctx,
                               struct weir_error *err);
-enum weir_status view_tenants(struct api_backend *b, api_tenant_fn fn, void *ctx,
-                              struct weir_error *err);
+enum weir_status view_tenants(struct api_backend *b, const char *after, size_t max,
+                              api_tenant_fn fn, void *ctx, struct weir_error *err);
 enum weir_status view_slots(struct api_backend *b, api_slots_fn fn, void *ctx,
                             struct weir_error *err);
 void view_why(struct api_backend *b, uint64_t task, struct api_why *ret);

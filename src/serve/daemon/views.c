@@ -11,6 +11,7 @@
 #include "serve/daemon/internal.h"
 #include "serve/pools/poolset.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -31,7 +32,6 @@ struct copy {
         struct api_pool pool;
         struct api_worker worker;
         struct api_runner runner;
-        struct api_tenant tenant;
         struct api_slots slots;
     };
 };
@@ -401,32 +401,107 @@ enum weir_status view_runners(struct api_backend *b, api_runner_fn fn, void *ctx
 
 /* ---- tenants and slots ---- */
 
+/* Tenants that one call looks at: there may be very many, and the engine waits as long. */
+#define TENANTS_AT_ONCE 1000
+
+struct tenant_copy {
+    struct api_tenant tenant;
+    char name[REGISTRY_NAME_BYTES_MAX];
+};
+
+/* The first `max` behind `after`, of those that have been looked at. */
+struct tenants_page {
+    const char *after; /* NULL: from the first */
+    struct tenant_copy *copies;
+    struct tenant_copy **sorted; /* all of them; the first `count` by name, the rest unused */
+    size_t count, max;
+    size_t place; /* of what comes next */
+    bool more;
+};
+
+static int compare_names(struct slice a, struct slice b)
+{
+    size_t len = a.len < b.len ? a.len : b.len;
+    int order = len > 0 ? memcmp(a.data, b.data, len) : 0;
+
+    return order ? order : (a.len > b.len) - (a.len < b.len);
+}
+
+/* Where the name stands, or belongs. */
+static size_t place_of(const struct tenants_page *p, struct slice name, bool *ret_found)
+{
+    size_t low = 0, high = p->count;
+
+    *ret_found = false;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = compare_names(p->sorted[middle]->tenant.name, name);
+
+        *ret_found |= order == 0;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 static void on_share(void *ctx, const struct schedule_share *s)
 {
-    struct copies *c = ctx;
-    struct copy *copy = add(c);
+    struct tenants_page *p = ctx;
+    struct tenant_copy *copy;
+    bool found;
+    size_t at;
 
-    if (copy)
-        copy->tenant =
-            (struct api_tenant){text_slice(c, s->tenant), s->weight, s->had, s->ready, s->running};
+    if (p->after && compare_names(s->tenant, slice_of(p->after)) <= 0)
+        return;
+    at = place_of(p, s->tenant, &found);
+    if (at == p->max)
+        return;
+    if (!found) {
+        /* The last one goes, or one that has not been used. */
+        copy = p->sorted[p->count < p->max ? p->count++ : p->max - 1];
+        memmove(&p->sorted[at + 1], &p->sorted[at], (p->count - 1 - at) * sizeof(copy));
+        p->sorted[at] = copy;
+    }
+    copy = p->sorted[at];
+    assert(s->tenant.len <= sizeof copy->name);
+    if (s->tenant.len > 0)
+        memcpy(copy->name, s->tenant.data, s->tenant.len);
+    copy->tenant =
+        (struct api_tenant){{copy->name, s->tenant.len}, s->weight, s->had, s->ready, s->running};
 }
 
 static void look_at_shares(struct desk *d, struct instant now, void *ctx)
 {
+    struct tenants_page *p = ctx;
+
     (void)now;
-    schedule_shares(desk_schedule(d), on_share, ctx);
+    p->more = schedule_some_shares(desk_schedule(d), &p->place, TENANTS_AT_ONCE, on_share, p);
 }
 
-enum weir_status view_tenants(struct api_backend *b, api_tenant_fn fn, void *ctx,
-                              struct weir_error *err)
+enum weir_status view_tenants(struct api_backend *b, const char *after, size_t max,
+                              api_tenant_fn fn, void *ctx, struct weir_error *err)
 {
-    struct copies c;
+    struct tenants_page p = {
+        .after = after,
+        .max = max,
+        .copies = mem_calloc(max, sizeof *p.copies),
+        .sorted = mem_calloc(max, sizeof *p.sorted),
+    };
+    enum weir_status status = p.copies && p.sorted ? WEIR_OK : error_nomem(err);
 
-    begin(&c, b);
-    engine_tasks_call(c.tasks, look_at_shares, &c);
-    for (struct copy *t = c.first; t && !c.failed; t = t->next)
-        fn(ctx, &t->tenant);
-    return end(&c, WEIR_OK, err);
+    for (size_t i = 0; i < max && status == WEIR_OK; i++)
+        p.sorted[i] = &p.copies[i];
+    if (status == WEIR_OK)
+        do
+            engine_tasks_call(backend_of(b)->tasks, look_at_shares, &p);
+        while (p.more);
+    for (size_t i = 0; i < p.count; i++)
+        fn(ctx, &p.sorted[i]->tenant);
+    mem_free(p.sorted);
+    mem_free(p.copies);
+    return status;
 }
 
 static void look_at_slots(struct desk *d, struct instant now, void *ctx)

@@ -345,6 +345,62 @@ static size_t known(const struct world *w)
     return count;
 }
 
+#define SEEN_MAX 400
+
+struct seen {
+    uint8_t of[SEEN_MAX];
+    size_t told;
+};
+
+static void see(void *ctx, const struct schedule_share *share)
+{
+    struct seen *seen = ctx;
+    size_t n = strtoul(share->tenant.data + 1, NULL, 10);
+
+    assert_true(n < SEEN_MAX);
+    seen->told++;
+    seen->of[n]++;
+}
+
+/* By name t0, t1, ... */
+static void add_tenants(struct world *w, size_t from, size_t count)
+{
+    char name[16];
+
+    for (size_t i = from; i < from + count; i++) {
+        snprintf(name, sizeof name, "t%zu", i);
+        assert_true(schedule_set_weight(w->s, slice_of(name), 2));
+    }
+}
+
+static void tenants_are_told_in_parts_while_others_come(void **state)
+{
+    struct world *w = world_new(SCHEDULE_FAIR_SHARE, 0);
+    struct seen seen = {0};
+    size_t place = 0, parts = 0, came = 200;
+    bool more;
+
+    (void)state;
+    assert_false(schedule_some_shares(w->s, &place, 100, see, &seen));
+    assert_int_equal(seen.told, 0);
+    add_tenants(w, 0, came);
+    place = 0;
+    do {
+        size_t before = seen.told;
+
+        more = schedule_some_shares(w->s, &place, 10, see, &seen);
+        assert_true(seen.told < before + 10 + 20); /* the last chain is told whole */
+        parts++;
+        if (came < SEEN_MAX)
+            add_tenants(w, came, 5);
+        came += came < SEEN_MAX ? 5 : 0;
+    } while (more);
+    assert_true(parts > 10);
+    for (size_t i = 0; i < 200; i++)
+        assert_true(seen.of[i] > 0);
+    world_free(w);
+}
+
 static void tenants_that_are_gone_are_forgotten_in_the_end(void **state)
 {
     struct world *w = world_new(SCHEDULE_FAIR_SHARE, 0);
@@ -377,6 +433,7 @@ int main(void)
         cmocka_unit_test(work_that_takes_no_time_goes_round),
         cmocka_unit_test(a_tenant_whose_line_was_dry_is_not_taken_for_idle),
         cmocka_unit_test(within_a_tenant_priority_decides),
+        cmocka_unit_test(tenants_are_told_in_parts_while_others_come),
         cmocka_unit_test(tenants_that_are_gone_are_forgotten_in_the_end),
     };
 

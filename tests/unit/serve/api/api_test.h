@@ -281,12 +281,20 @@ static inline enum weir_status test_beat(struct api_backend *b, uint64_t token, 
     return WEIR_OK;
 }
 
-static inline enum weir_status test_tenants(struct api_backend *b, api_tenant_fn fn, void *ctx,
-                                            struct weir_error *err)
+static inline enum weir_status test_tenants(struct api_backend *b, const char *after, size_t max,
+                                            api_tenant_fn fn, void *ctx, struct weir_error *err)
 {
+    static const struct api_tenant all[] = {
+        {SLICE(""), 1, 0, 0, 0}, {SLICE("a b&c"), 1, 0, 0, 0}, {SLICE("acme"), 2, 17.5, 12, 1}};
+    size_t told = 0;
+
     (void)b;
     (void)err;
-    fn(ctx, &(struct api_tenant){SLICE("acme"), 2, 17.5, 12, 1});
+    for (size_t i = 0; i < sizeof all / sizeof *all && told < max; i++)
+        if (!after || strcmp(all[i].name.data, after) > 0) {
+            fn(ctx, &all[i]);
+            told++;
+        }
     return WEIR_OK;
 }
 

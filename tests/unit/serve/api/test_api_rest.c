@@ -74,7 +74,17 @@ static void the_dispatcher_is_seen_and_changed(void **state)
     expect(patch(&f, "/v1/dispatcher", "{\"policy\":\"random\"}"), 400, HAS("\\\"fair-share\\\""));
     expect(patch(&f, "/v1/dispatcher", "{}"), 400, HAS("nothing is to be changed"));
     expect(get(&f, "/v1/tenants"), 200,
-           HAS("[{\"name\":\"acme\",\"weight\":2,\"had\":17.5,\"ready\":12,\"running\":1}]"));
+           HAS("{\"tenants\":[{\"name\":\"\",\"weight\":1,",
+               ",{\"name\":\"acme\",\"weight\":2,\"had\":17.5,\"ready\":12,\"running\":1}],"
+               "\"next\":null}"));
+    expect(get(&f, "/v1/tenants?limit=1"), 200, HAS("[{\"name\":\"\",", "],\"next\":\"b\"}"));
+    expect(get(&f, "/v1/tenants?limit=1&cursor=b"), 200,
+           HAS("[{\"name\":\"a b&c\",", "\"next\":\"ba b&c\"}"));
+    expect(get(&f, "/v1/tenants?limit=1&cursor=ba%20b%26c"), 200,
+           HAS("[{\"name\":\"acme\",", "\"next\":null}"));
+    expect(get(&f, "/v1/tenants?cursor=bzz"), 200, HAS("{\"tenants\":[],\"next\":null}"));
+    expect(get(&f, "/v1/tenants?cursor=o1"), 400, HAS("not what a list gave"));
+    expect(get(&f, "/v1/tenants?limit=1001"), 400, HAS("limit"));
     expect(get(&f, "/v1/slots"), 200, HAS("[{\"name\":\"workdir\",\"count\":4,\"taken\":1}]"));
     expect(post(&f, "/v1/shutdown", "{\"grace\":\"1m\"}"), 202, HAS("stopping"));
     expect(post(&f, "/v1/shutdown", ""), 202, HAS("stopping"));
