@@ -45,7 +45,8 @@ static bool make_room(struct ndjson_group *g)
     g->specs = arena_alloc(&g->arena, g->lines * sizeof(*g->specs));
     g->ids = arena_alloc(&g->arena, g->lines * sizeof(*g->ids));
     g->existing = arena_alloc(&g->arena, g->lines * sizeof(*g->existing));
-    return g->specs && g->ids && g->existing;
+    g->line_of = arena_alloc(&g->arena, g->lines * sizeof(*g->line_of));
+    return g->specs && g->ids && g->existing && g->line_of;
 }
 
 static enum weir_status read_line(struct ndjson *n, struct ndjson_group *g, struct slice line)
@@ -62,6 +63,7 @@ static enum weir_status read_line(struct ndjson *n, struct ndjson_group *g, stru
     spec->place = n->options.place + n->tasks;
     g->ids[g->count] = 0;
     g->existing[g->count] = false;
+    g->line_of[g->count] = n->line;
     if (g->count == 0)
         g->first_line = n->line;
     g->last_line = n->line;

@@ -36,8 +36,9 @@ struct ndjson_group {
     uint64_t first_line, last_line;
     struct registry_spec *specs;
     size_t count;
-    uint64_t *ids;  /* count of them, for ret_ids */
-    bool *existing; /* the same, for ret_existing */
+    uint64_t *ids;     /* count of them, for ret_ids */
+    bool *existing;    /* the same, for ret_existing */
+    uint64_t *line_of; /* the same: its line, from 1 */
 };
 
 /* NULL-safe. */

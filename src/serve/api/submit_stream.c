@@ -21,6 +21,7 @@
 #include "serve/api/ranges.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* Groups under way at once. */
 #define GROUPS_MAX 4
@@ -44,6 +45,7 @@ struct stream {
     struct ranges lines;                /* of what was accepted */
     bool failed;                        /* a group did: */
     uint64_t failed_first, failed_last; /* its lines */
+    uint64_t failed_line;               /* the one at fault; 0: not known */
     struct weir_error err;
     struct registry_op batch_op; /* opens or ends the batch */
     bool opened, ended;          /* the batch, by us */
@@ -78,15 +80,28 @@ static void stream_unref(struct stream *s)
 
 /* ---- what was accepted ---- */
 
+/* The registry names the task at fault by its place in the group, which nobody else knows: here it is named by its line. */
+static void note_fault(struct stream *s, const struct ndjson_group *g)
+{
+    size_t place;
+    int said = 0;
+
+    s->failed = true;
+    s->err = g->op.err;
+    s->failed_first = g->first_line;
+    s->failed_last = g->last_line;
+    if (sscanf(s->err.message, "task %zu: %n", &place, &said) != 1 || said == 0 ||
+        place >= g->count)
+        return;
+    s->failed_line = g->line_of[place];
+    memmove(s->err.message, s->err.message + said, strlen(s->err.message + said) + 1);
+}
+
 static void note_group(struct stream *s, const struct ndjson_group *g)
 {
     if (g->op.err.status != WEIR_OK) {
-        if (!s->failed) {
-            s->failed = true;
-            s->err = g->op.err;
-            s->failed_first = g->first_line;
-            s->failed_last = g->last_line;
-        }
+        if (!s->failed)
+            note_fault(s, g);
         return;
     }
     s->accepted += g->count;
@@ -326,11 +341,19 @@ static void reply_failed_group(struct stream *s)
     struct weir_error err = s->err;
 
     if (s->failed_first > 0) {
-        (void)snprintf(err.message, sizeof(err.message), "lines %llu to %llu: %.400s",
-                       (unsigned long long)s->failed_first, (unsigned long long)s->failed_last,
-                       s->err.message[0] ? s->err.message : weir_status_name(s->err.status));
+        const char *why = s->err.message[0] ? s->err.message : weir_status_name(s->err.status);
+
+        if (s->failed_line > 0)
+            (void)snprintf(err.message, sizeof(err.message),
+                           "line %llu: %.400s; none of the lines %llu to %llu is accepted",
+                           (unsigned long long)s->failed_line, why,
+                           (unsigned long long)s->failed_first, (unsigned long long)s->failed_last);
+        else
+            (void)snprintf(err.message, sizeof(err.message), "lines %llu to %llu: %.400s",
+                           (unsigned long long)s->failed_first, (unsigned long long)s->failed_last,
+                           why);
         reply_refused(s->req, &err);
-        problem_put_u64(s->req, "line", s->failed_first);
+        problem_put_u64(s->req, "line", s->failed_line > 0 ? s->failed_line : s->failed_first);
     } else {
         reply_failure(s->req, &err, "batch");
     }

@@ -114,9 +114,9 @@ static void a_stream_that_goes_wrong_ends_the_batch_that_it_has_made(void **stat
     (void)state;
     api_open(&f, NULL);
     /* A group that the registry refuses; one that is refused before any task was there. */
-    expect(
-        stream(&f, "/v1/batches", SLICE("{}\n{\"after\":[77]}\n{}\n")), 422,
-        HAS("lines 1 to 3", "\"line\":1", "\"accepted\":0", "\"batch\":1", "\"batch_open\":false"));
+    expect(stream(&f, "/v1/batches", SLICE("{}\n{\"after\":[77]}\n{}\n")), 422,
+           HAS("line 2: ", "lines 1 to 3", "\"line\":2", "\"accepted\":0", "\"batch\":1",
+               "\"batch_open\":false"));
     expect(get(&f, "/v1/batches/1"), 200, HAS("\"ended\":true", "\"total\":0"));
     expect(stream(&f, "/v1/batches", SLICE("nonsense\n")), 400,
            HAS("\"line\":1", "\"batch\":2", "\"batch_open\":false"));

@@ -203,8 +203,15 @@ static void a_wrong_line_leaves_what_came_before(void **state)
            HAS("\"line\":2", "\"accepted\":1", "stands only for another task of the same array"));
     expect(stream(&f, "/v1/tasks", SLICE("{}\n[]\n")), 400,
            HAS("\"line\":2", "it must be an object"));
-    expect(stream(&f, "/v1/tasks", SLICE("{\"after\":[999999]}\n")), 422,
-           HAS("\"line\":1", "\"accepted\":0", "lines 1 to 1: "));
+    expect(
+        stream(&f, "/v1/tasks", SLICE("{\"after\":[999999]}\n")), 422,
+        HAS("\"line\":1", "\"accepted\":0",
+            "line 1: it depends on task 999999, which is not there; none of the lines 1 to 1 is"));
+    /* Lines without a task count too. */
+    expect(
+        stream(&f, "/v1/tasks", SLICE("\n{}\n\n\n{}\n{\"after\":[1,999999]}\n{}\n")), 422,
+        HAS("\"line\":6", "\"accepted\":0", "\"lines\":[]",
+            "line 6: it depends on task 999999, which is not there; none of the lines 2 to 7 is"));
     buf_free(&lines);
     api_close(&f);
 }
