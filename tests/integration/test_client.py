@@ -271,6 +271,8 @@ class Tasks(Shared):
         first = self.held()
         second = self.submit("--shell", "true", "--after", first)
         self.refused("task", "resolve", second, "somehow", says='"somehow" is not how')
+        self.refused("task", "resolve", second, "run", says="can still be done", status=1)
+        self.weir("task", "cancel", first, status=0)
         self.assertRegex(self.weir("task", "resolve", second, "run", status=0).out, rf"^task {second}: (ready|running|done)\n$")
         self.assertEqual(self.d.wait_task(second)["state"], "done")
 

@@ -328,6 +328,49 @@ void post_task_retry(struct http_request *req, void *ctx)
     call_send(c, changed);
 }
 
+static bool count_living(void *ctx, const struct registry_view *v)
+{
+    *(uint32_t *)ctx += v->state <= REGISTRY_RUNNING ? 1 : 0;
+    return true;
+}
+
+/*
+ * Whether all that a blocked task waits for can still be done, as far as is known: the last check
+ * has not found it stuck, and nothing of that is cancelled, has failed or is gone.
+ */
+static bool waits_for_the_living(struct registry_reader *r, const struct registry_view *v)
+{
+    uint32_t living = 0;
+
+    return v->state == REGISTRY_BLOCKED && !v->stuck &&
+           r->ops->dependencies(r, v->id, false, count_living, &living, NULL) == WEIR_OK &&
+           living >= v->blocked_by;
+}
+
+/* False: answered. */
+static bool may_be_run(struct api *a, struct http_request *req, uint64_t id)
+{
+    struct registry_reader *r = reader_take(a, req);
+    struct weir_error err = {0};
+    struct registry_view v;
+    enum weir_status status;
+    bool waits;
+
+    if (!r)
+        return false;
+    status = r->ops->task(r, id, false, &v, &err);
+    waits = status == WEIR_OK && waits_for_the_living(r, &v);
+    reader_give(a, r);
+    if (status != WEIR_OK)
+        reply_failure(req, &err, "such task");
+    else if (waits)
+        http_problem(req, 409, NULL,
+                     "what task %llu waits for can still be done; only one that waits for what can "
+                     "never be is run without it",
+                     (unsigned long long)id);
+    return status == WEIR_OK && !waits;
+}
+
 struct resolve_fields {
     int how;
 };
@@ -348,6 +391,8 @@ void post_task_resolve(struct http_request *req, void *ctx)
                      "how is it to be resolved? Give {\"how\":\"run\"} or {\"how\":\"cancel\"}");
         return;
     }
+    if (f.how == 0 && !may_be_run(ctx, req, c->id))
+        return;
     c->op.kind = REGISTRY_RESOLVE;
     c->op.resolve.task = c->id;
     c->op.resolve.how = f.how == 0 ? REGISTRY_RESOLVE_RUN : REGISTRY_RESOLVE_CANCEL;

@@ -133,6 +133,12 @@ static void tasks_are_changed_by_hand(void **state)
     expect(post(&f, "/v1/tasks/3/resolve", "{\"how\":\"walk\"}"), 400,
            HAS("\\\"run\\\", \\\"cancel\\\""));
     expect(post(&f, "/v1/tasks/3/resolve", ""), 400, HAS("how is it to be resolved"));
+    /* Only what waits for what can never be is run without it. */
+    expect(post(&f, "/v1/tasks/2/resolve", "{\"how\":\"run\"}"), 409,
+           HAS("what task 2 waits for can still be done"));
+    expect(post(&f, "/v1/tasks/9/resolve", "{\"how\":\"run\"}"), 404, HAS("9"));
+    expect(post(&f, "/v1/tasks/1/resolve", "{\"how\":\"run\"}"), 409, HAS("only a blocked one"));
+    expect(post(&f, "/v1/tasks/1/cancel", ""), 200, HAS("\"state\":\"cancelled\""));
     expect(post(&f, "/v1/tasks/2/resolve", "{\"how\":\"run\"}"), 200,
            HAS("\"state\":\"scheduled\"", "\"why\":\"time\""));
     expect(ask_with(&f, "DELETE", "/v1/tasks/3", NULL, NULL, (struct slice){0}), 409, HAS_NOTHING);
@@ -142,6 +148,26 @@ static void tasks_are_changed_by_hand(void **state)
                "\"output\":\"no\""));
     expect(ask_with(&f, "DELETE", "/v1/tasks/3", NULL, NULL, (struct slice){0}), 204, HAS_NOTHING);
     expect(get(&f, "/v1/tasks/3"), 404, HAS_NOTHING);
+    api_close(&f);
+}
+
+static void one_dependency_that_can_never_be_is_enough_to_run_without(void **state)
+{
+    struct api_fixture f;
+
+    (void)state;
+    api_open(&f, NULL);
+    expect(post(&f, "/v1/tasks",
+                "[{\"name\":\"a\"},{\"name\":\"b\"},{\"after\":[\"a\",\"b\"]},"
+                "{\"after\":[\"b\"]},{\"after\":[\"a\",\"b\"]}]"),
+           201, HAS_NOTHING);
+    expect(post(&f, "/v1/tasks/1/cancel", ""), 200, HAS_NOTHING);
+    expect(post(&f, "/v1/tasks/3/resolve", "{\"how\":\"run\"}"), 200, HAS("\"state\":\"ready\""));
+    expect(post(&f, "/v1/tasks/4/resolve", "{\"how\":\"run\"}"), 409, HAS("can still be done"));
+    expect(post(&f, "/v1/tasks/4/resolve", "{\"how\":\"cancel\"}"), 200, HAS("\"cancelled\""));
+    /* One that is gone is none that can be done. */
+    expect(ask_with(&f, "DELETE", "/v1/tasks/1", NULL, NULL, (struct slice){0}), 204, HAS_NOTHING);
+    expect(post(&f, "/v1/tasks/5/resolve", "{\"how\":\"run\"}"), 200, HAS("\"state\":\"ready\""));
     api_close(&f);
 }
 
@@ -329,6 +355,7 @@ int main(void)
         cmocka_unit_test(lists_come_in_pages),
         cmocka_unit_test(large_payloads_end_a_page_early),
         cmocka_unit_test(tasks_are_changed_by_hand),
+        cmocka_unit_test(one_dependency_that_can_never_be_is_enough_to_run_without),
         cmocka_unit_test(what_is_not_text_is_told_in_base64),
         cmocka_unit_test(a_stream_is_accepted_in_groups),
         cmocka_unit_test(a_wrong_line_leaves_what_came_before),
