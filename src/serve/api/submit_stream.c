@@ -25,6 +25,8 @@
 #define GROUPS_MAX 4
 /* Ranges of ids in an answer; more are not told. */
 #define RANGES_MAX 50000
+/* The same in one that is sent while the client still sends. */
+#define RANGES_MAX_EARLY 1000
 
 /* From and to, both included. */
 struct range {
@@ -45,6 +47,7 @@ struct stream {
     uint64_t batch; /* 0: none */
     bool makes_batch, stays_open;
     bool wrong; /* a line was: nothing more is read */
+    enum http_cut cut;
 
     pthread_mutex_t lock; /* of what follows */
     size_t users;         /* the request, and each op under way */
@@ -299,10 +302,10 @@ static bool has_failed(struct stream *s)
 
 /* ---- the answer ---- */
 
-static void put_ranges(struct buf *out, const struct ranges *r)
+static void put_ranges(struct buf *out, const struct ranges *r, size_t max)
 {
     buf_putc(out, '[');
-    for (size_t i = 0; i < r->count; i++) {
+    for (size_t i = 0; i < r->count && i < max; i++) {
         if (i > 0)
             buf_putc(out, ',');
         buf_putc(out, '[');
@@ -340,9 +343,10 @@ static bool batch_is_open(struct stream *s)
 static void problem_put_accepted(struct stream *s)
 {
     _cleanup_buf_ struct buf ids = {0}, lines = {0};
+    size_t max = s->cut ? RANGES_MAX_EARLY : RANGES_MAX;
 
-    put_ranges(&ids, &s->ids);
-    put_ranges(&lines, &s->lines);
+    put_ranges(&ids, &s->ids, max);
+    put_ranges(&lines, &s->lines, max);
     problem_put_u64(s->req, "accepted", s->accepted);
     if (s->batch > 0) {
         problem_put_u64(s->req, "batch", s->batch);
@@ -352,7 +356,7 @@ static void problem_put_accepted(struct stream *s)
         http_problem_put(s->req, "ranges", buf_slice(&ids));
     if (!lines.failed)
         http_problem_put(s->req, "lines", buf_slice(&lines));
-    if (s->ids.cut || s->lines.cut)
+    if (s->ids.cut || s->lines.cut || s->ids.count > max || s->lines.count > max)
         http_problem_put(s->req, "ranges_cut", SLICE("true"));
 }
 
@@ -390,6 +394,21 @@ static void reply_failed_group(struct stream *s)
     problem_put_accepted(s);
 }
 
+static void reply_cut(struct stream *s)
+{
+    if (s->cut == HTTP_CUT_LATE) {
+        http_problem(s->req, 408, NULL,
+                     "nothing has come for too long, and no more is read; what was accepted "
+                     "stays: send what is behind it");
+    } else {
+        http_problem(s->req, 503, NULL,
+                     "the dispatcher is stopping, and reads no more; what was accepted stays: send "
+                     "what is behind it when it runs again");
+        http_reply_header(s->req, "Retry-After", "1");
+    }
+    problem_put_accepted(s);
+}
+
 static void reply_accepted(struct stream *s)
 {
     struct buf out = {0};
@@ -400,7 +419,7 @@ static void reply_accepted(struct stream *s)
     out_u64(&o, "accepted", s->accepted);
     out_u64(&o, "existing", s->existing);
     out_name(&o, "ranges");
-    put_ranges(&out, &s->ids);
+    put_ranges(&out, &s->ids, RANGES_MAX);
     if (s->ids.cut)
         out_bool(&o, "ranges_cut", true);
     out_end(&o);
@@ -415,6 +434,8 @@ static void reply_stream(struct stream *s)
         reply_failed_group(s);
     else if (s->wrong)
         reply_wrong_line(s);
+    else if (s->cut)
+        reply_cut(s);
     else
         reply_accepted(s);
 }
@@ -549,6 +570,22 @@ void end_stream(struct http_request *req, void *ctx)
         send_rest(req, ctx);
 }
 
+/* Whole lines that have come go with the rest; no batch that is not open yet has any. */
+static void end_early(struct http_request *req, void *ctx, enum http_cut why)
+{
+    struct stream *s = http_state(req);
+    struct ndjson_group *g;
+    enum weir_status status;
+
+    s->cut = why;
+    if (!s->wrong && !has_failed(s)) {
+        status = ndjson_flush(&s->in, &g);
+        (void)take_group(s, status, g);
+    }
+    if (!wait_for_room(s, 0, all_written))
+        all_written(req, ctx);
+}
+
 /* ---- the beginning ---- */
 
 static struct stream *stream_begin(struct api *a, struct http_request *req)
@@ -567,6 +604,7 @@ static struct stream *stream_begin(struct api *a, struct http_request *req)
     s->in.in.now_ns = a->backend->ops->now_ns(a->backend);
     http_set_state(req, s, stream_gone);
     http_take_body(req, on_data);
+    http_take_cut(req, end_early);
     return s;
 }
 

@@ -125,6 +125,19 @@ typedef size_t (*http_data_fn)(struct http_request *req, void *ctx, const char *
 /* In begin: the body comes in parts, as long as it may be; then the handler is called. */
 void http_take_body(struct http_request *req, http_data_fn on_data);
 
+/* Why no more of a body in parts is read: nothing of it has come for long; the server ends bodies. */
+enum http_cut { HTTP_CUT_NONE, HTTP_CUT_LATE, HTTP_CUT_ENDED };
+
+/*
+ * No more of the body is read: on_data is not called again, nor the handler. It answers, or
+ * suspends, as a handler does. The answer is sent at once, though the client may still be sending:
+ * it should be small (64 KiB). On a thread of the server's, for one request never two at once.
+ */
+typedef void (*http_cut_fn)(struct http_request *req, void *ctx, enum http_cut why);
+
+/* In begin, after http_take_body(). Without it the connection of one that is late is ended without a word of its own. */
+void http_take_cut(struct http_request *req, http_cut_fn on_cut);
+
 /* ---- answering ---- */
 
 /* A header of the answer; before or after the reply, until the handler returns or resumes. Values are copied; a line break
@@ -211,7 +224,8 @@ struct http_server_options {
     duration_ns idle_timeout_ns; /* 60 s between requests on a connection */
     duration_ns
         head_timeout_ns; /* 10 s until the head is there, from the connection or from its first line on */
-    duration_ns body_timeout_ns; /* 30 s for each 16 KiB of a body */
+    /* 30 s for each 16 KiB of a body; 10 times that for anything at all of one in parts */
+    duration_ns body_timeout_ns;
     duration_ns
         send_timeout_ns; /* 60 s in which a client takes nothing of an answer; 5 times that of one in parts */
     double rate_per_s; /* requests of one TCP address; 0: no limit. More: 429 */
@@ -251,7 +265,10 @@ WEIR_MUST_CHECK enum weir_status http_server_listen_fd(struct http_server *s, in
                                                        struct weir_error *err);
 
 WEIR_MUST_CHECK enum weir_status http_server_start(struct http_server *s, struct weir_error *err);
-/* Accepts no more, lets requests end until the deadline has passed, and cuts off what is left then. Streams are ended at
+/* Reads no more of bodies in parts, of those that begin later neither, and waits until each has been answered (http_take_cut),
+ * or so long. */
+void http_server_end_bodies(struct http_server *s, duration_ns patience_ns);
+/* Ends bodies in parts, accepts no more, lets requests end until the deadline has passed, and cuts off what is left then. Streams are ended at
  * once, after one last read. Requests that are suspended must still be resumed. */
 void http_server_stop(struct http_server *s, duration_ns deadline_ns);
 /* Stops at once if that has not been done. NULL-safe. */

@@ -3,8 +3,8 @@
  *
  * server.c starts and stops; listen.c opens sockets; accept.c has the thread that accepts, and
  * watches over connections (deadlines, clients that go away); request.c is what libmicrohttpd
- * calls; guard.c decides whether a request is let in; reply.c makes answers; later.c suspends,
- * resumes and wakes.
+ * calls; cut.c ends bodies in parts; guard.c decides whether a request is let in; reply.c makes
+ * answers; later.c suspends, resumes and wakes.
  *
  * Locks: `server.lock` for the connections, the list of requests, the tokens, the peers and the
  * counts; `request.lock` for whether it is suspended. In that order. No callback is called under
@@ -52,6 +52,7 @@ struct http_conn {
     enum http_phase phase;
     struct instant deadline;
     uint64_t progress_bytes;     /* received since the deadline was set */
+    struct http_request *body;   /* whose body comes in parts */
     struct http_request *stream; /* whose answer comes in parts, and whose client is watched */
     bool gone;
 };
@@ -83,9 +84,11 @@ struct http_server {
     struct http_stats stats;
 
     _Atomic uint64_t memory_bytes, memory_bytes_max;
-    _Atomic int accepting; /* enum http_accepting */
-    _Atomic bool stopping; /* streams end */
-    _Atomic bool aborting; /* nothing waits any more */
+    _Atomic int accepting;    /* enum http_accepting */
+    _Atomic bool stopping;    /* streams end */
+    _Atomic bool ends_bodies; /* those in parts */
+    _Atomic bool cuts;        /* the acceptor is to look for some that are cut */
+    _Atomic bool aborting;    /* nothing waits any more */
     bool started, stopped;
 
     pthread_t acceptor;
@@ -125,6 +128,18 @@ struct http_stream {
     size_t staged_at;
 };
 
+/*
+ * A body in parts:
+ *
+ *     NONE ──► WAITS ◄──► TAKEN     a part is with on_data(), or that has suspended
+ *                │          │
+ *                ├──► CUT   ├──► OVER     it is there whole, or it was answered meanwhile
+ *                └───────────────┘
+ *
+ * One that is CUT is held, as by a suspender, until it has its answer.
+ */
+enum http_body { HTTP_BODY_NONE, HTTP_BODY_WAITS, HTTP_BODY_TAKEN, HTTP_BODY_CUT, HTTP_BODY_OVER };
+
 struct http_request {
     struct http_server *server; /* not after it is completed */
     struct MHD_Connection *connection;
@@ -145,6 +160,7 @@ struct http_request {
 
     bool begun, handled, expects;
     http_data_fn on_data;
+    http_cut_fn on_cut;
     struct buf body;
     uint64_t received_bytes, sent_bytes, charged_bytes;
     bool
@@ -162,6 +178,11 @@ struct http_request {
     bool suspended_now; /* in the call that is under way; of the server's thread */
     bool ends_now;      /* it was to be, but the server waits no more */
     http_handler_fn then;
+    bool completed; /* the connection is not ours any more */
+    enum http_body in_parts;
+    enum http_cut cut_wish; /* it is to be cut as soon as nobody is at it */
+    bool cut_runs;          /* a thread of the server's is in on_cut() or its `then` */
+    bool cut_waits;         /* it has suspended */
 };
 
 /* ---- request.c ---- */
@@ -172,6 +193,20 @@ enum MHD_Result http_request_on(void *cls, struct MHD_Connection *connection, co
 void http_request_completed(void *cls, struct MHD_Connection *connection, void **req_cls,
                             enum MHD_RequestTerminationCode how);
 void http_request_release(struct http_request *req);
+
+/* ---- cut.c ---- */
+/* The head is there, and the body is to come in parts. */
+void http_body_begin(struct http_request *req);
+/* Somebody is at it from here on, or it is over (whole). False: it is cut; http_cut_on() says what to return. */
+bool http_body_enter(struct http_request *req, bool whole);
+void http_body_leave(struct http_request *req);
+enum MHD_Result http_cut_on(struct http_request *req, size_t *data_len);
+/* Under server.lock. Its body is to be cut. False: it has none that could be. */
+bool http_cut_wish(struct http_request *req, enum http_cut why);
+/* Under request.lock. It was resumed, and nobody has gone on with it yet. */
+bool http_cut_is_due(const struct http_request *req);
+/* On the acceptor: all that is to be done for those that are cut. */
+void http_cuts_run(struct http_server *s);
 
 /* ---- guard.c ---- */
 /* Answers a request that is not let in; sets route, role. */
@@ -197,9 +232,12 @@ WEIR_MUST_CHECK enum weir_status http_acceptor_start(struct http_server *s, stru
 /* No more are accepted, and the listeners may be closed; deadlines are still watched. */
 void http_acceptor_close(struct http_server *s);
 void http_acceptor_end(struct http_server *s);
+void http_acceptor_wake(struct http_server *s);
 void http_conn_notify(void *cls, struct MHD_Connection *connection, void **socket_context,
                       enum MHD_ConnectionNotificationCode what);
 void http_conn_phase(struct http_request *req, enum http_phase phase);
+/* The client has been answered while it sends: so long may it go on. */
+void http_conn_linger(struct http_request *req);
 /* Some of a body has come. */
 void http_conn_progress(struct http_request *req, size_t len);
 /* Tells the stream when its client has gone. */

@@ -338,11 +338,13 @@ void http_reply_early(struct http_request *req)
     buf_puts(&out, "\r\n");
     buf_put_slice(&out, body);
     /* Nothing has been sent on it for this request, so there is room for a small answer. */
-    if (!out.failed && req->conn) {
+    pthread_mutex_lock(&req->lock);
+    if (!out.failed && req->conn && !req->completed) {
         (void)send(req->conn->fd, out.data, out.len, MSG_DONTWAIT | MSG_NOSIGNAL);
         (void)shutdown(req->conn->fd, SHUT_WR);
         req->sent_bytes = body.len;
     }
+    pthread_mutex_unlock(&req->lock);
     buf_free(&out);
 }
 

@@ -175,6 +175,46 @@ static void abort_requests(struct http_server *s)
     pthread_mutex_unlock(&s->lock);
 }
 
+/* Whether somebody is not answered yet whose body comes in parts. */
+static bool any_body(struct http_server *s)
+{
+    bool any = false;
+
+    pthread_mutex_lock(&s->lock);
+    list_foreach (node, &s->conns) {
+        struct http_request *req = list_entry(node, struct http_conn, link)->body;
+
+        if (!req)
+            continue;
+        pthread_mutex_lock(&req->lock);
+        any |= req->on_cut && req->in_parts != HTTP_BODY_OVER &&
+               (req->in_parts != HTTP_BODY_CUT || req->held);
+        pthread_mutex_unlock(&req->lock);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return any;
+}
+
+void http_server_end_bodies(struct http_server *s, duration_ns patience_ns)
+{
+    struct instant until = instant_add(loop_clock(), patience_ns);
+
+    if (!s->acceptor_runs)
+        return;
+    atomic_store(&s->ends_bodies, true);
+    pthread_mutex_lock(&s->lock);
+    list_foreach (node, &s->conns) {
+        struct http_conn *c = list_entry(node, struct http_conn, link);
+
+        if (c->body)
+            (void)http_cut_wish(c->body, HTTP_CUT_ENDED);
+    }
+    pthread_mutex_unlock(&s->lock);
+    http_acceptor_wake(s);
+    while (any_body(s) && instant_before(loop_clock(), until))
+        (void)poll(NULL, 0, STOP_POLL_MS);
+}
+
 void http_server_stop(struct http_server *s, duration_ns deadline_ns)
 {
     struct instant until = instant_add(loop_clock(), deadline_ns);
@@ -186,6 +226,7 @@ void http_server_stop(struct http_server *s, duration_ns deadline_ns)
     if (s->acceptor_runs)
         http_acceptor_close(s);
     http_listeners_close(s);
+    http_server_end_bodies(s, 0);
     atomic_store(&s->stopping, true);
     wake_streams(s);
     if (s->daemon) {
