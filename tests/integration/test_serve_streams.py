@@ -3,7 +3,9 @@
 run-tests: sanitizers
 """
 import json
+import signal
 import socket
+import time
 import unittest
 
 from servekit import ServeCase
@@ -30,6 +32,9 @@ class Upload:
     def answer(self):
         """Ends the body. Status and JSON."""
         self.socket.sendall(b"0\r\n\r\n")
+        return self.hear()
+
+    def hear(self):
         with self.socket.makefile("rb") as f:
             status = int(f.readline().split()[1])
             length = 0
@@ -81,6 +86,26 @@ class Streams(ServeCase):
         self.wait_batch(1, "its tasks", total=2, ended=False)
         self.d.restart()
         self.wait_batch(1, "its end", total=2, ended=True)
+
+    def test_a_stop_tells_whoever_still_sends_what_was_accepted(self):
+        ups = [self.upload("/v1/batches"), self.upload("/v1/batches?open=true"), self.upload("/v1/tasks")]
+        for number, up in enumerate(ups[:2], 1):
+            up.send(lines(2) + '{"payl')
+            self.wait_batch(number, "its tasks", total=2, ended=False)
+        began = time.monotonic()
+        self.d.signal(signal.SIGTERM)
+        for number, up in enumerate(ups[:2], 1):
+            status, problem = up.hear()
+            self.assertEqual((status, problem["accepted"], problem["lines"], problem["batch"], problem["batch_open"]),
+                             (503, 2, [[1, 2]], number, number == 2), problem)
+            self.assertIn("stopping", problem["detail"])
+        status, problem = ups[2].hear()
+        self.assertEqual((status, problem["accepted"]), (503, 0), problem)
+        self.assertEqual(self.d.wait_end(), 0)
+        self.assertLess(time.monotonic() - began, 4 * SLOWNESS)
+        self.d.start()
+        self.wait_batch(1, "its end", total=2, ended=True)
+        self.wait_batch(2, "nothing to change", total=2, ended=False)
 
     def test_when_the_daemon_is_killed_meanwhile_too(self):
         for number, count in ((1, 0), (2, 3)):

@@ -20,6 +20,8 @@
 #define STOP_TELL_NS (5 * NS_PER_S)
 /* Whether the store fails is looked at so often while the first event is written. */
 #define FIRST_LOOK_NS (100 * NS_PER_MS)
+/* Streams of tasks have so long to be answered; what a store does not take by then is not waited for. */
+#define STREAMS_END_NS NS_PER_S
 
 /* ---- signals and wishes ---- */
 
@@ -170,6 +172,8 @@ static void stop(struct house *h)
     } else {
         stop_tasks(h);
     }
+    /* Those who still send tasks are told which were accepted. */
+    http_server_end_bodies(h->server, STREAMS_END_NS);
     engine_tasks_refuse(h->tasks); /* so that nothing comes behind the last event */
     snprintf(detail, sizeof detail, "{\"left\":%llu}", (unsigned long long)h->left);
     house_tell(h, REGISTRY_DISPATCHER_STOPPED, detail);
