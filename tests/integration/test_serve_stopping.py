@@ -269,6 +269,19 @@ class Stopping(ServeCase):
         self.assertEqual(d.stop(), 0)
         self.assertLess(time.monotonic() - began, 4 * SLOWNESS)
 
+    def test_results_that_are_followed_are_not_taken_for_all(self):
+        d = self.stoppable()
+        d.weir("batch", "open", status=0)
+        d.wait_task(d.api("POST", "/v1/batches/1/tasks", {"payload": {"shell": "true"}})[1]["id"])
+        follower = subprocess.Popen([WEIR, "batch", "results", "1", "--follow"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                    text=True, env=d.weir_env())
+        self.addCleanup(follower.kill)
+        self.assertTrue(follower.stdout.readline())
+        self.assertEqual(d.stop(), 0)
+        _, told = follower.communicate(timeout=20 * SLOWNESS)
+        self.assertIn("go on with --from 1", told)
+        self.assertNotEqual(follower.returncode, 0)
+
     def test_systemd_is_told(self):
         manager = Manager(self.path("notify"))
         self.addCleanup(manager.close)

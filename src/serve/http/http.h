@@ -191,6 +191,8 @@ void http_resume(struct http_request *req);
     (-2) /* cut the connection, so that the client sees that it has not got all */
 
 struct http_stream_ops {
+    /* When the server stops it ends as if that were all: it has no end of its own. Others are cut, if they wait then. */
+    bool endless;
     /* Writes at most `max` (at least 4,096) bytes to `to`; returns how many, or one of the above. On a server's thread;
      * called only when the client can take more. */
     ssize_t (*read)(void *ctx, char *to, size_t max);
@@ -268,8 +270,8 @@ WEIR_MUST_CHECK enum weir_status http_server_start(struct http_server *s, struct
 /* Reads no more of bodies in parts, of those that begin later neither, and waits until each has been answered (http_take_cut),
  * or so long. */
 void http_server_end_bodies(struct http_server *s, duration_ns patience_ns);
-/* Ends bodies in parts, accepts no more, lets requests end until the deadline has passed, and cuts off what is left then. Streams are ended at
- * once, after one last read. Requests that are suspended must still be resumed. */
+/* Ends bodies in parts, accepts no more, lets requests end until the deadline has passed, and cuts off what is left then. Streams that wait
+ * are ended at once, after one last read. Requests that are suspended must still be resumed. */
 void http_server_stop(struct http_server *s, duration_ns deadline_ns);
 /* Stops at once if that has not been done. NULL-safe. */
 void http_server_free(struct http_server *s);

@@ -175,8 +175,11 @@ ssize_t http_stream_read(void *cls, uint64_t at, char *to, size_t max)
         }
         if (n == HTTP_STREAM_BROKEN)
             return MHD_CONTENT_READER_END_WITH_ERROR;
-        if (n == HTTP_STREAM_END || stopping)
+        if (n == HTTP_STREAM_END)
             return MHD_CONTENT_READER_END_OF_STREAM;
+        if (stopping)
+            return st->ops->endless ? MHD_CONTENT_READER_END_OF_STREAM
+                                    : MHD_CONTENT_READER_END_WITH_ERROR;
         if (wait_for_wake(st))
             return 0;
     }

@@ -338,7 +338,8 @@ static void follower_closed(void *ctx)
     mem_free(f);
 }
 
-static const struct http_stream_ops follower_ops = {follower_read, follower_closed};
+static const struct http_stream_ops follower_ops = {
+    .endless = true, .read = follower_read, .closed = follower_closed};
 
 /* ---- following ---- */
 
