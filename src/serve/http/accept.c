@@ -319,6 +319,8 @@ static duration_ns time_for(const struct http_request *req, enum http_phase phas
         return s->options.head_timeout_ns;
     case HTTP_RECEIVING:
         return body_time(s, req);
+    case HTTP_SENDING:
+        return s->options.send_timeout_ns;
     case HTTP_WORK:
         break;
     }

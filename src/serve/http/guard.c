@@ -97,6 +97,16 @@ static bool head_is_plain(struct http_request *req)
     return true;
 }
 
+/* Bytes of the body, as far as the head says so. */
+static uint64_t announced(const struct http_request *req)
+{
+    const char *length = header_of(req, "Content-Length");
+
+    if (header_of(req, "Transfer-Encoding"))
+        return UINT64_MAX;
+    return length ? strtoull(length, NULL, 10) : 0;
+}
+
 static bool within_limits(struct http_request *req)
 {
     duration_ns wait_ns = 0;
@@ -118,9 +128,10 @@ static bool within_limits(struct http_request *req)
                        "Retry-After says");
         return false;
     }
-    if (http_memory_is_full(req->server)) {
+    if (!http_memory_has_room(req->server, announced(req))) {
         refuse_for_now(req, MHD_HTTP_SERVICE_UNAVAILABLE, NS_PER_S,
-                       "requests and answers in memory take up what they may; try again");
+                       "requests and answers in memory take up what they may; try again, or send "
+                       "less at once");
         return false;
     }
     return true;

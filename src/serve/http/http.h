@@ -217,21 +217,23 @@ struct http_server_options {
     size_t route_count;
     void *ctx; /* of all handlers */
 
-    unsigned threads;            /* 2 */
-    unsigned connections_max;    /* 4,096; more are told 503 */
-    uint64_t body_bytes_max;     /* 16 MiB; more: 413 */
-    size_t head_bytes_max;       /* 32 KiB; more: 431 */
-    size_t url_bytes_max;        /* 8 KiB; more: 414 */
-    uint64_t memory_bytes_max;   /* 512 MiB of bodies and answers in memory; more: 503 */
+    unsigned threads;         /* 2 */
+    unsigned connections_max; /* 4,096; more are told 503 */
+    uint64_t body_bytes_max;  /* 16 MiB; more: 413 */
+    size_t head_bytes_max;    /* 32 KiB; more: 431 */
+    size_t url_bytes_max;     /* 8 KiB; more: 414 */
+    /* 512 MiB of bodies and answers in memory; more: 503. What is small (an 8,192nd: 64 KiB) goes in any case, 16 times as
+     * much up to the double, and so do answers to requests that have changed something. */
+    uint64_t memory_bytes_max;
     duration_ns idle_timeout_ns; /* 60 s between requests on a connection */
     duration_ns
         head_timeout_ns; /* 10 s until the head is there, from the connection or from its first line on */
     /* 30 s for each 16 KiB of a body; 10 times that for anything at all of one in parts */
     duration_ns body_timeout_ns;
     duration_ns
-        send_timeout_ns; /* 60 s in which a client takes nothing of an answer; 5 times that of one in parts */
-    double rate_per_s; /* requests of one TCP address; 0: no limit. More: 429 */
-    double rate_burst; /* 2 * rate_per_s */
+        send_timeout_ns; /* 60 s in which a client takes nothing of an answer, or less than 256 KiB; 5 times that of one in parts */
+    double rate_per_s;   /* requests of one TCP address; 0: no limit. More: 429 */
+    double rate_burst;   /* 2 * rate_per_s */
 
     /* Before an answer to a request with that route is handed over: whoever gets it has not got it yet. On a server's thread.
      * May be NULL. */

@@ -37,7 +37,8 @@ enum http_phase {
     HTTP_IDLE, /* between requests */
     HTTP_HEAD, /* the first line is there */
     HTTP_RECEIVING,
-    HTTP_WORK /* it is with a handler, or its answer on the way */
+    HTTP_WORK,   /* it is with a handler, or its answer on the way */
+    HTTP_SENDING /* a large answer is on its way, of which some is to be taken now and then */
 };
 
 /* Under server.lock, but for what never changes. */
@@ -112,6 +113,7 @@ struct http_reply {
     struct buf content_type;
     struct buf body;
     struct slice fixed;
+    uint64_t step_at; /* of a large body: so far it had been taken when its deadline was set */
     const char *etag;
     struct buf headers; /* name, NUL, value, NUL, ... */
     struct buf title, detail, errors, members;
@@ -246,7 +248,8 @@ void http_conn_unwatch(struct http_request *req);
 
 /* ---- server.c ---- */
 void http_charge(struct http_request *req, uint64_t bytes);
-bool http_memory_is_full(struct http_server *s);
+/* Whether something of so many bytes may be in memory, too. */
+bool http_memory_has_room(struct http_server *s, uint64_t bytes);
 
 /* ---- listen.c ---- */
 void http_listeners_close(struct http_server *s);

@@ -210,7 +210,7 @@ static void keep(struct http_request *req, const char *data, size_t len)
     }
     http_charge(req, len);
     buf_put(&req->body, data, len);
-    if (req->body.failed || http_memory_is_full(req->server)) {
+    if (req->body.failed || !http_memory_has_room(req->server, req->body.len)) {
         buf_free(&req->body);
         http_problem(req, MHD_HTTP_SERVICE_UNAVAILABLE, NULL,
                      "there is no memory for the body; try again");

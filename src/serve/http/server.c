@@ -20,6 +20,10 @@
 /* Those that have just connected have so long to say what they want, when the server stops. */
 #define NEW_MS       100
 #define STOP_POLL_MS 2
+/* What is small by this is never refused: as many of it as there may be connections are half of all. Metrics of many pools may
+ * be larger. */
+#define SMALL_SHARE 8192
+#define MIDDLING    16
 
 static void set_defaults(struct http_server_options *o)
 {
@@ -300,9 +304,15 @@ void http_charge(struct http_request *req, uint64_t bytes)
         ;
 }
 
-bool http_memory_is_full(struct http_server *s)
+bool http_memory_has_room(struct http_server *s, uint64_t bytes)
 {
-    return atomic_load(&s->memory_bytes) >= s->options.memory_bytes_max;
+    uint64_t max = s->options.memory_bytes_max;
+
+    if (bytes <= max / SMALL_SHARE)
+        return true;
+    if (bytes <= max / SMALL_SHARE * MIDDLING)
+        max *= 2;
+    return atomic_load(&s->memory_bytes) < max;
 }
 
 void http_server_get_stats(struct http_server *s, struct http_stats *ret)
