@@ -400,6 +400,10 @@ static void reply_cut(struct stream *s)
         http_problem(s->req, 408, NULL,
                      "nothing has come for too long, and no more is read; what was accepted "
                      "stays: send what is behind it");
+    } else if (s->cut == HTTP_CUT_TOKEN) {
+        http_problem(s->req, 403, NULL,
+                     "the token may not submit any more, and no more is read; what was accepted "
+                     "stays");
     } else {
         http_problem(s->req, 503, NULL,
                      "the dispatcher is stopping, and reads no more; what was accepted stays: send "

@@ -238,6 +238,15 @@ static void sweep(struct http_server *s)
 
 /* ---- clients that go away ---- */
 
+/* Under the lock. What it has still to send is not sent. */
+static void end_stream(struct http_request *req)
+{
+    pthread_mutex_lock(&req->lock);
+    req->stream.gone = true;
+    pthread_mutex_unlock(&req->lock);
+    http_wake(&req->stream);
+}
+
 static void on_gone(struct http_server *s, uint64_t tag)
 {
     size_t fd = (uint32_t)tag;
@@ -245,15 +254,25 @@ static void on_gone(struct http_server *s, uint64_t tag)
 
     pthread_mutex_lock(&s->lock);
     c = fd < s->by_fd_count ? s->by_fd[fd] : NULL;
-    if (c && tag_of(c) == tag && c->stream) {
-        struct http_request *req = c->stream;
+    if (c && tag_of(c) == tag && c->stream)
+        end_stream(c->stream);
+    pthread_mutex_unlock(&s->lock);
+}
 
-        pthread_mutex_lock(&req->lock);
-        req->stream.gone = true;
-        pthread_mutex_unlock(&req->lock);
-        http_wake(&req->stream);
+void http_conns_revoke(struct http_server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    list_foreach (node, &s->conns) {
+        struct http_conn *c = list_entry(node, struct http_conn, link);
+
+        if (c->stream && http_guard_revoked(c->stream))
+            end_stream(c->stream);
+        if (c->body && http_guard_revoked(c->body))
+            (void)http_cut_wish(c->body, HTTP_CUT_TOKEN);
     }
     pthread_mutex_unlock(&s->lock);
+    if (s->acceptor_runs)
+        http_acceptor_wake(s);
 }
 
 void http_conn_watch(struct http_request *req)
@@ -267,6 +286,8 @@ void http_conn_watch(struct http_request *req)
     c->stream = req;
     if (epoll_ctl(s->epoll, EPOLL_CTL_ADD, c->fd, &ev) != 0 && errno == EEXIST)
         (void)epoll_ctl(s->epoll, EPOLL_CTL_MOD, c->fd, &ev);
+    if (http_guard_revoked(req)) /* since it was let in */
+        end_stream(req);
     pthread_mutex_unlock(&s->lock);
 }
 

@@ -26,6 +26,8 @@ void http_body_begin(struct http_request *req)
         req->conn->body = req;
     if (atomic_load(&s->ends_bodies))
         (void)http_cut_wish(req, HTTP_CUT_ENDED);
+    else if (http_guard_revoked(req)) /* since it was let in */
+        (void)http_cut_wish(req, HTTP_CUT_TOKEN);
     pthread_mutex_unlock(&s->lock);
     http_conn_phase(req, HTTP_RECEIVING);
     /* Ours is longer. */

@@ -263,10 +263,24 @@ static bool identify(struct http_request *req, bool *ret_tokens)
     *ret_tokens = http_tokens_count(s->tokens) > 0;
     if (*ret_tokens && secret)
         known = http_tokens_look(s->tokens, slice_of(secret), &req->role, req->token_name);
+    req->tokens_seen = s->tokens_changed;
     pthread_mutex_unlock(&s->lock);
     if (!*ret_tokens)
         req->role = HTTP_ROLE_OPERATE;
     return known;
+}
+
+bool http_guard_revoked(struct http_request *req)
+{
+    struct http_server *s = req->server;
+    char name[HTTP_TOKEN_NAME_BYTES_MAX];
+    enum http_role role;
+
+    if (req->tokens_seen == s->tokens_changed || http_tokens_count(s->tokens) == 0 ||
+        req->route->role == HTTP_ROLE_NONE)
+        return false;
+    return !req->bearer || !http_tokens_look(s->tokens, slice_of(req->bearer), &role, name) ||
+           role < req->route->role;
 }
 
 static bool may(struct http_request *req, bool tokens, bool known)

@@ -125,8 +125,9 @@ typedef size_t (*http_data_fn)(struct http_request *req, void *ctx, const char *
 /* In begin: the body comes in parts, as long as it may be; then the handler is called. */
 void http_take_body(struct http_request *req, http_data_fn on_data);
 
-/* Why no more of a body in parts is read: nothing of it has come for long; the server ends bodies. */
-enum http_cut { HTTP_CUT_NONE, HTTP_CUT_LATE, HTTP_CUT_ENDED };
+/* Why no more of a body in parts is read: nothing of it has come for long; the server ends bodies; the token that it came with
+ * is none any more, or may not. */
+enum http_cut { HTTP_CUT_NONE, HTTP_CUT_LATE, HTTP_CUT_ENDED, HTTP_CUT_TOKEN };
 
 /*
  * No more of the body is read: on_data is not called again, nor the handler. It answers, or
@@ -281,7 +282,8 @@ void http_server_free(struct http_server *s);
 /*
  * Tokens. With none, everybody who can connect may do everything, and there is no TCP listener
  * beyond loopback. With some, each request needs one (but routes with HTTP_ROLE_NONE), on every
- * listener. Only their digests are kept. Replaces all that were set before; any thread.
+ * listener. Only their digests are kept. Replaces all that were set before; answers and bodies in
+ * parts whose token may no more are cut; all else that is under way ends as it would. Any thread.
  * WEIR_E_INVALID: a token is empty or longer than 4,096 bytes, has other than visible characters,
  * stands there twice; or there are none and a listener is beyond loopback. Then nothing changes.
  */

@@ -76,6 +76,7 @@ struct http_server {
 
     pthread_mutex_t lock;
     struct http_tokens *tokens;
+    uint64_t tokens_changed; /* times */
     struct http_peers peers;
     struct list conns;
     struct http_conn **by_fd;
@@ -158,6 +159,7 @@ struct http_request {
     char peer[HTTP_PEER_BYTES_MAX];
     enum http_role role;
     char token_name[HTTP_TOKEN_NAME_BYTES_MAX];
+    uint64_t tokens_seen; /* tokens_changed, when that was looked up */
     struct instant began;
 
     bool begun, handled, expects;
@@ -213,6 +215,8 @@ void http_cuts_run(struct http_server *s);
 /* ---- guard.c ---- */
 /* Answers a request that is not let in; sets route, role. */
 void http_guard(struct http_request *req);
+/* Under server.lock. Whether it would not be let in with the tokens as they are by now. */
+bool http_guard_revoked(struct http_request *req);
 
 /* ---- reply.c ---- */
 enum MHD_Result http_reply_queue(struct http_request *req);
@@ -242,6 +246,8 @@ void http_conn_phase(struct http_request *req, enum http_phase phase);
 void http_conn_linger(struct http_request *req);
 /* Some of a body has come. */
 void http_conn_progress(struct http_request *req, size_t len);
+/* Ends what comes or goes in parts and whose token may no more. */
+void http_conns_revoke(struct http_server *s);
 /* Tells the stream when its client has gone. */
 void http_conn_watch(struct http_request *req);
 void http_conn_unwatch(struct http_request *req);

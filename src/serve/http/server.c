@@ -288,8 +288,10 @@ enum weir_status http_server_set_tokens(struct http_server *s, const struct http
     pthread_mutex_lock(&s->lock);
     old = s->tokens;
     s->tokens = made;
+    s->tokens_changed++;
     pthread_mutex_unlock(&s->lock);
     http_tokens_free(old);
+    http_conns_revoke(s);
     return WEIR_OK;
 }
 
