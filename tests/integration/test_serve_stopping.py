@@ -224,6 +224,19 @@ class Stopping(ServeCase):
         self.assertLess(took_s, 5 * SLOWNESS)
         self.is_gone(d)
 
+    def test_of_several_graces_the_one_that_ends_first_holds(self):
+        d = self.stoppable(grace="300s")
+        self.running(d, "sleep 1000")
+        self.assertEqual(d.api("POST", "/v1/shutdown", {})[0], 202)
+        wait_until(lambda: d.get("/v1/status")["state"] == "stopping", 10, "the stop to begin")
+        began = time.monotonic()
+        for grace in ("200s", "1s", "250s"):
+            self.assertEqual(d.api("POST", "/v1/shutdown", {"grace": grace})[0], 202)
+        self.assertEqual(d.wait_end(), 0)
+        took_s = time.monotonic() - began
+        self.assertGreater(took_s, 0.9)
+        self.assertLess(took_s, 100)
+
     def test_the_api_may_give_a_grace_of_its_own(self):
         d = self.stoppable(grace="300s")
         task, _ = self.running(d, "sleep 1000")

@@ -114,17 +114,15 @@ static void kill_survivors(struct house *h)
 static void *stop_tasks(void *arg)
 {
     struct house *h = arg;
-    duration_ns grace_ns = (duration_ns)atomic_load(&h->grace_ns);
+    struct instant end_by = {atomic_load(&h->end_by_ns)};
     struct config_shutdown how;
 
     /* A reload may come from the API at any time. */
     pthread_mutex_lock(&h->config_lock);
     how = h->config->shutdown;
     pthread_mutex_unlock(&h->config_lock);
-    if (grace_ns < 0)
-        grace_ns = how.grace_ns;
-    engine_tasks_stop(h->tasks, grace_ns, how.kill_ns, how.submits == CONFIG_SUBMITS_REFUSE,
-                      &h->left);
+    engine_tasks_stop(h->tasks, instant_diff(end_by, loop_clock()), how.kill_ns,
+                      how.submits == CONFIG_SUBMITS_REFUSE, &h->left);
     kill_survivors(h);
     chores_end(h); /* the main thread does none meanwhile */
     engine_tasks_end_pools(h->tasks);
@@ -133,7 +131,7 @@ static void *stop_tasks(void *arg)
     return NULL;
 }
 
-/* A second signal cuts the wait short; so does a wish of the API that gives no grace at all. Another one changes nothing. */
+/* A second signal cuts the wait short; so does a wish of the API whose grace ends earlier. Another one changes nothing. */
 static void wait_stopped(struct house *h)
 {
     duration_ns watchdog_ns = notify_watchdog_ns();
@@ -149,10 +147,10 @@ static void wait_stopped(struct house *h)
         while ((signal = take_signal(h)))
             if (signal != SIGHUP) {
                 daemon_log(h->log, CONFIG_INFO, "told again to stop: what runs is ended now");
-                engine_tasks_hurry(h->tasks);
+                engine_tasks_end_by(h->tasks, loop_clock());
             }
-        if (atomic_exchange(&h->stop_wished, false) && atomic_load(&h->grace_ns) == 0)
-            engine_tasks_hurry(h->tasks);
+        if (atomic_exchange(&h->stop_wished, false))
+            engine_tasks_end_by(h->tasks, (struct instant){atomic_load(&h->end_by_ns)});
     }
 }
 
@@ -194,8 +192,10 @@ static void run(struct house *h)
         int signal;
 
         while ((signal = take_signal(h))) {
-            if (signal != SIGHUP)
+            if (signal != SIGHUP) {
+                house_stop_within(h, -1);
                 return;
+            }
             if (house_reload(h, NULL, NULL) != WEIR_OK)
                 continue; /* it has said so in the log */
             api_changed(atomic_load(&h->api));
@@ -274,7 +274,7 @@ enum weir_status daemon_run(const struct daemon_options *o, struct weir_error *e
     struct house h = {.config_path = o->config_path, .signals = -1, .wish = -1};
     enum weir_status status;
 
-    atomic_store(&h.grace_ns, -1);
+    atomic_store(&h.end_by_ns, INSTANT_NEVER.ns);
     pthread_mutex_init(&h.config_lock, NULL);
     status = read_config(&h, err);
     if (status == WEIR_OK)
