@@ -282,6 +282,22 @@ class Stopping(ServeCase):
         self.assertEqual(d.stop(), 0)
         self.assertLess(time.monotonic() - began, 4 * SLOWNESS)
 
+    def test_who_follows_events_hears_of_the_end_too(self):
+        d = self.stoppable()
+        followers = []
+        for query in ("", "?kind=dispatcher.stopped", "?kind=task.submitted"):
+            c = socket.socket(socket.AF_UNIX)
+            self.addCleanup(c.close)
+            c.settimeout(20 * SLOWNESS)
+            c.connect(d.socket)
+            c.sendall(f"GET /v1/events/follow{query} HTTP/1.1\r\nHost: weir\r\n\r\n".encode())
+            followers.append(c.makefile("rb"))
+        for f in followers:
+            self.assertIn(b"200", f.readline())
+        self.assertEqual(d.stop(), 0)
+        for f, hears in zip(followers, (True, True, False)):
+            self.assertEqual(b"event: dispatcher.stopped\ndata: " in f.read(), hears)
+
     def test_results_that_are_followed_are_not_taken_for_all(self):
         d = self.stoppable()
         d.weir("batch", "open", status=0)

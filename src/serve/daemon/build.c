@@ -38,6 +38,8 @@ static void told(struct registry_op *op)
 {
     struct house *h = ((struct telling *)(void *)op)->house;
 
+    if (op->tell.kind == REGISTRY_DISPATCHER_STOPPED)
+        atomic_store(&h->last_told, true);
     mem_free(op);
     house_wake(h);
 }

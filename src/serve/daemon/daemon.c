@@ -22,6 +22,9 @@
 #define FIRST_LOOK_NS (100 * NS_PER_MS)
 /* Streams of tasks have so long to be answered; what a store does not take by then is not waited for. */
 #define STREAMS_END_NS NS_PER_S
+/* So has the last event to come to its followers. */
+#define LAST_WORDS_NS      NS_PER_S
+#define LAST_WORDS_POLL_MS 2
 
 /* ---- signals and wishes ---- */
 
@@ -154,6 +157,21 @@ static void wait_stopped(struct house *h)
     }
 }
 
+/* Those who follow are given the last event too. */
+static void tell_followers(struct house *h)
+{
+    struct instant until = instant_add(loop_clock(), LAST_WORDS_NS);
+    struct api *api = atomic_load(&h->api);
+    struct sse_stats stats;
+
+    api_event_stats(api, &stats);
+    if (stats.followers == 0)
+        return;
+    while (!atomic_load(&h->last_told) && instant_before(loop_clock(), until))
+        (void)poll(NULL, 0, LAST_WORDS_POLL_MS);
+    api_flush(api, instant_diff(until, loop_clock()));
+}
+
 static void stop(struct house *h)
 {
     pthread_t stopper;
@@ -175,6 +193,7 @@ static void stop(struct house *h)
     engine_tasks_refuse(h->tasks); /* so that nothing comes behind the last event */
     snprintf(detail, sizeof detail, "{\"left\":%llu}", (unsigned long long)h->left);
     house_tell(h, REGISTRY_DISPATCHER_STOPPED, detail);
+    tell_followers(h);
     daemon_log(h->log, h->left > 0 ? CONFIG_WARNING : CONFIG_INFO,
                "stopped; %llu attempts were ended, and their tasks are ready again",
                (unsigned long long)h->left);

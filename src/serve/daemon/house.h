@@ -59,8 +59,9 @@ struct house {
     atomic_bool stopping; /* no reload any more */
     atomic_llong
         end_by_ns; /* what runs then is to be ended, as an instant: the earliest that was wished */
-    atomic_bool stopped; /* the stopping thread is done */
-    uint64_t left;       /* attempts that it has ended */
+    atomic_bool stopped;   /* the stopping thread is done */
+    uint64_t left;         /* attempts that it has ended */
+    atomic_bool last_told; /* the last event is in the record, or cannot be */
 
     /* chores */
     struct history *history;
