@@ -102,12 +102,12 @@ void engine_tasks_look(struct engine_tasks *t);
 /*
  * Nothing starts any more. Returns when nothing runs, or after `grace_ns`: then running attempts
  * are told to end, and after `kill_ns` more they are killed; their tasks are ready again. refuse:
- * submits are refused from now on. *ret_left: attempts that were ended so. engine_tasks_end_by()
+ * submits and new batches are refused from now on. *ret_left: attempts that were ended so. engine_tasks_end_by()
  * cuts the first wait short.
  */
 void engine_tasks_stop(struct engine_tasks *t, duration_ns grace_ns, duration_ns kill_ns,
                        bool refuse, uint64_t *ret_left);
-/* From now on submits are refused (WEIR_E_SHUTDOWN). Any thread. */
+/* From now on submits and new batches are refused (WEIR_E_SHUTDOWN). Any thread. */
 void engine_tasks_refuse(struct engine_tasks *t);
 /* What runs is told to end by then at the latest: the earliest of all that is said. Before or while it is stopped; any
  * thread. */

@@ -128,6 +128,14 @@ class Stopping(ServeCase):
             status, answer = d.api("POST", "/v1/tasks", {"payload": {"shell": "true"}})
             return status == 503 and answer
         self.assertIn("stopping", wait_until(refused, 10, "a submit to be refused")["detail"])
+        # A batch that could take none is not made either.
+        ndjson = {"content_type": "application/x-ndjson"}
+        for path, body, more in (("/v1/batches?open=true", None, {}), ("/v1/batches", {"tasks": [{"payload": 1}]}, {}),
+                                 ("/v1/batches?open=true", "", ndjson), ("/v1/batches", '{"payload": 1}\n', ndjson)):
+            status, answer = d.api("POST", path, body, **more)
+            self.assertEqual(status, 503, answer)
+            self.assertIn("stopping", answer["detail"])
+        self.assertEqual(d.get("/v1/batches")["batches"], [])
         self.assertEqual(d.api("GET", "/v1/tasks")[0], 200)
         d.signal(signal.SIGTERM)
         self.assertEqual(self.stop_time(d)[0], 0)
