@@ -5,11 +5,12 @@ run-tests: sanitizers
 import json
 import signal
 import socket
+import subprocess
 import time
 import unittest
 
 from servekit import ServeCase
-from weirtest import SLOWNESS, wait_until
+from weirtest import SLOWNESS, WEIR, wait_until
 
 
 class Upload:
@@ -106,6 +107,23 @@ class Streams(ServeCase):
         self.d.start()
         self.wait_batch(1, "its end", total=2, ended=True)
         self.wait_batch(2, "nothing to change", total=2, ended=False)
+
+    def test_the_command_hears_of_a_stop_while_nothing_comes_to_it(self):
+        command = subprocess.Popen([WEIR, "submit", "--lines", "-", "--tasks"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True, env=self.d.weir_env())
+        self.addCleanup(command.kill)
+        for count in (1, 2):
+            command.stdin.write(lines(1))
+            command.stdin.flush()
+            wait_until(lambda n=count: self.d.get("/v1/status")["tasks"]["ready"] == n, 20 * SLOWNESS, f"task {count}")
+        self.d.stop()
+        # Its input stays open: it ends by itself.
+        self.assertEqual(command.wait(20 * SLOWNESS), 1)
+        told = command.stderr.read()
+        self.assertIn("the dispatcher is stopping", told)
+        self.assertIn("accepted all the same: 2 tasks: 1-2", told)
+        for f in (command.stdin, command.stdout, command.stderr):
+            f.close()
 
     def test_when_the_daemon_is_killed_meanwhile_too(self):
         for number, count in ((1, 0), (2, 3)):
