@@ -370,6 +370,7 @@ static struct engine_tasks *allocate_tasks(struct engine *e, struct core_registr
     t->observer.ops = &tasks_observer_ops;
     t->edge.ops = &tasks_edge_ops;
     t->engine = e;
+    t->end_by = INSTANT_NEVER;
     t->registry = r;
     t->options = *o;
     t->back.ops_tail = &t->back.ops;

@@ -102,14 +102,16 @@ void engine_tasks_look(struct engine_tasks *t);
 /*
  * Nothing starts any more. Returns when nothing runs, or after `grace_ns`: then running attempts
  * are told to end, and after `kill_ns` more they are killed; their tasks are ready again. refuse:
- * submits are refused from now on. *ret_left: attempts that were ended so. engine_tasks_hurry()
- * from any thread cuts the first wait short.
+ * submits and new batches are refused from now on. *ret_left: attempts that were ended so. engine_tasks_end_by()
+ * cuts the first wait short.
  */
 void engine_tasks_stop(struct engine_tasks *t, duration_ns grace_ns, duration_ns kill_ns,
                        bool refuse, uint64_t *ret_left);
-/* From now on submits are refused (WEIR_E_SHUTDOWN). Any thread. */
+/* From now on submits and new batches are refused (WEIR_E_SHUTDOWN). Any thread. */
 void engine_tasks_refuse(struct engine_tasks *t);
-void engine_tasks_hurry(struct engine_tasks *t);
+/* What runs is told to end by then at the latest: the earliest of all that is said. Before or while it is stopped; any
+ * thread. */
+void engine_tasks_end_by(struct engine_tasks *t, struct instant then);
 /*
  * After engine_tasks_stop(): ends the pools with their workers, and waits for callbacks that were
  * left behind. What happens then is still recorded. Done by engine_tasks_close(), where it was not

@@ -38,7 +38,9 @@ struct engine_tasks {
     struct back back;
     struct mail mail; /* "something is back" */
     bool posted;
-    bool started, hurried;
+    bool started;
+    struct instant
+        end_by; /* what runs is to end until then, whatever engine_tasks_stop() was given */
     size_t running, unwritten, pools; /* at the end of the last turn */
     pthread_mutex_t adding;           /* one pool at a time; before `lock` */
     struct core_pool *unwanted;       /* the desk did not take it, and it is not gone yet */

@@ -151,7 +151,8 @@ void engine_tasks_send(struct engine_tasks *t, struct registry_op *op)
         op->at_ns = loop_wall_clock_ns();
     if (op->kind == REGISTRY_CANCEL && op->cancel.batch != 0 && op->cancel.max == 0)
         op->cancel.max = TASKS_PIECE;
-    if (op->kind == REGISTRY_SUBMIT && atomic_load(&t->refusing)) {
+    if ((op->kind == REGISTRY_SUBMIT || op->kind == REGISTRY_BATCH_OPEN) &&
+        atomic_load(&t->refusing)) {
         (void)error_set(&op->err, WEIR_E_SHUTDOWN,
                         "the dispatcher is stopping; it takes no more tasks");
         op->done(op);

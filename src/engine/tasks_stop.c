@@ -19,23 +19,30 @@ static void end_running(struct desk *d, struct instant now, void *ctx)
     desk_end_running(d, now);
 }
 
-static struct timespec until(duration_ns wait_ns)
+static struct timespec timespec_of(struct instant at)
 {
-    int64_t at_ns = instant_add(loop_clock(), wait_ns).ns;
-
-    return (struct timespec){.tv_sec = at_ns / NS_PER_S, .tv_nsec = at_ns % NS_PER_S};
+    return (struct timespec){.tv_sec = at.ns / NS_PER_S, .tv_nsec = at.ns % NS_PER_S};
 }
 
-/* Until nothing runs; false: the time is up, or somebody is in a hurry. */
+static struct timespec until(duration_ns wait_ns)
+{
+    return timespec_of(instant_add(loop_clock(), wait_ns));
+}
+
+/* Until nothing runs; false: the time is up. hurries: that may be earlier than was said. */
 static bool wait_running(struct engine_tasks *t, duration_ns wait_ns, bool hurries)
 {
-    struct timespec at = until(wait_ns);
+    struct instant end = instant_add(loop_clock(), wait_ns), at = end;
     bool none;
 
     pthread_mutex_lock(&t->lock);
-    while (t->running > 0 && !(hurries && t->hurried) &&
-           pthread_cond_timedwait(&t->changed, &t->lock, &at) == 0)
-        ;
+    while (t->running > 0 && instant_before(loop_clock(), at)) {
+        struct timespec ts;
+
+        at = hurries ? instant_min(end, t->end_by) : end;
+        ts = timespec_of(at);
+        (void)pthread_cond_timedwait(&t->changed, &t->lock, &ts);
+    }
     none = t->running == 0;
     pthread_mutex_unlock(&t->lock);
     return none;
@@ -58,10 +65,10 @@ void engine_tasks_refuse(struct engine_tasks *t)
     atomic_store(&t->refusing, true);
 }
 
-void engine_tasks_hurry(struct engine_tasks *t)
+void engine_tasks_end_by(struct engine_tasks *t, struct instant then)
 {
     pthread_mutex_lock(&t->lock);
-    t->hurried = true;
+    t->end_by = instant_min(t->end_by, then);
     pthread_cond_broadcast(&t->changed);
     pthread_mutex_unlock(&t->lock);
 }

@@ -2,15 +2,18 @@
 
 run-tests: sanitizers
 """
+import hashlib
+import json
 import os
 import resource
+import socket
 import sqlite3
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 from servekit import ServeCase
-from weirtest import ROOT, wait_until
+from weirtest import ROOT, SLOWNESS, wait_until
 
 
 def pool(name, **more):
@@ -168,6 +171,51 @@ class Reload(ServeCase):
         self.assertEqual(self.reload(d, config("old", 2)), (200, {"changed": []}))
         task = d.submit({"payload": {"shell": "echo ok"}, "resources": {"slots": ["old7"]}})
         self.assertEqual(d.wait_task(task)["output"], "ok\n")
+
+    def test_streams_whose_token_is_gone_or_may_less_are_ended(self):
+        def config(*names):
+            roles = {"reader": "read", "sender": "submit", "lowered": "read", "boss": "operate"}
+            return {"pools": [pool("sh", enabled=False)],
+                    "tokens": [{"name": n, "role": roles[n], "sha256": hashlib.sha256(secret(n).encode()).hexdigest()}
+                               for n in names]}
+
+        def secret(name):
+            return f"the-secret-of-{name.replace('lowered', 'sender')}"
+
+        def stream(name, path, more=""):
+            s = socket.socket(socket.AF_UNIX)
+            self.addCleanup(s.close)
+            s.settimeout(20 * SLOWNESS)
+            s.connect(d.socket)
+            s.sendall(f"{path} HTTP/1.1\r\nHost: weir\r\nAuthorization: Bearer {secret(name)}\r\n{more}\r\n".encode())
+            return s
+
+        def hear(s, until=b"never"):
+            heard = b""
+            while until not in heard and (part := s.recv(65536)):
+                heard += part
+            return heard
+        d = self.daemon(config("reader", "sender", "boss"), token=secret("boss"))
+        self.assertEqual(d.api("POST", "/v1/batches?open=true")[1]["id"], 1)
+        d.api("POST", "/v1/batches/1/tasks", {"payload": {"argv": ["true"]}})
+        followers = [stream(name, "GET /v1/events/follow?after=0") for name in ("reader", "sender", "boss")]
+        for s in followers:
+            self.assertIn(b" 200 ", hear(s, b"task.submitted"))
+        results = stream("reader", "GET /v1/batches/1/results?follow=true")
+        self.assertIn(b" 200 ", hear(results, b"\r\n\r\n"))
+        upload = stream("sender", "POST /v1/tasks", "Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n")
+        upload.sendall(b'10\r\n{"payload": {}}\n\r\n')
+        wait_until(lambda: d.get("/v1/status")["tasks"]["ready"] == 2, 20, "the task of the upload")
+        self.assertEqual(self.reload(d, config("lowered", "boss"))[0], 200)
+        self.assertNotIn(b"\r\n0\r\n\r\n", hear(followers[0]))
+        self.assertNotIn(b"\r\n0\r\n\r\n", hear(results))
+        refused = hear(upload)
+        self.assertIn(b" 403 ", refused)
+        self.assertEqual(json.loads(refused.partition(b"\r\n\r\n")[2])["accepted"], 1)
+        # Who may still, goes on.
+        d.submit({"payload": {"argv": ["true"]}})
+        for s in followers[1:]:
+            self.assertIn(b'"task":3', hear(s, b'"task":3'))
 
     def test_what_needs_a_restart_is_told_until_there_was_one(self):
         d = self.daemon({"unix_mode": "0660", "pools": [pool("a")]})

@@ -128,6 +128,14 @@ class Stopping(ServeCase):
             status, answer = d.api("POST", "/v1/tasks", {"payload": {"shell": "true"}})
             return status == 503 and answer
         self.assertIn("stopping", wait_until(refused, 10, "a submit to be refused")["detail"])
+        # A batch that could take none is not made either.
+        ndjson = {"content_type": "application/x-ndjson"}
+        for path, body, more in (("/v1/batches?open=true", None, {}), ("/v1/batches", {"tasks": [{"payload": 1}]}, {}),
+                                 ("/v1/batches?open=true", "", ndjson), ("/v1/batches", '{"payload": 1}\n', ndjson)):
+            status, answer = d.api("POST", path, body, **more)
+            self.assertEqual(status, 503, answer)
+            self.assertIn("stopping", answer["detail"])
+        self.assertEqual(d.get("/v1/batches")["batches"], [])
         self.assertEqual(d.api("GET", "/v1/tasks")[0], 200)
         d.signal(signal.SIGTERM)
         self.assertEqual(self.stop_time(d)[0], 0)
@@ -224,6 +232,19 @@ class Stopping(ServeCase):
         self.assertLess(took_s, 5 * SLOWNESS)
         self.is_gone(d)
 
+    def test_of_several_graces_the_one_that_ends_first_holds(self):
+        d = self.stoppable(grace="300s")
+        self.running(d, "sleep 1000")
+        self.assertEqual(d.api("POST", "/v1/shutdown", {})[0], 202)
+        wait_until(lambda: d.get("/v1/status")["state"] == "stopping", 10, "the stop to begin")
+        began = time.monotonic()
+        for grace in ("200s", "1s", "250s"):
+            self.assertEqual(d.api("POST", "/v1/shutdown", {"grace": grace})[0], 202)
+        self.assertEqual(d.wait_end(), 0)
+        took_s = time.monotonic() - began
+        self.assertGreater(took_s, 0.9)
+        self.assertLess(took_s, 100)
+
     def test_the_api_may_give_a_grace_of_its_own(self):
         d = self.stoppable(grace="300s")
         task, _ = self.running(d, "sleep 1000")
@@ -268,6 +289,37 @@ class Stopping(ServeCase):
         began = time.monotonic()
         self.assertEqual(d.stop(), 0)
         self.assertLess(time.monotonic() - began, 4 * SLOWNESS)
+
+    def test_who_follows_events_hears_of_the_end_too(self):
+        d = self.stoppable()
+        followers = []
+        for query in ("", "?kind=dispatcher.stopped", "?kind=task.submitted"):
+            c = socket.socket(socket.AF_UNIX)
+            self.addCleanup(c.close)
+            c.settimeout(20 * SLOWNESS)
+            c.connect(d.socket)
+            c.sendall(f"GET /v1/events/follow{query} HTTP/1.1\r\nHost: weir\r\n\r\n".encode())
+            followers.append(c.makefile("rb"))
+        for f in followers:
+            self.assertIn(b"200", f.readline())
+        self.assertEqual(d.stop(), 0)
+        for f, hears in zip(followers, (True, True, False)):
+            self.assertEqual(b"event: dispatcher.stopped\ndata: " in f.read(), hears)
+
+    def test_results_that_are_followed_are_not_taken_for_all(self):
+        d = self.stoppable()
+        d.weir("batch", "open", status=0)
+        d.wait_task(d.api("POST", "/v1/batches/1/tasks", {"payload": {"shell": "true"}})[1]["id"])
+        follower = subprocess.Popen([WEIR, "batch", "results", "1", "--follow"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                    text=True, env=d.weir_env())
+        self.addCleanup(follower.kill)
+        self.assertTrue(follower.stdout.readline())
+        self.assertEqual(d.stop(), 0)
+        # It goes on with the next one, until the batch has ended.
+        d.start()
+        self.assertEqual(d.api("POST", "/v1/batches/1/end")[0], 200)
+        follower.communicate(timeout=60 * SLOWNESS)
+        self.assertEqual(follower.returncode, 0)
 
     def test_systemd_is_told(self):
         manager = Manager(self.path("notify"))

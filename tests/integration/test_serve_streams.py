@@ -3,11 +3,14 @@
 run-tests: sanitizers
 """
 import json
+import signal
 import socket
+import subprocess
+import time
 import unittest
 
 from servekit import ServeCase
-from weirtest import SLOWNESS, wait_until
+from weirtest import SLOWNESS, WEIR, wait_until
 
 
 class Upload:
@@ -30,6 +33,9 @@ class Upload:
     def answer(self):
         """Ends the body. Status and JSON."""
         self.socket.sendall(b"0\r\n\r\n")
+        return self.hear()
+
+    def hear(self):
         with self.socket.makefile("rb") as f:
             status = int(f.readline().split()[1])
             length = 0
@@ -81,6 +87,43 @@ class Streams(ServeCase):
         self.wait_batch(1, "its tasks", total=2, ended=False)
         self.d.restart()
         self.wait_batch(1, "its end", total=2, ended=True)
+
+    def test_a_stop_tells_whoever_still_sends_what_was_accepted(self):
+        ups = [self.upload("/v1/batches"), self.upload("/v1/batches?open=true"), self.upload("/v1/tasks")]
+        for number, up in enumerate(ups[:2], 1):
+            up.send(lines(2) + '{"payl')
+            self.wait_batch(number, "its tasks", total=2, ended=False)
+        began = time.monotonic()
+        self.d.signal(signal.SIGTERM)
+        for number, up in enumerate(ups[:2], 1):
+            status, problem = up.hear()
+            self.assertEqual((status, problem["accepted"], problem["lines"], problem["batch"], problem["batch_open"]),
+                             (503, 2, [[1, 2]], number, number == 2), problem)
+            self.assertIn("stopping", problem["detail"])
+        status, problem = ups[2].hear()
+        self.assertEqual((status, problem["accepted"]), (503, 0), problem)
+        self.assertEqual(self.d.wait_end(), 0)
+        self.assertLess(time.monotonic() - began, 4 * SLOWNESS)
+        self.d.start()
+        self.wait_batch(1, "its end", total=2, ended=True)
+        self.wait_batch(2, "nothing to change", total=2, ended=False)
+
+    def test_the_command_hears_of_a_stop_while_nothing_comes_to_it(self):
+        command = subprocess.Popen([WEIR, "submit", "--lines", "-", "--tasks"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True, env=self.d.weir_env())
+        self.addCleanup(command.kill)
+        for count in (1, 2):
+            command.stdin.write(lines(1))
+            command.stdin.flush()
+            wait_until(lambda n=count: self.d.get("/v1/status")["tasks"]["ready"] == n, 20 * SLOWNESS, f"task {count}")
+        self.d.stop()
+        # Its input stays open: it ends by itself.
+        self.assertEqual(command.wait(20 * SLOWNESS), 1)
+        told = command.stderr.read()
+        self.assertIn("the dispatcher is stopping", told)
+        self.assertIn("accepted all the same: 2 tasks: 1-2", told)
+        for f in (command.stdin, command.stdout, command.stderr):
+            f.close()
 
     def test_when_the_daemon_is_killed_meanwhile_too(self):
         for number, count in ((1, 0), (2, 3)):

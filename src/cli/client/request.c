@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -208,6 +209,8 @@ struct transfer {
     const struct client_request *r;
     struct curl_slist *headers;
     bool enough, no_memory, too_large;
+    int fd;         /* of the connection; -1: none yet */
+    bool cut_short; /* the daemon has said something before all was given */
 };
 
 static size_t on_answer(char *data, size_t one, size_t size, void *ctx)
@@ -228,10 +231,37 @@ static size_t on_answer(char *data, size_t one, size_t size, void *ctx)
     return t->too_large || t->no_memory ? 0 : size;
 }
 
+static int on_socket(void *ctx, curl_socket_t fd, curlsocktype purpose)
+{
+    struct transfer *t = ctx;
+
+    (void)purpose;
+    t->fd = fd;
+    return CURL_SOCKOPT_OK;
+}
+
+/* Until there is something to give. False: the daemon has spoken, or gone, and it is of no use. */
+static bool wait_to_give(struct transfer *t)
+{
+    struct pollfd fds[] = {{.fd = t->fd, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
+
+    if (t->r->waits_for)
+        fds[1].fd = t->r->waits_for(t->r->ctx);
+    /* Of TLS there may come something that is no answer. */
+    if (fds[1].fd < 0 || t->fd < 0 || strncmp(t->c->base.data, "https:", 6) == 0)
+        return true;
+    while (poll(fds, 2, -1) < 0 && errno == EINTR)
+        ;
+    return fds[0].revents == 0;
+}
+
 static size_t on_room(char *into, size_t one, size_t size, void *ctx)
 {
     struct transfer *t = ctx;
 
+    t->cut_short = t->cut_short || !wait_to_give(t);
+    if (t->cut_short)
+        return 0;
     return t->r->give(t->r->ctx, into, one * size);
 }
 
@@ -280,6 +310,9 @@ static void set_body(struct transfer *t)
         curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
         curl_easy_setopt(curl, CURLOPT_READFUNCTION, on_room);
         curl_easy_setopt(curl, CURLOPT_READDATA, t);
+        curl_easy_setopt(curl, CURLOPT_SOCKOPTFUNCTION, on_socket);
+        curl_easy_setopt(curl, CURLOPT_SOCKOPTDATA, t);
+        curl_easy_setopt(curl, CURLOPT_FRESH_CONNECT, 1L);
     } else if (strcmp(r->method, "GET") != 0) {
         curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body.len);
         curl_easy_setopt(curl, CURLOPT_POSTFIELDS, r->body.data ? r->body.data : "");
@@ -348,7 +381,7 @@ static enum weir_status explain(struct transfer *t, CURLcode code, struct weir_e
 enum weir_status client_send(struct client *c, const struct client_request *r,
                              struct weir_error *err)
 {
-    struct transfer t = {.c = c, .r = r};
+    struct transfer t = {.c = c, .r = r, .fd = -1};
     _cleanup_buf_ struct buf url = {0};
     enum weir_status status = WEIR_OK;
     CURLcode code;
@@ -365,6 +398,8 @@ enum weir_status client_send(struct client *c, const struct client_request *r,
     /* An answer that came before all of the request had gone counts, whatever became of the rest. */
     if (code != CURLE_OK && !(r->give && c->status >= 400 && c->body.len > 0))
         status = explain(&t, code, err);
+    else if (t.cut_short && c->status < 400) /* it took the part for all */
+        status = explain(&t, CURLE_SEND_ERROR, err);
     curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, NULL);
     curl_slist_free_all(t.headers);
     return status;

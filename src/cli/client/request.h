@@ -31,6 +31,9 @@ struct client_request {
     struct slice body;
     const char *accept;
     client_give_fn give; /* in place of body */
+    /* The descriptor that give() would wait for, or -1: then the daemon, which may end the request meanwhile, is heard at once.
+     * May be NULL. */
+    int (*waits_for)(void *ctx);
     client_take_fn take; /* of a 2xx; NULL: into c->body */
     void *ctx;
     long silence_s; /* the connection is dead when nothing has come for so long; 0: never */

@@ -184,7 +184,9 @@ static int shut_down(struct client *c, void *options)
 static const struct client_verb shutdown_verbs[] = {
     {.help = "stop the daemon",
      .intro = "Stops the daemon: nothing starts any more, what runs gets some time to end and is "
-              "then ended, and its tasks are ready again when the daemon is back.",
+              "then ended, and its tasks are ready again when the daemon is back. Said again, it "
+              "can make "
+              "that time shorter, and not longer.",
      CLIENT_SPECS(shutdown_specs),
      .options_bytes = sizeof(struct shutdown_options),
      .run = shut_down},

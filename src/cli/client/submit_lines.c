@@ -22,9 +22,9 @@
 #include "loop/loop.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -36,16 +36,20 @@
 /* Members of the answer that a problem has, too. */
 static const char *const told_of_answer[] = {"accepted", "existing", "ranges", "ranges_cut"};
 
+/* Read of the file at once. */
+#define READ_BYTES ((size_t)256 << 10)
+
 struct stream {
-    FILE *in;
+    int fd;
+    struct buf read; /* of the file, and not taken yet: */
+    size_t read_at;
+    bool read_all;
     const char *name; /* of the file, for messages */
     bool tasks;
     bool checking;      /* nothing has been sent yet */
     struct buf members; /* that each task has, and its end */
-    char *line;         /* getline()'s */
-    size_t line_cap;
-    struct buf out; /* on its way */
-    size_t given;   /* of it */
+    struct buf out;     /* on its way */
+    size_t given;       /* of it */
     uint64_t number, sent;
     struct weir_error err; /* why it ended early */
     bool tty;
@@ -124,26 +128,72 @@ static bool put_line(struct stream *s, struct slice line)
     return true;
 }
 
+/* Behind the next line that has been read; 0: there is no whole one. The last one needs no line break. */
+static size_t line_end(const struct stream *s)
+{
+    size_t left = s->read.len - s->read_at;
+    const char *found = left > 0 ? memchr(s->read.data + s->read_at, '\n', left) : NULL;
+
+    if (found)
+        return (size_t)(found - s->read.data) + 1;
+    return s->read_all && left > 0 ? s->read.len : 0;
+}
+
+/* More of the file; false: there is none, or s->err says why. */
+static bool read_more(struct stream *s)
+{
+    size_t rest = s->read.len - s->read_at;
+    ssize_t n;
+
+    if (s->read_at > 0) {
+        memmove(s->read.data, s->read.data + s->read_at, rest);
+        s->read.len = rest;
+        s->read_at = 0;
+    }
+    if (!buf_reserve(&s->read, READ_BYTES)) {
+        error_nomem(&s->err);
+        return false;
+    }
+    do
+        n = read(s->fd, s->read.data + s->read.len, READ_BYTES);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        error_set_errno(&s->err, WEIR_E_INVALID, errno, "%s cannot be read", s->name);
+    s->read_all = n == 0;
+    s->read.len += n > 0 ? (size_t)n : 0;
+    s->read.data[s->read.len] = '\0';
+    return n >= 0;
+}
+
 /* The next line behind s->out; false: there is none, or it is wrong. */
 static bool next_line(struct stream *s)
 {
-    ssize_t len;
+    struct slice line;
+    size_t end;
 
-    errno = 0;
-    len = getline(&s->line, &s->line_cap, s->in);
-    if (len < 0) {
-        if (ferror(s->in) || errno == ENOMEM)
-            error_set_errno(&s->err, WEIR_E_INVALID, errno, "%s cannot be read", s->name);
-        return false;
-    }
+    while (!(end = line_end(s)))
+        if (s->read_all || !read_more(s))
+            return false;
+    line = (struct slice){s->read.data + s->read_at, end - s->read_at};
+    s->read_at = end;
     s->number++;
-    if (len > 0 && s->line[len - 1] == '\n')
-        s->line[--len] = '\0';
-    if (!put_line(s, (struct slice){s->line, (size_t)len}))
+    if (line.data[line.len - 1] == '\n')
+        line.len--;
+    if (!put_line(s, line))
         return false;
     if (s->out.failed)
         error_nomem(&s->err);
     return !s->out.failed;
+}
+
+/* The file, when what has been read is given; -1: it is not read for the next line. */
+static int waits_for(void *ctx)
+{
+    struct stream *s = ctx;
+
+    if (s->err.status != WEIR_OK || s->read_all || s->given < s->out.len || line_end(s) > 0)
+        return -1;
+    return s->fd;
 }
 
 static size_t give(void *ctx, char *into, size_t size)
@@ -161,7 +211,7 @@ static size_t give(void *ctx, char *into, size_t size)
             buf_clear(&s->out);
             s->given = 0;
             /* What comes slowly is passed on as it comes. */
-            if ((done > 0 && s->in == stdin) || !next_line(s))
+            if ((done > 0 && s->fd == STDIN_FILENO) || !next_line(s))
                 break;
             continue;
         }
@@ -183,7 +233,10 @@ static bool check_file(struct stream *s, off_t from)
     buf_clear(&s->out);
     s->number = 0;
     s->sent = 0;
-    if (s->err.status == WEIR_OK && fseeko(s->in, from, SEEK_SET) != 0)
+    buf_clear(&s->read);
+    s->read_at = 0;
+    s->read_all = false;
+    if (s->err.status == WEIR_OK && lseek(s->fd, from, SEEK_SET) < 0)
         error_set_errno(&s->err, WEIR_E_INVALID, errno, "%s cannot be read again", s->name);
     return s->err.status == WEIR_OK;
 }
@@ -192,10 +245,10 @@ static bool check_file(struct stream *s, off_t from)
 static bool check_stream(struct stream *s)
 {
     struct stat st;
-    off_t from = ftello(s->in);
+    off_t from = lseek(s->fd, 0, SEEK_CUR);
 
     s->checking = true;
-    if (from >= 0 && fstat(fileno(s->in), &st) == 0 && S_ISREG(st.st_mode)) {
+    if (from >= 0 && fstat(s->fd, &st) == 0 && S_ISREG(st.st_mode)) {
         (void)check_file(s, from);
     } else {
         while (s->sent == 0 && s->out.len < EMPTY_BYTES_MAX && next_line(s))
@@ -217,17 +270,17 @@ static enum weir_status open_stream(struct stream *s, const struct submit_option
     if (status != WEIR_OK)
         return status;
     buf_putc(&s->members, '}');
-    s->in = file && strcmp(file, "-") != 0 ? fopen(file, "re") : stdin;
-    if (!s->in)
+    s->fd = file && strcmp(file, "-") != 0 ? open(file, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
+    if (s->fd < 0)
         return error_set_errno(err, WEIR_E_INVALID, errno, "%s cannot be read", file);
     return s->members.failed ? error_nomem(err) : WEIR_OK;
 }
 
 static void close_stream(struct stream *s)
 {
-    if (s->in && s->in != stdin)
-        fclose(s->in);
-    free(s->line);
+    if (s->fd > STDIN_FILENO)
+        close(s->fd);
+    buf_free(&s->read);
     buf_free(&s->members);
     buf_free(&s->out);
 }
@@ -289,8 +342,12 @@ static int tell_cut(struct client *c, const struct submit_options *o, const stru
 static int send_stream(struct client *c, const struct submit_options *o, struct stream *s,
                        const char *path)
 {
-    struct client_request r = {
-        .method = "POST", .path = path, .type = "application/x-ndjson", .give = give, .ctx = s};
+    struct client_request r = {.method = "POST",
+                               .path = path,
+                               .type = "application/x-ndjson",
+                               .give = give,
+                               .waits_for = waits_for,
+                               .ctx = s};
     struct weir_error err = {0};
     enum weir_status status = client_send(c, &r, &err);
     int result;
@@ -305,7 +362,7 @@ static int send_stream(struct client *c, const struct submit_options *o, struct 
 int submit_stream(struct client *c, const struct submit_options *o, const char *file,
                   const char *path)
 {
-    struct stream s = {0};
+    struct stream s = {.fd = -1};
     struct weir_error err = {0};
     int result;
 

@@ -111,6 +111,11 @@ void api_event_stats(struct api *a, struct sse_stats *ret)
     sse_hub_get_stats(a->hub, ret);
 }
 
+void api_flush(struct api *a, duration_ns patience_ns)
+{
+    sse_hub_flush(a->hub, a->backend->ops->last_event(a->backend), patience_ns);
+}
+
 void api_stop(struct api *a)
 {
     if (!a)

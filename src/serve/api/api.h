@@ -58,6 +58,8 @@ void api_answers(void *ctx, const struct http_route *route);
 /* The same of a change that no request asked for (a signal). Any thread; quick. */
 void api_changed(struct api *a);
 void api_event_stats(struct api *a, struct sse_stats *ret);
+/* Waits until all who follow events have been given those that are durable by now, or so long. Before the server stops. */
+void api_flush(struct api *a, duration_ns patience_ns);
 /* Ends its thread: the backend's readers are not asked for any more, and it may go before the API does. Commits may still be
  * told. After the server has stopped. NULL-safe. */
 void api_stop(struct api *a);

@@ -29,10 +29,10 @@ void ranges_add(struct ranges *r, uint64_t first, uint64_t last)
     r->of[r->count++] = (struct range){first, last};
 }
 
-void ranges_put(struct buf *out, const struct ranges *r)
+void ranges_put(struct buf *out, const struct ranges *r, size_t max)
 {
     buf_putc(out, '[');
-    for (size_t i = 0; i < r->count; i++) {
+    for (size_t i = 0; i < r->count && i < max; i++) {
         if (i > 0)
             buf_putc(out, ',');
         buf_putc(out, '[');

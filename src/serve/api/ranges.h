@@ -28,8 +28,8 @@ struct ranges {
 
 /* From first to last, both included. */
 void ranges_add(struct ranges *r, uint64_t first, uint64_t last);
-/* Appends them as a JSON array. */
-void ranges_put(struct buf *out, const struct ranges *r);
+/* Appends the first `max` of them as a JSON array. */
+void ranges_put(struct buf *out, const struct ranges *r, size_t max);
 void ranges_free(struct ranges *r);
 
 #endif

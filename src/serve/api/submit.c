@@ -203,7 +203,7 @@ static void put_submitted(struct out_object *o, const struct registry_submit *su
     out_u64(o, "accepted", submit->count);
     out_u64(o, "existing", count_existing(submit));
     out_name(o, "ranges");
-    ranges_put(o->buf, &ids);
+    ranges_put(o->buf, &ids, RANGES_MAX);
     if (ids.cut)
         out_bool(o, "ranges_cut", true);
     ranges_free(&ids);

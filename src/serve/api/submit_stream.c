@@ -25,6 +25,8 @@
 
 /* Groups under way at once. */
 #define GROUPS_MAX 4
+/* Ranges of ids in an answer that is sent while the client still sends; more are not told. */
+#define RANGES_MAX_EARLY 1000
 
 struct stream {
     struct api *api;
@@ -34,6 +36,7 @@ struct stream {
     uint64_t batch; /* 0: none */
     bool makes_batch, stays_open;
     bool wrong; /* a line was: nothing more is read */
+    enum http_cut cut;
 
     pthread_mutex_t lock; /* of what follows */
     size_t users;         /* the request, and each op under way */
@@ -302,9 +305,10 @@ static bool batch_is_open(struct stream *s)
 static void problem_put_accepted(struct stream *s)
 {
     _cleanup_buf_ struct buf ids = {0}, lines = {0};
+    size_t max = s->cut ? RANGES_MAX_EARLY : RANGES_MAX;
 
-    ranges_put(&ids, &s->ids);
-    ranges_put(&lines, &s->lines);
+    ranges_put(&ids, &s->ids, max);
+    ranges_put(&lines, &s->lines, max);
     problem_put_u64(s->req, "accepted", s->accepted);
     if (s->batch > 0) {
         problem_put_u64(s->req, "batch", s->batch);
@@ -314,7 +318,7 @@ static void problem_put_accepted(struct stream *s)
         http_problem_put(s->req, "ranges", buf_slice(&ids));
     if (!lines.failed)
         http_problem_put(s->req, "lines", buf_slice(&lines));
-    if (s->ids.cut || s->lines.cut)
+    if (s->ids.cut || s->lines.cut || s->ids.count > max || s->lines.count > max)
         http_problem_put(s->req, "ranges_cut", SLICE("true"));
 }
 
@@ -360,6 +364,25 @@ static void reply_failed_group(struct stream *s)
     problem_put_accepted(s);
 }
 
+static void reply_cut(struct stream *s)
+{
+    if (s->cut == HTTP_CUT_LATE) {
+        http_problem(s->req, 408, NULL,
+                     "nothing has come for too long, and no more is read; what was accepted "
+                     "stays: send what is behind it");
+    } else if (s->cut == HTTP_CUT_TOKEN) {
+        http_problem(s->req, 403, NULL,
+                     "the token may not submit any more, and no more is read; what was accepted "
+                     "stays");
+    } else {
+        http_problem(s->req, 503, NULL,
+                     "the dispatcher is stopping, and reads no more; what was accepted stays: send "
+                     "what is behind it when it runs again");
+        http_reply_header(s->req, "Retry-After", "1");
+    }
+    problem_put_accepted(s);
+}
+
 static void reply_accepted(struct stream *s)
 {
     struct buf out = {0};
@@ -370,7 +393,7 @@ static void reply_accepted(struct stream *s)
     out_u64(&o, "accepted", s->accepted);
     out_u64(&o, "existing", s->existing);
     out_name(&o, "ranges");
-    ranges_put(&out, &s->ids);
+    ranges_put(&out, &s->ids, RANGES_MAX);
     if (s->ids.cut)
         out_bool(&o, "ranges_cut", true);
     out_end(&o);
@@ -385,6 +408,8 @@ static void reply_stream(struct stream *s)
         reply_failed_group(s);
     else if (s->wrong)
         reply_wrong_line(s);
+    else if (s->cut)
+        reply_cut(s);
     else
         reply_accepted(s);
 }
@@ -519,6 +544,22 @@ void end_stream(struct http_request *req, void *ctx)
         send_rest(req, ctx);
 }
 
+/* Whole lines that have come go with the rest; no batch that is not open yet has any. */
+static void end_early(struct http_request *req, void *ctx, enum http_cut why)
+{
+    struct stream *s = http_state(req);
+    struct ndjson_group *g;
+    enum weir_status status;
+
+    s->cut = why;
+    if (!s->wrong && !has_failed(s)) {
+        status = ndjson_flush(&s->in, &g);
+        (void)take_group(s, status, g);
+    }
+    if (!wait_for_room(s, 0, all_written))
+        all_written(req, ctx);
+}
+
 /* ---- the beginning ---- */
 
 static struct stream *stream_begin(struct api *a, struct http_request *req)
@@ -537,6 +578,7 @@ static struct stream *stream_begin(struct api *a, struct http_request *req)
     s->in.in.now_ns = a->backend->ops->now_ns(a->backend);
     http_set_state(req, s, stream_gone);
     http_take_body(req, on_data);
+    http_take_cut(req, end_early);
     return s;
 }
 

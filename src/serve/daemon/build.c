@@ -38,6 +38,8 @@ static void told(struct registry_op *op)
 {
     struct house *h = ((struct telling *)(void *)op)->house;
 
+    if (op->tell.kind == REGISTRY_DISPATCHER_STOPPED)
+        atomic_store(&h->last_told, true);
     mem_free(op);
     house_wake(h);
 }
@@ -57,6 +59,22 @@ void house_tell(struct house *h, enum registry_event_kind kind, const char *deta
     t->op.tell.detail = (struct slice){t->detail, len};
     t->op.done = told;
     engine_tasks_send(h->tasks, &t->op);
+}
+
+void house_stop_within(struct house *h, duration_ns grace_ns)
+{
+    long long known_ns = atomic_load(&h->end_by_ns), end_ns;
+
+    if (grace_ns < 0) {
+        pthread_mutex_lock(&h->config_lock); /* a reload may come from the API at any time */
+        grace_ns = h->config->shutdown.grace_ns;
+        pthread_mutex_unlock(&h->config_lock);
+    }
+    end_ns = instant_add(loop_clock(), grace_ns).ns;
+    while (end_ns < known_ns && !atomic_compare_exchange_weak(&h->end_by_ns, &known_ns, end_ns))
+        ;
+    atomic_store(&h->stop_wished, true);
+    house_wake(h);
 }
 
 void house_wake(struct house *h)
@@ -343,11 +361,7 @@ static enum weir_status build_pools(struct house *h, struct weir_error *err)
 
 static void on_shut_down(void *ctx, duration_ns grace_ns)
 {
-    struct house *h = ctx;
-
-    atomic_store(&h->grace_ns, grace_ns);
-    atomic_store(&h->stop_wished, true);
-    house_wake(h);
+    house_stop_within(ctx, grace_ns);
 }
 
 static bool knows_secret(void *ctx, uint64_t token, const char *secret)

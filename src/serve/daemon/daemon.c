@@ -20,6 +20,11 @@
 #define STOP_TELL_NS (5 * NS_PER_S)
 /* Whether the store fails is looked at so often while the first event is written. */
 #define FIRST_LOOK_NS (100 * NS_PER_MS)
+/* Streams of tasks have so long to be answered; what a store does not take by then is not waited for. */
+#define STREAMS_END_NS NS_PER_S
+/* So has the last event to come to its followers. */
+#define LAST_WORDS_NS      NS_PER_S
+#define LAST_WORDS_POLL_MS 2
 
 /* ---- signals and wishes ---- */
 
@@ -112,17 +117,15 @@ static void kill_survivors(struct house *h)
 static void *stop_tasks(void *arg)
 {
     struct house *h = arg;
-    duration_ns grace_ns = (duration_ns)atomic_load(&h->grace_ns);
+    struct instant end_by = {atomic_load(&h->end_by_ns)};
     struct config_shutdown how;
 
     /* A reload may come from the API at any time. */
     pthread_mutex_lock(&h->config_lock);
     how = h->config->shutdown;
     pthread_mutex_unlock(&h->config_lock);
-    if (grace_ns < 0)
-        grace_ns = how.grace_ns;
-    engine_tasks_stop(h->tasks, grace_ns, how.kill_ns, how.submits == CONFIG_SUBMITS_REFUSE,
-                      &h->left);
+    engine_tasks_stop(h->tasks, instant_diff(end_by, loop_clock()), how.kill_ns,
+                      how.submits == CONFIG_SUBMITS_REFUSE, &h->left);
     kill_survivors(h);
     chores_end(h); /* the main thread does none meanwhile */
     engine_tasks_end_pools(h->tasks);
@@ -131,7 +134,7 @@ static void *stop_tasks(void *arg)
     return NULL;
 }
 
-/* A second signal cuts the wait short; so does a wish of the API that gives no grace at all. Another one changes nothing. */
+/* A second signal cuts the wait short; so does a wish of the API whose grace ends earlier. Another one changes nothing. */
 static void wait_stopped(struct house *h)
 {
     duration_ns watchdog_ns = notify_watchdog_ns();
@@ -147,11 +150,26 @@ static void wait_stopped(struct house *h)
         while ((signal = take_signal(h)))
             if (signal != SIGHUP) {
                 daemon_log(h->log, CONFIG_INFO, "told again to stop: what runs is ended now");
-                engine_tasks_hurry(h->tasks);
+                engine_tasks_end_by(h->tasks, loop_clock());
             }
-        if (atomic_exchange(&h->stop_wished, false) && atomic_load(&h->grace_ns) == 0)
-            engine_tasks_hurry(h->tasks);
+        if (atomic_exchange(&h->stop_wished, false))
+            engine_tasks_end_by(h->tasks, (struct instant){atomic_load(&h->end_by_ns)});
     }
+}
+
+/* Those who follow are given the last event too. */
+static void tell_followers(struct house *h)
+{
+    struct instant until = instant_add(loop_clock(), LAST_WORDS_NS);
+    struct api *api = atomic_load(&h->api);
+    struct sse_stats stats;
+
+    api_event_stats(api, &stats);
+    if (stats.followers == 0)
+        return;
+    while (!atomic_load(&h->last_told) && instant_before(loop_clock(), until))
+        (void)poll(NULL, 0, LAST_WORDS_POLL_MS);
+    api_flush(api, instant_diff(until, loop_clock()));
 }
 
 static void stop(struct house *h)
@@ -170,9 +188,12 @@ static void stop(struct house *h)
     } else {
         stop_tasks(h);
     }
+    /* Those who still send tasks are told which were accepted. */
+    http_server_end_bodies(h->server, STREAMS_END_NS);
     engine_tasks_refuse(h->tasks); /* so that nothing comes behind the last event */
     snprintf(detail, sizeof detail, "{\"left\":%llu}", (unsigned long long)h->left);
     house_tell(h, REGISTRY_DISPATCHER_STOPPED, detail);
+    tell_followers(h);
     daemon_log(h->log, h->left > 0 ? CONFIG_WARNING : CONFIG_INFO,
                "stopped; %llu attempts were ended, and their tasks are ready again",
                (unsigned long long)h->left);
@@ -190,8 +211,10 @@ static void run(struct house *h)
         int signal;
 
         while ((signal = take_signal(h))) {
-            if (signal != SIGHUP)
+            if (signal != SIGHUP) {
+                house_stop_within(h, -1);
                 return;
+            }
             if (house_reload(h, NULL, NULL) != WEIR_OK)
                 continue; /* it has said so in the log */
             api_changed(atomic_load(&h->api));
@@ -270,7 +293,7 @@ enum weir_status daemon_run(const struct daemon_options *o, struct weir_error *e
     struct house h = {.config_path = o->config_path, .signals = -1, .wish = -1};
     enum weir_status status;
 
-    atomic_store(&h.grace_ns, -1);
+    atomic_store(&h.end_by_ns, INSTANT_NEVER.ns);
     pthread_mutex_init(&h.config_lock, NULL);
     status = read_config(&h, err);
     if (status == WEIR_OK)

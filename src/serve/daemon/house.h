@@ -56,10 +56,12 @@ struct house {
     atomic_ulong deadlocks_told; /* by the check that is under way */
 
     atomic_bool stop_wished;
-    atomic_bool stopping;  /* no reload any more */
-    atomic_llong grace_ns; /* of that wish; negative: as configured */
+    atomic_bool stopping; /* no reload any more */
+    atomic_llong
+        end_by_ns; /* what runs then is to be ended, as an instant: the earliest that was wished */
     atomic_bool stopped;   /* the stopping thread is done */
     uint64_t left;         /* attempts that it has ended */
+    atomic_bool last_told; /* the last event is in the record, or cannot be */
 
     /* chores */
     struct history *history;
@@ -88,6 +90,8 @@ WEIR_MUST_CHECK enum weir_status house_set_tokens(struct house *h, const struct 
                                                   struct weir_error *err);
 /* Has an event recorded; does not wait for it, but house_wake() comes when it is. */
 void house_tell(struct house *h, enum registry_event_kind kind, const char *detail);
+/* Stops it: what runs has so long (negative: as configured), or less if that was said already. Any thread. */
+void house_stop_within(struct house *h, duration_ns grace_ns);
 /* The main thread is to look at its wishes. Any thread. */
 void house_wake(struct house *h);
 

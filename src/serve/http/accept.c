@@ -34,6 +34,10 @@
 #define LAST_TIMES        20
 #define BODY_STEP_BYTES   ((uint64_t)16 << 10)
 #define CONNECTIONS_EXTRA 64
+/* A body in parts is sent as it comes into being: a line now and then. */
+#define PARTS_PATIENCE 10
+/* The last words of a server that stops take so long to be read. */
+#define LINGER_MS 300
 
 /* What an event is of: the wake-up, a listener, or a connection by its descriptor and generation. */
 #define TAG_WAKE     UINT64_MAX
@@ -204,6 +208,20 @@ static void end_late(struct http_conn *c)
     c->deadline = INSTANT_NEVER;
 }
 
+static duration_ns body_time(const struct http_server *s, const struct http_request *req)
+{
+    return s->options.body_timeout_ns * (req->on_data ? PARTS_PATIENCE : 1);
+}
+
+/* Whoever takes a body in parts has a say. Under the lock. */
+static void on_late(struct http_server *s, struct http_conn *c, struct instant now)
+{
+    if (c->body && http_cut_wish(c->body, HTTP_CUT_LATE))
+        c->deadline = instant_add(now, body_time(s, c->body));
+    else
+        end_late(c);
+}
+
 static void sweep(struct http_server *s)
 {
     struct instant now = loop_clock();
@@ -213,12 +231,21 @@ static void sweep(struct http_server *s)
         struct http_conn *c = list_entry(node, struct http_conn, link);
 
         if (!instant_before(now, c->deadline))
-            end_late(c);
+            on_late(s, c, now);
     }
     pthread_mutex_unlock(&s->lock);
 }
 
 /* ---- clients that go away ---- */
+
+/* Under the lock. What it has still to send is not sent. */
+static void end_stream(struct http_request *req)
+{
+    pthread_mutex_lock(&req->lock);
+    req->stream.gone = true;
+    pthread_mutex_unlock(&req->lock);
+    http_wake(&req->stream);
+}
 
 static void on_gone(struct http_server *s, uint64_t tag)
 {
@@ -227,15 +254,25 @@ static void on_gone(struct http_server *s, uint64_t tag)
 
     pthread_mutex_lock(&s->lock);
     c = fd < s->by_fd_count ? s->by_fd[fd] : NULL;
-    if (c && tag_of(c) == tag && c->stream) {
-        struct http_request *req = c->stream;
+    if (c && tag_of(c) == tag && c->stream)
+        end_stream(c->stream);
+    pthread_mutex_unlock(&s->lock);
+}
 
-        pthread_mutex_lock(&req->lock);
-        req->stream.gone = true;
-        pthread_mutex_unlock(&req->lock);
-        http_wake(&req->stream);
+void http_conns_revoke(struct http_server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    list_foreach (node, &s->conns) {
+        struct http_conn *c = list_entry(node, struct http_conn, link);
+
+        if (c->stream && http_guard_revoked(c->stream))
+            end_stream(c->stream);
+        if (c->body && http_guard_revoked(c->body))
+            (void)http_cut_wish(c->body, HTTP_CUT_TOKEN);
     }
     pthread_mutex_unlock(&s->lock);
+    if (s->acceptor_runs)
+        http_acceptor_wake(s);
 }
 
 void http_conn_watch(struct http_request *req)
@@ -249,6 +286,8 @@ void http_conn_watch(struct http_request *req)
     c->stream = req;
     if (epoll_ctl(s->epoll, EPOLL_CTL_ADD, c->fd, &ev) != 0 && errno == EEXIST)
         (void)epoll_ctl(s->epoll, EPOLL_CTL_MOD, c->fd, &ev);
+    if (http_guard_revoked(req)) /* since it was let in */
+        end_stream(req);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -290,15 +329,19 @@ void http_conn_notify(void *cls, struct MHD_Connection *connection, void **socke
     pthread_mutex_unlock(&s->lock);
 }
 
-static duration_ns time_for(const struct http_server *s, enum http_phase phase)
+static duration_ns time_for(const struct http_request *req, enum http_phase phase)
 {
+    const struct http_server *s = req->server;
+
     switch (phase) {
     case HTTP_IDLE:
         return s->options.idle_timeout_ns;
     case HTTP_HEAD:
         return s->options.head_timeout_ns;
     case HTTP_RECEIVING:
-        return s->options.body_timeout_ns;
+        return body_time(s, req);
+    case HTTP_SENDING:
+        return s->options.send_timeout_ns;
     case HTTP_WORK:
         break;
     }
@@ -308,7 +351,7 @@ static duration_ns time_for(const struct http_server *s, enum http_phase phase)
 void http_conn_phase(struct http_request *req, enum http_phase phase)
 {
     struct http_server *s = req->server;
-    duration_ns time_ns = time_for(s, phase);
+    duration_ns time_ns = time_for(req, phase);
 
     if (!req->conn)
         return;
@@ -327,10 +370,24 @@ void http_conn_progress(struct http_request *req, size_t len)
     /* Only its own thread counts; the lock is for the deadline. */
     if (!req->conn)
         return;
-    if (before + len >= BODY_STEP_BYTES)
+    if (req->on_data || before + len >= BODY_STEP_BYTES)
         http_conn_phase(req, HTTP_RECEIVING);
     else
         req->conn->progress_bytes = before + len;
+}
+
+void http_conn_linger(struct http_request *req)
+{
+    struct http_server *s = req->server;
+    duration_ns time_ns =
+        atomic_load(&s->ends_bodies) ? duration_from_ms(LINGER_MS) : body_time(s, req);
+
+    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&req->lock);
+    if (!req->completed && req->conn)
+        req->conn->deadline = instant_add(loop_clock(), time_ns);
+    pthread_mutex_unlock(&req->lock);
+    pthread_mutex_unlock(&s->lock);
 }
 
 /* ---- the thread ---- */
@@ -383,6 +440,7 @@ static void *acceptor(void *arg)
             accept_last(s);
             atomic_store(&s->accepting, HTTP_ACCEPTED_ALL);
         }
+        http_cuts_run(s);
         if (instant_before(loop_clock(), next))
             continue;
         next = instant_add(loop_clock(), duration_from_ms(SWEEP_MS));
@@ -420,7 +478,7 @@ enum weir_status http_acceptor_start(struct http_server *s, struct weir_error *e
     return WEIR_OK;
 }
 
-static void wake(struct http_server *s)
+void http_acceptor_wake(struct http_server *s)
 {
     uint64_t one = 1;
 
@@ -430,7 +488,7 @@ static void wake(struct http_server *s)
 void http_acceptor_close(struct http_server *s)
 {
     atomic_store(&s->accepting, HTTP_ACCEPTS_NO_MORE);
-    wake(s);
+    http_acceptor_wake(s);
     while (atomic_load(&s->accepting) != HTTP_ACCEPTED_ALL)
         (void)poll(NULL, 0, 1);
 }
@@ -438,7 +496,7 @@ void http_acceptor_close(struct http_server *s)
 void http_acceptor_end(struct http_server *s)
 {
     atomic_store(&s->acceptor_ends, true);
-    wake(s);
+    http_acceptor_wake(s);
     pthread_join(s->acceptor, NULL);
     s->acceptor_runs = false;
 }

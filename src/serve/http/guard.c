@@ -97,6 +97,16 @@ static bool head_is_plain(struct http_request *req)
     return true;
 }
 
+/* Bytes of the body, as far as the head says so. */
+static uint64_t announced(const struct http_request *req)
+{
+    const char *length = header_of(req, "Content-Length");
+
+    if (header_of(req, "Transfer-Encoding"))
+        return UINT64_MAX;
+    return length ? strtoull(length, NULL, 10) : 0;
+}
+
 static bool within_limits(struct http_request *req)
 {
     duration_ns wait_ns = 0;
@@ -118,9 +128,10 @@ static bool within_limits(struct http_request *req)
                        "Retry-After says");
         return false;
     }
-    if (http_memory_is_full(req->server)) {
+    if (!http_memory_has_room(req->server, announced(req))) {
         refuse_for_now(req, MHD_HTTP_SERVICE_UNAVAILABLE, NS_PER_S,
-                       "requests and answers in memory take up what they may; try again");
+                       "requests and answers in memory take up what they may; try again, or send "
+                       "less at once");
         return false;
     }
     return true;
@@ -252,10 +263,24 @@ static bool identify(struct http_request *req, bool *ret_tokens)
     *ret_tokens = http_tokens_count(s->tokens) > 0;
     if (*ret_tokens && secret)
         known = http_tokens_look(s->tokens, slice_of(secret), &req->role, req->token_name);
+    req->tokens_seen = s->tokens_changed;
     pthread_mutex_unlock(&s->lock);
     if (!*ret_tokens)
         req->role = HTTP_ROLE_OPERATE;
     return known;
+}
+
+bool http_guard_revoked(struct http_request *req)
+{
+    struct http_server *s = req->server;
+    char name[HTTP_TOKEN_NAME_BYTES_MAX];
+    enum http_role role;
+
+    if (req->tokens_seen == s->tokens_changed || http_tokens_count(s->tokens) == 0 ||
+        req->route->role == HTTP_ROLE_NONE)
+        return false;
+    return !req->bearer || !http_tokens_look(s->tokens, slice_of(req->bearer), &role, name) ||
+           role < req->route->role;
 }
 
 static bool may(struct http_request *req, bool tokens, bool known)

@@ -125,6 +125,20 @@ typedef size_t (*http_data_fn)(struct http_request *req, void *ctx, const char *
 /* In begin: the body comes in parts, as long as it may be; then the handler is called. */
 void http_take_body(struct http_request *req, http_data_fn on_data);
 
+/* Why no more of a body in parts is read: nothing of it has come for long; the server ends bodies; the token that it came with
+ * is none any more, or may not. */
+enum http_cut { HTTP_CUT_NONE, HTTP_CUT_LATE, HTTP_CUT_ENDED, HTTP_CUT_TOKEN };
+
+/*
+ * No more of the body is read: on_data is not called again, nor the handler. It answers, or
+ * suspends, as a handler does. The answer is sent at once, though the client may still be sending:
+ * it should be small (64 KiB). On a thread of the server's, for one request never two at once.
+ */
+typedef void (*http_cut_fn)(struct http_request *req, void *ctx, enum http_cut why);
+
+/* In begin, after http_take_body(). Without it the connection of one that is late is ended without a word of its own. */
+void http_take_cut(struct http_request *req, http_cut_fn on_cut);
+
 /* ---- answering ---- */
 
 /* A header of the answer; before or after the reply, until the handler returns or resumes. Values are copied; a line break
@@ -178,6 +192,8 @@ void http_resume(struct http_request *req);
     (-2) /* cut the connection, so that the client sees that it has not got all */
 
 struct http_stream_ops {
+    /* When the server stops it ends as if that were all: it has no end of its own. Others are cut, if they wait then. */
+    bool endless;
     /* Writes at most `max` (at least 4,096) bytes to `to`; returns how many, or one of the above. On a server's thread;
      * called only when the client can take more. */
     ssize_t (*read)(void *ctx, char *to, size_t max);
@@ -202,20 +218,23 @@ struct http_server_options {
     size_t route_count;
     void *ctx; /* of all handlers */
 
-    unsigned threads;            /* 2 */
-    unsigned connections_max;    /* 4,096; more are told 503 */
-    uint64_t body_bytes_max;     /* 16 MiB; more: 413 */
-    size_t head_bytes_max;       /* 32 KiB; more: 431 */
-    size_t url_bytes_max;        /* 8 KiB; more: 414 */
-    uint64_t memory_bytes_max;   /* 512 MiB of bodies and answers in memory; more: 503 */
+    unsigned threads;         /* 2 */
+    unsigned connections_max; /* 4,096; more are told 503 */
+    uint64_t body_bytes_max;  /* 16 MiB; more: 413 */
+    size_t head_bytes_max;    /* 32 KiB; more: 431 */
+    size_t url_bytes_max;     /* 8 KiB; more: 414 */
+    /* 512 MiB of bodies and answers in memory; more: 503. What is small (an 8,192nd: 64 KiB) goes in any case, 16 times as
+     * much up to the double, and so do answers to requests that have changed something. */
+    uint64_t memory_bytes_max;
     duration_ns idle_timeout_ns; /* 60 s between requests on a connection */
     duration_ns
         head_timeout_ns; /* 10 s until the head is there, from the connection or from its first line on */
-    duration_ns body_timeout_ns; /* 30 s for each 16 KiB of a body */
+    /* 30 s for each 16 KiB of a body; 10 times that for anything at all of one in parts */
+    duration_ns body_timeout_ns;
     duration_ns
-        send_timeout_ns; /* 60 s in which a client takes nothing of an answer; 5 times that of one in parts */
-    double rate_per_s; /* requests of one TCP address; 0: no limit. More: 429 */
-    double rate_burst; /* 2 * rate_per_s */
+        send_timeout_ns; /* 60 s in which a client takes nothing of an answer, or less than 256 KiB; 5 times that of one in parts */
+    double rate_per_s;   /* requests of one TCP address; 0: no limit. More: 429 */
+    double rate_burst;   /* 2 * rate_per_s */
 
     /* Before an answer to a request with that route is handed over: whoever gets it has not got it yet. On a server's thread.
      * May be NULL. */
@@ -251,8 +270,11 @@ WEIR_MUST_CHECK enum weir_status http_server_listen_fd(struct http_server *s, in
                                                        struct weir_error *err);
 
 WEIR_MUST_CHECK enum weir_status http_server_start(struct http_server *s, struct weir_error *err);
-/* Accepts no more, lets requests end until the deadline has passed, and cuts off what is left then. Streams are ended at
- * once, after one last read. Requests that are suspended must still be resumed. */
+/* Reads no more of bodies in parts, of those that begin later neither, and waits until each has been answered (http_take_cut),
+ * or so long. */
+void http_server_end_bodies(struct http_server *s, duration_ns patience_ns);
+/* Ends bodies in parts, accepts no more, lets requests end until the deadline has passed, and cuts off what is left then. Streams that wait
+ * are ended at once, after one last read. Requests that are suspended must still be resumed. */
 void http_server_stop(struct http_server *s, duration_ns deadline_ns);
 /* Stops at once if that has not been done. NULL-safe. */
 void http_server_free(struct http_server *s);
@@ -260,7 +282,8 @@ void http_server_free(struct http_server *s);
 /*
  * Tokens. With none, everybody who can connect may do everything, and there is no TCP listener
  * beyond loopback. With some, each request needs one (but routes with HTTP_ROLE_NONE), on every
- * listener. Only their digests are kept. Replaces all that were set before; any thread.
+ * listener. Only their digests are kept. Replaces all that were set before; answers and bodies in
+ * parts whose token may no more are cut; all else that is under way ends as it would. Any thread.
  * WEIR_E_INVALID: a token is empty or longer than 4,096 bytes, has other than visible characters,
  * stands there twice; or there are none and a listener is beyond loopback. Then nothing changes.
  */

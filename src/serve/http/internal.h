@@ -3,8 +3,8 @@
  *
  * server.c starts and stops; listen.c opens sockets; accept.c has the thread that accepts, and
  * watches over connections (deadlines, clients that go away); request.c is what libmicrohttpd
- * calls; guard.c decides whether a request is let in; reply.c makes answers; later.c suspends,
- * resumes and wakes.
+ * calls; cut.c ends bodies in parts; guard.c decides whether a request is let in; reply.c makes
+ * answers; later.c suspends, resumes and wakes.
  *
  * Locks: `server.lock` for the connections, the list of requests, the tokens, the peers and the
  * counts; `request.lock` for whether it is suspended. In that order. No callback is called under
@@ -37,7 +37,8 @@ enum http_phase {
     HTTP_IDLE, /* between requests */
     HTTP_HEAD, /* the first line is there */
     HTTP_RECEIVING,
-    HTTP_WORK /* it is with a handler, or its answer on the way */
+    HTTP_WORK,   /* it is with a handler, or its answer on the way */
+    HTTP_SENDING /* a large answer is on its way, of which some is to be taken now and then */
 };
 
 /* Under server.lock, but for what never changes. */
@@ -52,6 +53,7 @@ struct http_conn {
     enum http_phase phase;
     struct instant deadline;
     uint64_t progress_bytes;     /* received since the deadline was set */
+    struct http_request *body;   /* whose body comes in parts */
     struct http_request *stream; /* whose answer comes in parts, and whose client is watched */
     bool gone;
 };
@@ -74,6 +76,7 @@ struct http_server {
 
     pthread_mutex_t lock;
     struct http_tokens *tokens;
+    uint64_t tokens_changed; /* times */
     struct http_peers peers;
     struct list conns;
     struct http_conn **by_fd;
@@ -83,9 +86,11 @@ struct http_server {
     struct http_stats stats;
 
     _Atomic uint64_t memory_bytes, memory_bytes_max;
-    _Atomic int accepting; /* enum http_accepting */
-    _Atomic bool stopping; /* streams end */
-    _Atomic bool aborting; /* nothing waits any more */
+    _Atomic int accepting;    /* enum http_accepting */
+    _Atomic bool stopping;    /* streams end */
+    _Atomic bool ends_bodies; /* those in parts */
+    _Atomic bool cuts;        /* the acceptor is to look for some that are cut */
+    _Atomic bool aborting;    /* nothing waits any more */
     bool started, stopped;
 
     pthread_t acceptor;
@@ -109,6 +114,7 @@ struct http_reply {
     struct buf content_type;
     struct buf body;
     struct slice fixed;
+    uint64_t step_at; /* of a large body: so far it had been taken when its deadline was set */
     const char *etag;
     struct buf headers; /* name, NUL, value, NUL, ... */
     struct buf title, detail, errors, members;
@@ -124,6 +130,18 @@ struct http_stream {
     struct buf staged; /* what the producer gave and libmicrohttpd had no room for */
     size_t staged_at;
 };
+
+/*
+ * A body in parts:
+ *
+ *     NONE ──► WAITS ◄──► TAKEN     a part is with on_data(), or that has suspended
+ *                │          │
+ *                ├──► CUT   ├──► OVER     it is there whole, or it was answered meanwhile
+ *                └───────────────┘
+ *
+ * One that is CUT is held, as by a suspender, until it has its answer.
+ */
+enum http_body { HTTP_BODY_NONE, HTTP_BODY_WAITS, HTTP_BODY_TAKEN, HTTP_BODY_CUT, HTTP_BODY_OVER };
 
 struct http_request {
     struct http_server *server; /* not after it is completed */
@@ -141,10 +159,12 @@ struct http_request {
     char peer[HTTP_PEER_BYTES_MAX];
     enum http_role role;
     char token_name[HTTP_TOKEN_NAME_BYTES_MAX];
+    uint64_t tokens_seen; /* tokens_changed, when that was looked up */
     struct instant began;
 
     bool begun, handled, expects;
     http_data_fn on_data;
+    http_cut_fn on_cut;
     struct buf body;
     uint64_t received_bytes, sent_bytes, charged_bytes;
     bool
@@ -162,6 +182,11 @@ struct http_request {
     bool suspended_now; /* in the call that is under way; of the server's thread */
     bool ends_now;      /* it was to be, but the server waits no more */
     http_handler_fn then;
+    bool completed; /* the connection is not ours any more */
+    enum http_body in_parts;
+    enum http_cut cut_wish; /* it is to be cut as soon as nobody is at it */
+    bool cut_runs;          /* a thread of the server's is in on_cut() or its `then` */
+    bool cut_waits;         /* it has suspended */
 };
 
 /* ---- request.c ---- */
@@ -173,9 +198,25 @@ void http_request_completed(void *cls, struct MHD_Connection *connection, void *
                             enum MHD_RequestTerminationCode how);
 void http_request_release(struct http_request *req);
 
+/* ---- cut.c ---- */
+/* The head is there, and the body is to come in parts. */
+void http_body_begin(struct http_request *req);
+/* Somebody is at it from here on, or it is over (whole). False: it is cut; http_cut_on() says what to return. */
+bool http_body_enter(struct http_request *req, bool whole);
+void http_body_leave(struct http_request *req);
+enum MHD_Result http_cut_on(struct http_request *req, size_t *data_len);
+/* Under server.lock. Its body is to be cut. False: it has none that could be. */
+bool http_cut_wish(struct http_request *req, enum http_cut why);
+/* Under request.lock. It was resumed, and nobody has gone on with it yet. */
+bool http_cut_is_due(const struct http_request *req);
+/* On the acceptor: all that is to be done for those that are cut. */
+void http_cuts_run(struct http_server *s);
+
 /* ---- guard.c ---- */
 /* Answers a request that is not let in; sets route, role. */
 void http_guard(struct http_request *req);
+/* Under server.lock. Whether it would not be let in with the tokens as they are by now. */
+bool http_guard_revoked(struct http_request *req);
 
 /* ---- reply.c ---- */
 enum MHD_Result http_reply_queue(struct http_request *req);
@@ -197,18 +238,24 @@ WEIR_MUST_CHECK enum weir_status http_acceptor_start(struct http_server *s, stru
 /* No more are accepted, and the listeners may be closed; deadlines are still watched. */
 void http_acceptor_close(struct http_server *s);
 void http_acceptor_end(struct http_server *s);
+void http_acceptor_wake(struct http_server *s);
 void http_conn_notify(void *cls, struct MHD_Connection *connection, void **socket_context,
                       enum MHD_ConnectionNotificationCode what);
 void http_conn_phase(struct http_request *req, enum http_phase phase);
+/* The client has been answered while it sends: so long may it go on. */
+void http_conn_linger(struct http_request *req);
 /* Some of a body has come. */
 void http_conn_progress(struct http_request *req, size_t len);
+/* Ends what comes or goes in parts and whose token may no more. */
+void http_conns_revoke(struct http_server *s);
 /* Tells the stream when its client has gone. */
 void http_conn_watch(struct http_request *req);
 void http_conn_unwatch(struct http_request *req);
 
 /* ---- server.c ---- */
 void http_charge(struct http_request *req, uint64_t bytes);
-bool http_memory_is_full(struct http_server *s);
+/* Whether something of so many bytes may be in memory, too. */
+bool http_memory_has_room(struct http_server *s, uint64_t bytes);
 
 /* ---- listen.c ---- */
 void http_listeners_close(struct http_server *s);

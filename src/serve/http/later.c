@@ -11,6 +11,13 @@
 void http_suspend(struct http_request *req, http_handler_fn then)
 {
     pthread_mutex_lock(&req->lock);
+    if (req->in_parts == HTTP_BODY_CUT) { /* it is held until it has its answer */
+        assert(!req->cut_waits);
+        req->cut_waits = true;
+        req->then = then;
+        pthread_mutex_unlock(&req->lock);
+        return;
+    }
     assert(!req->held);
     req->held = true;
     req->suspended_now = true;
@@ -25,10 +32,33 @@ void http_suspend(struct http_request *req, http_handler_fn then)
     pthread_mutex_unlock(&req->lock);
 }
 
+/* Under request.lock. Whether the request is nobody's any more. */
+static bool resume_cut(struct http_request *req)
+{
+    assert(req->cut_waits);
+    req->cut_waits = false;
+    if (!req->completed) {
+        atomic_store(&req->server->cuts, true);
+        http_acceptor_wake(req->server);
+    } else if (!req->cut_runs) {
+        req->held = false;
+    }
+    return !req->held;
+}
+
 void http_resume(struct http_request *req)
 {
+    bool over;
+
     pthread_mutex_lock(&req->lock);
     assert(req->held);
+    if (req->in_parts == HTTP_BODY_CUT) {
+        over = resume_cut(req);
+        pthread_mutex_unlock(&req->lock);
+        if (over)
+            http_request_release(req);
+        return;
+    }
     req->held = false;
     /* Not suspended: the server has given up waiting, and the connection may be gone. While it is, it cannot go. */
     if (req->suspended) {
@@ -145,8 +175,11 @@ ssize_t http_stream_read(void *cls, uint64_t at, char *to, size_t max)
         }
         if (n == HTTP_STREAM_BROKEN)
             return MHD_CONTENT_READER_END_WITH_ERROR;
-        if (n == HTTP_STREAM_END || stopping)
+        if (n == HTTP_STREAM_END)
             return MHD_CONTENT_READER_END_OF_STREAM;
+        if (stopping)
+            return st->ops->endless ? MHD_CONTENT_READER_END_OF_STREAM
+                                    : MHD_CONTENT_READER_END_WITH_ERROR;
         if (wait_for_wake(st))
             return 0;
     }

@@ -14,6 +14,9 @@
 
 /* A client takes an answer in parts as slowly as its reader does: a person with a pager, say. */
 #define STREAM_PATIENCE 5
+/* An answer larger than this is handed over in blocks, so that its client can be seen to take it. */
+#define SEND_STEP_BYTES  ((size_t)256 << 10)
+#define SEND_BLOCK_BYTES ((size_t)64 << 10)
 
 static const char nomem_body[] =
     "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,"
@@ -211,6 +214,42 @@ static void tell_answers(const struct http_request *req)
         o->answers(req->ctx, req->route);
 }
 
+static bool is_large(const struct http_request *req)
+{
+    return req->reply.kind == HTTP_REPLY_BYTES && req->reply.body.len > SEND_STEP_BYTES &&
+           strcmp(req->method, "HEAD") != 0;
+}
+
+static ssize_t read_block(void *cls, uint64_t at, char *to, size_t max)
+{
+    struct http_request *req = cls;
+    struct http_reply *r = &req->reply;
+    size_t len = r->body.len - (size_t)at;
+
+    if (at - r->step_at >= SEND_STEP_BYTES) {
+        r->step_at = at;
+        http_conn_phase(req, HTTP_SENDING);
+    }
+    len = len < max ? len : max;
+    memcpy(to, r->body.data + at, len);
+    return (ssize_t)len;
+}
+
+/* A large answer that nothing hangs on waits until others have been taken. */
+static void look_for_room(struct http_request *req)
+{
+    struct http_reply *r = &req->reply;
+
+    if (r->kind != HTTP_REPLY_BYTES || strcmp(http_method(req), "GET") != 0 ||
+        http_memory_has_room(req->server, r->body.len))
+        return;
+    http_problem(req, MHD_HTTP_SERVICE_UNAVAILABLE, NULL,
+                 "answers in memory take up what they may, and this one is large; try again, or "
+                 "ask for less at once");
+    http_reply_header(req, "Retry-After", "1");
+    settle(req);
+}
+
 static struct MHD_Response *make_response(struct http_request *req)
 {
     struct http_reply *r = &req->reply;
@@ -219,6 +258,8 @@ static struct MHD_Response *make_response(struct http_request *req)
     switch (r->kind) {
     case HTTP_REPLY_BYTES:
         http_charge(req, len);
+        if (is_large(req))
+            return MHD_create_response_from_callback(len, SEND_BLOCK_BYTES, read_block, req, NULL);
         return MHD_create_response_from_buffer(len, r->body.data, MHD_RESPMEM_PERSISTENT);
     case HTTP_REPLY_STATIC:
         /* It is only read. */
@@ -289,6 +330,7 @@ enum MHD_Result http_reply_queue(struct http_request *req)
     bool parts;
 
     settle(req);
+    look_for_room(req);
     tell_answers(req);
     response = make_response(req);
     if (!response)
@@ -300,7 +342,7 @@ enum MHD_Result http_reply_queue(struct http_request *req)
     parts = req->reply.kind == HTTP_REPLY_PARTS;
     if (parts)
         http_conn_watch(req);
-    http_conn_phase(req, HTTP_WORK);
+    http_conn_phase(req, is_large(req) ? HTTP_SENDING : HTTP_WORK);
     (void)MHD_set_connection_option(req->connection, MHD_CONNECTION_OPTION_TIMEOUT,
                                     seconds_of(o->send_timeout_ns) * (parts ? STREAM_PATIENCE : 1));
     if (req->reply.kind == HTTP_REPLY_BYTES)
@@ -338,11 +380,13 @@ void http_reply_early(struct http_request *req)
     buf_puts(&out, "\r\n");
     buf_put_slice(&out, body);
     /* Nothing has been sent on it for this request, so there is room for a small answer. */
-    if (!out.failed && req->conn) {
+    pthread_mutex_lock(&req->lock);
+    if (!out.failed && req->conn && !req->completed) {
         (void)send(req->conn->fd, out.data, out.len, MSG_DONTWAIT | MSG_NOSIGNAL);
         (void)shutdown(req->conn->fd, SHUT_WR);
         req->sent_bytes = body.len;
     }
+    pthread_mutex_unlock(&req->lock);
     buf_free(&out);
 }
 

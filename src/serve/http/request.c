@@ -79,20 +79,20 @@ void *http_request_first(void *cls, const char *uri, struct MHD_Connection *conn
     return req;
 }
 
-static void tell_finished(struct http_request *req, enum MHD_RequestTerminationCode how)
+/* ours: else its answer belongs to somebody else. */
+static void tell_finished(struct http_request *req, enum MHD_RequestTerminationCode how, bool ours)
 {
     const struct http_server_options *o = &req->server->options;
-    bool ours = !http_request_is_held(req); /* else its answer belongs to somebody else */
     struct http_finished f = {
         .req = req,
         .route = req->route,
         .received_bytes = req->received_bytes,
-        .sent_bytes = req->sent_bytes,
+        .sent_bytes = ours ? req->sent_bytes : 0,
         .duration_ns = instant_diff(loop_clock(), req->began),
-        .complete = how == MHD_REQUEST_TERMINATED_COMPLETED_OK || req->early,
+        .complete = how == MHD_REQUEST_TERMINATED_COMPLETED_OK || (ours && req->early),
     };
 
-    if (ours && req->begun && (f.complete || req->sent_bytes > 0))
+    if (ours && req->begun && (f.complete || f.sent_bytes > 0))
         f.status = req->reply.status;
     if (o->finished)
         o->finished(o->ctx, &f);
@@ -103,21 +103,33 @@ void http_request_completed(void *cls, struct MHD_Connection *connection, void *
 {
     struct http_server *s = cls;
     struct http_request *req = *req_cls;
+    bool ours, dropped;
 
     (void)connection;
     if (!req)
         return;
     *req_cls = NULL;
+    pthread_mutex_lock(&req->lock);
+    req->completed = true;
+    dropped = http_cut_is_due(req); /* and nobody will */
+    if (dropped)
+        req->held = false;
+    ours = !req->held;
+    pthread_mutex_unlock(&req->lock);
     http_conn_unwatch(req);
     http_conn_phase(req, HTTP_IDLE);
-    tell_finished(req, how);
-    if (!http_request_is_held(req))
+    tell_finished(req, how, ours);
+    if (ours)
         http_stream_close(req);
     atomic_fetch_sub(&s->memory_bytes, req->charged_bytes);
     pthread_mutex_lock(&s->lock);
     list_remove(&req->link);
     s->stats.requests_open--;
+    if (req->conn && req->conn->body == req)
+        req->conn->body = NULL;
     pthread_mutex_unlock(&s->lock);
+    if (dropped)
+        http_request_release(req);
     http_request_release(req);
 }
 
@@ -169,7 +181,9 @@ static enum MHD_Result on_head(struct http_request *req, const char *method)
     if (!http_answered(req) && req->route->begin)
         req->route->begin(req, req->ctx);
     assert(!req->held);
-    if (!http_answered(req) && !req->on_data && says_too_large(req))
+    if (!http_answered(req) && req->on_data)
+        http_body_begin(req);
+    else if (!http_answered(req) && says_too_large(req))
         refuse_size(req);
     /* One who asks first needs not send. All others are heard out, so that they come to read the answer. */
     if (http_answered(req) && expect && has_body(req))
@@ -196,7 +210,7 @@ static void keep(struct http_request *req, const char *data, size_t len)
     }
     http_charge(req, len);
     buf_put(&req->body, data, len);
-    if (req->body.failed || http_memory_is_full(req->server)) {
+    if (req->body.failed || !http_memory_has_room(req->server, req->body.len)) {
         buf_free(&req->body);
         http_problem(req, MHD_HTTP_SERVICE_UNAVAILABLE, NULL,
                      "there is no memory for the body; try again");
@@ -235,7 +249,10 @@ static enum MHD_Result on_part(struct http_request *req, const char *data, size_
     req->received_bytes += len;
     *data_len = 0;
     http_conn_progress(req, len);
-    return http_answered(req) ? discard(req) : ret;
+    if (http_answered(req))
+        ret = discard(req);
+    http_body_leave(req); /* from here on it may be cut, by another thread */
+    return ret;
 }
 
 /* The request is whole, or goes on after a wait. */
@@ -285,6 +302,8 @@ enum MHD_Result http_request_on(void *cls, struct MHD_Connection *connection, co
         return refuse_unread(connection);
     if (!req->begun)
         return on_head(req, method);
+    if (!http_body_enter(req, *data_len == 0))
+        return http_cut_on(req, data_len);
     /* The server has stopped waiting; whoever has the request still has it. */
     if (http_request_is_held(req))
         return MHD_NO;
@@ -410,4 +429,9 @@ void *http_state(const struct http_request *req)
 void http_take_body(struct http_request *req, http_data_fn on_data)
 {
     req->on_data = on_data;
+}
+
+void http_take_cut(struct http_request *req, http_cut_fn on_cut)
+{
+    req->on_cut = on_cut;
 }

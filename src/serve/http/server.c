@@ -20,6 +20,10 @@
 /* Those that have just connected have so long to say what they want, when the server stops. */
 #define NEW_MS       100
 #define STOP_POLL_MS 2
+/* What is small by this is never refused: as many of it as there may be connections are half of all. Metrics of many pools may
+ * be larger. */
+#define SMALL_SHARE 8192
+#define MIDDLING    16
 
 static void set_defaults(struct http_server_options *o)
 {
@@ -175,6 +179,46 @@ static void abort_requests(struct http_server *s)
     pthread_mutex_unlock(&s->lock);
 }
 
+/* Whether somebody is not answered yet whose body comes in parts. */
+static bool any_body(struct http_server *s)
+{
+    bool any = false;
+
+    pthread_mutex_lock(&s->lock);
+    list_foreach (node, &s->conns) {
+        struct http_request *req = list_entry(node, struct http_conn, link)->body;
+
+        if (!req)
+            continue;
+        pthread_mutex_lock(&req->lock);
+        any |= req->on_cut && req->in_parts != HTTP_BODY_OVER &&
+               (req->in_parts != HTTP_BODY_CUT || req->held);
+        pthread_mutex_unlock(&req->lock);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return any;
+}
+
+void http_server_end_bodies(struct http_server *s, duration_ns patience_ns)
+{
+    struct instant until = instant_add(loop_clock(), patience_ns);
+
+    if (!s->acceptor_runs)
+        return;
+    atomic_store(&s->ends_bodies, true);
+    pthread_mutex_lock(&s->lock);
+    list_foreach (node, &s->conns) {
+        struct http_conn *c = list_entry(node, struct http_conn, link);
+
+        if (c->body)
+            (void)http_cut_wish(c->body, HTTP_CUT_ENDED);
+    }
+    pthread_mutex_unlock(&s->lock);
+    http_acceptor_wake(s);
+    while (any_body(s) && instant_before(loop_clock(), until))
+        (void)poll(NULL, 0, STOP_POLL_MS);
+}
+
 void http_server_stop(struct http_server *s, duration_ns deadline_ns)
 {
     struct instant until = instant_add(loop_clock(), deadline_ns);
@@ -186,6 +230,7 @@ void http_server_stop(struct http_server *s, duration_ns deadline_ns)
     if (s->acceptor_runs)
         http_acceptor_close(s);
     http_listeners_close(s);
+    http_server_end_bodies(s, 0);
     atomic_store(&s->stopping, true);
     wake_streams(s);
     if (s->daemon) {
@@ -243,8 +288,10 @@ enum weir_status http_server_set_tokens(struct http_server *s, const struct http
     pthread_mutex_lock(&s->lock);
     old = s->tokens;
     s->tokens = made;
+    s->tokens_changed++;
     pthread_mutex_unlock(&s->lock);
     http_tokens_free(old);
+    http_conns_revoke(s);
     return WEIR_OK;
 }
 
@@ -259,9 +306,15 @@ void http_charge(struct http_request *req, uint64_t bytes)
         ;
 }
 
-bool http_memory_is_full(struct http_server *s)
+bool http_memory_has_room(struct http_server *s, uint64_t bytes)
 {
-    return atomic_load(&s->memory_bytes) >= s->options.memory_bytes_max;
+    uint64_t max = s->options.memory_bytes_max;
+
+    if (bytes <= max / SMALL_SHARE)
+        return true;
+    if (bytes <= max / SMALL_SHARE * MIDDLING)
+        max *= 2;
+    return atomic_load(&s->memory_bytes) < max;
 }
 
 void http_server_get_stats(struct http_server *s, struct http_stats *ret)

@@ -34,6 +34,7 @@
 #define READ_COST_NS  15000
 #define BYTES_PER_NS  2
 #define SHARE_DEFAULT 0.05
+#define FLUSH_POLL_MS 2
 /* So much of it may be saved up: what there is of it in a second. */
 #define SAVED_NS_MAX(share) ((duration_ns)((share) * (double)NS_PER_S))
 
@@ -338,7 +339,8 @@ static void follower_closed(void *ctx)
     mem_free(f);
 }
 
-static const struct http_stream_ops follower_ops = {follower_read, follower_closed};
+static const struct http_stream_ops follower_ops = {
+    .endless = true, .read = follower_read, .closed = follower_closed};
 
 /* ---- following ---- */
 
@@ -551,6 +553,28 @@ static void *hub_thread(void *arg)
 }
 
 /* ---- its life ---- */
+
+static bool all_have(struct sse_hub *h, uint64_t seq)
+{
+    bool all = true;
+
+    pthread_mutex_lock(&h->lock);
+    list_foreach (node, &h->followers) {
+        const struct follower *f = list_entry(node, struct follower, link);
+
+        all &= f->waiting && f->cursor >= seq;
+    }
+    pthread_mutex_unlock(&h->lock);
+    return all;
+}
+
+void sse_hub_flush(struct sse_hub *h, uint64_t seq, duration_ns patience_ns)
+{
+    struct instant until = instant_add(loop_clock(), patience_ns);
+
+    while (!all_have(h, seq) && instant_before(loop_clock(), until))
+        (void)poll(NULL, 0, FLUSH_POLL_MS);
+}
 
 static bool start_thread(struct sse_hub *h)
 {

@@ -106,6 +106,8 @@ struct sse_stats {
     uint64_t wakes, catch_ups;
 };
 void sse_hub_get_stats(struct sse_hub *h, struct sse_stats *ret);
+/* Waits until all who follow have been given what is for them up to `seq`, or so long. Any thread. */
+void sse_hub_flush(struct sse_hub *h, uint64_t seq, duration_ns patience_ns);
 /* No follower is left: after http_server_stop(). NULL-safe. */
 void sse_hub_free(struct sse_hub *h);
 

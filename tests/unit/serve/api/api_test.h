@@ -339,10 +339,11 @@ static inline void test_committed(void *ctx, uint64_t last_event)
         api_committed(f->api, last_event);
 }
 
-static inline void api_open(struct api_fixture *f, const struct api_options *given)
+static inline void api_open_with(struct api_fixture *f, const struct api_options *given,
+                                 const struct http_server_options *http)
 {
     struct api_options o = given ? *given : (struct api_options){0};
-    struct http_server_options server = {.threads = 2};
+    struct http_server_options server = *http;
     struct clerk_options clerk = {.committed = test_committed, .done = ops_are_done, .ctx = f};
     struct weir_error err;
 
@@ -355,6 +356,11 @@ static inline void api_open(struct api_fixture *f, const struct api_options *giv
     server.ctx = f->api;
     server.answers = api_answers;
     fixture_open(&f->http, &server);
+}
+
+static inline void api_open(struct api_fixture *f, const struct api_options *given)
+{
+    api_open_with(f, given, &(struct http_server_options){.threads = 2});
 }
 
 static inline void api_close(struct api_fixture *f)

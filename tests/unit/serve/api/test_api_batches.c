@@ -130,6 +130,31 @@ static void a_stream_that_goes_wrong_ends_the_batch_that_it_has_made(void **stat
     api_close(&f);
 }
 
+/* The line that has only begun is not among them. */
+static void a_stream_that_brings_no_more_is_told_what_was_accepted(void **state)
+{
+    struct api_fixture f;
+    struct answer a;
+    int fd;
+
+    (void)state;
+    api_open_with(&f, NULL, &(struct http_server_options){.body_timeout_ns = 30 * NS_PER_MS});
+    for (int open = 0; open < 2; open++) {
+        fd = dial(&f.http);
+        say(fd, open ? "POST /v1/batches?open=true" : "POST /v1/batches");
+        say(fd, " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"
+                "Transfer-Encoding: chunked\r\n\r\n8\r\n{}\n{}\n{}\r\n");
+        a = hear(fd);
+        expect(a, 408,
+               HAS("\"accepted\":2", "\"lines\":[[1,2]]", open ? "\"batch\":2" : "\"batch\":1",
+                   open ? "\"batch_open\":true" : "\"batch_open\":false"));
+        close(fd);
+    }
+    expect(get(&f, "/v1/batches/1"), 200, HAS("\"ended\":true", "\"total\":2"));
+    expect(get(&f, "/v1/batches/2"), 200, HAS("\"ended\":false", "\"total\":2"));
+    api_close(&f);
+}
+
 static void more_ranges_than_are_told_are_said_to_be_cut(void **state)
 {
     struct api_fixture f;
@@ -310,6 +335,7 @@ int main(void)
         cmocka_unit_test(an_open_batch_takes_tasks_until_it_is_ended),
         cmocka_unit_test(a_batch_comes_as_a_stream),
         cmocka_unit_test(a_stream_that_goes_wrong_ends_the_batch_that_it_has_made),
+        cmocka_unit_test(a_stream_that_brings_no_more_is_told_what_was_accepted),
         cmocka_unit_test(more_ranges_than_are_told_are_said_to_be_cut),
         cmocka_unit_test(the_place_of_a_task_is_looked_up_without_holding_up_the_api),
         cmocka_unit_test(failed_tasks_of_a_batch_run_again),

@@ -168,6 +168,99 @@ static void a_client_that_takes_nothing_of_its_answer_is_cut_off(void **state)
     fixture_close(&f);
 }
 
+static const struct http_route much_routes[] = {
+    {.method = "GET", .pattern = "/much", .handler = say_much},
+    {.method = "GET", .pattern = "/hello", .handler = say_hello},
+    {.method = "POST", .pattern = "/items/{id}", .handler = say_item, .query = item_query},
+};
+
+/* Takes `piece` bytes every `pause_ms`, as long as something comes; how many it was in all. */
+static size_t sip(int fd, size_t piece, int pause_ms)
+{
+    char *room = malloc(piece);
+    size_t all = 0, have = piece;
+
+    while (have == piece) {
+        ssize_t n;
+
+        (void)poll(NULL, 0, pause_ms);
+        for (have = 0; have < piece; have += (size_t)n) {
+            n = testkit_fd_wait(fd, POLLIN, DEADLINE_MS) ? recv(fd, room + have, piece - have, 0)
+                                                         : 0;
+            if (n <= 0)
+                break;
+        }
+        all += have;
+    }
+    free(room);
+    return all;
+}
+
+static void a_client_that_takes_a_large_answer_too_slowly_is_cut_off(void **state)
+{
+    struct http_server_options o = {
+        .routes = much_routes, .route_count = 3, .send_timeout_ns = NS_PER_S};
+    struct fixture f;
+    int fd;
+
+    (void)state;
+    fixture_open(&f, &o);
+    /* Something always moves, but not 256 KiB in a second. */
+    fd = dial(&f);
+    say(fd, "GET /much HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_true(sip(fd, 4096, 50) < 10000000);
+    close(fd);
+    /* This one needs more than a second too, and moves on. */
+    fd = dial(&f);
+    say(fd, "GET /much HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    assert_true(sip(fd, 1000000, 150) > 10000000);
+    close(fd);
+    fixture_close(&f);
+}
+
+static bool holds_much(void *server)
+{
+    struct http_stats stats;
+
+    http_server_get_stats(server, &stats);
+    return stats.memory_bytes >= 10000000;
+}
+
+static void what_is_small_goes_while_large_answers_fill_the_memory(void **state)
+{
+    struct http_server_options o = {
+        .routes = much_routes, .route_count = 3, .memory_bytes_max = 8000000};
+    struct fixture f;
+    struct buf text = {0};
+    struct answer a;
+    int fd;
+
+    (void)state;
+    fixture_open(&f, &o);
+    fd = dial(&f);
+    say(fd, "GET /much HTTP/1.1\r\nHost: localhost\r\n\r\n"); /* and takes nothing of it */
+    assert_true(testkit_until(holds_much, f.server, DEADLINE_MS));
+    expect_status(&f, false, "GET /hello", NULL, 200);
+    a = ask(&f, "POST /items/1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nok");
+    assert_int_equal(a.status, 200);
+    answer_free(&a);
+    a = ask(&f, "GET /much HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_int_equal(a.status, 503);
+    assert_true(header_is(&a, "Retry-After", "1"));
+    body_has(&a, "this one is large");
+    answer_free(&a);
+    buf_puts(&text, "POST /items/1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20000\r\n\r\n");
+    for (int i = 0; i < 20000; i++)
+        buf_putc(&text, 'x');
+    a = ask(&f, text.data);
+    assert_int_equal(a.status, 503);
+    body_has(&a, "send less at once");
+    answer_free(&a);
+    buf_free(&text);
+    close(fd);
+    fixture_close(&f);
+}
+
 /* ---- confused ---- */
 
 static void what_is_not_http_gets_400_or_the_end_and_nobody_else_notices(void **state)
@@ -381,6 +474,8 @@ int main(void)
         cmocka_unit_test(a_large_body_that_moves_on_is_not_cut_off),
         cmocka_unit_test(a_connection_that_is_silent_is_closed),
         cmocka_unit_test(a_client_that_takes_nothing_of_its_answer_is_cut_off),
+        cmocka_unit_test(a_client_that_takes_a_large_answer_too_slowly_is_cut_off),
+        cmocka_unit_test(what_is_small_goes_while_large_answers_fill_the_memory),
         cmocka_unit_test(what_is_not_http_gets_400_or_the_end_and_nobody_else_notices),
         cmocka_unit_test(requests_that_follow_at_once_are_answered_in_order),
         cmocka_unit_test(one_that_closes_its_half_is_still_answered),
