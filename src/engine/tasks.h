@@ -112,8 +112,9 @@ void engine_tasks_refuse(struct engine_tasks *t);
 void engine_tasks_hurry(struct engine_tasks *t);
 /*
  * After engine_tasks_stop(): ends the pools with their workers, and waits for callbacks that were
- * left behind. What happens then is still recorded. Done by engine_tasks_close(), where it was not
- * done before.
+ * left behind. What happens then is still recorded. What the store does not take for 10 s is given
+ * up (results_lost of the clerk's stats). Done by engine_tasks_close(), where it was not done
+ * before.
  */
 void engine_tasks_end_pools(struct engine_tasks *t);
 /* Writes what is left, ends the clerk. The registry is closed by its owner. NULL-safe. */

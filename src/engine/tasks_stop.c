@@ -106,8 +106,10 @@ static void wait_pools(struct engine_tasks *t)
 void engine_tasks_end_pools(struct engine_tasks *t)
 {
     engine_tasks_call(t, remove_pools, t);
-    if (!wait_written(t))
+    if (!wait_written(t)) {
         clerk_give_up(t->clerk); /* what a pool has to write keeps it, too */
+        (void)wait_written(t);   /* what was given up on is counted */
+    }
     wait_pools(t);
 }
 

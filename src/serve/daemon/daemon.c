@@ -154,8 +154,27 @@ static void wait_stopped(struct house *h)
     }
 }
 
-static void stop(struct house *h)
+/* Results that the store did not take. */
+static enum weir_status tell_lost(struct house *h, struct weir_error *err)
 {
+    struct engine_tasks_stats s;
+
+    engine_tasks_get_stats(h->tasks, &s);
+    if (s.clerk.results_lost == 0)
+        return WEIR_OK;
+    daemon_log(h->log, CONFIG_WARNING,
+               "%llu results could not be written: %s; their tasks will run again after the next "
+               "start",
+               (unsigned long long)s.clerk.results_lost, s.clerk.message);
+    return error_set(err, WEIR_E_IO,
+                     "stopped without %llu results, which the store did not take; their tasks will "
+                     "run again",
+                     (unsigned long long)s.clerk.results_lost);
+}
+
+static enum weir_status stop(struct house *h, struct weir_error *err)
+{
+    enum weir_status status;
     pthread_t stopper;
     char detail[96];
 
@@ -173,9 +192,11 @@ static void stop(struct house *h)
     engine_tasks_refuse(h->tasks); /* so that nothing comes behind the last event */
     snprintf(detail, sizeof detail, "{\"left\":%llu}", (unsigned long long)h->left);
     house_tell(h, REGISTRY_DISPATCHER_STOPPED, detail);
+    status = tell_lost(h, err);
     daemon_log(h->log, h->left > 0 ? CONFIG_WARNING : CONFIG_INFO,
                "stopped; %llu attempts were ended, and their tasks are ready again",
                (unsigned long long)h->left);
+    return status;
 }
 
 /* ---- the life ---- */
@@ -282,7 +303,7 @@ enum weir_status daemon_run(const struct daemon_options *o, struct weir_error *e
         status = start(&h, err);
         if (status == WEIR_OK) {
             run(&h);
-            stop(&h);
+            status = stop(&h, err);
         }
         house_take_down(&h);
     }
