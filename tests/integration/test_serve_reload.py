@@ -9,6 +9,8 @@ import unittest
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
+import yaml
+
 from servekit import ServeCase
 from weirtest import ROOT, wait_until
 
@@ -225,6 +227,51 @@ class SlowStore(ServeCase):
         d.kill9()
         d.start()
         self.assertEqual({p["max_concurrency"] for p in d.get("/v1/pools")}, {6})
+
+
+class InForce(ServeCase):
+    """What `weir config show` says is what is in force, also where it was changed by hand, and can be loaded again."""
+
+    def test_what_was_changed_by_hand_is_shown_and_loads_again(self):
+        d = self.daemon({"pools": [pool("a"), pool("b")]})
+        self.assertNotIn("#", self.shown(d))
+        self.assertEqual(d.api("PATCH", "/v1/dispatcher", {"policy": "skill", "ageing": 1.5, "max_global_concurrency": 33})[0], 200)
+        self.assertEqual(d.api("PATCH", "/v1/pools/a", {
+            "max_concurrency": 7, "cpu": 2.5, "memory": "3GiB", "reserve": {"min_priority": 5, "share": 0.25},
+            "burst": {"places": 2, "seconds": 1.5}})[0], 200)
+        self.assertEqual(d.api("POST", "/v1/pools/b/disable")[0], 200)
+        text = self.shown(d)
+        self.assertEqual(text.splitlines()[0],
+                         "# changed by hand: policy, ageing, max_global_concurrency, pools.a.max_concurrency, pools.a.cpu, "
+                         "pools.a.memory, pools.a.reserve, pools.a.burst, pools.b.enabled")
+        said = yaml.safe_load(text)
+        self.assertEqual((said["policy"], said["ageing"], said["max_global_concurrency"]), ("skill", 1.5, 33))
+        a, b = said["pools"]
+        self.assertEqual((a["max_concurrency"], a["cpu"], a["memory"], b["enabled"]), (7, 2.5, "3GiB", False))
+        self.assertEqual(a["reserve"]["min_priority"], 5)
+        self.assertEqual(a["burst"]["places"], 2)
+        self.assertEqual((b["max_concurrency"], a["enabled"]), (2, True))
+        # Started with what it said, another one says the same.
+        other = self.daemon(start=False)
+        other.configure(text.replace(d.dir, other.dir))
+        other.start()
+        self.assertEqual(self.shown(other).replace(other.dir, d.dir), text.split("\n", 1)[1])
+        # Taken back, it is by hand no more.
+        self.assertEqual(d.api("PATCH", "/v1/pools/a", {"max_concurrency": None})[0], 200)
+        self.assertNotIn("max_concurrency, pools.a.cpu", self.shown(d).splitlines()[0])
+        self.assertEqual(d.weir("config", "show", status=0).out, self.shown(d))
+
+    def test_no_limit_of_all_pools_has_a_form_that_loads(self):
+        d = self.daemon({"pools": [pool("a")]})
+        self.assertEqual(d.api("PATCH", "/v1/dispatcher", {"max_global_concurrency": 0})[0], 200)
+        text = self.shown(d)
+        self.assertEqual(text.splitlines()[0], "# changed by hand: max_global_concurrency")
+        self.assertRegex(text.splitlines()[1], "^# max_global_concurrency is none")
+        d.configure(text)
+        d.weir("config", "check", d.config_path, status=0)
+
+    def shown(self, d):
+        return d.get("/v1/config")["config"]
 
 
 class LimitsByHand(ServeCase):
