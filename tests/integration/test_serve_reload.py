@@ -4,6 +4,7 @@ run-tests: sanitizers
 """
 import os
 import resource
+import signal
 import sqlite3
 import unittest
 from concurrent.futures import ThreadPoolExecutor
@@ -180,6 +181,31 @@ class Reload(ServeCase):
             self.assertIn("unix_mode: 0660", d.get("/v1/config")["config"])
         d.restart()
         self.assertIn("unix_mode: 0600", d.get("/v1/config")["config"])
+
+    def test_the_log_says_after_a_signal_what_has_changed_and_what_needs_a_restart(self):
+        d = self.daemon({"pools": [pool("a")]})
+        d.configure({"unix_mode": "0600", "check_interval": "17s", "pools": [pool("a", max_concurrency=3), pool("b")]})
+        d.signal(signal.SIGHUP)
+        wait_until(lambda: "the configuration was read anew" in d.log(), 20, "the reload")
+        self.assertRegex(d.log(), r"warning: reload: unix_mode: changed in the file, and needs a restart")
+        self.assertRegex(d.log(), r"info: reload: check_interval: changed\n")
+        self.assertRegex(d.log(), r"info: reload: pool a: max_concurrency: changed while it runs\n")
+        self.assertRegex(d.log(), r"info: reload: pool b: added\n")
+
+    def test_what_by_hand_is_undone_is_told(self):
+        d = self.daemon({"pools": [pool("a"), pool("b"), pool("c")]})
+        self.assertEqual(d.api("PATCH", "/v1/pools/a", {"cpu": 3})[0], 200)
+        self.assertEqual(d.api("PATCH", "/v1/pools/c", {"cpu": 3})[0], 200)
+        self.assertEqual(d.api("PATCH", "/v1/dispatcher", {"max_global_concurrency": 33})[0], 200)
+        status, answer = self.reload(d, {"ageing": 2, "pools": [pool("a", skills=["x"]), pool("b", skills=["x"]), pool("c")]})
+        undone = "; what was changed by hand of {} is undone"
+        self.assertEqual((status, answer), (200, {"changed": [
+            "ageing: changed" + undone.format("policy, ageing and max_global_concurrency"),
+            "pool a: skills: changed while it runs" + undone.format("it"), "pool b: skills: changed while it runs"]}))
+        self.assertIn("warning: reload: pool a: ", d.log())
+        # And so it is: that of the others stays.
+        self.assertEqual([p["cpu"].get("limit", 0) for p in d.get("/v1/pools")], [0, 0, 3])
+        self.assertEqual(d.get("/v1/dispatcher")["max_global_concurrency"], 10)
 
     def test_the_command_says_what_was_applied_and_what_was_not(self):
         d = self.daemon({"pools": [pool("a", env={"V": "one"}), pool("b")]})

@@ -107,6 +107,8 @@ WEIR_MUST_CHECK enum weir_status house_reload(struct house *h, struct buf *out,
  */
 WEIR_MUST_CHECK enum weir_status house_show(struct house *h, struct buf *out,
                                             struct weir_error *err);
+/* Under config_lock: whether anything of that pool (NULL: of the dispatcher) was. */
+bool house_is_by_hand(struct house *h, const char *pool);
 
 /* clock.c; once, before anything is written, and once a second. */
 void clock_begin(struct house *h);

@@ -132,3 +132,36 @@ enum weir_status house_show(struct house *h, struct buf *out, struct weir_error 
     buf_free(&f.changed);
     return status;
 }
+
+struct question {
+    const struct config *config;
+    const char *pool;
+    bool yes;
+};
+
+static void look(struct desk *d, struct instant now, void *ctx)
+{
+    struct question *q = ctx;
+    struct in_force f = {.config = *q->config};
+    const struct desk_pool *p = q->pool ? desk_find_pool(d, q->pool) : NULL;
+
+    (void)now;
+    if (!q->pool)
+        fill_dispatcher(&f, d);
+    for (size_t i = 0; p && i < q->config->pools.count; i++) {
+        struct config_pool pool = q->config->pools.items[i];
+
+        if (strcmp(pool.name, q->pool) == 0)
+            fill_pool(&f, &pool, p);
+    }
+    q->yes = f.changed.len > 0;
+    buf_free(&f.changed);
+}
+
+bool house_is_by_hand(struct house *h, const char *pool)
+{
+    struct question q = {.config = h->config, .pool = pool};
+
+    engine_tasks_call(h->tasks, look, &q);
+    return q.yes;
+}
