@@ -185,7 +185,7 @@ class Pools(Case):
 class Reload(Case):
     def test_what_can_be_is_applied_and_the_rest_is_told(self):
         daemon = Daemon(self, "default_pool: a\npools: [{name: a, kind: command}, {name: b, kind: command}]\n")
-        daemon.write("default_pool: a\nunix_mode: 0600\npolicy: priority\nmax_global_concurrency: 5\n"
+        daemon.write("default_pool: a\nunix_mode: 0600\npolicy: skill\nmax_global_concurrency: 5\n"
                      "pools: [{name: a, kind: command, max_concurrency: 7, skills: [x]},\n"
                      "        {name: c, kind: command, command: 'echo new {}'}]\n")
         status, answer = daemon.call("POST", "/v1/config/reload", {})
@@ -197,7 +197,7 @@ class Reload(Case):
             self.assertIn(line, told)
         self.assertEqual(daemon.call("GET", "/v1/pools/a")[1]["max_concurrency"], 7)
         self.assertEqual(daemon.output(pool="c", payload="p"), "new p\n")
-        self.assertEqual(daemon.call("GET", "/v1/dispatcher")[1]["policy"], "priority")
+        self.assertEqual(daemon.call("GET", "/v1/dispatcher")[1]["policy"], "skill")
         wait_until(lambda: daemon.call("GET", "/v1/pools/b")[0] == 404, 20 * SLOWNESS, "the end of pool b")
 
     def test_a_wrong_file_changes_nothing_and_is_told_with_its_line(self):

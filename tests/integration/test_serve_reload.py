@@ -3,9 +3,11 @@
 run-tests: sanitizers
 """
 import os
+import re
 import resource
 import signal
 import sqlite3
+import subprocess
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -13,7 +15,7 @@ from threading import Barrier
 import yaml
 
 from servekit import ServeCase
-from weirtest import ROOT, wait_until
+from weirtest import ROOT, WEIR, wait_until
 
 
 def pool(name, **more):
@@ -39,7 +41,7 @@ class Reload(ServeCase):
 
     def test_a_pool_that_cannot_be_made_stays_as_it_was_and_the_rest_is_applied(self):
         d = self.daemon({"pools": [pool("a", env={"V": "one"}), pool("b")]})
-        wanted = {"policy": "priority", "unix_mode": "0600",
+        wanted = {"policy": "skill", "unix_mode": "0600",
                   "pools": [pool("a", env={"V": "two"}), pool("b", max_concurrency=5), pool("c")]}
         # For the connection and the file; a guard of commands needs two.
         let_go = self.leave_room(d, 2)
@@ -54,10 +56,10 @@ class Reload(ServeCase):
         self.assertEqual(event["detail"]["failed"], problem["failed"])
 
         self.assertEqual(d.get("/v1/pools/b")["max_concurrency"], 5)
-        self.assertEqual(d.get("/v1/dispatcher")["policy"], "priority")
+        self.assertEqual(d.get("/v1/dispatcher")["policy"], "skill")
         self.assertEqual(d.api("GET", "/v1/pools/c")[0], 404)
         shown = d.get("/v1/config")["config"]
-        for line in ("V: one", "max_concurrency: 5", "policy: priority", "unix_mode: 0660"):
+        for line in ("V: one", "max_concurrency: 5", "policy: skill", "unix_mode: 0660"):
             self.assertIn(line, shown)
         for line in ("V: two", "name: c"):
             self.assertNotIn(line, shown)
@@ -298,6 +300,52 @@ class InForce(ServeCase):
 
     def shown(self, d):
         return d.get("/v1/config")["config"]
+
+
+class Example(ServeCase):
+    """Whoever reads examples/weir.yml finds the default of what it sets otherwise."""
+
+    def shown(self, text):
+        path = self.path("weir.yml")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text)
+        done = subprocess.run([WEIR, "serve", "-c", path, "--show"], capture_output=True, text=True, timeout=60, check=True)
+        return yaml.safe_load(done.stdout)
+
+    def differing(self, said, otherwise, where=()):
+        """The keys of what is shown by default, but otherwise here."""
+        for key, value in said.items():
+            if isinstance(value, dict) and isinstance(otherwise.get(key), dict) and key not in ("reserve", "burst", "follow"):
+                yield from self.differing(value, otherwise[key], where + (key,))
+            elif key in otherwise and value != otherwise[key]:
+                yield where + (key,)
+
+    def test_it_names_the_defaults_that_it_does_not_have(self):
+        with open(os.path.join(ROOT, "examples/weir.yml"), encoding="utf-8") as f:
+            text = f.read()
+        example = yaml.safe_load(text)
+        pools = [{k: p[k] for k in ("name", "kind", "process", "url") if k in p} for p in example["pools"]]
+        here = self.shown(text)
+        default = self.shown(yaml.safe_dump({"pools": pools, "default_pool": pools[0]["name"]}))
+        there = list(self.differing(here, {k: v for k, v in default.items() if k not in ("pools", "default_pool")}))
+        for n, p in enumerate(here["pools"]):
+            there += [(p["name"], *where) for where in self.differing(p, default["pools"][n])]
+        self.assertIn(("render", "max_concurrency"), there)
+        self.assertEqual([where for where in there if not self.says_default(text, where)], [])
+
+    def says_default(self, text, where):
+        lines = text.splitlines()
+        begin = next((i for i, line in enumerate(lines) if line.strip() == f"- name: {where[0]}"), 0) if len(where) > 1 else 0
+        for key in where:
+            at = next((i for i in range(begin, len(lines)) if re.match(rf" *{key}:", lines[i])), None)
+            if at is None:
+                continue
+            first = at
+            while lines[first - 1].lstrip().startswith("# "):
+                first -= 1
+            if any("efault" in line for line in lines[first:at + 1]):
+                return True
+        return False
 
 
 class LimitsByHand(ServeCase):
