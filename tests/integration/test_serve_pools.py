@@ -6,6 +6,7 @@ run-tests: sanitizers
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -114,6 +115,18 @@ class Pools(Case):
                 "WEIR_SLOT_PATH": "/srv/a", "WEIR_SLOT_PATH_DIR": "/srv/a", "FOO": "s3cret", "NOTIFY_SOCKET": None,
                 "WEIR_BATCH": None})
         self.assertTrue(told["WEIR_TOKEN"].startswith(told["WEIR_RUNNER"] + "."))
+
+    def test_each_variable_is_documented(self):
+        daemon = Daemon(self, "slots: [{name: dir, paths: [/srv/a]}, {name: a.gpu, count: 3}]\npools: [{name: c, kind: command}]\n")
+        told = variables(daemon.output(tenant="t", session="s", payload={"argv": ["env"]}, resources={"slots": ["dir", "a.gpu"]}))
+        # Of the first by the alphabet, which has no path; and of each.
+        self.assertEqual((told["WEIR_SLOT"], told["WEIR_SLOT_A_GPU"], told.get("WEIR_SLOT_PATH"), told["WEIR_SLOT_PATH_DIR"]),
+                         ("1", "1", None, "/srv/a"))
+        names = {re.sub("_(A_GPU|DIR)$", "_NAME", name) for name in told if name.startswith("WEIR_")}
+        with open(os.path.join(ROOT, "docs", "operating.md"), encoding="utf-8") as f:
+            table = re.search("\n## What a command finds\n(.*?)\n\\*\\*Heartbeats", f.read(), re.S)[1]
+        self.assertIn("WEIR_HEARTBEAT", names)
+        self.assertEqual(sorted(n for n in names - set(re.findall(r"`(WEIR_\w+)`", table)) if n not in os.environ), [])
 
     def test_a_cleared_environment_has_nothing_of_the_daemons(self):
         daemon = Daemon(self, "pools: [{name: c, kind: command, clear_env: true, wrapper: env WRAPPED=1}]\n",
