@@ -249,9 +249,15 @@ static struct registry_op *refuse(struct registry_op **chain, const struct weir_
 static struct registry_op *refuse_group(struct clerk *c, const struct weir_error *why, bool all)
 {
     struct registry_op *refused = refuse(&c->group, why, all, &c->group_tail);
+    uint64_t ends = 0;
 
-    for (const struct registry_op *op = refused; op; op = op->next)
+    for (const struct registry_op *op = refused; op; op = op->next) {
         c->gave_up |= op->spilled || is_doubtful(c, op);
+        ends += op->kind == REGISTRY_END;
+    }
+    pthread_mutex_lock(&c->lock);
+    c->stats.results_lost += ends;
+    pthread_mutex_unlock(&c->lock);
     c->weight = 0;
     for (const struct registry_op *op = c->group; op; op = op->next)
         c->weight += clerk_weight(op);

@@ -46,6 +46,8 @@ struct clerk_stats {
     uint64_t events_spilled;        /* written to the spill file and synced, since the start */
     uint64_t
         events_at_risk; /* the store failed to take them, and so did the spill file: only in memory, or lost by giving up */
+    uint64_t
+        results_lost; /* ENDs that were given up on: their tasks run again after the next start */
     duration_ns commit_ns, commit_ns_max; /* spent in apply(), in all, and the longest */
     uint64_t commit_buckets[16];          /* how many took at most 2^i * 64 us; the last: longer */
     uint64_t waiting;                     /* ops that are not durable yet */

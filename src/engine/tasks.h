@@ -99,6 +99,8 @@ void engine_tasks_get_stats(struct engine_tasks *t, struct engine_tasks_stats *r
 /* Looks whether the registry is still there; the stats say it. Now and then; one thread at a time. */
 void engine_tasks_look(struct engine_tasks *t);
 
+/* Nothing starts any more when this returns. Any other thread but the engine's and the clerk's. */
+void engine_tasks_stop_starts(struct engine_tasks *t);
 /*
  * Nothing starts any more. Returns when nothing runs, or after `grace_ns`: then running attempts
  * are told to end, and after `kill_ns` more they are killed; their tasks are ready again. refuse:
@@ -114,8 +116,9 @@ void engine_tasks_refuse(struct engine_tasks *t);
 void engine_tasks_end_by(struct engine_tasks *t, struct instant then);
 /*
  * After engine_tasks_stop(): ends the pools with their workers, and waits for callbacks that were
- * left behind. What happens then is still recorded. Done by engine_tasks_close(), where it was not
- * done before.
+ * left behind. What happens then is still recorded. What the store does not take for 10 s is given
+ * up (results_lost of the clerk's stats). Done by engine_tasks_close(), where it was not done
+ * before.
  */
 void engine_tasks_end_pools(struct engine_tasks *t);
 /* Writes what is left, ends the clerk. The registry is closed by its owner. NULL-safe. */

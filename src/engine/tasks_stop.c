@@ -48,12 +48,17 @@ static bool wait_running(struct engine_tasks *t, duration_ns wait_ns, bool hurri
     return none;
 }
 
+void engine_tasks_stop_starts(struct engine_tasks *t)
+{
+    engine_tasks_call(t, stop_desk, t);
+}
+
 void engine_tasks_stop(struct engine_tasks *t, duration_ns grace_ns, duration_ns kill_ns,
                        bool refuse, uint64_t *ret_left)
 {
     *ret_left = 0;
     atomic_store(&t->refusing, refuse);
-    engine_tasks_call(t, stop_desk, t);
+    engine_tasks_stop_starts(t);
     if (wait_running(t, grace_ns, true))
         return;
     engine_tasks_call(t, end_running, ret_left);
@@ -113,8 +118,10 @@ static void wait_pools(struct engine_tasks *t)
 void engine_tasks_end_pools(struct engine_tasks *t)
 {
     engine_tasks_call(t, remove_pools, t);
-    if (!wait_written(t))
+    if (!wait_written(t)) {
         clerk_give_up(t->clerk); /* what a pool has to write keeps it, too */
+        (void)wait_written(t);   /* what was given up on is counted */
+    }
     wait_pools(t);
 }
 

@@ -736,6 +736,37 @@ static void what_ran_is_put_back_to_its_old_place(void **state)
     assert_int_equal(registrykit_try(k, registrykit_end_op(1, 77, REGISTRY_DONE)), WEIR_E_CONFLICT);
 }
 
+/* Its result is lost, but it was not what ended the dispatcher. */
+static void an_attempt_whose_end_is_in_the_record_is_no_death(void **state)
+{
+    struct registrykit *k = *state;
+    struct registry_op told = {.kind = REGISTRY_TELL,
+                               .tell = {.kind = REGISTRY_RUNNER_COMPLETED, .task = 1}};
+    uint64_t count;
+
+    registrykit_submit(k, plain);
+    for (uint32_t i = 1; i <= 3; i++) {
+        registrykit_start(k, 1, 7);
+        told.tell.attempt = i;
+        registrykit_do(k, told);
+        registrykit_reopen(k);
+        assert_int_equal(k->r->ops->put_back(k->r, k->now, 2, &count, &k->err), WEIR_OK);
+        assert_int_equal(count, 1);
+        assert_int_equal(registrykit_view(k, 1).state, REGISTRY_READY);
+        assert_int_equal(registrykit_view(k, 1).deaths, 0);
+        if (k->kind->check)
+            assert_null(k->kind->check(k->r));
+    }
+    registrykit_start(k, 1, 7); /* of the attempt before, or lost with its worker: that is none */
+    registrykit_do(k, told);
+    told.tell.attempt = 4;
+    told.tell.kind = REGISTRY_RUNNER_LOST;
+    registrykit_do(k, told);
+    registrykit_reopen(k);
+    assert_int_equal(k->r->ops->put_back(k->r, k->now, 2, &count, &k->err), WEIR_OK);
+    assert_int_equal(registrykit_view(k, 1).deaths, 1);
+}
+
 static void what_was_lost_too_often_is_quarantined(void **state)
 {
     struct registrykit *k = *state;
@@ -857,6 +888,7 @@ int main(void)
         REGISTRYKIT_TEST(a_take_gives_so_many_bytes_but_one_task_at_least),
         REGISTRYKIT_TEST(lines_are_those_that_have_a_ready_task),
         REGISTRYKIT_TEST(what_ran_is_put_back_to_its_old_place),
+        REGISTRYKIT_TEST(an_attempt_whose_end_is_in_the_record_is_no_death),
         REGISTRYKIT_TEST(what_was_lost_too_often_is_quarantined),
         REGISTRYKIT_TEST(a_refused_op_costs_the_others_nothing),
         REGISTRYKIT_TEST(want_of_memory_leaves_nothing_behind),

@@ -224,7 +224,7 @@ class Document(ServeCase):
 
     def dispatcher(self):
         ask = self.ask
-        self.assertEqual(ask("GET", "/v1/dispatcher")["policy"], "fifo")
+        self.assertEqual(ask("GET", "/v1/dispatcher")["policy"], "priority")
         self.assertEqual(ask("PATCH", "/v1/dispatcher", {"policy": "fair-share", "ageing": 2})["ageing"], 2)
         ask("PATCH", "/v1/dispatcher", {"policy": "none"}, 400)
         self.assertIsNone(ask("GET", "/v1/tenants")["next"])

@@ -462,7 +462,7 @@ class Pools(Shared):
 class Watching(Shared):
     def test_status(self):
         out = self.weir("status", status=0).out
-        self.assertRegex(out, r"^weir \d\S+ running for \S+, policy fifo; 0 of 10 running \(0%\)\ntasks: ")
+        self.assertRegex(out, r"^weir \d\S+ running for \S+, policy priority; 0 of 10 running \(0%\)\ntasks: ")
         self.assertRegex(out, r"(?m)^sh +command +enabled +0 +4 +0%")
         self.assertEqual(self.weir("status", "--json").json["state"], "running")
 
@@ -746,9 +746,9 @@ class Daemons(ServeCase):
             for args in (["config", "check", path], ["serve", "--check", "-c", path], ["serve", "-c", path]):
                 self.assertIn(says, d.weir(*args, status=2).err)
         self.assertEqual(d.weir("config", "reload", status=0).out, "nothing has changed\n")
-        d.configure({**CONFIG, "policy": "priority"})
+        d.configure({**CONFIG, "policy": "skill"})
         self.assertIn("policy", d.weir("config", "reload", status=0).out)
-        self.assertEqual(d.get("/v1/status")["policy"], "priority")
+        self.assertEqual(d.get("/v1/status")["policy"], "skill")
         d.configure({**CONFIG, "polcy": "priority"})
         self.assertIn("polcy", d.weir("config", "reload", status=2).err)
 

@@ -246,7 +246,7 @@ class Sessions(ChoosingCase):
 
     def test_their_order_outlasts_a_next_try_and_a_kill(self):
         """What is behind a task that is tried again waits with it, also where it has another priority."""
-        d = self.daemon({"max_global_concurrency": 50, "pools": [
+        d = self.daemon({"policy": "fifo", "max_global_concurrency": 50, "pools": [
             {"name": "a", "kind": "command", "max_concurrency": 8, "backoff": {"initial": "300ms"}}]})
         log = self.path("log")
         ids = d.submit([{"payload": {"shell": f"echo {n} >>{log}; mkdir {self.path('tried')}.{n} && exit 1; exit 0"},

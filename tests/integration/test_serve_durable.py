@@ -357,6 +357,33 @@ class Store(ServeCase):
         wait_until(lambda: os.path.getsize(self.path("spill")) == 0, 20, "the spill file to be empty")
         self.assertEqual(d.stop(), 0)
 
+    def test_a_stop_says_which_results_a_full_store_did_not_take(self):
+        disk, d = self.on_small_disk()
+        d.stop()
+        d.configure({"store": os.path.join(disk, "weir.db"), "spill": self.path("spill"), "quarantine": {"deaths": 1},
+                     "pools": [{"name": "sh", "kind": "command", "max_concurrency": 4}]})
+        d.start()
+        shell, gate = self.gate()
+        ids = d.submit([{"payload": {"shell": shell}} for _ in range(4)])
+        self.begun(4)
+        wait_until(lambda: d.get("/v1/status")["store"]["waiting"] == 0, 20, "the starts to be written")
+        ballast = self.fill(disk)
+        self.submit_until_refused(d)
+        os.write(gate, b"\n\n\n\n")
+        wait_until(lambda: self.read("spill").count(b"runner.completed") == 4, 30, "the spill file")
+        self.assertEqual(d.stop(), 1)
+        self.assertRegex(d.log(), r"warning: 4 results could not be written: .*no room.*; their tasks will run again")
+        self.assertIn("stopped; 0 attempts were ended", d.log())
+        self.assertIn("weir serve: stopped without 4 results", d.log())
+        os.unlink(ballast)
+        d.start()
+        os.write(gate, b"\n\n\n\n")
+        for i in ids:
+            # Nothing died of them: one death would have them quarantined.
+            self.assertEqual(d.wait_task(i)["state"], "done")
+            self.assertEqual(d.task(i)["deaths"], 0)
+        self.assertEqual(d.stop(), 0)
+
     def read(self, name):
         with open(self.path(name), "rb") as f:
             return f.read()

@@ -6,6 +6,7 @@ run-tests: sanitizers
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -115,6 +116,18 @@ class Pools(Case):
                 "WEIR_BATCH": None})
         self.assertTrue(told["WEIR_TOKEN"].startswith(told["WEIR_RUNNER"] + "."))
 
+    def test_each_variable_is_documented(self):
+        daemon = Daemon(self, "slots: [{name: dir, paths: [/srv/a]}, {name: a.gpu, count: 3}]\npools: [{name: c, kind: command}]\n")
+        told = variables(daemon.output(tenant="t", session="s", payload={"argv": ["env"]}, resources={"slots": ["dir", "a.gpu"]}))
+        # Of the first by the alphabet, which has no path; and of each.
+        self.assertEqual((told["WEIR_SLOT"], told["WEIR_SLOT_A_GPU"], told.get("WEIR_SLOT_PATH"), told["WEIR_SLOT_PATH_DIR"]),
+                         ("1", "1", None, "/srv/a"))
+        names = {re.sub("_(A_GPU|DIR)$", "_NAME", name) for name in told if name.startswith("WEIR_")}
+        with open(os.path.join(ROOT, "docs", "operating.md"), encoding="utf-8") as f:
+            table = re.search("\n## What a command finds\n(.*?)\n\\*\\*Heartbeats", f.read(), re.S)[1]
+        self.assertIn("WEIR_HEARTBEAT", names)
+        self.assertEqual(sorted(n for n in names - set(re.findall(r"`(WEIR_\w+)`", table)) if n not in os.environ), [])
+
     def test_a_cleared_environment_has_nothing_of_the_daemons(self):
         daemon = Daemon(self, "pools: [{name: c, kind: command, clear_env: true, wrapper: env WRAPPED=1}]\n",
                         SERVE_TEST_SECRET="s3cret")
@@ -185,7 +198,7 @@ class Pools(Case):
 class Reload(Case):
     def test_what_can_be_is_applied_and_the_rest_is_told(self):
         daemon = Daemon(self, "default_pool: a\npools: [{name: a, kind: command}, {name: b, kind: command}]\n")
-        daemon.write("default_pool: a\nunix_mode: 0600\npolicy: priority\nmax_global_concurrency: 5\n"
+        daemon.write("default_pool: a\nunix_mode: 0600\npolicy: skill\nmax_global_concurrency: 5\n"
                      "pools: [{name: a, kind: command, max_concurrency: 7, skills: [x]},\n"
                      "        {name: c, kind: command, command: 'echo new {}'}]\n")
         status, answer = daemon.call("POST", "/v1/config/reload", {})
@@ -197,7 +210,7 @@ class Reload(Case):
             self.assertIn(line, told)
         self.assertEqual(daemon.call("GET", "/v1/pools/a")[1]["max_concurrency"], 7)
         self.assertEqual(daemon.output(pool="c", payload="p"), "new p\n")
-        self.assertEqual(daemon.call("GET", "/v1/dispatcher")[1]["policy"], "priority")
+        self.assertEqual(daemon.call("GET", "/v1/dispatcher")[1]["policy"], "skill")
         wait_until(lambda: daemon.call("GET", "/v1/pools/b")[0] == 404, 20 * SLOWNESS, "the end of pool b")
 
     def test_a_wrong_file_changes_nothing_and_is_told_with_its_line(self):

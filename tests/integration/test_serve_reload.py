@@ -5,15 +5,20 @@ run-tests: sanitizers
 import hashlib
 import json
 import os
+import re
 import resource
+import signal
 import socket
 import sqlite3
+import subprocess
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
+import yaml
+
 from servekit import ServeCase
-from weirtest import ROOT, SLOWNESS, wait_until
+from weirtest import ROOT, SLOWNESS, WEIR, wait_until
 
 
 def pool(name, **more):
@@ -39,7 +44,7 @@ class Reload(ServeCase):
 
     def test_a_pool_that_cannot_be_made_stays_as_it_was_and_the_rest_is_applied(self):
         d = self.daemon({"pools": [pool("a", env={"V": "one"}), pool("b")]})
-        wanted = {"policy": "priority", "unix_mode": "0600",
+        wanted = {"policy": "skill", "unix_mode": "0600",
                   "pools": [pool("a", env={"V": "two"}), pool("b", max_concurrency=5), pool("c")]}
         # For the connection and the file; a guard of commands needs two.
         let_go = self.leave_room(d, 2)
@@ -54,10 +59,10 @@ class Reload(ServeCase):
         self.assertEqual(event["detail"]["failed"], problem["failed"])
 
         self.assertEqual(d.get("/v1/pools/b")["max_concurrency"], 5)
-        self.assertEqual(d.get("/v1/dispatcher")["policy"], "priority")
+        self.assertEqual(d.get("/v1/dispatcher")["policy"], "skill")
         self.assertEqual(d.api("GET", "/v1/pools/c")[0], 404)
         shown = d.get("/v1/config")["config"]
-        for line in ("V: one", "max_concurrency: 5", "policy: priority", "unix_mode: 0660"):
+        for line in ("V: one", "max_concurrency: 5", "policy: skill", "unix_mode: 0660"):
             self.assertIn(line, shown)
         for line in ("V: two", "name: c"):
             self.assertNotIn(line, shown)
@@ -227,6 +232,31 @@ class Reload(ServeCase):
         d.restart()
         self.assertIn("unix_mode: 0600", d.get("/v1/config")["config"])
 
+    def test_the_log_says_after_a_signal_what_has_changed_and_what_needs_a_restart(self):
+        d = self.daemon({"pools": [pool("a")]})
+        d.configure({"unix_mode": "0600", "check_interval": "17s", "pools": [pool("a", max_concurrency=3), pool("b")]})
+        d.signal(signal.SIGHUP)
+        wait_until(lambda: "the configuration was read anew" in d.log(), 20, "the reload")
+        self.assertRegex(d.log(), r"warning: reload: unix_mode: changed in the file, and needs a restart")
+        self.assertRegex(d.log(), r"info: reload: check_interval: changed\n")
+        self.assertRegex(d.log(), r"info: reload: pool a: max_concurrency: changed while it runs\n")
+        self.assertRegex(d.log(), r"info: reload: pool b: added\n")
+
+    def test_what_by_hand_is_undone_is_told(self):
+        d = self.daemon({"pools": [pool("a"), pool("b"), pool("c")]})
+        self.assertEqual(d.api("PATCH", "/v1/pools/a", {"cpu": 3})[0], 200)
+        self.assertEqual(d.api("PATCH", "/v1/pools/c", {"cpu": 3})[0], 200)
+        self.assertEqual(d.api("PATCH", "/v1/dispatcher", {"max_global_concurrency": 33})[0], 200)
+        status, answer = self.reload(d, {"ageing": 2, "pools": [pool("a", skills=["x"]), pool("b", skills=["x"]), pool("c")]})
+        undone = "; what was changed by hand of {} is undone"
+        self.assertEqual((status, answer), (200, {"changed": [
+            "ageing: changed" + undone.format("policy, ageing and max_global_concurrency"),
+            "pool a: skills: changed while it runs" + undone.format("it"), "pool b: skills: changed while it runs"]}))
+        self.assertIn("warning: reload: pool a: ", d.log())
+        # And so it is: that of the others stays.
+        self.assertEqual([p["cpu"].get("limit", 0) for p in d.get("/v1/pools")], [0, 0, 3])
+        self.assertEqual(d.get("/v1/dispatcher")["max_global_concurrency"], 10)
+
     def test_the_command_says_what_was_applied_and_what_was_not(self):
         d = self.daemon({"pools": [pool("a", env={"V": "one"}), pool("b")]})
         d.configure({"pools": [pool("a", env={"V": "two"}), pool("b", max_concurrency=5), pool("c")]})
@@ -273,6 +303,97 @@ class SlowStore(ServeCase):
         d.kill9()
         d.start()
         self.assertEqual({p["max_concurrency"] for p in d.get("/v1/pools")}, {6})
+
+
+class InForce(ServeCase):
+    """What `weir config show` says is what is in force, also where it was changed by hand, and can be loaded again."""
+
+    def test_what_was_changed_by_hand_is_shown_and_loads_again(self):
+        d = self.daemon({"pools": [pool("a"), pool("b")]})
+        self.assertNotIn("#", self.shown(d))
+        self.assertEqual(d.api("PATCH", "/v1/dispatcher", {"policy": "skill", "ageing": 1.5, "max_global_concurrency": 33})[0], 200)
+        self.assertEqual(d.api("PATCH", "/v1/pools/a", {
+            "max_concurrency": 7, "cpu": 2.5, "memory": "3GiB", "reserve": {"min_priority": 5, "share": 0.25},
+            "burst": {"places": 2, "seconds": 1.5}})[0], 200)
+        self.assertEqual(d.api("POST", "/v1/pools/b/disable")[0], 200)
+        text = self.shown(d)
+        self.assertEqual(text.splitlines()[0],
+                         "# changed by hand: policy, ageing, max_global_concurrency, pools.a.max_concurrency, pools.a.cpu, "
+                         "pools.a.memory, pools.a.reserve, pools.a.burst, pools.b.enabled")
+        said = yaml.safe_load(text)
+        self.assertEqual((said["policy"], said["ageing"], said["max_global_concurrency"]), ("skill", 1.5, 33))
+        a, b = said["pools"]
+        self.assertEqual((a["max_concurrency"], a["cpu"], a["memory"], b["enabled"]), (7, 2.5, "3GiB", False))
+        self.assertEqual(a["reserve"]["min_priority"], 5)
+        self.assertEqual(a["burst"]["places"], 2)
+        self.assertEqual((b["max_concurrency"], a["enabled"]), (2, True))
+        # Started with what it said, another one says the same.
+        other = self.daemon(start=False)
+        other.configure(text.replace(d.dir, other.dir))
+        other.start()
+        self.assertEqual(self.shown(other).replace(other.dir, d.dir), text.split("\n", 1)[1])
+        # Taken back, it is by hand no more.
+        self.assertEqual(d.api("PATCH", "/v1/pools/a", {"max_concurrency": None})[0], 200)
+        self.assertNotIn("max_concurrency, pools.a.cpu", self.shown(d).splitlines()[0])
+        self.assertEqual(d.weir("config", "show", status=0).out, self.shown(d))
+
+    def test_no_limit_of_all_pools_has_a_form_that_loads(self):
+        d = self.daemon({"pools": [pool("a")]})
+        self.assertEqual(d.api("PATCH", "/v1/dispatcher", {"max_global_concurrency": 0})[0], 200)
+        text = self.shown(d)
+        self.assertEqual(text.splitlines()[0], "# changed by hand: max_global_concurrency")
+        self.assertRegex(text.splitlines()[1], "^# max_global_concurrency is none")
+        d.configure(text)
+        d.weir("config", "check", d.config_path, status=0)
+
+    def shown(self, d):
+        return d.get("/v1/config")["config"]
+
+
+class Example(ServeCase):
+    """Whoever reads examples/weir.yml finds the default of what it sets otherwise."""
+
+    def shown(self, text):
+        path = self.path("weir.yml")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text)
+        done = subprocess.run([WEIR, "serve", "-c", path, "--show"], capture_output=True, text=True, timeout=60, check=True)
+        return yaml.safe_load(done.stdout)
+
+    def differing(self, said, otherwise, where=()):
+        """The keys of what is shown by default, but otherwise here."""
+        for key, value in said.items():
+            if isinstance(value, dict) and isinstance(otherwise.get(key), dict) and key not in ("reserve", "burst", "follow"):
+                yield from self.differing(value, otherwise[key], where + (key,))
+            elif key in otherwise and value != otherwise[key]:
+                yield where + (key,)
+
+    def test_it_names_the_defaults_that_it_does_not_have(self):
+        with open(os.path.join(ROOT, "examples/weir.yml"), encoding="utf-8") as f:
+            text = f.read()
+        example = yaml.safe_load(text)
+        pools = [{k: p[k] for k in ("name", "kind", "process", "url") if k in p} for p in example["pools"]]
+        here = self.shown(text)
+        default = self.shown(yaml.safe_dump({"pools": pools, "default_pool": pools[0]["name"]}))
+        there = list(self.differing(here, {k: v for k, v in default.items() if k not in ("pools", "default_pool")}))
+        for n, p in enumerate(here["pools"]):
+            there += [(p["name"], *where) for where in self.differing(p, default["pools"][n])]
+        self.assertIn(("render", "max_concurrency"), there)
+        self.assertEqual([where for where in there if not self.says_default(text, where)], [])
+
+    def says_default(self, text, where):
+        lines = text.splitlines()
+        begin = next((i for i, line in enumerate(lines) if line.strip() == f"- name: {where[0]}"), 0) if len(where) > 1 else 0
+        for key in where:
+            at = next((i for i in range(begin, len(lines)) if re.match(rf" *{key}:", lines[i])), None)
+            if at is None:
+                continue
+            first = at
+            while lines[first - 1].lstrip().startswith("# "):
+                first -= 1
+            if any("efault" in line for line in lines[first:at + 1]):
+                return True
+        return False
 
 
 class LimitsByHand(ServeCase):

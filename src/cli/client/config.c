@@ -83,7 +83,8 @@ static const struct client_verb verbs[] = {
     {.name = "show",
      .help = "the configuration in force, without secrets",
      .intro = "Prints the configuration in force, defaults included, without secrets: as weir "
-              "serve --show would, but of the daemon that runs.",
+              "serve --show would, but of the daemon that runs, and with what was changed by "
+              "hand, which a comment at the top names.",
      .run = show},
     {.name = "check",
      .help = "say what is wrong with a file, before the daemon reads it",

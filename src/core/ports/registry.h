@@ -253,7 +253,8 @@ bool registry_event_from_name(struct slice name, enum registry_event_kind *ret);
  *   WAKE     of each that is due, in the order of when (its deadline or, if earlier and it is
  *            SCHEDULED, its not_before), then id: task.failed if its deadline has passed, else
  *            task.ready
- *   TELL     what it says; at its own at_ns if it has one
+ *   TELL     what it says; at its own at_ns if it has one. Where that is the end of the attempt that
+ *            runs (not lost), put_back charges no death for it
  *   CHECK    deadlock.detected in the order of ids, detail
  *            {"waits_for":ID,"why":"cancelled"|"failed"|"gone"|"blocked"}: the first of its
  *            dependencies that can never be met
@@ -702,7 +703,8 @@ struct core_registry_ops {
      * has seen them, and their processes have been ended, put_back makes them READY at their old
      * rank, with their attempts recorded as lost (the dispatcher was killed), in one transaction.
      * One that somebody has cancelled is CANCELLED instead; a task that was so lost deaths_max
-     * times is quarantined; 0: never. Passing batches (batch_open) that are still open are ended.
+     * times is quarantined; 0: never. That is a death, unless the record has the attempt's end by
+     * TELL: it ended by itself, and only its result is lost. Passing batches (batch_open) that are still open are ended.
      */
     enum weir_status (*left_running)(struct core_registry *r, registry_left_fn fn, void *ctx,
                                      struct weir_error *err);

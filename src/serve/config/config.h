@@ -317,6 +317,7 @@ struct config_change {
     char *what;   /* a field: "policy", "log.file"; or a pool's name */
     char *fields; /* of a pool: "max_concurrency, cpu"; else NULL */
     bool failed;  /* the caller's to set: it could not be made */
+    bool undoes;  /* the same: what was changed by hand of it holds no longer */
 };
 
 struct config_changes {
@@ -329,7 +330,9 @@ WEIR_MUST_CHECK enum weir_status config_diff(const struct config *old, const str
                                              struct config_changes *ret, struct weir_error *err);
 /* Whether there is one of that field, or of any pool (how CONFIG_POOL_...). */
 bool config_changes_has(const struct config_changes *c, enum config_how how, const char *what);
-/* One line for each that has not failed, for a person: "pool render: max_concurrency: changed while it runs". */
+/* For a person: "pool render: max_concurrency: changed while it runs". */
+void config_change_put(const struct config_change *c, struct buf *out);
+/* One line for each that has not failed. */
 void config_changes_put(const struct config_changes *c, struct buf *out);
 void config_changes_free(struct config_changes *c);
 

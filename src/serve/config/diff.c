@@ -162,7 +162,7 @@ bool config_changes_has(const struct config_changes *c, enum config_how how, con
     return false;
 }
 
-void config_changes_put(const struct config_changes *c, struct buf *out)
+void config_change_put(const struct config_change *c, struct buf *out)
 {
     static const char *const how[] = {
         [CONFIG_APPLY] = "changed",
@@ -173,14 +173,20 @@ void config_changes_put(const struct config_changes *c, struct buf *out)
         [CONFIG_POOL_REPLACED] = "replaced; what runs there ends in the old one",
     };
 
-    for (size_t i = 0; i < c->count; i++) {
-        const struct config_change *change = &c->items[i];
+    buf_printf(out, "%s%s: %s%s%s", c->how >= CONFIG_POOL_ADDED ? "pool " : "", c->what,
+               c->fields ? c->fields : "", c->fields ? ": " : "", how[c->how]);
+    if (c->undoes)
+        buf_printf(out, "; what was changed by hand of %s is undone",
+                   c->how == CONFIG_APPLY ? "policy, ageing and max_global_concurrency" : "it");
+}
 
-        if (change->failed)
+void config_changes_put(const struct config_changes *c, struct buf *out)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        if (c->items[i].failed)
             continue;
-        buf_printf(out, "%s%s: %s%s%s\n", change->how >= CONFIG_POOL_ADDED ? "pool " : "",
-                   change->what, change->fields ? change->fields : "", change->fields ? ": " : "",
-                   how[change->how]);
+        config_change_put(&c->items[i], out);
+        buf_putc(out, '\n');
     }
 }
 

@@ -361,7 +361,7 @@ static const struct config_field fields[] = {
     {"listen", WORDS(config, listen), .change = CHANGE_RESTARTS},
     {"unix_mode", MODE(config, unix_mode), .otherwise = "0660", .change = CHANGE_RESTARTS},
     {"tokens", GROUPS(config, tokens, token_group)},
-    {"policy", CHOICE(config, policy), .otherwise = "fifo",
+    {"policy", CHOICE(config, policy), .otherwise = "priority",
      .choices = "fifo|priority|skill|fair-share"},
     {"ageing", NUMBER(config, ageing), .otherwise = "0", .min = 0, .max = 1000},
     {"max_global_concurrency", COUNT(config, max_global_concurrency), .otherwise = "10", .min = 1,

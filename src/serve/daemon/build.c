@@ -400,13 +400,12 @@ static enum weir_status show_config(void *ctx, struct buf *out, struct weir_erro
     struct house *h = ctx;
     _cleanup_buf_ struct buf yaml = {0};
 
-    pthread_mutex_lock(&h->config_lock);
-    config_show(h->config, &yaml);
-    pthread_mutex_unlock(&h->config_lock);
+    if (house_show(h, &yaml, err) != WEIR_OK)
+        return err->status;
     buf_puts(out, "{\"config\":");
     json_put_string(out, buf_slice(&yaml));
     buf_putc(out, '}');
-    return yaml.failed || out->failed ? error_nomem(err) : WEIR_OK;
+    return out->failed ? error_nomem(err) : WEIR_OK;
 }
 
 static enum weir_status reload_config(void *ctx, struct buf *out, struct weir_error *err)

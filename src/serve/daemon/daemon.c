@@ -172,14 +172,34 @@ static void tell_followers(struct house *h)
     api_flush(api, instant_diff(until, loop_clock()));
 }
 
-static void stop(struct house *h)
+/* Results that the store did not take. */
+static enum weir_status tell_lost(struct house *h, struct weir_error *err)
 {
+    struct engine_tasks_stats s;
+
+    engine_tasks_get_stats(h->tasks, &s);
+    if (s.clerk.results_lost == 0)
+        return WEIR_OK;
+    daemon_log(h->log, CONFIG_WARNING,
+               "%llu results could not be written: %s; their tasks will run again after the next "
+               "start",
+               (unsigned long long)s.clerk.results_lost, s.clerk.message);
+    return error_set(err, WEIR_E_IO,
+                     "stopped without %llu results, which the store did not take; their tasks will "
+                     "run again",
+                     (unsigned long long)s.clerk.results_lost);
+}
+
+static enum weir_status stop(struct house *h, struct weir_error *err)
+{
+    enum weir_status status;
     pthread_t stopper;
     char detail[96];
 
     daemon_log(h->log, CONFIG_INFO, "stopping: nothing starts any more");
     notify_stopping();
     atomic_store(&h->stopping, true);
+    engine_tasks_stop_starts(h->tasks); /* whoever is told so may rely on it */
     backend_stopping(h->backend);
     house_tell(h, REGISTRY_DISPATCHER_STOPPING, NULL);
     if (pthread_create(&stopper, NULL, stop_tasks, h) == 0) {
@@ -194,9 +214,11 @@ static void stop(struct house *h)
     snprintf(detail, sizeof detail, "{\"left\":%llu}", (unsigned long long)h->left);
     house_tell(h, REGISTRY_DISPATCHER_STOPPED, detail);
     tell_followers(h);
+    status = tell_lost(h, err);
     daemon_log(h->log, h->left > 0 ? CONFIG_WARNING : CONFIG_INFO,
                "stopped; %llu attempts were ended, and their tasks are ready again",
                (unsigned long long)h->left);
+    return status;
 }
 
 /* ---- the life ---- */
@@ -305,7 +327,7 @@ enum weir_status daemon_run(const struct daemon_options *o, struct weir_error *e
         status = start(&h, err);
         if (status == WEIR_OK) {
             run(&h);
-            stop(&h);
+            status = stop(&h, err);
         }
         house_take_down(&h);
     }

@@ -4,6 +4,7 @@
  *     daemon.c    start, the wait for signals, stop
  *     build.c     the parts made and taken apart: registry, engine, pools, API, server
  *     reload.c    another configuration, while it runs
+ *     in_force.c  the configuration, with what was changed by hand
  *     clock.c     when the wall clock has been set back
  *     chores.c    what is due now and then: check, retention, history, limits that follow
  *
@@ -102,6 +103,16 @@ void house_wake(struct house *h);
  */
 WEIR_MUST_CHECK enum weir_status house_reload(struct house *h, struct buf *out,
                                               struct weir_error *err);
+
+/*
+ * in_force.c; any thread but the engine's and the clerk's. Appends the configuration as YAML, without
+ * secrets, as it is in force: a comment at the top names what was changed by hand. What it says can
+ * be loaded again.
+ */
+WEIR_MUST_CHECK enum weir_status house_show(struct house *h, struct buf *out,
+                                            struct weir_error *err);
+/* Under config_lock: whether anything of that pool (NULL: of the dispatcher) was. */
+bool house_is_by_hand(struct house *h, const char *pool);
 
 /* clock.c; once, before anything is written, and once a second. */
 void clock_begin(struct house *h);

@@ -134,11 +134,32 @@ static bool makes_pool(const struct config_change *c)
     return c->how == CONFIG_POOL_ADDED || c->how == CONFIG_POOL_REPLACED;
 }
 
+static bool is_of_schedule(const struct config_change *c)
+{
+    return c->how == CONFIG_APPLY &&
+           (strcmp(c->what, "policy") == 0 || strcmp(c->what, "ageing") == 0 ||
+            strcmp(c->what, "max_global_concurrency") == 0);
+}
+
 static bool touches_schedule(const struct config_changes *c)
 {
-    return config_changes_has(c, CONFIG_APPLY, "policy") ||
-           config_changes_has(c, CONFIG_APPLY, "ageing") ||
-           config_changes_has(c, CONFIG_APPLY, "max_global_concurrency");
+    for (size_t i = 0; i < c->count; i++)
+        if (is_of_schedule(&c->items[i]))
+            return true;
+    return false;
+}
+
+/* What of it was changed by hand is begun anew, all of a pool or of the dispatcher. */
+static void note_undone(struct reload *r)
+{
+    for (size_t i = 0; i < r->changes.count; i++) {
+        struct config_change *c = &r->changes.items[i];
+
+        if (is_of_schedule(c))
+            c->undoes = house_is_by_hand(r->house, NULL);
+        else if (c->how == CONFIG_POOL_CHANGED || c->how == CONFIG_POOL_REPLACED)
+            c->undoes = house_is_by_hand(r->house, c->what);
+    }
 }
 
 /* What went wrong with one of them does not keep the others from being applied. stays: it is as it was. */
@@ -375,11 +396,27 @@ static void tell_faults(struct house *h, const struct config_faults *faults, str
                        faults->more ? " at least" : "");
 }
 
+/* Who sends a signal has no other answer. */
+static void log_changes(const struct reload *r)
+{
+    for (size_t i = 0; i < r->changes.count; i++) {
+        const struct config_change *c = &r->changes.items[i];
+        _cleanup_buf_ struct buf line = {0};
+
+        config_change_put(c, &line);
+        if (!c->failed && !line.failed)
+            daemon_log(r->house->log,
+                       c->how == CONFIG_RESTART || c->undoes ? CONFIG_WARNING : CONFIG_INFO,
+                       "reload: %s", line.data);
+    }
+}
+
 static enum weir_status tell_changes(struct reload *r, struct buf *out)
 {
     _cleanup_buf_ struct buf detail = {0};
     size_t len;
 
+    log_changes(r);
     put_changes(r, &detail);
     if (out)
         buf_put_slice(out, buf_slice(&detail));
@@ -414,6 +451,7 @@ static enum weir_status reload(struct house *h, struct buf *out, bool *ret_appli
         status = prepare(&r);
     *ret_applied = status == WEIR_OK;
     if (*ret_applied) {
+        note_undone(&r);
         apply_pools(&r);
         apply_rest(&r);
         backend_forget_end(&r.forgets, not_forgotten, &r);

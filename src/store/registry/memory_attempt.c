@@ -303,7 +303,7 @@ static bool put_back_one(struct memory_registry *m, struct registry_op *op, stru
                                 .reason = WEIR_REASON_DISPATCHER_LOST,
                                 .message = SLICE(RULES_DISPATCHER_LOST),
                                 .next = rules_next(REGISTRY_READY, t->cancelling),
-                                .death = true,
+                                .death = !t->end_told,
                                 .run_ns = op->at_ns - t->started_ns};
 
     if (!tell_runner(m, t, &lost, op->at_ns) || !note(m, t, &lost, op->at_ns))

@@ -27,6 +27,8 @@ static const char *check_task(const struct memory_registry *m, const struct memo
         return "one that is stuck is not blocked";
     if (t->cancelling && t->state != REGISTRY_RUNNING)
         return "one that is to be cancelled does not run";
+    if (t->end_told && t->state != REGISTRY_RUNNING)
+        return "one whose attempt's end is told does not run";
     if (rules_ended(t->state) != (t->ended_ns != 0))
         return "one that has ended has no time, or another one has";
     if (t->state == REGISTRY_READY && t->rank > m->c.rank)

@@ -52,6 +52,7 @@ struct memory_task {
     uint32_t up_count, up_cap;
     bool run_after_failure, stuck, has_result;
     bool cancelling; /* RUNNING, and somebody has cancelled it */
+    bool end_told;   /* RUNNING, and the record has the end of its attempt */
     uint32_t attempts, failures, deaths, max_attempts, capacity_retries;
     int64_t submitted_ns, not_before_ns, deadline_ns, first_start_ns, ended_ns;
     int64_t timeout_ns, backoff_initial_ns, backoff_ceiling_ns, last_wait_ns;

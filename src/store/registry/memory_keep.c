@@ -13,9 +13,15 @@
 enum weir_status memory_op_tell(struct memory_registry *m, struct registry_op *op)
 {
     struct registry_event e = op->tell;
+    struct memory_task *t = rules_is_end(e.kind) ? memory_find(m, e.task) : NULL;
 
     if (e.at_ns == 0)
         e.at_ns = op->at_ns;
+    if (t && t->state == REGISTRY_RUNNING && e.attempt == t->attempts) {
+        if (!memory_touch(m, t, sizeof(*t)))
+            return WEIR_E_NOMEM;
+        t->end_told = true;
+    }
     return memory_event(m, &e) ? WEIR_OK : WEIR_E_NOMEM;
 }
 

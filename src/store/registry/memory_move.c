@@ -78,7 +78,7 @@ void memory_set_state(struct memory_registry *m, struct memory_task *t, enum reg
     if (state != REGISTRY_BLOCKED)
         t->stuck = false;
     if (state != REGISTRY_RUNNING)
-        t->cancelling = false;
+        t->cancelling = t->end_told = false;
     memory_link(m, t);
 }
 

@@ -150,6 +150,13 @@ enum registry_event_kind rules_runner_event(enum weir_outcome outcome)
     return REGISTRY_RUNNER_FAILED;
 }
 
+bool rules_is_end(enum registry_event_kind kind)
+{
+    return kind == REGISTRY_RUNNER_COMPLETED || kind == REGISTRY_RUNNER_FAILED ||
+           kind == REGISTRY_RUNNER_TIMEOUT || kind == REGISTRY_RUNNER_CANCELLED ||
+           kind == REGISTRY_RUNNER_CAPACITY;
+}
+
 /* An object is written member by member; without any it is empty. */
 static void member(struct buf *out, size_t from, const char *name)
 {

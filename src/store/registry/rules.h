@@ -37,6 +37,8 @@ static inline enum registry_state rules_next(enum registry_state next, bool canc
 
 /* runner.completed for ok, and so on. */
 enum registry_event_kind rules_runner_event(enum weir_outcome outcome);
+/* Of an attempt that was not lost: put_back() charges no death where the record has such an event of the attempt. */
+bool rules_is_end(enum registry_event_kind kind);
 
 /* Details of events; what is none is left out, and a detail without anything is empty. */
 /* slots: names, as of the task's line. */

@@ -412,8 +412,7 @@ static enum weir_status put_back_one(struct sqlite_registry *r, uint64_t task, i
 {
     struct registry_end lost = {.outcome = WEIR_OUTCOME_LOST,
                                 .reason = WEIR_REASON_DISPATCHER_LOST,
-                                .message = SLICE(RULES_DISPATCHER_LOST),
-                                .death = true};
+                                .message = SLICE(RULES_DISPATCHER_LOST)};
     struct attempt a = {0};
     struct task_row row;
     bool found, runs = false;
@@ -426,6 +425,7 @@ static enum weir_status put_back_one(struct sqlite_registry *r, uint64_t task, i
                              "putting a task back", err);
     if (status != WEIR_OK || !found || !runs || row.state != REGISTRY_RUNNING)
         return status;
+    lost.death = !(row.flags & TASK_END_TOLD);
     lost.run_ns = now_ns - a.started_ns;
     lost.next = rules_next(REGISTRY_READY, row.flags & TASK_CANCELLING);
     status = tell_runner(r, &row, &a, &lost, now_ns, err);

@@ -12,6 +12,7 @@
  * of a task how far back the one before it is. For tasks that are gone, `gone` knows the last.
  */
 #include "base/error.h"
+#include "store/registry/rules.h"
 #include "store/registry/sqlite_inside.h"
 
 #include <assert.h>
@@ -187,6 +188,10 @@ enum weir_status event_tell(struct sqlite_registry *r, const struct registry_eve
                              "writing the record", err);
     else if (status == WEIR_OK && e->task)
         status = event_gone(r, e->task, prev, err);
+    if (status == WEIR_OK && found && row.state == REGISTRY_RUNNING &&
+        e->attempt == row.run.attempts && rules_is_end(e->kind))
+        status = registry_do(r, RS_TASK_FLAG, 2, (int64_t[]){TASK_END_TOLD, (int64_t)e->task},
+                             "writing the record", err);
     return status;
 }
 

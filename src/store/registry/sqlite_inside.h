@@ -143,6 +143,7 @@ struct line_step {
 #define TASK_NEEDED            4u  /* others depend on it */
 #define TASK_BIG               8u  /* its payload stands elsewhere */
 #define TASK_CANCELLING        16u /* it runs, and somebody has cancelled it */
+#define TASK_END_TOLD          32u /* it runs, and the record has the end of its attempt */
 
 struct task_opts {
     uint32_t max_attempts;

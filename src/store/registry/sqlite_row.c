@@ -134,7 +134,7 @@ enum weir_status row_move(struct sqlite_registry *r, struct task_row *row, enum 
     enum weir_status status;
 
     /* The usual way leaves the flags as they are. */
-    if (row->flags & TASK_CANCELLING)
+    if (row->flags & (TASK_CANCELLING | TASK_END_TOLD))
         return row_set(r, row, row->line, to, &message, err);
     status = count_change(r, row, row->line, to, err);
     w.row = *row;
@@ -157,7 +157,7 @@ enum weir_status row_set(struct sqlite_registry *r, struct task_row *row, uint32
     if (to != REGISTRY_BLOCKED)
         row->flags &= ~TASK_STUCK;
     if (to != REGISTRY_RUNNING)
-        row->flags &= ~TASK_CANCELLING;
+        row->flags &= ~(TASK_CANCELLING | TASK_END_TOLD);
     run_len = run_pack(&row->run, row->submitted_ns, r->run);
     opts_len = opts_pack(&row->opts, row->submitted_ns, r->opts);
     sqlite3_bind_int(stmt, 1, (int)to);

@@ -30,6 +30,8 @@ static const struct {
     {"a stuck task is not blocked", "SELECT 1 FROM task WHERE flags & 2 AND state <> 0"},
     {"a task that is to be cancelled does not run",
      "SELECT 1 FROM task WHERE flags & 16 AND state <> 3"},
+    {"a task whose attempt's end is told does not run",
+     "SELECT 1 FROM task WHERE flags & 32 AND state <> 3"},
     {"a batch counts wrong",
      "SELECT 1 FROM batch b WHERE n0 <> (SELECT count(*) FROM task WHERE batch = b.id AND state = "
      "0)"
