@@ -65,6 +65,15 @@ class Streams(ServeCase):
             return status == 200 and {name: batch[name] for name in wanted} == wanted
         wait_until(there, 20 * SLOWNESS, what)
 
+    def test_no_line_waits_for_the_next(self):
+        """Whoever pipes what happens into it has each taken as it comes, also of a burst."""
+        up = self.upload("/v1/batches")
+        for count in range(1, 60):
+            up.send(lines(1))
+            if count % 12 == 0:
+                self.wait_batch(1, "all that has come", total=count, ended=False)
+        self.assertEqual(up.answer()[1]["accepted"], 59)
+
     def test_a_batch_whose_upload_breaks_off_ends_with_what_was_accepted(self):
         for number, path in enumerate(("/v1/batches", "/v1/batches?open=true"), 1):
             up = self.upload(path)

@@ -58,10 +58,16 @@ static void unqueue(struct thread_executor *x, struct core_attempt *a)
     a->edge = NULL;
 }
 
+/* Under the lock: threads that will take something again. Those that leave are still there, for close() to wait for. */
+static size_t staying(const struct thread_executor *x)
+{
+    return x->threads - x->leaving;
+}
+
 /* Under the lock: whether there are more threads than the pool has places, since it was made smaller. */
 static bool has_surplus(const struct thread_executor *x)
 {
-    return x->threads - x->leaving > x->options.threads && !x->closing;
+    return staying(x) > x->options.threads && !x->closing;
 }
 
 /* Under the lock. An attempt, or a run (*ret is NULL then). False: the executor is closing, or the thread is surplus: then it
@@ -161,7 +167,7 @@ static void thread_gone(struct worker *w)
     list_remove(&w->link);
     x->leaving++;
     /* It may have been the only one, and nobody kicks for what is queued already. */
-    if (x->queued > 0 && x->idle == 0 && !start_thread(x) && x->threads == 1)
+    if (x->queued > 0 && x->idle == 0 && !start_thread(x) && staying(x) == 0)
         orphans = take_orphans(x);
     wake_one(x);
     pthread_mutex_unlock(&x->lock);
@@ -273,9 +279,9 @@ static void kick(struct core_executor *ex)
 
     pthread_mutex_lock(&x->lock);
     spare = x->idle;
-    while (x->threads < x->options.threads && x->queued > spare && start_thread(x))
+    while (staying(x) < x->options.threads && x->queued > spare && start_thread(x))
         spare++;
-    if (x->threads == 0)
+    if (staying(x) == 0)
         orphans = take_orphans(x);
     wake_one(x);
     pthread_mutex_unlock(&x->lock);

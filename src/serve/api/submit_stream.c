@@ -6,8 +6,8 @@
  *            └───── suspended while GROUPS_MAX of them are under way ◄────┘
  *
  * So lines are read while the registry syncs, and a client is not read faster than the registry
- * takes its tasks. While nothing is under way, what has come so far is sent as it is: a slow
- * client's tasks need not wait for a full group.
+ * takes its tasks. What has come so far is sent as it is: a slow client's tasks need not wait for
+ * a full group, nor for what comes next.
  *
  * A stream is the request's and that of each op under way: a client may go while groups of it are
  * being written. What is written stays. A batch that the stream has made is ended when the stream
@@ -495,13 +495,9 @@ static size_t on_data(struct http_request *req, void *ctx, const char *data, siz
         }
         pos += taken;
     }
-    pthread_mutex_lock(&s->lock);
-    taken = s->under_way;
-    pthread_mutex_unlock(&s->lock);
-    if (taken == 0) {
-        status = ndjson_flush(&s->in, &g);
-        (void)take_group(s, status, g);
-    }
+    /* Nobody knows when more comes. There is room for it; the clerk writes several in one transaction. */
+    status = ndjson_flush(&s->in, &g);
+    (void)take_group(s, status, g);
     return len;
 }
 

@@ -194,6 +194,33 @@ static void a_thread_that_ends_leaves_no_attempt_behind(void **state)
     }
 }
 
+static void end_every_thread(void *ctx, struct core_attempt *a)
+{
+    (void)ctx;
+    (void)a;
+    pthread_exit(NULL);
+}
+
+/* Whatever moment of its going it is that the next attempt comes in. */
+static void a_thread_that_goes_leaves_no_attempt_that_comes_meanwhile(void **state)
+{
+    (void)state;
+    for (unsigned round = 0; round < 2; round++) {
+        struct stage *s = stage_open(1, end_every_thread);
+
+        for (unsigned i = 0; i < ATTEMPTS_MAX; i++) {
+            start(s, 1);
+            /* Looking, and not waiting: who is woken comes too late. */
+            for (unsigned n = 0; latch_count(&s->reported) <= i; n++)
+                if (n == 1000000)
+                    assert_true(latch_wait(&s->reported, i + 1));
+            for (volatile unsigned n = (i + round) % 500; n > 0; n--)
+                ;
+        }
+        stage_close(s);
+    }
+}
+
 /* Index 0 waits, any other ends its thread. */
 static void wait_or_end_thread(void *ctx, struct core_attempt *a)
 {
@@ -322,6 +349,7 @@ int main(void)
         cmocka_unit_test(never_more_callbacks_than_threads),
         cmocka_unit_test(all_threads_come_for_long_work),
         cmocka_unit_test(a_thread_that_ends_leaves_no_attempt_behind),
+        cmocka_unit_test(a_thread_that_goes_leaves_no_attempt_that_comes_meanwhile),
         cmocka_unit_test(a_thread_that_ends_takes_no_rows_with_it),
         cmocka_unit_test(threads_come_and_go_with_the_size),
         cmocka_unit_test(fewer_threads_run_fewer_callbacks),
