@@ -356,9 +356,12 @@ class TestFlow(RunCase):
         gate = self.gate()
         service = self.service(lambda call: (gate.wait(), echo(call))[1])
         self.weir("--url", service.url, "-j", 4, "--timeout", "100ms", "--retries", 1, "--retry-delay", "5ms", "-o",
-                  "out.jsonl", self.plain_rows(4), status=1, deadline_s=20)
-        self.assertEqual({row["error"]["code"] for row in self.read_rows("out.jsonl")}, {"timeout"})
-        self.assertEqual(len(service.calls), 8)
+                  "out.jsonl", "--meta", self.plain_rows(4), status=1, deadline_s=20)
+        rows = self.read_rows("out.jsonl")
+        self.assertEqual({row["error"]["code"] for row in rows}, {"timeout"})
+        # Some may not have come as far as the service.
+        self.assertEqual([row["meta"]["attempts"] for row in rows], [2] * 4)
+        self.assertLessEqual(len(service.calls), 8)
 
     def test_a_deadline_ends_the_run(self):
         gate = self.gate()

@@ -125,6 +125,15 @@ static size_t count_fds(void)
     return n;
 }
 
+/* Who they are, and what they do. */
+static void tell_children(void)
+{
+    (void)!system(
+        "for p in $(cat /proc/$PPID/task/*/children); do "
+        "echo \"child $p: $(tr '\\0' ' ' </proc/$p/cmdline), $(cut -d' ' -f3-9 /proc/$p/stat)\"; "
+        "grep -H . /proc/$p/wchan /proc/$p/syscall; done >&2");
+}
+
 /* Children, zombies among them. */
 static void assert_no_children(void)
 {
@@ -132,8 +141,10 @@ static void assert_no_children(void)
 
     errno = 0;
     memset(&info, 0, sizeof info);
-    if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0)
+    if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0) {
+        tell_children();
         fail_msg("child %d is left%s", (int)info.si_pid, info.si_pid ? "" : " (0: it runs)");
+    }
     assert_int_equal(errno, ECHILD);
 }
 
