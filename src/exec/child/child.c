@@ -26,6 +26,10 @@
 /* Where programs are looked for when the environment does not say. */
 #define PATH_DEFAULT "/usr/local/bin:/usr/bin:/bin"
 
+/* A second in all: a tracer that holds on for longer must not hold up everything else. */
+#define TRACED_TRIES   1000
+#define TRACED_LOOK_MS 1
+
 /* Of pidfd_send_signal(), since Linux 6.9; older headers do not have it. */
 #define SIGNAL_PROCESS_GROUP (1U << 2)
 
@@ -319,7 +323,8 @@ static void wait_until_ended(const struct child *c)
         ;
 }
 
-/* By its descriptor, which cannot be mistaken for another process. False: it was reaped by somebody else. */
+/* By its descriptor, which cannot be mistaken for another process. False: it was reaped by somebody else, or errno is
+ * EAGAIN: it cannot be yet. */
 static bool wait_for(const struct child *c, int options, siginfo_t *ret_info,
                      struct rusage *ret_usage)
 {
@@ -333,6 +338,23 @@ static bool wait_for(const struct child *c, int options, siginfo_t *ret_info,
     return rc == 0;
 }
 
+/*
+ * One that somebody traces has ended for its tracer alone until that lets go of it, although its
+ * descriptor says that it has (ptrace(2)): a debugger, or a leak checker in the program itself. A
+ * descriptor that does not block does not wait for that either.
+ */
+static bool wait_for_end(const struct child *c, siginfo_t *ret_info, struct rusage *ret_usage)
+{
+    for (int i = 0; i < TRACED_TRIES; i++) {
+        if (wait_for(c, 0, ret_info, ret_usage))
+            return true;
+        if (errno != EAGAIN)
+            return false;
+        (void)poll(NULL, 0, TRACED_LOOK_MS);
+    }
+    return false;
+}
+
 /* The process itself has ended, or is about to. */
 static void end_and_reap(struct child *c, struct child_end *ret)
 {
@@ -340,7 +362,7 @@ static void end_and_reap(struct child *c, struct child_end *ret)
     siginfo_t info;
 
     guard_give_slot(c->guard, c->slot);
-    *ret = (struct child_end){.unknown = !wait_for(c, 0, &info, &usage)};
+    *ret = (struct child_end){.unknown = !wait_for_end(c, &info, &usage)};
     if (!ret->unknown) {
         ret->code = info.si_code == CLD_EXITED ? info.si_status : 0;
         ret->signal = info.si_code == CLD_EXITED ? 0 : info.si_status;

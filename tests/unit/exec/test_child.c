@@ -20,8 +20,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -585,6 +587,49 @@ static void giving_up_waits_however_its_descriptor_is_set(void **state)
     stage_close(s);
 }
 
+/* Traces it, says so, and holds on to it for a while after its end. */
+static int trace(pid_t pid, int tell)
+{
+    struct pollfd end = {.fd = (int)syscall(SYS_pidfd_open, (long)pid, 0L), .events = POLLIN};
+    char traced = ptrace(PTRACE_SEIZE, pid, NULL, NULL) == 0 ? 'y' : 'n';
+
+    if (write(tell, &traced, 1) != 1 || traced == 'n')
+        return 1;
+    return poll(&end, 1, PIDS_DEADLINE_MS) == 1 ? poll(NULL, 0, 100) : 1;
+}
+
+/* A debugger, or a leak checker in the program: it has ended, and cannot be reaped before that has let go of it. */
+static void one_that_somebody_traces_is_reaped_when_it_can_be(void **state)
+{
+    struct stage *s = stage_open();
+    struct child_options o = options_of(SH("exec sleep 1000"));
+    struct child_end end;
+    struct child c;
+    int ends[2], status;
+    pid_t tracer;
+    char traced;
+
+    (void)state;
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    assert_int_equal(child_launch(s->guard, &o, &c, &err), WEIR_OK);
+    assert_int_equal(fcntl(c.pidfd, F_SETFL, O_NONBLOCK), 0);
+    tracer = fork();
+    assert_true(tracer >= 0);
+    if (tracer == 0)
+        _exit(trace(c.pid, ends[1]));
+    assert_int_equal(read(ends[0], &traced, 1), 1);
+    child_kill(&c, &end);
+    assert_int_equal(waitpid(tracer, &status, 0), tracer);
+    close(ends[0]);
+    close(ends[1]);
+    stage_close(s);
+    if (traced == 'n')
+        skip(); /* the system lets nobody trace */
+    assert_false(end.unknown);
+    assert_int_equal(end.signal, SIGKILL);
+    assert_no_children();
+}
+
 /* The host's doing, not ours; but then its exit status is gone, and nobody else's process may be hit. */
 static void a_child_that_the_host_reaped_is_unknown(void **state)
 {
@@ -836,6 +881,7 @@ int main(void)
         cmocka_unit_test(a_signal_reaches_the_whole_group),
         cmocka_unit_test(giving_up_kills_the_whole_group),
         cmocka_unit_test(giving_up_waits_however_its_descriptor_is_set),
+        cmocka_unit_test(one_that_somebody_traces_is_reaped_when_it_can_be),
         cmocka_unit_test(a_child_that_the_host_reaped_is_unknown),
         cmocka_unit_test(several_threads_may_launch_at_once),
         cmocka_unit_test(the_table_grows_and_its_slots_are_used_again),
