@@ -21,6 +21,7 @@
 #include "serve/api/ranges.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Groups under way at once. */
@@ -86,18 +87,21 @@ static void stream_unref(struct stream *s)
 /* The registry names the task at fault by its place in the group, which nobody else knows: here it is named by its line. */
 static void note_fault(struct stream *s, const struct ndjson_group *g)
 {
-    size_t place;
-    int said = 0;
+    static const char prefix[] = "task ";
+    char *text = s->err.message, *end;
+    unsigned long long place;
 
     s->failed = true;
     s->err = g->op.err;
     s->failed_first = g->first_line;
     s->failed_last = g->last_line;
-    if (sscanf(s->err.message, "task %zu: %n", &place, &said) != 1 || said == 0 ||
-        place >= g->count)
+    if (strncmp(text, prefix, sizeof prefix - 1) != 0)
+        return;
+    place = strtoull(text + sizeof prefix - 1, &end, 10);
+    if (strncmp(end, ": ", 2) != 0 || place >= g->count)
         return;
     s->failed_line = g->line_of[place];
-    memmove(s->err.message, s->err.message + said, strlen(s->err.message + said) + 1);
+    memmove(text, end + 2, strlen(end + 2) + 1);
 }
 
 static void note_group(struct stream *s, const struct ndjson_group *g)
