@@ -98,10 +98,12 @@ class Streams(ServeCase):
         self.wait_batch(1, "its end", total=2, ended=True)
 
     def test_a_stop_tells_whoever_still_sends_what_was_accepted(self):
-        ups = [self.upload("/v1/batches"), self.upload("/v1/batches?open=true"), self.upload("/v1/tasks")]
-        for number, up in enumerate(ups[:2], 1):
-            up.send(lines(2) + '{"payl')
+        ups = []
+        for number, path in enumerate(("/v1/batches", "/v1/batches?open=true"), 1):
+            ups.append(self.upload(path))
+            ups[-1].send(lines(2) + '{"payl')
             self.wait_batch(number, "its tasks", total=2, ended=False)
+        ups.append(self.upload("/v1/tasks"))
         began = time.monotonic()
         self.d.signal(signal.SIGTERM)
         for number, up in enumerate(ups[:2], 1):
