@@ -18,6 +18,9 @@ void http_body_begin(struct http_request *req)
 {
     struct http_server *s = req->server;
 
+    /* Ours is longer. Before it may be cut. */
+    (void)MHD_set_connection_option(req->connection, MHD_CONNECTION_OPTION_TIMEOUT, 0u);
+    http_conn_phase(req, HTTP_RECEIVING);
     pthread_mutex_lock(&s->lock);
     pthread_mutex_lock(&req->lock);
     req->in_parts = HTTP_BODY_WAITS;
@@ -29,9 +32,6 @@ void http_body_begin(struct http_request *req)
     else if (http_guard_revoked(req)) /* since it was let in */
         (void)http_cut_wish(req, HTTP_CUT_TOKEN);
     pthread_mutex_unlock(&s->lock);
-    http_conn_phase(req, HTTP_RECEIVING);
-    /* Ours is longer. */
-    (void)MHD_set_connection_option(req->connection, MHD_CONNECTION_OPTION_TIMEOUT, 0u);
 }
 
 bool http_cut_wish(struct http_request *req, enum http_cut why)

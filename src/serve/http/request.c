@@ -181,9 +181,11 @@ static enum MHD_Result on_head(struct http_request *req, const char *method)
     if (!http_answered(req) && req->route->begin)
         req->route->begin(req, req->ctx);
     assert(!req->held);
-    if (!http_answered(req) && req->on_data)
+    if (!http_answered(req) && req->on_data) {
         http_body_begin(req);
-    else if (!http_answered(req) && says_too_large(req))
+        return MHD_YES; /* another thread may be at it from here on */
+    }
+    if (!http_answered(req) && says_too_large(req))
         refuse_size(req);
     /* One who asks first needs not send. All others are heard out, so that they come to read the answer. */
     if (http_answered(req) && expect && has_body(req))
